@@ -1,0 +1,1 @@
+"""The source contract: model and loader. No data is read here."""

@@ -1,0 +1,165 @@
+"""SourceContract: everything that a source promises about its data, as one strict model."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from rpe_core.fingerprint import fingerprint
+from rpe_core.records import TaskSpec
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+SPLITS = ("train", "validation", "test")
+
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
+FileFormat = Literal["parquet", "csv", "jsonl"]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, values are frozen, and an error never holds the input."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+class Files(Strict):
+    """Where deliveries appear: a path, glob or fsspec URL; compression is told by the ending."""
+
+    path: str = Field(min_length=1)
+    format: FileFormat
+
+
+class ColumnRule(Strict):
+    """What one column holds."""
+
+    type: ColumnType
+    key: bool = False
+    group: bool = False
+    slice: bool = False
+    nullable: bool = False
+    phi_scan: bool = False
+    min_chars: int | None = Field(default=None, ge=0)
+    max_chars: int | None = Field(default=None, ge=1)
+    min: float | None = None
+    max: float | None = None
+    values: tuple[str, ...] | None = None
+    pattern: str | None = None
+
+
+class Task(Strict):
+    """What is to be answered from which column; labels map a name to the prompt that speaks for it."""
+
+    type: Literal["text-classification"]
+    input: str
+    target: str
+    labels: dict[str, str] = Field(min_length=2)
+
+
+class Deidentified(Strict):
+    """The owner's attestation that the data are de-identified; stored with every batch."""
+
+    method: Literal["safe_harbor", "expert_determination", "public", "synthetic"]
+    attested_by: str = Field(min_length=1)
+    attested_on: date
+
+
+class OnViolation(Strict):
+    """What happens to data that do not keep the contract."""
+
+    unknown_column: Literal["refuse", "ignore"] = "refuse"
+    bad_row: Literal["quarantine", "refuse"] = "quarantine"
+    changed_row: Literal["refuse", "supersede"] = "refuse"
+    max_quarantined_ratio: Ratio = 0.01
+    max_phi_ratio: Ratio = 0.02
+
+
+class Freshness(Strict):
+    """How old the newest batch may be before silence is an alert."""
+
+    max_age_days: int = Field(ge=1)
+
+
+class Expectation(Strict):
+    """A custom expectation from the fixed table in catalog/validation/expectations.py."""
+
+    name: str
+    column: str
+    parameters: dict[str, float | str | list[str]] = Field(default_factory=dict)
+
+
+class SplitShares(Strict):
+    """Shares of a split by hash of the group; they sum to one."""
+
+    train: Ratio = 0.8
+    validation: Ratio = 0.1
+    test: Ratio = 0.1
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitShares:
+        if abs(self.train + self.validation + self.test - 1.0) > 1e-9:
+            raise ValueError("shares must sum to one")
+        return self
+
+
+class SplitColumn(Strict):
+    """The split is written in a column, by the names train, validation and test."""
+
+    column: str
+    validation: Ratio = 0.1  # carved from train, by group, where the column never says validation
+
+
+class SplitGlobs(Strict):
+    """The split is told by the file's name: one glob each."""
+
+    train: str
+    test: str | None = None
+    validation: str | None = None
+    carve_validation: Ratio = 0.1  # carved from train, by group, where no glob names validation
+
+
+class SourceContract(Strict):
+    """What a source promises: columns, task, splits, limits and the de-identification claim."""
+
+    source: Name
+    title: str = Field(min_length=1)
+    owner: str = Field(min_length=1)
+    license: str = Field(min_length=1)
+    files: Files
+    task: Task
+    deidentified: Deidentified
+    columns: dict[str, ColumnRule] = Field(min_length=1)
+    splits: SplitShares | SplitColumn | SplitGlobs = Field(default_factory=SplitShares)
+    on_violation: OnViolation = Field(default_factory=OnViolation)
+    freshness: Freshness | None = None
+    expectations: tuple[Expectation, ...] = ()
+
+    @property
+    def key_column(self) -> str:
+        """The column that names a row; exactly one has `key: true`."""
+        return next(name for name, rule in self.columns.items() if rule.key)
+
+    @property
+    def group_column(self) -> str:
+        """The column that splits never cut; the key where none is declared."""
+        return next((n for n, rule in self.columns.items() if rule.group), self.key_column)
+
+    @property
+    def task_spec(self) -> TaskSpec:
+        """The task as the core knows it."""
+        return TaskSpec(self.task.type, self.task.input, self.task.target, dict(self.task.labels))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole contract."""
+        return fingerprint(self.model_dump(mode="json"))
+
+    @property
+    def shape_sha256(self) -> str:
+        """Hash of what decides the meaning of a row: columns, task and splits."""
+        return fingerprint(self.model_dump(mode="json", include={"columns", "task", "splits"}))

@@ -1,0 +1,1 @@
+"""The de-identification gate: rules as data, findings without values. No row is changed here."""

@@ -1,0 +1,1 @@
+"""What the lake holds: tables, columns, units, migrations. No connection is opened here."""

@@ -1,0 +1,1 @@
+"""SQL of the `mart` views, as package data. No Python belongs here."""

@@ -1,0 +1,1 @@
+"""Time: Prefect flows and the CLI; when and in which order. No arithmetic and no store driver belongs here."""

@@ -1,0 +1,1 @@
+"""Metrics, intervals, comparisons and gates. No model and no store belongs here."""

@@ -1,0 +1,1 @@
+"""Exact merging of adapters; torch and safetensors only. No base model is ever loaded here."""

@@ -1,0 +1,115 @@
+"""The frozen nouns that cross borders: small, hashable, made of plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+Result = Literal["win", "tie", "loss"]
+Evidence = Literal["labels", "leave_one_out"]
+Role = Literal["reference", "target"]
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """One doing of a flow; its id stands in every lake commit."""
+
+    run_id: str
+    flow: str
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a model of this source answers: the input column, the target column, the closed answer set."""
+
+    type: str
+    input: str
+    target: str
+    labels: Mapping[str, str] = field(
+        default_factory=dict
+    )  # label name -> prompt; order is the index
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A frozen foundation model theta_0, identified by the content of its files."""
+
+    name: str
+    family: str
+    model: str
+    revision: str
+    dtype: str
+    max_tokens: int
+    sha256: str
+
+    @property
+    def base_id(self) -> str:
+        """`name@sha12`."""
+        return f"{self.name}@{self.sha256[:12]}"
+
+
+@dataclass(frozen=True)
+class StrategySpec:
+    """A way to weigh: `kind` is a key of the strategy table, `name` the arm that it makes."""
+
+    name: str
+    kind: str
+    parameters: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Representation:
+    """z: the mean encoder feature of a dataset version, shape (d,), with count and variance."""
+
+    representation_id: str
+    dataset_version_id: str
+    encoder_id: str
+    role: Role
+    n_items: int
+    z: tuple[float, ...]
+    variance: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An adapter as retrieval returns it: where it is filed (z) and how far that is (Euclidean)."""
+
+    adapter_id: str
+    source: str
+    dataset_version_id: str
+    distance: float
+    z: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Member:
+    """An adapter inside an ensemble with its weight w_i (may be negative) and its distance."""
+
+    adapter_id: str
+    weight: float
+    distance: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired head-to-head on the same items: challenger minus baseline, with its interval."""
+
+    metric: str
+    difference: float
+    ci_low: float
+    ci_high: float
+    confidence: float
+    n_items: int
+    n_groups: int
+    result: Result
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate decided, and why, in words that an operator reads."""
+
+    is_promoted: bool
+    reasons: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""Strategies that turn distances and features into weights; numpy only. No adapter or file belongs here."""
