@@ -262,6 +262,7 @@ CHOICES = TableSpec(
 SCORES = TableSpec(
     "scores",
     (
+        "evaluation_id",
         "target_name",
         "dataset_version_id",
         "split",
@@ -274,6 +275,7 @@ SCORES = TableSpec(
     "Scores of every arm, each with interval, count, direction and version",
     (
         _text("run_id", "run that computed it"),
+        _text("evaluation_id", "sha12 over arms, rows and metrics of the evaluation"),
         _text("target_name", "target of the plan"),
         _text("dataset_version_id", "dataset version that was scored"),
         _text("split", "validation or test"),
@@ -296,17 +298,20 @@ SCORES = TableSpec(
 )
 ITEM_SCORES = TableSpec(
     "item_scores",
-    ("target_name", "dataset_version_id", "split", "arm", "ensemble_id", "item_sha256"),
+    ("evaluation_id", "dataset_version_id", "split", "arm", "ensemble_id", "item_sha256"),
     "Per-item scores, so that any comparison can be made again",
     (
+        _text("evaluation_id", "sha12 over arms, rows and metrics of the evaluation"),
         _text("target_name", "target of the plan"),
         _text("dataset_version_id", "dataset version that was scored"),
-        _text("split", "validation or test"),
+        _text("split", "validation, test or leave_one_out"),
         _text("arm", "arm"),
         _text("ensemble_id", "ensemble or adapter behind the arm; '' for base"),
         _text("item_sha256", "row that was scored"),
         _text("group_sha256", "its group"),
         _number("value", "per-item score (classification: 1 if right)"),
+        Column("predicted", "BIGINT", "index of the predicted label in the contract"),
+        Column("expected", "BIGINT", "index of the true label in the contract"),
         *HISTORY,
     ),
 )
