@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import TaskSpec
@@ -53,7 +62,7 @@ class ColumnRule(Strict):
 
 
 class Task(Strict):
-    """What is to be answered from which column; labels map a name to the prompt that speaks for it."""
+    """What is to be answered from which column; labels map a name to the prompt that says it."""
 
     type: Literal["text-classification"]
     input: str
@@ -100,10 +109,25 @@ class SplitShares(Strict):
     validation: Ratio = 0.1
     test: Ratio = 0.1
 
+    @model_validator(mode="before")
+    @classmethod
+    def _carve_validation(cls, data: Any) -> Any:
+        """Where train and test alone sum to one, a tenth of train becomes validation."""
+        if not isinstance(data, dict) or set(data) != {"train", "test"}:
+            return data
+        train, test = data["train"], data["test"]
+        if not isinstance(train, float | int) or not isinstance(test, float | int):
+            return data
+        if abs(train + test - 1.0) > 1e-9:
+            return data
+        carved = round(0.1 * train, 12)
+        return {"train": round(train - carved, 12), "validation": carved, "test": test}
+
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitShares:
         if abs(self.train + self.validation + self.test - 1.0) > 1e-9:
-            raise ValueError("shares must sum to one")
+            # The type of the error is its text: see faults.py
+            raise PydanticCustomError("the_shares_must_sum_to_one", "the shares must sum to one")
         return self
 
 
@@ -123,6 +147,23 @@ class SplitGlobs(Strict):
     carve_validation: Ratio = 0.1  # carved from train, by group, where no glob names validation
 
 
+def _split_kind(data: Any) -> str:
+    """Tell the three ways to split apart by their keys, so that faults name one way only."""
+    keys = data if isinstance(data, dict) else getattr(data, "__dict__", {})
+    if "column" in keys:
+        return "column"
+    names_files = any(isinstance(keys.get(name), str) for name in SPLITS)
+    return "globs" if names_files or "carve_validation" in keys else "shares"
+
+
+Splits = Annotated[
+    Annotated[SplitShares, Tag("shares")]
+    | Annotated[SplitColumn, Tag("column")]
+    | Annotated[SplitGlobs, Tag("globs")],
+    Discriminator(_split_kind),
+]
+
+
 class SourceContract(Strict):
     """What a source promises: columns, task, splits, limits and the de-identification claim."""
 
@@ -134,7 +175,7 @@ class SourceContract(Strict):
     task: Task
     deidentified: Deidentified
     columns: dict[str, ColumnRule] = Field(min_length=1)
-    splits: SplitShares | SplitColumn | SplitGlobs = Field(default_factory=SplitShares)
+    splits: Splits = Field(default_factory=SplitShares)
     on_violation: OnViolation = Field(default_factory=OnViolation)
     freshness: Freshness | None = None
     expectations: tuple[Expectation, ...] = ()

@@ -1,0 +1,240 @@
+"""Rules of a contract that join several of its keys; each runs on whatever part of it is sound."""
+
+from __future__ import annotations
+
+import re
+import re._parser as regex_parser  # type: ignore[import-not-found]
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from catalog.contracts.contract import (
+    ColumnRule,
+    Expectation,
+    SplitColumn,
+    Splits,
+    Task,
+)
+from catalog.contracts.faults import nearest_first, shown_path
+from catalog.errors import Fault
+from rpe_core.errors import shown_name
+
+TO_FILL = "TO-FILL"  # what a draft leaves to a person
+MAX_PATTERN_CHARS = 200
+MAX_COLUMN_CHARS = 128
+REMEDIES: Mapping[str, str] = {
+    "owner": "whom to ask about these data, such as a mail address",
+    "license": "the licence of the rows",
+    "deidentified.method": "expert_determination, public, safe_harbor, synthetic",
+    "deidentified.attested_by": "who attests that the data are de-identified",
+    "deidentified.attested_on": "the day of the attestation, YYYY-MM-DD",
+    "task.target": "the column that holds the label",
+    "task.labels": "two or more lines `name: prompt`",
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of a contract is sound by itself; a part that is not has its own fault already."""
+
+    names: tuple[str, ...]
+    columns: Mapping[str, ColumnRule]
+    task: Task | None
+    splits: BaseModel | None
+    expectations: tuple[Expectation, ...]
+
+
+def contract_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """Every fault of a contract that no single key shows; `data` is the YAML's plain mapping."""
+    parts = _parts(data)
+    if not parts.names:
+        return []
+    return [
+        *_name_faults(parts),
+        *_key_faults(parts),
+        *_task_faults(parts),
+        *_reference_faults(parts),
+        *(fault for name, rule in parts.columns.items() for fault in _column_faults(name, rule)),
+    ]
+
+
+def file_name_faults(data: Mapping[str, Any], path: Path) -> list[Fault]:
+    """A fault unless the file is named after its source."""
+    if isinstance(data.get("source"), str) and path.name != f"{data['source']}.yaml":
+        return [Fault("source", "differs from the file's name", "file must be named <source>.yaml")]
+    return []
+
+
+def to_fill_faults(data: Mapping[str, Any]) -> list[Fault]:
+    """One fault for each value that a draft left to a person."""
+    return [
+        Fault(path, f"is still {TO_FILL}", REMEDIES.get(path, "a value of your own"))
+        for path in _unfilled(data, [])
+    ]
+
+
+def drop_covered(faults: Sequence[Fault], unfilled: Sequence[Fault]) -> list[Fault]:
+    """The faults that say more than that a value is not filled in yet."""
+    covered = {fault.path for fault in unfilled}
+    return [fault for fault in faults if fault.path not in covered]
+
+
+def _unfilled(value: Any, path: list[str | int]) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unfilled(item, [*path, key])
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unfilled(item, [*path, index])
+    elif isinstance(value, str) and value.startswith(TO_FILL):
+        yield shown_path(path)
+
+
+def _parts(data: Mapping[str, Any]) -> Parts:
+    raw = data.get("columns")
+    columns = raw if isinstance(raw, dict) else {}
+    sound = {name: _sound(ColumnRule, rule) for name, rule in columns.items()}
+    expectations = data.get("expectations")
+    listed = expectations if isinstance(expectations, list) else []
+    return Parts(
+        names=tuple(columns),
+        columns={name: rule for name, rule in sound.items() if rule is not None},
+        task=_sound(Task, data.get("task")),
+        splits=_sound(Splits, data["splits"]) if "splits" in data else None,
+        expectations=tuple(e for e in (_sound(Expectation, item) for item in listed) if e),
+    )
+
+
+def _sound(kind: Any, value: Any) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return None
+
+
+def _column(name: str, key: str = "") -> str:
+    return shown_path(["columns", name, key] if key else ["columns", name])
+
+
+def _name_faults(parts: Parts) -> Iterator[Fault]:
+    for name in parts.names:
+        is_shown = bool(name) and len(name) <= MAX_COLUMN_CHARS
+        if not is_shown or not name.isprintable() or any(mark in name for mark in "\"'`;\\"):
+            expected = f"up to {MAX_COLUMN_CHARS} printable characters without quotes"
+            yield Fault(_column(name), "is no usable column name", expected)
+        elif name.startswith("_"):
+            yield Fault(_column(name), "begins with an underscore", "these names are the lake's")
+    for _, count in Counter(name.casefold() for name in parts.names).items():
+        if count > 1:
+            yield Fault("columns", f"{count} names differ only in case", "the lake ignores case")
+
+
+def _key_faults(parts: Parts) -> Iterator[Fault]:
+    keys = [name for name, rule in parts.columns.items() if rule.key]
+    groups = [name for name, rule in parts.columns.items() if rule.group]
+    is_whole = len(parts.columns) == len(parts.names)
+    if len(keys) > 1 or (not keys and is_whole):
+        yield Fault("columns", f"{len(keys)} columns have `key: true`", "exactly one")
+    if len(groups) > 1:
+        yield Fault("columns", f"{len(groups)} columns have `group: true`", "at most one")
+    for name in dict.fromkeys([*keys, *groups]):
+        if parts.columns[name].nullable:
+            yield Fault(_column(name, "nullable"), "a key or group is never null", "false")
+
+
+def _task_faults(parts: Parts) -> Iterator[Fault]:
+    if parts.task is None:
+        return
+    for role, name in (("input", parts.task.input), ("target", parts.task.target)):
+        yield from _text_column_faults(parts, f"task.{role}", name)
+    if parts.task.input == parts.task.target:
+        yield Fault("task.target", "is the input too", "another column")
+    prompts = [prompt.strip() for prompt in parts.task.labels.values()]
+    for label, prompt in parts.task.labels.items():
+        if not label.strip() or not prompt.strip():
+            path = shown_path(["task", "labels", label])
+            yield Fault(path, "the label or its prompt is empty", "a few words that describe it")
+    if len(set(filter(None, prompts))) < len(list(filter(None, prompts))):
+        yield Fault("task.labels", "two labels have the same prompt", "distinct prompts")
+
+
+def _reference_faults(parts: Parts) -> Iterator[Fault]:
+    if isinstance(parts.splits, SplitColumn):
+        yield from _text_column_faults(parts, "splits.column", parts.splits.column)
+    for index, expectation in enumerate(parts.expectations):
+        if expectation.column not in parts.names:
+            place = shown_path(["expectations", index, "column"])
+            yield Fault(place, "is no column of `columns`", _nearest(expectation.column, parts))
+
+
+def _text_column_faults(parts: Parts, place: str, name: str) -> Iterator[Fault]:
+    if name not in parts.names:
+        yield Fault(place, "is no column of `columns`", _nearest(name, parts))
+    elif name in parts.columns and parts.columns[name].type != "string":
+        yield Fault(place, "names a column that is not text", "a column of type string")
+
+
+def _nearest(name: str, parts: Parts) -> str:
+    # shown_name keeps a name that holds anything but a name out of the message
+    return nearest_first(name, [n for n in parts.names if shown_name(n).startswith("'")])
+
+
+def _column_faults(name: str, rule: ColumnRule) -> Iterator[Fault]:
+    is_text, is_number = rule.type == "string", rule.type in ("integer", "number")
+    for key in ("min_chars", "max_chars", "values", "pattern"):
+        if getattr(rule, key) is not None and not is_text:
+            yield Fault(_column(name, key), "is for text only", "type: string")
+    for key in ("min", "max"):
+        if getattr(rule, key) is not None and not is_number:
+            yield Fault(_column(name, key), "is for numbers only", "type: integer or number")
+    if rule.phi_scan and not is_text:
+        yield Fault(_column(name, "phi_scan"), "is for text only", "type: string")
+    for low, high in (("min", "max"), ("min_chars", "max_chars")):
+        bottom, top = getattr(rule, low), getattr(rule, high)
+        if bottom is not None and top is not None and bottom > top:
+            yield Fault(_column(name, low), f"is more than `{high}`")
+    if rule.values is not None and (not rule.values or len(set(rule.values)) < len(rule.values)):
+        yield Fault(_column(name, "values"), "is empty or repeats itself", "distinct values")
+    if rule.pattern is not None:
+        yield from _pattern_faults(_column(name, "pattern"), rule.pattern)
+
+
+def _pattern_faults(place: str, pattern: str) -> Iterator[Fault]:
+    """A pattern must compile in Python and in RE2, and no repeat may stand inside another."""
+    if len(pattern) > MAX_PATTERN_CHARS:
+        yield Fault(place, "is too long", f"at most {MAX_PATTERN_CHARS} characters")
+        return
+    try:
+        re.compile(pattern)
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except (re.error, pa.ArrowInvalid, RecursionError, OverflowError):
+        expected = "a regular expression without look-around or back-references"
+        yield Fault(place, "is no pattern that can be used", expected)
+        return
+    if _repeats_a_repeat(regex_parser.parse(pattern), is_inside=False):
+        yield Fault(place, "repeats a repeat, which may never end", "such as a+ and not (a+)+")
+
+
+def _repeats_a_repeat(tree: Any, *, is_inside: bool) -> bool:
+    for operator, argument in tree:
+        is_repeat = str(operator) in ("MAX_REPEAT", "MIN_REPEAT") and argument[1] > 10
+        if is_repeat and is_inside:
+            return True
+        if any(_repeats_a_repeat(s, is_inside=is_inside or is_repeat) for s in _inner(argument)):
+            return True
+    return False
+
+
+def _inner(argument: Any) -> Iterator[Any]:
+    """The sub-patterns inside the argument of a parsed operator."""
+    if isinstance(argument, regex_parser.SubPattern):
+        yield argument
+    elif isinstance(argument, list | tuple):
+        for item in argument:
+            yield from _inner(item)
