@@ -1,0 +1,78 @@
+"""Distances between representations: fp64, exact differences, checked shapes, no NaN."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rpe_core.errors import InputError, ShapeMismatch
+
+Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+IntVector = npt.NDArray[np.int64]
+
+_BLOCK = 1 << 22  # elements of the temporary difference: 32 MiB, whatever the size of the library
+
+
+def comparable(target: npt.ArrayLike, references: npt.ArrayLike) -> tuple[Vector, Matrix]:
+    """The target (d,) and the references (k, d) in fp64, if they can be compared at all.
+
+    Raises:
+        ShapeMismatch: the arrays are not (d,) and (k, d) with k >= 1 and d >= 1.
+        InputError: a number is NaN or infinite.
+    """
+    vector = np.asarray(target, dtype=np.float64)
+    matrix = np.asarray(references, dtype=np.float64)
+    if (
+        vector.ndim != 1
+        or matrix.ndim != 2
+        or matrix.shape[1] != vector.shape[0]
+        or not matrix.size
+    ):
+        raise ShapeMismatch(
+            "Target and references do not fit each other.",
+            where=f"target {vector.shape}, references {matrix.shape}",
+            expected="target (d,) and references (k, d) of one encoder, k >= 1",
+        )
+    for name, values in (("target", vector), ("references", matrix)):
+        if not np.isfinite(values).all():
+            raise InputError(f"The {name} holds NaN or infinity.", expected="finite numbers")
+    return vector, matrix
+
+
+def squared_distances(target: Vector, references: Matrix) -> Vector:
+    """d_i^2 = ||z_i - z_trg||_2^2, shape (k,), from the differences themselves.
+
+    The expansion |a|^2 - 2ab + |b|^2 would lose the digits of near neighbours, so it is not used.
+
+    >>> squared_distances(np.zeros(2), np.array([[3.0, 4.0], [0.0, 0.0]]))
+    array([25.,  0.])
+    """
+    vector, matrix = comparable(target, references)
+    rows = max(1, _BLOCK // matrix.shape[1])
+    squares = np.empty(len(matrix))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(matrix), rows):
+            difference = matrix[start : start + rows] - vector
+            squares[start : start + rows] = np.einsum("ij,ij->i", difference, difference)
+    if not np.isfinite(squares).all():
+        raise InputError(
+            "A distance is too large for a 64-bit number.", expected="smaller features"
+        )
+    return squares
+
+
+def cosine_distances(target: Vector, references: Matrix) -> Vector:
+    """1 - cos(z_trg, z_i), shape (k,), between 0 and 2.
+
+    >>> cosine_distances(np.array([1.0, 0.0]), np.array([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
+    array([0., 1., 2.])
+    """
+    vector, matrix = comparable(target, references)
+    peaks = np.abs(matrix).max(axis=1, keepdims=True)
+    peak = np.abs(vector).max()
+    if peak == 0 or (peaks == 0).any():
+        raise InputError("The zero vector has no direction.", expected="non-zero representations")
+    a, b = vector / peak, matrix / peaks
+    cosine = (b @ a) / (np.linalg.norm(a) * np.linalg.norm(b, axis=1))
+    return np.asarray(1.0 - np.clip(cosine, -1.0, 1.0), dtype=np.float64)

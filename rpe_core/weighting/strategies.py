@@ -1,0 +1,214 @@
+"""The table of weighting strategies: names and parameters in, weights that sum to one out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rpe_core.distance import Matrix, Vector, comparable
+from rpe_core.errors import (
+    DeclarationError,
+    Fault,
+    InputError,
+    UnknownName,
+    known_names,
+    shown_name,
+)
+from rpe_core.records import StrategySpec
+from rpe_core.weighting.baselines import average_weights, nearest_weights
+from rpe_core.weighting.linear import (
+    LAMBDA2,
+    RIDGE,
+    lasso_weights,
+    linear_l1_weights,
+    linear_weights,
+    residual_ratio,
+)
+from rpe_core.weighting.similarity import median_temperature, similarity_weights
+
+MAX_SUM_ERROR = 1e-9
+Details = dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """Weights w (k,), summing to one, and what they were made with and how well they fit.
+
+    `details` holds the parameters in use (temperature, lambda2, scale, mode, ridge), always
+    `residual_ratio` and `l1_norm`, and `kkt_residual_ratio` where a problem was solved.
+    """
+
+    weights: Vector
+    details: Details
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a strategy: type, default (None: derived from the data), the valid values."""
+
+    kind: type[float] | type[str]
+    default: float | str | None
+    expected: str
+    check: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to weigh; `is_fitted` tells whether it aims at the target's representation.
+
+    `weigh_with(target, references, parameters)` returns the weights and its own details; the
+    parameters are complete.
+    """
+
+    name: str
+    doc: str
+    weigh_with: Callable[[Vector, Matrix, Mapping[str, Any]], tuple[Vector, Details]]
+    is_fitted: bool = False
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+def weigh(strategy: StrategySpec, target: Vector, references: Matrix) -> Weighting:
+    """The weights of the references (k, d) for the target (d,), by the strategy named.
+
+    >>> weigh(StrategySpec("average", "average"), np.zeros(1), np.array([[0.0], [3.0]])).weights
+    array([0.5, 0.5])
+
+    Raises:
+        UnknownName: the kind is no key of STRATEGIES.
+        InputError: a parameter is wrong (all faults told), shapes differ, a number is not finite.
+    """
+    if strategy.kind not in STRATEGIES:
+        raise UnknownName("strategy", strategy.kind, STRATEGIES)
+    faults = check_parameters(strategy.kind, strategy.parameters)
+    if faults:
+        raise DeclarationError(f"strategy {shown_name(strategy.name)}", faults)
+    entry = STRATEGIES[strategy.kind]
+    given = {name: parameter.default for name, parameter in entry.parameters.items()}
+    vector, matrix = comparable(target, references)
+    weights, details = entry.weigh_with(vector, matrix, {**given, **strategy.parameters})
+    if not abs(float(weights.sum()) - 1.0) <= MAX_SUM_ERROR:
+        raise InputError("The weights do not sum to one.", remedy="raise the parameter `ridge`")
+    details["residual_ratio"] = residual_ratio(vector, matrix, weights)
+    details["l1_norm"] = float(np.abs(weights).sum())
+    return Weighting(weights, details)
+
+
+def check_parameters(kind: str, parameters: Mapping[str, Any]) -> list[Fault]:
+    """All faults of the parameters of a strategy; the path of a fault is the parameter's name.
+
+    >>> [str(fault) for fault in check_parameters("similarity", {"temperature": -1.0})]
+    ['temperature: is not valid (a finite number > 0)']
+
+    Raises:
+        UnknownName: the kind is no key of STRATEGIES.
+    """
+    if kind not in STRATEGIES:
+        raise UnknownName("strategy", kind, STRATEGIES)
+    known = STRATEGIES[kind].parameters
+    faults = []
+    for name, value in parameters.items():
+        if name not in known:
+            choices = known_names(str(name), known) if known else "no parameters"
+            faults.append(Fault(shown_name(str(name)), f"is no parameter of {kind}", choices))
+        elif not known[name].check(value):
+            faults.append(Fault(name, "is not valid", known[name].expected))
+    return faults
+
+
+def _is_number(value: object, *, low: float, high: float = math.inf) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and low <= value <= high
+
+
+def _choice(default: str, *others: str) -> Parameter:
+    choices = (default, *others)
+    return Parameter(str, default, " or ".join(choices), lambda value: value in choices)
+
+
+_TINY = 1e-300
+_TEMPERATURE = Parameter(
+    float, None, "a finite number > 0", lambda value: _is_number(value, low=_TINY)
+)
+_LAMBDA2 = Parameter(
+    float, LAMBDA2, "a finite number >= 0", lambda value: _is_number(value, low=0.0)
+)
+_RIDGE = Parameter(
+    float, RIDGE, "a number from 1e-12 to 1", lambda value: _is_number(value, low=1e-12, high=1.0)
+)
+
+
+def _average(target: Vector, references: Matrix, _: Mapping[str, Any]) -> tuple[Vector, Details]:
+    return average_weights(target, references), {}
+
+
+def _nearest(target: Vector, references: Matrix, _: Mapping[str, Any]) -> tuple[Vector, Details]:
+    return nearest_weights(target, references), {}
+
+
+def _similarity(
+    target: Vector, references: Matrix, given: Mapping[str, Any]
+) -> tuple[Vector, Details]:
+    chosen = given["temperature"]
+    temperature = median_temperature(target, references) if chosen is None else float(chosen)
+    weights = similarity_weights(target, references, temperature=temperature)
+    return weights, {"temperature": temperature}
+
+
+def _linear(target: Vector, references: Matrix, given: Mapping[str, Any]) -> tuple[Vector, Details]:
+    ridge = float(given["ridge"])
+    solution = linear_weights(target, references, ridge=ridge)
+    return solution.weights, {"ridge": ridge, "kkt_residual_ratio": solution.kkt_residual_ratio}
+
+
+def _linear_l1(
+    target: Vector, references: Matrix, given: Mapping[str, Any]
+) -> tuple[Vector, Details]:
+    solve = lasso_weights if given["mode"] == "lasso_then_renorm" else linear_l1_weights
+    lambda2, ridge, scale = float(given["lambda2"]), float(given["ridge"]), str(given["scale"])
+    solution = solve(target, references, lambda2=lambda2, is_raw=scale == "raw", ridge=ridge)
+    return solution.weights, {
+        "lambda2": lambda2,
+        "scale": scale,
+        "mode": str(given["mode"]),
+        "ridge": ridge,
+        "kkt_residual_ratio": solution.kkt_residual_ratio,
+    }
+
+
+STRATEGIES: dict[str, Strategy] = {
+    entry.name: entry
+    for entry in (
+        Strategy("average", "every candidate weighs the same", _average),
+        Strategy("nearest", "the nearest candidate alone", _nearest),
+        Strategy(
+            "similarity",
+            "softmax of the negative squared distances; temperature: their median by default",
+            _similarity,
+            parameters={"temperature": _TEMPERATURE},
+        ),
+        Strategy(
+            "linear",
+            "sum-to-one least squares in feature space; weights may be negative",
+            _linear,
+            is_fitted=True,
+            parameters={"ridge": _RIDGE},
+        ),
+        Strategy(
+            "linear_l1",
+            "linear with an l1 penalty that holds negative weights back; solved exactly",
+            _linear_l1,
+            is_fitted=True,
+            parameters={
+                "lambda2": _LAMBDA2,
+                "scale": _choice("normalised", "raw"),
+                "mode": _choice("exact_qp", "lasso_then_renorm"),
+                "ridge": _RIDGE,
+            },
+        ),
+    )
+}
