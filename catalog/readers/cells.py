@@ -1,0 +1,247 @@
+"""Single cells: from what a file holds to what the contract says, or the code of what is wrong."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+
+from catalog.contracts.contract import ColumnType
+
+REASONS: Mapping[str, str] = {
+    "wrong_type": "the cell is not of the type that the contract says",
+    "not_finite": "the number is NaN or infinite",
+    "too_long": "the cell is longer than any cell may be",
+    "ragged_row": "the row has more or fewer cells than the header, or is quoted wrongly",
+    "invalid_utf8": "the bytes are not UTF-8",
+    "invalid_json": "the line is not one JSON object with distinct keys",
+}
+ARROW_TYPES: Mapping[ColumnType, pa.DataType] = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+
+
+class BadCell(NamedTuple):
+    """A cell that could not be accepted: which row of the batch, which column, and why."""
+
+    row: int  # offset in the batch, from 0
+    column: str  # '' where the whole row is bad
+    reason: str  # key of REASONS
+
+
+@dataclass(frozen=True)
+class TypedBatch:
+    """Rows as the contract types them, null where a cell is bad; the repr holds no value.
+
+    Row numbers count the rows of the file from 1, the header and blank lines left out.
+    `missing_columns` are columns of the contract that no row of this batch has; a column is missing
+    from the file if it is missing from every batch.
+    """
+
+    table: pa.RecordBatch = field(repr=False)
+    first_row_number: int
+    bad_cells: list[BadCell]
+    unknown_columns: tuple[str, ...] = ()
+    missing_columns: tuple[str, ...] = ()
+
+
+class _TooLong:
+    """Mark of a cell whose text was not kept."""
+
+
+TOO_LONG: Final = _TooLong()
+Convert = Callable[[Any, ColumnType], Any]
+
+
+class CellRefusedError(Exception):
+    """Inside this package only: carries a reason code, never what the cell held."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+def cast_column(
+    cells: Sequence[Any], column_type: ColumnType, *, convert: Convert, max_cell_chars: int
+) -> tuple[pa.Array, list[tuple[int, str]]]:
+    """One column: values of the contract's type, and (row, reason code) of each cell set to null.
+
+    >>> cast_column([b"7", b"", b"x"], "integer", convert=from_text, max_cell_chars=9)[1]
+    [(2, 'wrong_type')]
+    """
+    values: list[Any] = []
+    bad: list[tuple[int, str]] = []
+    for row, cell in enumerate(cells):
+        value = None
+        if cell is not None:
+            try:
+                value = convert(cell, column_type)
+                if isinstance(value, str) and len(value) > max_cell_chars:
+                    value = _refuse("too_long")
+            except CellRefusedError as refused:
+                value = None
+                bad.append((row, refused.reason))
+        values.append(value)
+    return pa.array(values, ARROW_TYPES[column_type]), bad
+
+
+def from_text(cell: bytes | _TooLong, column_type: ColumnType) -> Any:
+    """A CSV cell: empty is null, numbers and dates are plain ASCII, dates are ISO.
+
+    >>> from_text(b"2026-01-15", "date")
+    datetime.date(2026, 1, 15)
+    """
+    if isinstance(cell, _TooLong):
+        raise CellRefusedError("too_long")
+    text = _decoded(cell)
+    if not text:
+        return None
+    return text if column_type == "string" else _PARSE[column_type](text.strip(" "))
+
+
+def from_value(cell: Any, column_type: ColumnType) -> Any:
+    """A cell of JSON or Parquet, which has a type already; bytes are UTF-8 text.
+
+    >>> from_value(3.0, "integer"), from_value("2026-01-15", "date")
+    (3, datetime.date(2026, 1, 15))
+    """
+    if isinstance(cell, bytes):
+        cell = _decoded(cell)
+    elif isinstance(cell, str) and not cell.isascii():
+        _check_encodable(cell)
+    return _ACCEPT[column_type](cell)
+
+
+def _refuse(reason: str) -> Any:
+    raise CellRefusedError(reason)
+
+
+def _decoded(cell: bytes) -> str:
+    try:
+        return cell.decode("utf-8")
+    except UnicodeDecodeError:
+        raise CellRefusedError("invalid_utf8") from None
+
+
+def _check_encodable(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        raise CellRefusedError("invalid_utf8") from None
+
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIMESTAMP = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})?"
+)
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def _parse_integer(text: str) -> int:
+    if _INTEGER.fullmatch(text):
+        return _accept_integer(int(text))
+    return int(_refuse("not_finite" if _NOT_FINITE.fullmatch(text) else "wrong_type"))
+
+
+def _parse_number(text: str) -> float:
+    if _NUMBER.fullmatch(text):
+        return _accept_number(float(text))
+    return float(_refuse("not_finite" if _NOT_FINITE.fullmatch(text) else "wrong_type"))
+
+
+def _parse_boolean(text: str) -> bool:
+    value = _BOOLEANS.get(text.lower())
+    return bool(_refuse("wrong_type")) if value is None else value
+
+
+def _parse_date(text: str) -> date:
+    try:
+        return date.fromisoformat(text if _DATE.fullmatch(text) else "")
+    except ValueError:
+        raise CellRefusedError("wrong_type") from None
+
+
+def _parse_timestamp(text: str) -> datetime:
+    try:
+        return _in_utc(datetime.fromisoformat(text if _TIMESTAMP.fullmatch(text) else ""))
+    except ValueError:
+        raise CellRefusedError("wrong_type") from None
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise CellRefusedError("wrong_type") from None
+
+
+def _accept_string(value: Any) -> str:
+    return value if isinstance(value, str) else str(_refuse("wrong_type"))
+
+
+def _accept_integer(value: Any) -> int:
+    if isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            _refuse("not_finite")
+        value = int(value) if value == int(value) else None
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        _refuse("wrong_type")
+    return int(value)
+
+
+def _accept_number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        _refuse("wrong_type")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    return number if math.isfinite(number) else float(_refuse("not_finite"))
+
+
+def _accept_boolean(value: Any) -> bool:
+    return value if isinstance(value, bool) else bool(_refuse("wrong_type"))
+
+
+def _accept_date(value: Any) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    return _parse_date(_accept_string(value))
+
+
+def _accept_timestamp(value: Any) -> datetime:
+    return (
+        _in_utc(value) if isinstance(value, datetime) else _parse_timestamp(_accept_string(value))
+    )
+
+
+_PARSE: Mapping[ColumnType, Callable[[str], Any]] = {
+    "integer": _parse_integer,
+    "number": _parse_number,
+    "boolean": _parse_boolean,
+    "date": _parse_date,
+    "timestamp": _parse_timestamp,
+}
+_ACCEPT: Mapping[ColumnType, Callable[[Any], Any]] = {
+    "string": _accept_string,
+    "integer": _accept_integer,
+    "number": _accept_number,
+    "boolean": _accept_boolean,
+    "date": _accept_date,
+    "timestamp": _accept_timestamp,
+}

@@ -1,0 +1,173 @@
+"""Files of a source: finding, opening and hashing them; what cannot be read is told plainly."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem
+
+from catalog.errors import ContractViolated
+from rpe_core.errors import InputError
+
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+BUFFER_BYTES = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+_OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class FileUnreadable(ContractViolated):
+    """A delivered file that cannot be read as what the contract says; nothing of it landed."""
+
+    def __init__(self, uri: str, reason: str, *, remedy: str = "", source: str = "") -> None:
+        self.uri = uri
+        super().__init__(
+            f"{file_name(uri)} cannot be read: {reason}.",
+            source=source,
+            where=file_name(uri),
+            remedy=remedy or "ask the owner for the file again",
+            reasons=("unreadable_file",),
+        )
+
+
+def file_name(uri: str) -> str:
+    """The last part of a path or URL, which holds no credentials and no place of a machine.
+
+    >>> file_name("s3://key:secret@bucket/2026/reports.csv.gz")
+    'reports.csv.gz'
+    """
+    return PurePosixPath(uri.replace("\\", "/")).name or "(no name)"
+
+
+def list_files(pattern: str) -> list[str]:
+    """Files that a path, glob or fsspec URL names, sorted; local ones as absolute paths.
+
+    A path that exists is taken as it is, so a name with brackets needs no escape.
+
+    Raises:
+        InputError: if nothing matches, or a directory or an unknown kind of URL is named.
+    """
+    filesystem, path = _filesystem(pattern)
+    try:
+        if filesystem.isdir(path):
+            raise InputError(
+                "files.path names a directory.",
+                where=file_name(path),
+                expected="a file or a glob",
+                remedy="name the files in it, such as `<directory>/*.parquet`",
+            )
+        if filesystem.isfile(path):
+            found = [path]
+        else:
+            found = [name for name in filesystem.glob(path) if filesystem.isfile(name)]
+    except OSError:
+        raise _no_match(pattern) from None
+    if not found:
+        raise _no_match(pattern)
+    return sorted(_uri(filesystem, name) for name in found)
+
+
+def file_sha256(uri: str) -> str:
+    """The sha256 of a file's bytes as they lie there, compressed or not.
+
+    Raises:
+        FileUnreadable: if the bytes cannot be read to the end.
+    """
+    digest = hashlib.sha256()
+    with raw_file(uri) as raw:
+        while piece := raw.read(BUFFER_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def compression_of(uri: str) -> str | None:
+    """How the file is compressed, as its ending tells.
+
+    >>> compression_of("a.csv.GZ"), compression_of("a.csv")
+    ('gzip', None)
+    """
+    return COMPRESSIONS.get(PurePosixPath(file_name(uri)).suffix.lower())
+
+
+@contextmanager
+def raw_file(uri: str) -> Iterator[Any]:
+    """The bytes of a file as they lie there, seekable.
+
+    Raises:
+        FileUnreadable: if it cannot be opened, or fails while it is read.
+    """
+    filesystem, path = _filesystem(uri)
+    try:
+        with filesystem.open(path, "rb") as raw:
+            yield raw
+    except (OSError, EOFError) as error:
+        raise FileUnreadable(uri, _reason(error, uri)) from None
+
+
+@contextmanager
+def text_file(uri: str) -> Iterator[io.BufferedReader]:
+    """The decompressed bytes of a text file, after its byte order mark, read in pieces of 1 MiB.
+
+    Raises:
+        FileUnreadable: if it is empty, in another encoding than UTF-8, damaged or cut off.
+    """
+    with raw_file(uri) as raw:
+        stream = io.BufferedReader(_decompressed(raw, uri), BUFFER_BYTES)
+        head = stream.peek(4)[:4]
+        if not head:
+            raise FileUnreadable(uri, "it is empty", remedy="deliver a file with rows, or none")
+        if head.startswith(_OTHER_BOMS) or b"\0" in head:
+            raise FileUnreadable(uri, "it is not UTF-8 text", remedy="export it as UTF-8")
+        if head.startswith(_BOM):
+            stream.read(len(_BOM))
+        yield stream
+
+
+def _decompressed(raw: Any, uri: str) -> Any:
+    compression = compression_of(uri)
+    if compression is None:
+        return raw
+    return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), compression)
+
+
+def _filesystem(uri: str) -> tuple[Any, str]:
+    try:
+        filesystem, path = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError, OSError):
+        raise InputError(
+            "files.path names a place that cannot be reached from here.",
+            expected="a path, a glob or a URL whose fsspec package is installed",
+            remedy="check the part before `://`, and install its package (such as s3fs)",
+        ) from None
+    return filesystem, str(path)
+
+
+def _uri(filesystem: Any, path: str) -> str:
+    is_local = isinstance(filesystem, LocalFileSystem)
+    return path if is_local else str(filesystem.unstrip_protocol(path))
+
+
+def _no_match(pattern: str) -> InputError:
+    return InputError(
+        "files.path matches no file.",
+        where=file_name(pattern),
+        expected="at least one file",
+        remedy="check the path and the glob, and whether the delivery has come",
+    )
+
+
+def _reason(error: Exception, uri: str) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it does not exist"
+    if isinstance(error, IsADirectoryError):
+        return "it is a directory"
+    if isinstance(error, PermissionError):
+        return "its permissions forbid it"
+    compression = compression_of(uri)
+    return f"its {compression} data are damaged or cut off" if compression else "reading it failed"

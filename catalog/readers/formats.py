@@ -1,0 +1,98 @@
+"""The table of file formats; a new format is one file beside this one and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from catalog.contracts.contract import ColumnRule
+from catalog.readers.cells import BadCell, TypedBatch
+from catalog.readers.files import (
+    COMPRESSIONS,
+    FileUnreadable,
+    file_name,
+    file_sha256,
+    list_files,
+)
+from catalog.readers.tabular import read_csv, read_jsonl, read_parquet
+from rpe_core.errors import InputError, UnknownName
+
+__all__ = [
+    "READERS",
+    "BadCell",
+    "FileUnreadable",
+    "Reader",
+    "TypedBatch",
+    "file_sha256",
+    "list_files",
+    "open_batches",
+    "told_format",
+]
+
+MAX_CELL_CHARS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a format is read, and the endings by which a file of it is known."""
+
+    name: str
+    doc: str
+    endings: tuple[str, ...]
+    read: Callable[..., Iterator[TypedBatch]]
+
+
+READERS: Mapping[str, Reader] = {
+    reader.name: reader
+    for reader in (
+        Reader("parquet", "Apache Parquet", (".parquet", ".pq"), read_parquet),
+        Reader("csv", "comma-separated text with a header line", (".csv",), read_csv),
+        Reader("jsonl", "one JSON object a line", (".jsonl", ".ndjson"), read_jsonl),
+    )
+}
+
+
+def open_batches(
+    uri: str,
+    format: str,
+    *,
+    columns: Mapping[str, ColumnRule],
+    batch_rows: int = 4096,
+    max_cell_chars: int = MAX_CELL_CHARS,
+) -> Iterator[TypedBatch]:
+    """The rows of one file, typed as the contract says, in batches of at most `batch_rows` rows.
+
+    Memory is bounded by a batch (32 MiB, or one row), whatever the size of the file. A cell that
+    does not fit is null and listed with its reason code; a row that cannot be read at all is null
+    throughout. A file without rows gives one batch of no rows.
+
+    Raises:
+        FileUnreadable: while iterating, if the file as a whole cannot be read.
+        UnknownName: if the format is not known.
+    """
+    if format not in READERS:
+        raise UnknownName("file format", format, READERS, where="files.format")
+    return READERS[format].read(uri, columns, batch_rows=batch_rows, max_cell_chars=max_cell_chars)
+
+
+def told_format(uri: str) -> str:
+    """The format that a file's ending tells, compression aside.
+
+    >>> told_format("/data/a.CSV.gz")
+    'csv'
+
+    Raises:
+        InputError: if no format has this ending.
+    """
+    name = file_name(uri).lower()
+    for compression in COMPRESSIONS:
+        name = name.removesuffix(compression)
+    for reader in READERS.values():
+        if name.endswith(reader.endings):
+            return reader.name
+    endings = sorted(ending for reader in READERS.values() for ending in reader.endings)
+    raise InputError(
+        "The file's ending names no known format.",
+        where=file_name(uri),
+        expected=", ".join(endings) + f" (or one of them with {', '.join(COMPRESSIONS)})",
+    )

@@ -1,0 +1,244 @@
+"""Tables in Parquet, CSV and JSONL as typed batches, in bounded memory; a bad row costs itself."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catalog.contracts.contract import ColumnType
+from catalog.readers.batches import BATCH_BYTES, Columns, PendingRows
+from catalog.readers.cells import TypedBatch, from_text, from_value
+from catalog.readers.files import FileUnreadable, compression_of, raw_file, text_file
+from catalog.readers.rows import csv_rows, json_lines
+from rpe_core.errors import shown_name
+
+MAX_LINE_BYTES = 64 << 20
+MAX_NAMES_SHOWN = 20
+
+
+def read_csv(
+    uri: str, columns: Columns, *, batch_rows: int, max_cell_chars: int
+) -> Iterator[TypedBatch]:
+    """Batches of a CSV file; an empty cell is null, a ragged row is a bad row.
+
+    Raises:
+        FileUnreadable: if it is empty, damaged, or its first line is no header of these columns.
+    """
+    with text_file(uri) as stream:
+        rows = csv_rows(stream, uri=uri, max_cell_bytes=4 * max_cell_chars)
+        header = csv_header(next(rows, None), uri, columns)
+        pending = PendingRows(columns, from_text, max_cell_chars)
+        pending.see(header)
+        for cells, is_sound in rows:
+            if is_sound and len(cells) == len(header):
+                pending.add(dict(zip(header, cells, strict=True)))
+            else:
+                pending.add_bad("ragged_row")
+            if pending.is_full(batch_rows):
+                yield pending.take()
+                pending.see(header)
+        if pending.n_rows or pending.first_row_number == 1:
+            yield pending.take()
+
+
+def csv_header(row: Any, uri: str, columns: Columns | None = None) -> list[str]:
+    """The column names of a first line; names of another table are counted, not shown.
+
+    Raises:
+        FileUnreadable: if the line is no header.
+    """
+    remedy = "its first line must hold the column names, separated by commas"
+    if row is None or not row.is_sound:
+        raise FileUnreadable(uri, "it has no header line", remedy=remedy)
+    try:
+        names = [cell.decode("utf-8") for cell in row.cells]
+    except (UnicodeDecodeError, AttributeError):
+        raise FileUnreadable(uri, "its header line is not UTF-8 text", remedy=remedy) from None
+    _check_distinct(names, uri)
+    if columns is not None and not set(names) & set(columns):
+        # Without a header the first line is a patient's row: none of it may be shown
+        reason = f"its first line has {len(names)} names and none is a column of the contract"
+        raise FileUnreadable(uri, reason, remedy=remedy)
+    return names
+
+
+def read_jsonl(
+    uri: str, columns: Columns, *, batch_rows: int, max_cell_chars: int
+) -> Iterator[TypedBatch]:
+    """Batches of a file with one JSON object a line; an absent key is null.
+
+    Raises:
+        FileUnreadable: if it holds no line, is damaged, or is one JSON array.
+    """
+    with text_file(uri) as stream:
+        pending = PendingRows(columns, from_value, max_cell_chars)
+        for line in json_lines(stream, max_line_bytes=MAX_LINE_BYTES):
+            row, reason = json_row(line)
+            if pending.first_row_number + pending.n_rows == 1 and (line or b"").startswith(b"["):
+                remedy = "write one object a line, without the brackets and commas around them"
+                raise FileUnreadable(uri, "it is a JSON array", remedy=remedy)
+            if row is None:
+                pending.add_bad(reason)
+            else:
+                pending.see(row)
+                pending.add(row, n_bytes=len(line or b""))
+            if pending.is_full(batch_rows):
+                yield pending.take()
+        if not pending.n_rows and pending.first_row_number == 1:
+            raise FileUnreadable(
+                uri, "it holds no line", remedy="deliver a file with rows, or none"
+            )
+        if pending.n_rows:
+            yield pending.take()
+
+
+def json_row(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
+    """The object of a line, or None and a reason code.
+
+    >>> json_row(b'{"a": 1, "a": 2}')
+    (None, 'invalid_json')
+    """
+    if line is None:
+        return None, "too_long"
+    try:
+        row = json.loads(line.decode("utf-8"), object_pairs_hook=_distinct_keys)
+    except UnicodeDecodeError:
+        return None, "invalid_utf8"
+    except (ValueError, RecursionError):
+        return None, "invalid_json"
+    return (row, "") if isinstance(row, dict) else (None, "invalid_json")
+
+
+def read_parquet(
+    uri: str, columns: Columns, *, batch_rows: int, max_cell_chars: int
+) -> Iterator[TypedBatch]:
+    """Batches of a Parquet file; a column stored as another type than the contract's is refused.
+
+    Raises:
+        FileUnreadable: if it is empty, cut off, no Parquet at all, or has columns of other types.
+    """
+    with parquet_file(uri) as file:
+        schema = file.schema_arrow
+        _check_distinct(schema.names, uri)
+        _check_types(schema, columns, uri)
+        present = [name for name in columns if name in schema.names]
+        pending = PendingRows(columns, from_value, max_cell_chars)
+        for batch in parquet_batches(file, present, batch_rows=batch_rows):
+            pending.see(schema.names)
+            pending.add_columns(
+                {name: plain_cells(batch.column(name)) for name in present}, n_rows=batch.num_rows
+            )
+            yield pending.take()
+        if pending.first_row_number == 1:
+            pending.see(schema.names)
+            yield pending.take()
+
+
+@contextmanager
+def parquet_file(uri: str) -> Iterator[pq.ParquetFile]:
+    """An open Parquet file; Arrow's own errors, which may hold cells, end here.
+
+    Raises:
+        FileUnreadable: if it is empty, cut off or no Parquet at all.
+    """
+    if compression_of(uri):
+        remedy = "deliver it as .parquet, which is compressed inside"
+        raise FileUnreadable(uri, "Parquet is not read from a compressed file", remedy=remedy)
+    with raw_file(uri) as raw:
+        if not raw.read(1):
+            raise FileUnreadable(uri, "it is empty", remedy="deliver a file with rows, or none")
+        raw.seek(0)
+        try:
+            yield pq.ParquetFile(raw, pre_buffer=False, page_checksum_verification=True)
+        except (pa.ArrowException, OSError):
+            raise FileUnreadable(uri, "it is no Parquet file, or is damaged or cut off") from None
+
+
+def parquet_batches(
+    file: pq.ParquetFile, names: Sequence[str], *, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of these columns, with fewer rows where a row group's rows are large."""
+    for group in range(file.num_row_groups):
+        about = file.metadata.row_group(group)
+        row_bytes = max(1, about.total_byte_size // max(1, about.num_rows))
+        rows = max(1, min(batch_rows, BATCH_BYTES // row_bytes))
+        yield from file.iter_batches(
+            batch_size=rows, row_groups=[group], columns=list(names), use_threads=False
+        )
+
+
+def plain_cells(column: pa.Array) -> list[Any]:
+    """The cells of an Arrow column as plain values; text as bytes, for Parquet never checks it."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if _is_text(column.type):
+        column = column.cast(pa.large_binary())
+    elif pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
+    elif pa.types.is_date(column.type):
+        column = column.cast(pa.date32())
+    cells: list[Any] = column.to_pylist()
+    return cells
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        raise ValueError("a key is written twice")
+    return row
+
+
+def _check_distinct(names: Sequence[str], uri: str) -> None:
+    doubles = sum(count - 1 for count in Counter(names).values())
+    if doubles:
+        reason = f"{doubles} of its {len(names)} column names repeat another"
+        raise FileUnreadable(uri, reason, remedy="export it with distinct column names")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_string_view(kind)
+        or types.is_binary_view(kind)
+    )
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
+
+
+_FITS: Mapping[ColumnType, Callable[[pa.DataType], bool]] = {
+    "string": _is_text,
+    "integer": _is_numeric,
+    "number": _is_numeric,
+    "boolean": lambda kind: bool(pa.types.is_boolean(kind)),
+    "date": lambda kind: bool(pa.types.is_date(kind)) or _is_text(kind),
+    "timestamp": lambda kind: bool(pa.types.is_timestamp(kind)) or _is_text(kind),
+}
+
+
+def _check_types(schema: pa.Schema, columns: Columns, uri: str) -> None:
+    wrong = []
+    for name, rule in columns.items():
+        kind = schema.field(name).type if name in schema.names else pa.null()
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not pa.types.is_null(kind) and not _FITS[rule.type](kind):
+            stored = "nested" if pa.types.is_nested(kind) else str(kind)
+            wrong.append(f"{shown_name(name)} holds {stored} and not {rule.type}")
+    if wrong:
+        raise FileUnreadable(
+            uri,
+            "; ".join(wrong[:MAX_NAMES_SHOWN]),
+            remedy="correct the type in the contract, or the export",
+        )
