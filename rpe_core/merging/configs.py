@@ -1,0 +1,102 @@
+"""adapter_config.json as plain values: what merged members share, and what is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rpe_core.errors import InputError
+
+Config = Mapping[str, Any]
+
+_MACHINE_PATH = re.compile(r"[/~.]|[A-Za-z]:|.*\\")
+_NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules")
+
+
+def peft_config(
+    ranks: Mapping[str, int],
+    *,
+    base_name: str,
+    task_type: str | None,
+    target_modules: Sequence[str] | None = None,
+    fan_in_fan_out: bool = False,
+) -> dict[str, Any]:
+    """The configuration of a LoRA with these ranks by module and scaling 1: lora_alpha equals r.
+
+    >>> config = peft_config({"a.query": 4, "b.query": 2}, base_name="mini", task_type=None)
+    >>> config["r"], list(config["rank_pattern"].values()), config["target_modules"]
+    (4, [2], ['a.query', 'b.query'])
+    """
+    rank = max(ranks.values())
+    others = {f"^{re.escape(module)}": r for module, r in ranks.items() if r != rank}
+    return {
+        "alpha_pattern": others,
+        "auto_mapping": None,
+        "base_model_name_or_path": base_name,
+        "bias": "none",
+        "fan_in_fan_out": fan_in_fan_out,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": rank,
+        "rank_pattern": others,
+        "revision": None,
+        "target_modules": sorted(target_modules or ranks),
+        "task_type": task_type,
+        "use_dora": False,
+        "use_rslora": False,
+    }
+
+
+def is_machine_path(name: str) -> bool:
+    """Whether a base name is a path of some machine and not a logical name.
+
+    >>> is_machine_path("/home/jane/model"), is_machine_path("facebook/sam-vit-base")
+    (True, False)
+    """
+    return _MACHINE_PATH.match(name) is not None
+
+
+def common_base(configs: Sequence[Config]) -> str:
+    """The logical base name that all members agree on, "" if none says; of a path, its last part.
+
+    Raises:
+        InputError: two members name different bases.
+    """
+    names = set()
+    for config in configs:
+        name = str(config.get("base_model_name_or_path") or "")
+        parts = [part for part in re.split(r"[/\\]", name) if part]
+        names.add(parts[-1] if parts and is_machine_path(name) else name)
+    names.discard("")
+    if len(names) > 1:
+        raise InputError(
+            "Members were trained on different bases.",
+            where=f"{len(names)} different base_model_name_or_path",
+            expected="adapters of one base",
+        )
+    return max(names, default="")
+
+
+def common_text(configs: Sequence[Config], key: str) -> str | None:
+    """The text that all members have under a key, or None."""
+    first = configs[0].get(key)
+    is_shared = all(config.get(key) == first for config in configs)
+    return first if is_shared and isinstance(first, str) else None
+
+
+def common_targets(configs: Sequence[Config]) -> list[str] | None:
+    """The target_modules that all members share, unless another key narrows what they mean."""
+    first = configs[0].get("target_modules")
+    for config in configs:
+        if config.get("target_modules") != first:
+            return None
+        if any(config.get(key) is not None for key in _NARROWED):
+            return None
+    if not isinstance(first, list) or not all(isinstance(name, str) for name in first):
+        return None
+    return list(first)
