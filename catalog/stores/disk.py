@@ -1,0 +1,67 @@
+"""Errors of the operating system, said in our words at the door of a store."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from catalog.errors import StoreError, StoreUnavailable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def disk_full(store: str, where: Path | str) -> StoreUnavailable:
+    """A write found no space; what was committed before it is unharmed."""
+    return StoreUnavailable(
+        f"No space is left to write to {store}.",
+        where=str(where),
+        remedy="free some space and try again; `rpe maintain` removes what no row names",
+    )
+
+
+def not_allowed(store: str, where: Path | str) -> StoreError:
+    """The operating system refused the access."""
+    return StoreError(
+        f"This user may not use {store}.",
+        where=str(where),
+        remedy="check owner and mode of the folder, and that it is not mounted read-only",
+    )
+
+
+@contextmanager
+def disk_errors(store: str, where: Path | str) -> Iterator[None]:
+    """Turn an OSError into a StoreError without its text, which may quote a file's content.
+
+    Raises:
+        StoreUnavailable: no space is left, or the device failed; the same call may succeed later.
+        StoreError: the access is not allowed.
+    """
+    # a Timeout of a lock is an OSError as well, but has its own meaning to the caller
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise disk_full(store, where) from None
+        if error.errno in _FORBIDDEN:
+            raise not_allowed(store, where) from None
+        name = errno.errorcode.get(error.errno or 0, "unknown")
+        raise StoreUnavailable(
+            f"The operating system failed to use {store} ({name}).",
+            where=str(where),
+            remedy="check that the folder exists and its device is healthy, then try again",
+        ) from None
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the device."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

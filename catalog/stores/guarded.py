@@ -1,0 +1,157 @@
+"""SQL of other people on the lake: one reading statement, no file, no setting, no other database."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from catalog.stores.lake_errors import translated
+from catalog.stores.lake_session import (
+    ALIAS,
+    catalog_path,
+    connect,
+    open_cursor,
+    quoted_text,
+)
+from rpe_core.errors import InputError, known_names, shown_name
+
+_EXPECTED = "one SELECT, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN of one of these"
+_EXPLAIN = re.compile(
+    r"\s*EXPLAIN\s+(?:ANALYZE\s+)?(?:\(\s*(?:ANALYZE|FORMAT)\b[^()]*\)\s*)?", re.IGNORECASE
+)
+_MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
+# A list of what is allowed, because what is forbidden is not known whole: measured on DuckDB 1.5.5,
+# with external access off `sqlite_scan` still opens any SQLite file of the machine.
+_TABLE_FUNCTIONS = {
+    "current_snapshot", "duckdb_columns", "duckdb_schemas", "duckdb_tables", "duckdb_types",
+    "duckdb_views", "generate_series", "json_each", "json_tree", "last_committed_snapshot",
+    "options", "pragma_table_info", "range", "snapshots", "table_changes", "table_deletions",
+    "table_info", "table_insertions", "unnest",
+}  # fmt: skip
+
+
+class GuardedReader:
+    """A read-only connection for statements that we did not write."""
+
+    def __init__(self, *, uri: str, data_uri: str) -> None:
+        self._connection = connect(catalog_path(uri), data_uri, is_read_only=True)
+        self._cursor = open_cursor(self._connection)
+        self._parser = duckdb.connect(":memory:")
+        # a folder is allowed only with its last slash
+        folder = quoted_text(data_uri.rstrip("/") + "/")
+        for setting in (
+            f"SET GLOBAL allowed_directories = [{folder}]",
+            "SET GLOBAL temp_directory = ''",
+            "SET GLOBAL enable_external_access = false",
+            "SET GLOBAL lock_configuration = true",
+        ):
+            self._connection.execute(setting)
+
+    def query(self, sql: str) -> pa.Table:
+        """The result of one reading statement.
+
+        Raises:
+            InputError: it is no single reading statement, or names what is not there.
+            StoreError: the lake could not answer; the message holds no value.
+        """
+        try:
+            self._require_reading(sql)
+            return self._cursor.execute(sql).to_arrow_table()
+        except duckdb.CatalogException as error:
+            raise self._unknown_table(str(error)) from None
+        except duckdb.BinderException as error:
+            raise _unknown_column(str(error)) from None
+        except duckdb.ParserException:
+            raise InputError("The statement is not SQL.", expected=_EXPECTED) from None
+        except duckdb.DataError:
+            raise InputError(
+                "The statement converts a value that does not fit.", remedy="use try_cast"
+            ) from None
+        except duckdb.Error as error:
+            raise translated(error, doing="run the statement") from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        for connection in (self._cursor, self._connection, self._parser):
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _require_reading(self, sql: str) -> None:
+        statements = duckdb.extract_statements(sql)
+        if len(statements) != 1:
+            raise InputError(
+                f"{len(statements)} statements were given, one is run.", expected=_EXPECTED
+            )
+        is_explain = statements[0].type == duckdb.StatementType.EXPLAIN
+        tree = self._tree(_EXPLAIN.sub("", sql, count=1) if is_explain else sql)
+        functions = {name for name in _table_functions(tree) if name not in _TABLE_FUNCTIONS}
+        if functions:
+            raise InputError(
+                f"Table function {', '.join(map(shown_name, sorted(functions)))} is not allowed.",
+                expected="tables and views of the lake; see mart.columns",
+            )
+
+    def _tree(self, sql: str) -> Any:
+        # only statements that cannot write have a tree: DuckDB serialises nothing but SELECT
+        row = self._parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
+        tree = json.loads(row[0]) if row else {"error": True}
+        if tree["error"]:
+            raise InputError("Only reading statements are run here.", expected=_EXPECTED)
+        return tree
+
+    def _unknown_table(self, text: str) -> InputError:
+        match = _MISSING_TABLE.search(text)
+        if not match:
+            return InputError("The statement names a function that is not known.")
+        rows = self._cursor.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables()"
+            f" WHERE database_name = '{ALIAS}' UNION ALL"
+            " SELECT schema_name || '.' || view_name FROM duckdb_views()"
+            f" WHERE database_name = '{ALIAS}'"
+        ).fetchall()
+        known = [name for (name,) in rows]
+        return InputError(
+            f"Table {shown_name(match[1])} is not known.", expected=known_names(match[1], known)
+        )
+
+
+def _unknown_column(text: str) -> InputError:
+    """Told without the name that was given: in double quotes a searched value is a name, too."""
+    _, _, bindings = text.partition("Candidate bindings:")
+    given = re.search(r'"([^"]+)"', text)
+    candidates = re.findall(r'"([^"]+)"', bindings.partition("\n")[0])
+    near = difflib.get_close_matches(given[1] if given else "", candidates) or candidates
+    return InputError(
+        "The statement names a column or function that is not known, or mixes types.",
+        expected=f"a column such as {', '.join(near)}" if near else "a column; see mart.columns",
+        remedy="write text in single quotes and names in double quotes",
+    )
+
+
+def _table_functions(node: Any) -> Iterator[str]:
+    """Names of the functions in FROM, at any depth of a serialised statement."""
+    if isinstance(node, dict):
+        if node.get("type") == "TABLE_FUNCTION":
+            yield str(node["function"]["function_name"]).lower()
+        for child in node.values():
+            yield from _table_functions(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from _table_functions(child)

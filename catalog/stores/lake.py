@@ -1,0 +1,216 @@
+"""The lake: DuckLake over Parquet. Readers take no lock; every write is one locked transaction."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from catalog.errors import StoreError
+from catalog.stores.disk import disk_errors, flush
+from catalog.stores.guarded import GuardedReader
+from catalog.stores.lake_errors import lake_errors
+from catalog.stores.lake_rows import fetch_rows
+from catalog.stores.lake_session import ALIAS, catalog_path, connect, open_cursor, quoted_text
+from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
+from catalog.stores.transaction import Transaction
+from catalog.tables.migrate import apply, declared, is_current
+from rpe_core.fingerprint import canonical_json
+from rpe_core.records import RunRef
+
+__all__ = ["Lake", "Transaction", "guarded_reader"]
+
+_CLOCK_SLACK_NS = 5_000_000_000  # file systems stamp files by a coarser clock than ours
+
+
+class Lake:
+    """All rows of the platform. One object may be used by several threads of a process."""
+
+    def __init__(
+        self,
+        connection: Any,
+        *,
+        data_uri: str,
+        lock: WriterLock,
+        clock: Callable[[], datetime],
+        is_read_only: bool,
+    ) -> None:
+        self._connection, self._data_uri, self._lock = connection, data_uri, lock
+        self._clock, self._is_read_only = clock, is_read_only
+        self._threads = threading.local()
+        self._cursors: list[Any] = []
+        self._is_writing = False
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        uri: str,
+        data_uri: str,
+        lock_path: Path,
+        clock: Callable[[], datetime],
+        read_only: bool = False,
+        lock_timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
+        """Open the lake at `ducklake:sqlite:<path>`; a new one is empty until `migrate`.
+
+        Raises:
+            RecordNotFound: read-only, and there is no lake yet.
+            StoreUnavailable: it is being made by another process that does not end.
+        """
+        catalog = catalog_path(uri)
+        lock = WriterLock(lock_path, timeout_seconds=lock_timeout_seconds)
+        if read_only or catalog.exists():
+            connection = connect(catalog, data_uri, is_read_only=read_only)
+        else:
+            # attaching makes the catalog: two processes at once would make half of it each
+            with lock.hold():
+                connection = connect(catalog, data_uri, is_read_only=False)
+        return cls(connection, data_uri=data_uri, lock=lock, clock=clock, is_read_only=read_only)
+
+    def migrate(self) -> None:
+        """Make or renew tables, comments and views; writes nothing where the lake is current.
+
+        Raises:
+            StoreError: the lake was written by a newer release, or a migration is missing.
+        """
+        declaration = declared()
+        with lake_errors("read the lake's version"):
+            if is_current(self._cursor(), declaration):
+                return
+        message = f"migrate to version {declaration.version}"
+        with self._begun(message=message, run=None) as cursor:
+            # another process may have migrated while this one waited for the lock
+            if not is_current(cursor, declaration):
+                apply(cursor, declaration, now=self._clock())
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """Rows of one statement as dictionaries; tables read as `core.batches`, `raw.<source>`.
+
+        Raises:
+            StoreError: the statement or the store failed; the message holds no value.
+        """
+        with lake_errors("read the lake"):
+            return fetch_rows(self._cursor(), sql, parameters)
+
+    def table(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """The result of one statement as an Arrow table.
+
+        Raises:
+            StoreError: the statement or the store failed; the message holds no value.
+        """
+        with lake_errors("read the lake"):
+            return self._cursor().execute(sql, list(parameters)).to_arrow_table()
+
+    @contextmanager
+    def transaction(self, *, message: str, run: RunRef | None) -> Iterator[Transaction]:
+        """Hold the writer lock; commit at the end, roll back on any exception.
+
+        The message and the run stand in DuckLake's commit. A transaction that changed nothing
+        makes no snapshot.
+
+        Raises:
+            StoreUnavailable: another writer held the lock for longer than the timeout.
+            StoreError: read-only, or a transaction is open already.
+        """
+        with self._begun(message=message, run=run) as cursor:
+            yield Transaction(cursor, recorded_at=self._clock())
+
+    @property
+    def snapshot_id(self) -> int:
+        """Number of the last committed snapshot."""
+        return int(self.rows(f"SELECT id FROM {ALIAS}.current_snapshot() AS t(id)")[0]["id"])
+
+    def close(self) -> None:
+        """Close every connection; safe to call twice."""
+        for cursor in self._cursors:
+            cursor.close()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _cursor(self) -> Any:
+        # a cursor belongs to one thread; `USE` costs milliseconds, so each thread keeps its own
+        cursor = getattr(self._threads, "cursor", None)
+        if cursor is None:
+            cursor = self._threads.cursor = open_cursor(self._connection)
+            self._cursors.append(cursor)
+        return cursor
+
+    @contextmanager
+    def _begun(self, *, message: str, run: RunRef | None) -> Iterator[Any]:
+        if self._is_read_only:
+            raise StoreError("The lake is open for reading only.")
+        with self._lock.hold():
+            if self._is_writing:
+                raise StoreError("A transaction is open already: its writes belong into it.")
+            with lake_errors("begin to write"):
+                cursor = open_cursor(self._connection)
+            self._is_writing, began = True, time.time_ns()
+            try:
+                with lake_errors("begin to write"):
+                    _begin(cursor, message=message, run=run)
+                yield cursor
+                flush_files(self._data_uri, since_ns=began - _CLOCK_SLACK_NS)
+                with lake_errors("commit"):
+                    cursor.execute("COMMIT")
+            except BaseException:
+                # a failed COMMIT has rolled back already
+                with suppress(duckdb.Error):
+                    cursor.execute("ROLLBACK")
+                raise
+            finally:
+                self._is_writing = False
+                cursor.close()
+
+
+def guarded_reader(uri: str, data_uri: str) -> GuardedReader:
+    """The lake for SQL of other people: `query(sql)` runs one reading statement, nothing else.
+
+    Raises:
+        RecordNotFound: there is no lake yet.
+    """
+    return GuardedReader(uri=uri, data_uri=data_uri)
+
+
+def flush_files(data_uri: str, *, since_ns: int) -> None:
+    """Flush the Parquet files written since then, before the commit names them.
+
+    DuckDB leaves them to the page cache while SQLite flushes its log: after a power cut a committed
+    row could lie in a file that never reached the disk.
+    """
+    root = Path(data_uri)
+    with disk_errors("the lake", root):
+        for folder, _, names in os.walk(root):
+            if Path(folder).stat().st_mtime_ns >= since_ns:
+                files = [Path(folder, name) for name in names]
+                fresh = [path for path in files if path.stat().st_mtime_ns >= since_ns]
+                for path in (*fresh, Path(folder)):
+                    flush(path)
+
+
+def _begin(cursor: Any, *, message: str, run: RunRef | None) -> None:
+    extra = canonical_json({"run_id": run.run_id, "flow": run.flow} if run else {})
+    cursor.execute("BEGIN")
+    cursor.execute(
+        f"CALL {ALIAS}.set_commit_message('rpe', {quoted_text(message)},"
+        f" extra_info => {quoted_text(extra)})"
+    )

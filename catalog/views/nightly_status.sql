@@ -1,0 +1,39 @@
+-- The newest night beside the newest verdict of every target; one row with an empty target before the first verdict
+-- run_id: the newest night
+-- outcome: ok, unchanged or failed
+-- started_at [UTC]: when it began
+-- ended_at [UTC]: when it ended
+-- wall_seconds [seconds]: how long it took
+-- target_name: target of the plan
+-- action: promoted, refused, abstained, pending, approved or rolled_back
+-- arm: arm of the challenger
+-- evidence: labels or leave_one_out
+-- reasons: why, in words
+-- actor: who decided: gate, or a person's name
+-- ensemble_id: challenger
+-- champion_ensemble_id: champion at that time; '' if there was none
+-- model_name: registered model
+-- model_version: version of the challenger
+-- decided_at [UTC]: when the verdict was committed
+-- is_new: whether this night decided it
+WITH night AS (
+    SELECT run_id, outcome, started_at, ended_at, wall_seconds
+    FROM core.runs
+    WHERE flow LIKE 'night%'
+    ORDER BY started_at DESC, run_id
+    LIMIT 1
+), verdict AS (
+    SELECT * FROM core.promotions
+    WHERE retracted_at IS NULL
+    QUALIFY row_number() OVER (
+        PARTITION BY target_name ORDER BY recorded_at DESC, promotion_id
+    ) = 1
+)
+SELECT
+    n.run_id, n.outcome, n.started_at, n.ended_at, n.wall_seconds,
+    v.target_name, v.action, v.arm, v.evidence, v.reasons, v.actor,
+    v.ensemble_id, v.champion_ensemble_id, v.model_name, v.model_version,
+    v.recorded_at AS decided_at, coalesce(v.run_id = n.run_id, false) AS is_new
+FROM night AS n
+FULL JOIN verdict AS v ON true
+ORDER BY v.target_name
