@@ -1,1 +1,1 @@
-"""Time: Prefect flows and the CLI; when and in which order. No arithmetic and no store driver belongs here."""
+"""Time: flows and the CLI; when and in which order. No arithmetic and no store driver here."""

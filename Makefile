@@ -1,0 +1,37 @@
+# Two commands stand in the README: `make night` and `make test`. `make help` lists the rest.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help night test test-slow check clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml infra/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint infra/constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint infra/constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+night: $(STAMP) ## install, make the demo workspace in .rpe and run one night
+	$(BIN)/rpe init --demo text
+	$(BIN)/rpe nightly
+
+test: $(STAMP) ## the default tests
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(STAMP) ## format, lint, types, import contracts, doctests and default tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+clean: ## remove the environment and the workspace
+	rm -rf $(VENV) .rpe

@@ -1,0 +1,93 @@
+"""The report: one static HTML file, no server, no network, readable at phone width."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from catalog.report import charts, queries
+from catalog.stores.lake import Lake
+from catalog.stores.vectors import Vectors
+
+
+def write_report(lake: Lake, vectors: Vectors, file: Path, *, targets: Sequence[str]) -> None:
+    """Write the page from the lake, whole or not at all."""
+    template = files("catalog.report").joinpath("page.html").read_text()
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    html = environment.from_string(template).render(_facts(lake, vectors, targets))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".part")
+    temporary.write_text(html)
+    temporary.replace(file)
+
+
+def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str]) -> dict[str, Any]:
+    run = queries.read_last_run(lake) or {}
+    verdicts = queries.read_verdicts(lake, targets=targets)
+    return {
+        "run": run,
+        "steps": json.loads(run.get("steps_json") or "[]"),
+        "faults": json.loads(run.get("faults_json") or "[]"),
+        "verdicts": verdicts,
+        "counts": _counts(verdicts),
+        "targets": _targets(lake, verdicts),
+        "map": _map(lake, vectors),
+        "sources": queries.read_sources(lake),
+        "served": queries.read_served(lake, targets=targets),
+    }
+
+
+def _counts(verdicts: Sequence[queries.Row]) -> dict[str, int]:
+    found = [row["verdict"] for row in verdicts]
+    return {name: found.count(name) for name in sorted(set(found))}
+
+
+def _targets(lake: Lake, verdicts: Sequence[queries.Row]) -> list[dict[str, Any]]:
+    names = [row["target"] for row in verdicts]
+    arms = queries.read_arms(lake, targets=names)
+    members = queries.read_members(lake, targets=names)
+    return [
+        _target(
+            verdict,
+            [row for row in arms if row["target_name"] == verdict["target"]],
+            [row for row in members if row["target_name"] == verdict["target"]],
+        )
+        for verdict in verdicts
+    ]
+
+
+def _target(
+    verdict: queries.Row, arms: Sequence[queries.Row], members: Sequence[queries.Row]
+) -> dict[str, Any]:
+    metric = arms[0]["metric"] if arms else ""
+    shown = [row for row in arms if row["metric"] == metric]
+    challenger = verdict.get("challenger", "")
+    if shown and shown[0]["split"] == "leave_one_out":
+        challenger = "auto"
+    return {
+        **verdict,
+        "name": verdict["target"],
+        "arms": Markup(charts.draw_arms(shown, challenger=challenger)) if shown else "",
+        "weights": Markup(charts.draw_weights(members)) if members else "",
+        "guards": sorted({row["reason"] for row in members if row["reason"]}),
+    }
+
+
+def _map(lake: Lake, vectors: Vectors) -> Markup | str:
+    places = queries.read_places(lake)
+    encoders = sorted({row["encoder_id"] for row in places})
+    drawn = []
+    for encoder in encoders:
+        rows = [row for row in places if row["encoder_id"] == encoder]
+        if len(rows) < 2:
+            continue
+        z = np.stack([np.asarray(vectors.representation(r["representation_id"]).z) for r in rows])
+        drawn.append(charts.draw_map([r["source"] for r in rows], [r["role"] for r in rows], z))
+    return Markup("".join(drawn))

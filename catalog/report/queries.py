@@ -1,0 +1,133 @@
+"""Named reads behind the report and the last screen of a night."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from catalog.stores.lake import Lake
+
+Row = dict[str, Any]
+
+_VERDICTS = """
+SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL
+QUALIFY row_number() OVER (PARTITION BY target_name ORDER BY recorded_at DESC, promotion_id) = 1
+"""
+_STANDING = """
+SELECT target_name, arm, split, value, ci_low, ci_high, n_items, metric, ensemble_id
+FROM core.scores WHERE slice = '' AND list_contains(?, target_name)
+QUALIFY rank() OVER (PARTITION BY target_name ORDER BY recorded_at DESC) = 1
+"""
+_MEMBERS = """
+SELECT e.target_name, e.strategy, a.source, m.weight, m.distance, e.abstained, e.reason,
+    e.distance_ratio, e.l1_norm, e.residual_ratio
+FROM core.ensembles e JOIN core.ensemble_members m USING (ensemble_id)
+JOIN core.adapters a USING (adapter_id)
+WHERE list_contains(?, e.target_name) AND e.retracted_at IS NULL
+QUALIFY rank() OVER (PARTITION BY e.target_name, e.strategy ORDER BY e.recorded_at DESC) = 1
+ORDER BY e.target_name, e.strategy, a.source
+"""
+_SERVED = """
+SELECT DISTINCT l.model_name, l.model_version, l.source, l.weight, l.dataset_version_id, l.file_uri,
+    l.file_sha256, l.n_rows
+FROM mart.adapter_lineage l JOIN (
+    SELECT model_name, model_version FROM core.promotions
+    WHERE action IN ('promoted', 'approved', 'rolled_back') AND list_contains(?, target_name)
+    QUALIFY row_number() OVER (PARTITION BY target_name ORDER BY recorded_at DESC) = 1
+) USING (model_name, model_version)
+ORDER BY l.model_name, l.weight DESC, l.source, l.file_uri
+"""
+
+
+def read_verdicts(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
+    """One row per target: evidence, challenger, score, differences, verdict and why."""
+    names = list(targets)
+    comparisons = lake.rows(
+        "SELECT * FROM core.comparisons WHERE list_contains(?, target_name)"
+        " ORDER BY recorded_at DESC",
+        [names],
+    )
+    scores = lake.rows(_STANDING, [names])
+    found = {row["target_name"]: row for row in lake.rows(_VERDICTS, [names])}
+    return [_verdict(name, found.get(name), comparisons, scores) for name in names]
+
+
+def read_arms(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
+    """Scores of every arm by the newest evaluation of each target, by the gate's evidence."""
+    rows = lake.rows(_STANDING + " ORDER BY target_name, arm", [list(targets)])
+    return [row for row in rows if row["split"] in ("test", "leave_one_out")]
+
+
+def read_members(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
+    """Weights and guards of the newest ensemble of each target and strategy."""
+    return lake.rows(_MEMBERS, [list(targets)])
+
+
+def read_served(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
+    """What is behind each champion: members, dataset versions, files with hash and row count."""
+    return lake.rows(_SERVED, [list(targets)])
+
+
+def read_sources(lake: Lake) -> list[Row]:
+    """Health of every source."""
+    return lake.rows("SELECT * FROM mart.source_health ORDER BY source")
+
+
+def read_last_run(lake: Lake) -> Row | None:
+    """The newest run."""
+    rows = lake.rows("SELECT * FROM core.runs ORDER BY started_at DESC LIMIT 1")
+    return rows[0] if rows else None
+
+
+def read_places(lake: Lake) -> list[Row]:
+    """Representations that stand, for the map of the library."""
+    return lake.rows(
+        "SELECT r.representation_id, r.role, r.encoder_id, d.source FROM core.representations r"
+        " JOIN core.dataset_versions d USING (dataset_version_id)"
+        " WHERE d.superseded_at IS NULL AND d.retracted_at IS NULL ORDER BY r.role, d.source"
+    )
+
+
+def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Row]) -> Row:
+    if row is None:
+        return {"target": name, "verdict": "waiting", "reason": "no data, or no library yet"}
+    mine = [
+        c
+        for c in comparisons
+        if c["target_name"] == name and c["ensemble_id"] == row["ensemble_id"]
+    ]
+    base = next((c for c in mine if c["baseline_arm"] == "base"), None)
+    champion = next(
+        (c for c in mine if c["baseline_ensemble_id"] == row["champion_ensemble_id"] != ""), None
+    )
+    split = "test" if row["evidence"] == "labels" else "leave_one_out"
+    arm = row["arm"] if row["evidence"] == "labels" else "auto"
+    score = next(
+        (
+            s
+            for s in scores
+            if (s["target_name"], s["split"], s["arm"]) == (name, split, arm)
+            and (base is None or s["metric"] == base["metric"])
+        ),
+        None,
+    )
+    return {
+        "target": name,
+        "evidence": row["evidence"],
+        "challenger": row["arm"],
+        "score": f"{score['metric']} {score['value']:.3f}" if score else "",
+        "against_base": _difference(base),
+        "against_champion": _difference(champion),
+        "n": base["n_items"] if base else None,
+        "verdict": row["action"],
+        "reason": row["reasons"],
+    }
+
+
+def _difference(comparison: Row | None) -> str:
+    if comparison is None:
+        return ""
+    return (
+        f"{comparison['difference']:+.3f} "
+        f"[{comparison['ci_low']:+.3f}, {comparison['ci_high']:+.3f}] {comparison['result']}"
+    )

@@ -1,0 +1,138 @@
+"""Questions about the library: what is near, how was it weighed, what answers, what is behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from catalog.errors import RecordNotFound
+from catalog.lineage import ancestors
+from flows.ensemble import Retrieval, retrieve
+from flows.reading import read_rows_of
+from flows.run_record import open_run
+from flows.scoring import predict_arm
+from flows.settings import Settings
+from flows.wiring import open_registry, open_stores
+from flows.workspace import Workspace, load_declarations
+from rpe_core.errors import InputError
+
+Rows = list[dict[str, Any]]
+CHAMPION = "champion"
+
+
+@contextmanager
+def _open(settings: Settings) -> Iterator[Workspace]:
+    declared = load_declarations(settings)
+    stores = open_stores(settings)
+    try:
+        yield Workspace(settings, declared.plan, declared.contracts, stores, open_run("ask"))
+    finally:
+        stores.lake.close()
+
+
+def nearest_adapters(settings: Settings, target: str, *, k: int) -> tuple[Rows, str]:
+    """The k adapters nearest to a target, and what the domain guard says."""
+    with _open(settings) as workspace:
+        retrieval = _retrieval(workspace, target)
+        rows = [
+            {"adapter_id": c.adapter_id, "source": c.source, "distance": c.distance}
+            for c in retrieval.library[:k]
+        ]
+        return rows, retrieval.domain.reason
+
+
+def explain_ensembles(settings: Settings, target: str) -> Rows:
+    """Members, weights, distances and guards of the ensembles that stand for a target."""
+    return read_rows_of(
+        settings,
+        "SELECT e.strategy, a.source, m.weight, m.distance, e.distance_ratio, e.residual_ratio,"
+        " e.l1_norm, e.abstained, e.reason, e.ensemble_id, m.adapter_id"
+        " FROM core.ensembles e JOIN core.ensemble_members m USING (ensemble_id)"
+        " JOIN core.adapters a USING (adapter_id)"
+        " WHERE e.target_name = ? AND e.superseded_at IS NULL AND e.retracted_at IS NULL"
+        " ORDER BY e.recorded_at DESC, e.strategy, m.weight DESC",
+        [load_declarations(settings).plan.target(target).name],
+    )
+
+
+def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tuple[Rows, str]:
+    """Labels and scores for inputs, by the registered champion or, where none serves, the base."""
+    if not inputs:
+        raise InputError("There is nothing to predict.", expected="--text or --file")
+    plan = load_declarations(settings).plan
+    spec = plan.target(target)
+    registry = open_registry(settings)
+    if CHAMPION in registry.aliases(spec.name):
+        # MLflow's own loader, so that this is what any consumer gets
+        import mlflow.pyfunc
+        import pandas as pd
+
+        mlflow.set_registry_uri(settings.tracking)
+        mlflow.set_tracking_uri(settings.tracking)
+        model = mlflow.pyfunc.load_model(f"models:/{spec.name}@{CHAMPION}")
+        column = model.metadata.get_input_schema().input_names()[0]
+        answers = model.predict(pd.DataFrame({column: list(inputs)}))
+        rows = [{"input": i + 1, **row} for i, row in enumerate(answers.to_dict("records"))]
+        return rows, f"champion of {spec.name}"
+    return _predict_base(
+        settings, spec.name, inputs
+    ), f"{spec.name} has no champion: the base answers"
+
+
+def _predict_base(settings: Settings, target: str, inputs: Sequence[str]) -> Rows:
+    with _open(settings) as workspace:
+        spec = workspace.plan.target(target)
+        labels = workspace.contracts[spec.source].task.labels
+        answers = predict_arm(workspace, spec.base, labels, None, inputs)
+        names = list(labels)
+        return [
+            {"input": i + 1, "label": names[int(row.argmax())], "score": float(row.max())}
+            for i, row in enumerate(answers)
+        ]
+
+
+def lineage_of(settings: Settings, subject: str) -> Rows:
+    """Everything behind an id, or behind a version named `models:/<name>@<alias>` or `/<version>`.
+
+    Raises:
+        RecordNotFound: if there is no such record.
+    """
+    if subject.startswith("models:/"):
+        name, version = _version(settings, subject.removeprefix("models:/"))
+        rows = read_rows_of(
+            settings,
+            "SELECT * FROM mart.adapter_lineage WHERE model_name = ? AND model_version = ?"
+            " ORDER BY weight DESC, adapter_id, file_uri",
+            [name, version],
+        )
+    else:
+        with _open(settings) as workspace:
+            rows = [dict(row) for row in ancestors(workspace.stores.lake.rows, subject)]
+    if not rows:
+        raise RecordNotFound("Nothing is on record under this name.", remedy="`rpe adapters list`")
+    return rows
+
+
+def _version(settings: Settings, named: str) -> tuple[str, str]:
+    if "@" not in named:
+        name, _, version = named.rpartition("/")
+        return name, version
+    name, _, alias = named.partition("@")
+    aliases = open_registry(settings).aliases(name)
+    if alias not in aliases:
+        raise RecordNotFound(
+            "This alias points nowhere.", where=name, expected=", ".join(sorted(aliases))
+        )
+    return name, aliases[alias]
+
+
+def _retrieval(workspace: Workspace, target: str) -> Retrieval:
+    retrieval = retrieve(workspace, workspace.plan.target(target))
+    if retrieval is None:
+        raise InputError(
+            "This target cannot be placed yet: it or the library has no data.",
+            where=target,
+            remedy="`rpe nightly` ingests, embeds and trains what is missing",
+        )
+    return retrieval

@@ -1,0 +1,75 @@
+"""`rpe`: arguments in, flow call, ids out. Heavy modules are imported where they are needed."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from flows.commands import library, nights, reads, sources, upkeep
+from flows.output import say, show_error
+from rpe_core.errors import RpeError
+
+app = typer.Typer(
+    name="rpe",
+    help="Adapt a frozen foundation model to a new, unlabelled dataset every night.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _commands in (upkeep, nights, library, reads):
+    _commands.add_to(app)
+app.add_typer(sources.app, name="source")
+app.add_typer(library.adapters, name="adapters")
+
+
+def main() -> None:
+    """Run a command; every error ends in a message without values and the exit code of its kind.
+
+    Exit: 0 done, 1 a step failed or the workspace is busy, 2 usage or declaration, 3 a batch was
+    refused, 4 the gate refused (`promote` only).
+    """
+    # click is typer's own; its usage errors keep their exit code 2
+    import click
+
+    as_json = "--json" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as usage:
+        usage.show()
+        code = usage.exit_code
+    except RpeError as error:
+        show_error(error, as_json=as_json)
+        code = _code(error)
+    except (KeyboardInterrupt, click.Abort):
+        say("stopped; run the same command again to go on where it was")
+        code = 130
+    except Exception as error:
+        say(
+            f"{type(error).__name__}: an unexpected error; its text is withheld, it may hold values"
+        )
+        say(f"  in: {_place(error)}")
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _code(error: RpeError) -> int:
+    # the ledger knows the table of exit codes; it is not needed for `--help`
+    from flows.ledger import exit_code_of
+
+    return exit_code_of(error)
+
+
+def _place(error: BaseException) -> str:
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    code = frame.tb_frame.f_code if frame else None
+    return f"{code.co_filename}:{frame.tb_lineno}" if code and frame else "unknown place"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Commands that run steps of the night: all of them, or one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.output import AsJson, say, show_rows, write_json
+
+if TYPE_CHECKING:
+    from flows.run_record import Summary
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to `rpe`."""
+    for command in (nightly, ingest, embed, train, evaluate, serve):
+        app.command()(command)
+
+
+def nightly(
+    only: Annotated[
+        str, typer.Option(help="Steps to run, comma-separated: ingest,embed,train,ensemble,…")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; touch nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the night: ingest, embed, train, ensemble, evaluate, promote, report.
+
+    Example: rpe nightly --dry-run
+    """
+    steps = _steps(only)
+    if dry_run:
+        from flows.dry_run import planned_units  # the night's modules take seconds to import
+        from flows.settings import Settings
+
+        show_rows(planned_units(Settings(), steps), as_json=as_json, title="would be done")
+        return
+    run_steps(steps, as_json=as_json)
+
+
+def ingest(as_json: AsJson = False) -> None:
+    """Land the new files of every source of the plan.
+
+    Example: rpe ingest --json
+    """
+    run_steps(("ingest",), as_json=as_json)
+
+
+def embed(as_json: AsJson = False) -> None:
+    """Compute the representations that are missing.
+
+    Example: rpe embed --json
+    """
+    run_steps(("embed",), as_json=as_json)
+
+
+def train(as_json: AsJson = False) -> None:
+    """Train the adapters that are missing.
+
+    Example: rpe train --json
+    """
+    run_steps(("train",), as_json=as_json)
+
+
+def evaluate(as_json: AsJson = False) -> None:
+    """Score every arm of every target whose arms or rows have changed.
+
+    Example: rpe evaluate --json
+    """
+    run_steps(("evaluate",), as_json=as_json)
+
+
+def serve() -> None:
+    """Serve the plan's schedule (and a Prefect server, if none is set) until stopped.
+
+    Example: rpe serve
+    """
+    from flows.serve import serve as serve_schedule  # Prefect takes seconds to import
+    from flows.settings import Settings
+
+    serve_schedule(
+        Settings(),
+        on_ready=lambda url, deployment: say(
+            f"serving {deployment.name} ({deployment.cron} {deployment.timezone}); "
+            f"Prefect at {url.removesuffix('/api')}; Ctrl-C stops"
+        ),
+    )
+
+
+def _steps(only: str) -> tuple[str, ...]:
+    from flows.nightly import VERBS  # Prefect takes seconds to import
+    from rpe_core.errors import UnknownName
+
+    names = tuple(name.strip() for name in only.split(",") if name.strip()) or VERBS
+    for name in names:
+        if name not in VERBS:
+            raise UnknownName("step", name, VERBS, where="--only")
+    return tuple(verb for verb in VERBS if verb in names)
+
+
+def run_steps(steps: tuple[str, ...], *, as_json: bool, targets: tuple[str, ...] = ()) -> Summary:
+    """Run steps of the night and show the last screen; a failure ends the command.
+
+    `targets` narrows the steps to some targets of the plan; none means all.
+    """
+    from flows.last_screen import show_summary  # Prefect takes seconds to import
+    from flows.nightly import run_night
+    from flows.settings import Settings
+
+    settings = Settings()
+    summary = run_night(settings, only=steps, targets=targets)
+    if as_json:
+        write_json(
+            {
+                "status": summary.outcome,
+                "ids": [summary.run_id],
+                "faults": [
+                    {"path": f"{f.step} {f.unit}", "what": f.message, "expected": ""}
+                    for f in summary.faults
+                ],
+            }
+        )
+    else:
+        show_summary(settings, summary)
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)
+    return summary

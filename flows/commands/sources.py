@@ -1,0 +1,116 @@
+"""Commands about sources: draft a contract, add it, look at what was accepted and what was not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.output import AsJson, say, show_rows
+
+app = typer.Typer(help="Sources and their contracts.", no_args_is_help=True, rich_markup_mode=None)
+SourceName = Annotated[str, typer.Argument(help="Name of a source.")]
+
+
+@app.command()
+def draft(
+    path: Annotated[str, typer.Argument(help="A data file, glob or fsspec URL.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write it; default is stdout.")] = None,
+) -> None:
+    """Write a contract from the data, so that nobody starts from an empty page.
+
+    Example: rpe source draft data/reports.csv --out reports.yaml
+    """
+    from catalog.drafting import draft_contract  # pyarrow takes a second to import
+
+    text = draft_contract(path)
+    if out is None:
+        typer.echo(text)
+        return
+    out.write_text(text)
+    say(f"{out}: fill in what is marked, then `rpe source add {out}`")
+
+
+@app.command()
+def add(contract_file: Annotated[Path, typer.Argument(help="A contract.")]) -> None:
+    """Check a contract and a sample of its data; accept it only if both are right.
+
+    Example: rpe source add reports.yaml
+    """
+    from flows.contracts import add_contract  # pyarrow takes a second to import
+    from flows.settings import Settings
+
+    kept = add_contract(Settings(), contract_file)
+    say(f"accepted: {kept}; name it in plan.yaml, then `rpe ingest`")
+
+
+@app.command()
+def check(source: SourceName, as_json: AsJson = False) -> None:
+    """Check a contract of the workspace and a sample of its data, changing nothing.
+
+    Example: rpe source check site_a
+    """
+    from flows.contracts import check_contract  # pyarrow takes a second to import
+    from flows.settings import Settings
+
+    findings = check_contract(Settings(), source)
+    show_rows(findings, as_json=as_json, title=f"{source}: findings in the sample")
+    if findings:
+        raise typer.Exit(2)
+
+
+@app.command("list")
+def list_sources(as_json: AsJson = False) -> None:
+    """List sources with their newest batch, rows, quarantine and age.
+
+    Example: rpe source list --json
+    """
+    from flows.reading import read_rows_of  # DuckDB is not needed for `--help`
+    from flows.settings import Settings
+
+    rows = read_rows_of(Settings(), "SELECT * FROM mart.source_health ORDER BY source")
+    show_rows(rows, as_json=as_json, title="sources")
+
+
+@app.command()
+def show(source: SourceName, as_json: AsJson = False) -> None:
+    """Show the batches of a source: what was accepted, refused, set aside, and why.
+
+    Example: rpe source show site_a
+    """
+    from flows.reading import read_rows_of  # DuckDB is not needed for `--help`
+    from flows.settings import Settings
+
+    rows = read_rows_of(
+        Settings(), "SELECT * FROM core.batches WHERE source = ? ORDER BY recorded_at", [source]
+    )
+    columns = "batch_id outcome n_rows n_accepted n_unchanged n_quarantined n_phi reason"
+    show_rows(rows, as_json=as_json, title=f"batches of {source}", columns=columns)
+
+
+@app.command()
+def findings(
+    source: SourceName,
+    batch: Annotated[str, typer.Argument(help="Part of a batch id; default is all.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show which rows were quarantined and by which rule: row numbers, never values.
+
+    Example: rpe source findings site_a
+    """
+    from flows.contracts import known_source  # pyarrow takes a second to import
+    from flows.reading import read_rows_of
+    from flows.settings import Settings
+
+    settings = Settings()
+    name = known_source(settings, source)
+    rows = read_rows_of(
+        settings,
+        "SELECT _batch_id AS batch_id, _reasons AS reasons, count(*) AS n_rows,"
+        " list(_row_number ORDER BY _row_number)[:20] AS first_rows"
+        f' FROM quarantine."{name}" WHERE contains(_batch_id, ?)'
+        " GROUP BY ALL ORDER BY ALL",
+        [batch],
+    )
+    show_rows(rows, as_json=as_json, title=f"quarantine of {source}")

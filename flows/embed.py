@@ -1,0 +1,80 @@
+"""Embed: the mean encoder feature z of each dataset version, under the frozen base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from catalog import current, landing, registration
+from flows.workspace import Workspace
+from rpe_core.fingerprint import fingerprint, make_id
+from rpe_core.records import Representation, Role
+from rpe_core.representation import encoder_id, mean_feature
+
+
+@dataclass(frozen=True)
+class EmbedUnit:
+    """A dataset version to encode, in one role."""
+
+    source: str
+    base_name: str
+    role: Role
+    dataset_version_id: str
+    representation_id: str
+
+    def __str__(self) -> str:
+        return f"{self.source} as {self.role}"
+
+
+def unit_of(workspace: Workspace, source: str, base_name: str, role: Role) -> EmbedUnit | None:
+    """What to encode for a source as it stands, or None while it has no data."""
+    version = current.dataset_version(workspace.stores.lake, source)
+    if version is None:
+        return None
+    encoder = encoder_id(workspace.bases[base_name], workspace.family(base_name).POOLING)
+    made_of = fingerprint({"dataset": version["sha256"], "encoder": encoder, "role": role})
+    representation_id = make_id("representation", source, made_of)
+    return EmbedUnit(source, base_name, role, version["dataset_version_id"], representation_id)
+
+
+def pending(workspace: Workspace) -> list[EmbedUnit]:
+    """References and targets whose standing dataset version has no representation yet."""
+    wanted: list[tuple[str, str, Role]] = [
+        (source, reference.base, "reference")
+        for reference in workspace.plan.references
+        for source in reference.sources
+    ]
+    wanted += [(target.source, target.base, "target") for target in workspace.plan.targets]
+    units = [unit_of(workspace, *entry) for entry in dict.fromkeys(wanted)]
+    lake = workspace.stores.lake
+    return [
+        unit
+        for unit in units
+        if unit
+        and not current.has_record(
+            lake, "representations", "representation_id", unit.representation_id
+        )
+    ]
+
+
+def act(workspace: Workspace, unit: EmbedUnit) -> str:
+    """Encode the inputs (a reference: training rows, a target: all rows); keep their mean."""
+    contract = workspace.contracts[unit.source]
+    rows = landing.read_rows(
+        workspace.stores.lake,
+        unit.dataset_version_id,
+        columns=[contract.task.input],
+        split="train" if unit.role == "reference" else None,
+    )
+    family, base = workspace.family(unit.base_name), workspace.loaded(unit.base_name)
+    mean = mean_feature(family.encode(base, rows.column(contract.task.input).to_pylist()))
+    representation = Representation(
+        unit.representation_id,
+        unit.dataset_version_id,
+        encoder_id(workspace.bases[unit.base_name], family.POOLING),
+        unit.role,
+        mean.n,
+        tuple(mean.mean.tolist()),
+        tuple(mean.variance.tolist()),
+    )
+    registration.keep_representation(workspace.stores, representation, run=workspace.run)
+    return unit.representation_id

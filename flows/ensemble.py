@@ -1,0 +1,216 @@
+"""Ensemble: retrieve the nearest adapters of a target, weigh them by every strategy, merge."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from catalog import current, registration
+from catalog.lineage import strictest_license
+from catalog.registration import EnsembleCard
+from flows import embed
+from flows.plans import BASELINE_MERGES, TargetSpec
+from flows.workspace import Workspace
+from rpe_core.ensemble import EnsembleDraft, draft_ensemble
+from rpe_core.fingerprint import fingerprint, make_id
+from rpe_core.merging.folders import MergeReport, merge_folders
+from rpe_core.records import Candidate, Representation, StrategySpec
+from rpe_core.weighting.guards import DomainCheck, check_domain
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """What a target retrieved: its z, the visible library, the k nearest, and how far that is."""
+
+    target: TargetSpec
+    dataset_version_id: str
+    dataset_sha256: str
+    representation: Representation
+    library: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
+    domain: DomainCheck
+
+    @property
+    def z(self) -> np.ndarray:
+        """The target's representation, shape (d,)."""
+        return np.asarray(self.representation.z)
+
+
+@dataclass(frozen=True)
+class EnsembleUnit:
+    """An ensemble to merge and keep."""
+
+    retrieval: Retrieval
+    draft: EnsembleDraft
+    sha256: str
+
+    @property
+    def ensemble_id(self) -> str:
+        """`ensemble:<target>@sha12` over data, base, strategy, merge method and candidates."""
+        return make_id("ensemble", self.retrieval.target.name, self.sha256)
+
+    @property
+    def arm(self) -> str:
+        """Name of the strategy."""
+        return self.draft.strategy.name
+
+    def __str__(self) -> str:
+        return f"{self.retrieval.target.name} by {self.arm}"
+
+
+def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
+    """The library as this target sees it, or None while target or library have no data.
+
+    A target's own source is never its reference unless the plan says `include_own`.
+    """
+    stores = workspace.stores
+    asked = embed.unit_of(workspace, target.source, target.base, "target")
+    if asked is None or not current.has_record(
+        stores.lake, "representations", "representation_id", asked.representation_id
+    ):
+        return None
+    representation = stores.vectors.representation(asked.representation_id)
+    visible = current.visible_adapters(
+        stores.lake,
+        workspace.bases[target.base].base_id,
+        without_source=None if target.include_own else target.source,
+        licenses=target.licenses,
+    )
+    if not visible:
+        return None
+    library = stores.vectors.search(
+        np.asarray(representation.z),
+        encoder_id=representation.encoder_id,
+        k=len(visible),
+        allow=[row["adapter_id"] for row in visible],
+    )
+    version = current.dataset_version(stores.lake, target.source)
+    domain = check_domain(np.asarray(representation.z), np.stack([c.z for c in library]))
+    return Retrieval(
+        target,
+        asked.dataset_version_id,
+        version["sha256"] if version else "",
+        representation,
+        tuple(library),
+        tuple(library[: target.k]),
+        domain,
+    )
+
+
+def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
+    """One ensemble per strategy of the plan, weighed and named, not yet merged."""
+    target = retrieval.target
+    base = workspace.bases[target.base]
+    units = []
+    for strategy in target.specs:
+        draft = draft_ensemble(retrieval.z, retrieval.candidates, strategy, domain=retrieval.domain)
+        made_of = fingerprint(
+            {
+                "target": target.name,
+                "dataset": retrieval.dataset_sha256,
+                "base": base.sha256,
+                "strategy": strategy,
+                "merge": [target.merge, target.rank],
+                "candidates": sorted(c.adapter_id for c in retrieval.candidates),
+                "abstained": draft.abstained,
+            }
+        )
+        units.append(EnsembleUnit(retrieval, draft, made_of))
+    return units
+
+
+def pending(workspace: Workspace) -> list[EnsembleUnit]:
+    """Ensembles of the plan's targets that do not exist yet."""
+    found = [retrieve(workspace, target) for target in workspace.plan.targets]
+    units = [unit for r in found if r for unit in units_of(workspace, r)]
+    known = current.ensembles(workspace.stores.lake, [unit.ensemble_id for unit in units])
+    ids = {row["ensemble_id"] for row in known}
+    return [unit for unit in units if unit.ensemble_id not in ids]
+
+
+def act(workspace: Workspace, unit: EnsembleUnit) -> str:
+    """Merge the members into one PEFT folder and keep it with its recipe."""
+    target = unit.retrieval.target
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "adapter"
+        report = merge_members(workspace, unit.draft, folder, method=target.merge, rank=target.rank)
+        card = _card(workspace, unit, report)
+        registration.register_ensemble(workspace.stores, card, folder, run=workspace.run)
+    return unit.ensemble_id
+
+
+def merge_members(
+    workspace: Workspace, draft: EnsembleDraft, out: Path, *, method: str, rank: int | None
+) -> MergeReport:
+    """The weighted sum of the members' deltas, from stored folders to a new one."""
+    members = [
+        (_adapter_folder(workspace, member.adapter_id), member.weight)
+        for member in draft.members
+        if member.weight != 0.0
+    ]
+    if method in BASELINE_MERGES:
+        # a baseline through PEFT, which the exact methods neither need nor import
+        from rpe_core.adapters.peft_merge import merge_with_peft
+
+        return merge_with_peft(members, out, method=method)
+    return merge_folders(members, out, method=method, rank=rank)
+
+
+def leave_out(retrieval: Retrieval, adapter: Candidate, spec: StrategySpec) -> EnsembleDraft | None:
+    """The ensemble that a reference would have got as a target, its own source left out."""
+    others = [c for c in retrieval.library if c.source != adapter.source]
+    if not others:
+        return None
+    z = np.asarray(adapter.z)
+    distances = [float(np.linalg.norm(np.asarray(c.z) - z)) for c in others]
+    order = sorted(range(len(others)), key=lambda i: (distances[i], others[i].adapter_id))
+    nearest = [
+        Candidate(o.adapter_id, o.source, o.dataset_version_id, distances[i], o.z)
+        for i in order[: retrieval.target.k]
+        for o in [others[i]]
+    ]
+    domain = check_domain(z, np.stack([c.z for c in others]))
+    return draft_ensemble(z, nearest, spec, domain=domain)
+
+
+def _adapter_folder(workspace: Workspace, adapter_id: str) -> Path:
+    rows: Sequence[dict[str, str]] = workspace.stores.lake.rows(
+        "SELECT artifact_sha256 FROM core.adapters WHERE adapter_id = ?", [adapter_id]
+    )
+    return workspace.stores.artifacts.folder(rows[0]["artifact_sha256"])
+
+
+def _card(workspace: Workspace, unit: EnsembleUnit, report: MergeReport) -> EnsembleCard:
+    retrieval, draft = unit.retrieval, unit.draft
+    used = {member.adapter_id for member in draft.members if member.weight != 0.0}
+    visible = current.visible_adapters(
+        workspace.stores.lake,
+        workspace.bases[retrieval.target.base].base_id,
+        without_source=None,
+        licenses=None,
+    )
+    licenses = [row["license"] for row in visible if row["adapter_id"] in used]
+    return EnsembleCard(
+        ensemble_id=unit.ensemble_id,
+        sha256=unit.sha256,
+        target_name=retrieval.target.name,
+        dataset_version_id=retrieval.dataset_version_id,
+        base=workspace.bases[retrieval.target.base],
+        task=workspace.contracts[retrieval.target.source].task_spec,
+        strategy=draft.strategy,
+        details=draft.details,
+        merge=retrieval.target.merge,
+        members=tuple(member for member in draft.members if member.adapter_id in used),
+        representation_id=retrieval.representation.representation_id,
+        weights_sha256=report.weights_sha256,
+        rank=report.rank,
+        merge_error_ratio=report.relative_error,
+        distance_ratio=draft.distance_ratio,
+        abstained=draft.abstained,
+        reason=draft.reason,
+        license=strictest_license(licenses),
+    )

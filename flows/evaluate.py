@@ -1,0 +1,281 @@
+"""Evaluate: every arm of a target, scored on the same items; and the choice that `auto` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catalog import current
+from flows import ensemble
+from flows.ensemble import Retrieval
+from flows.leave_one_out import LeftOut, leave_one_out
+from flows.scoring import (
+    AUTO_ARM,
+    BASE_ARM,
+    CHAMPION_ARM,
+    OWN_ARM,
+    TaskRows,
+    item_rows,
+    predict_arm,
+    read_task_rows,
+    score_row,
+    score_rows,
+)
+from flows.workspace import Workspace
+from rpe_core.evaluation.choice import (
+    MIN_REFERENCES,
+    MarginChoice,
+    calibrate_margin,
+    choose,
+    mutual_information,
+)
+from rpe_core.evaluation.metrics import METRICS, gate_metric, pool
+from rpe_core.fingerprint import fingerprint
+from rpe_core.records import Evidence
+
+LEAVE_ONE_OUT = "leave_one_out"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is evaluated: a name, the record behind it ('' for base), whether it may serve."""
+
+    name: str
+    record_id: str
+    artifact_sha256: str
+    is_candidate: bool
+
+
+@dataclass(frozen=True)
+class EvaluateUnit:
+    """A target with the arms that stand for it."""
+
+    retrieval: Retrieval
+    arms: tuple[Arm, ...]
+    evidence: Evidence
+    evaluation_id: str
+
+    @property
+    def candidates(self) -> tuple[Arm, ...]:
+        """Arms that may become the challenger: ensembles that did not abstain."""
+        return tuple(arm for arm in self.arms if arm.is_candidate)
+
+    def __str__(self) -> str:
+        return self.retrieval.target.name
+
+
+def unit_of(workspace: Workspace, target_name: str) -> EvaluateUnit | None:
+    """The arms of a target as they stand, or None while something before them is missing."""
+    target = workspace.plan.target(target_name)
+    retrieval = ensemble.retrieve(workspace, target)
+    if retrieval is None:
+        return None
+    lake = workspace.stores.lake
+    units = ensemble.units_of(workspace, retrieval)
+    rows = current.ensembles(lake, [unit.ensemble_id for unit in units])
+    if len(rows) < len(units):
+        return None
+    arms = [Arm(BASE_ARM, "", "", is_candidate=False)]
+    arms += [
+        Arm(r["strategy"], r["ensemble_id"], r["artifact_sha256"], is_candidate=not r["abstained"])
+        for r in rows
+    ]
+    champion = current.champion(lake, target.name)
+    if champion and champion["ensemble_id"] not in {arm.record_id for arm in arms}:
+        arms.append(_served(CHAMPION_ARM, champion["ensemble_id"], champion["artifact_sha256"]))
+    evidence = _evidence(workspace, retrieval)
+    if evidence == "labels":
+        arms += _own_adapter(workspace, retrieval)
+    made_of = {
+        "target": target.name,
+        "dataset": retrieval.dataset_sha256,
+        "arms": [[arm.name, arm.record_id] for arm in arms],
+        "library": sorted(c.adapter_id for c in retrieval.library),
+        "evaluation": workspace.plan.evaluation.model_dump(),
+        "auto": target.has_auto,
+        "metrics": {name: metric.version for name, metric in METRICS.items()},
+    }
+    return EvaluateUnit(retrieval, tuple(arms), evidence, fingerprint(made_of)[:12])
+
+
+def pending(workspace: Workspace) -> list[EvaluateUnit]:
+    """Targets whose arms, rows or metrics are not the ones that were evaluated."""
+    units = [unit_of(workspace, name) for name in workspace.plan.target_names]
+    lake = workspace.stores.lake
+    return [
+        unit
+        for unit in units
+        if unit and not current.has_record(lake, "scores", "evaluation_id", unit.evaluation_id)
+    ]
+
+
+def act(workspace: Workspace, unit: EvaluateUnit) -> str:
+    """Score the arms and keep scores, per-item scores and the choice in one commit."""
+    target = unit.retrieval.target
+    contract = workspace.contracts[target.source]
+    rows = read_task_rows(workspace, contract, unit.retrieval.dataset_version_id)
+    record = _Record(unit, contract.task.type, workspace.run.run_id)
+    answers = _answer(workspace, unit, rows)
+    for arm in unit.arms:
+        for split, chosen in _scored_rows(workspace, rows).items():
+            record.add(rows, split, chosen, arm, answers[arm.name])
+    if unit.candidates and (target.has_auto or unit.evidence == LEAVE_ONE_OUT):
+        _choose(workspace, unit, rows, answers, record)
+    with workspace.stores.lake.transaction(message="evaluate", run=workspace.run) as commit:
+        commit.insert_new("scores", record.scores)
+        commit.insert_new("item_scores", record.items)
+        commit.insert_new("choices", record.choices)
+    return unit.evaluation_id
+
+
+class _Record:
+    """The rows of one evaluation, gathered before they are kept."""
+
+    def __init__(self, unit: EvaluateUnit, task_type: str, run_id: str) -> None:
+        self.unit, self.task_type, self.run_id = unit, task_type, run_id
+        self.scores: list[dict[str, Any]] = []
+        self.items: list[dict[str, Any]] = []
+        self.choices: list[dict[str, Any]] = []
+
+    def common(self, split: str, arm: str, record_id: str) -> dict[str, Any]:
+        """What every row of one arm and split shares."""
+        return {
+            "evaluation_id": self.unit.evaluation_id,
+            "target_name": self.unit.retrieval.target.name,
+            "dataset_version_id": self.unit.retrieval.dataset_version_id,
+            "split": split,
+            "arm": arm,
+            "ensemble_id": record_id,
+        }
+
+    def add(
+        self, rows: TaskRows, split: str, chosen: np.ndarray, arm: Arm, answers: np.ndarray
+    ) -> None:
+        """Scores and per-item scores of one arm on one split; answers has one row per input."""
+        if len(chosen) == 0:
+            return
+        items = rows.items(chosen, answers[chosen])
+        common = self.common(split, arm.name, arm.record_id)
+        scored = {**common, "run_id": self.run_id}
+        self.scores += score_rows(rows, chosen, items, self.task_type, scored)
+        self.items += item_rows(rows, chosen, items, common)
+
+
+def _answer(workspace: Workspace, unit: EvaluateUnit, rows: TaskRows) -> dict[str, np.ndarray]:
+    """Every arm's probabilities, shape (n, labels); rows that nobody asks about stay zero."""
+    target = unit.retrieval.target
+    labels = workspace.contracts[target.source].task.labels
+    asked = [rows.first(workspace.plan.evaluation.criterion_items)]
+    asked += list(_scored_rows(workspace, rows).values())
+    wanted = np.unique(np.concatenate(asked))
+    inputs = [rows.inputs[i] for i in wanted]
+    answers = {}
+    for arm in unit.arms:
+        folder = _folder(workspace, arm)
+        answers[arm.name] = np.zeros((len(rows.inputs), len(labels)))
+        answers[arm.name][wanted] = predict_arm(workspace, target.base, labels, folder, inputs)
+    return answers
+
+
+def _choose(
+    workspace: Workspace,
+    unit: EvaluateUnit,
+    rows: TaskRows,
+    answers: Mapping[str, np.ndarray],
+    record: _Record,
+) -> None:
+    """Choose among the candidates without a label of the target, and keep why."""
+    seen = rows.first(workspace.plan.evaluation.criterion_items)
+    criterion = {arm.name: mutual_information(answers[arm.name][seen]) for arm in unit.candidates}
+    needs_evidence = unit.evidence == LEAVE_ONE_OUT
+    left_out: list[LeftOut] = []
+    if needs_evidence or len(unit.retrieval.library) >= MIN_REFERENCES:
+        left_out = list(leave_one_out(workspace, unit.retrieval, with_test=needs_evidence))
+    margin = calibrate_margin({left.adapter.adapter_id: left.table() for left in left_out})
+    chosen = choose(criterion, margin=margin.margin)
+    record.choices += _choice_rows(unit, criterion, margin, chosen)
+    by_name = {arm.name: arm for arm in unit.candidates}
+    auto = Arm(AUTO_ARM, by_name[chosen].record_id, "", is_candidate=False)
+    for split, scored in _scored_rows(workspace, rows).items():
+        record.add(rows, split, scored, auto, answers[chosen])
+    if needs_evidence:
+        _keep_evidence(unit, left_out, margin.margin, record)
+
+
+def _keep_evidence(
+    unit: EvaluateUnit, left_out: list[LeftOut], margin: float, record: _Record
+) -> None:
+    """Answers on the test rows of the references, per arm and by the rule that `auto` follows."""
+    pooled: dict[str, list[Any]] = {}
+    for left in left_out:
+        n = len(left.calibration)
+        rule = choose({a: pair[0] for a, pair in left.table().items()}, margin=margin)
+        for arm, source in [*((a, a) for a in left.probabilities), (AUTO_ARM, rule)]:
+            items = left.rows.items(left.test, left.probabilities[source][n:])
+            pooled.setdefault(arm, []).append(items)
+            common = record.common(LEAVE_ONE_OUT, arm, "")
+            common["dataset_version_id"] = left.adapter.dataset_version_id
+            record.items += item_rows(left.rows, left.test, items, common)
+    metric = gate_metric("auto", record.task_type)
+    for arm, parts in pooled.items():
+        common = {**record.common(LEAVE_ONE_OUT, arm, ""), "run_id": record.run_id, "slice": ""}
+        record.scores.append(score_row(pool(parts), metric, common))
+
+
+def _choice_rows(
+    unit: EvaluateUnit, criterion: Mapping[str, float], margin: MarginChoice, chosen: str
+) -> list[dict[str, Any]]:
+    by_name = {arm.name: arm.record_id for arm in unit.candidates}
+    return [
+        {
+            "choice_id": unit.evaluation_id,
+            "target_name": unit.retrieval.target.name,
+            "dataset_version_id": unit.retrieval.dataset_version_id,
+            "candidate": name,
+            "ensemble_id": by_name[name],
+            "criterion": "mutual_information",
+            "value": value,
+            "margin": margin.margin,
+            "calibration": margin.calibration,
+            "is_chosen": name == chosen,
+        }
+        for name, value in criterion.items()
+    ]
+
+
+def _scored_rows(workspace: Workspace, rows: TaskRows) -> dict[str, np.ndarray]:
+    limit = workspace.plan.evaluation.max_items
+    return {split: rows.labelled(split, limit) for split in ("validation", "test")}
+
+
+def _evidence(workspace: Workspace, retrieval: Retrieval) -> Evidence:
+    """`labels` where the target has labelled test rows, else leave-one-out over the references."""
+    contract = workspace.contracts[retrieval.target.source]
+    rows = read_task_rows(workspace, contract, retrieval.dataset_version_id)
+    return "labels" if len(rows.labelled("test", 1)) else "leave_one_out"
+
+
+def _own_adapter(workspace: Workspace, retrieval: Retrieval) -> list[Arm]:
+    """The adapter that was trained on the target itself: a yardstick, never promoted."""
+    rows = current.visible_adapters(
+        workspace.stores.lake,
+        workspace.bases[retrieval.target.base].base_id,
+        without_source=None,
+        licenses=None,
+    )
+    own = [row for row in rows if row["source"] == retrieval.target.source][:1]
+    return [_served(OWN_ARM, row["adapter_id"], row["artifact_sha256"]) for row in own]
+
+
+def _served(name: str, record_id: str, artifact_sha256: str) -> Arm:
+    return Arm(name, record_id, artifact_sha256, is_candidate=False)
+
+
+def _folder(workspace: Workspace, arm: Arm) -> Path | None:
+    if not arm.artifact_sha256:
+        return None
+    return workspace.stores.artifacts.folder(arm.artifact_sha256)

@@ -1,0 +1,62 @@
+"""The last screen of a night: one table of verdicts, what was set aside, and what to try next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from catalog.report.queries import read_verdicts
+from flows.output import say, show_rows
+from flows.reading import read_rows_of
+from flows.run_record import Summary
+from flows.settings import Settings
+from flows.wiring import open_lake
+from flows.workspace import load_declarations
+
+COLUMNS = "target evidence challenger score against_base against_champion n verdict reason"
+
+
+def show_summary(settings: Settings, summary: Summary) -> None:
+    """Print what an operator needs in the morning; results on stdout, advice on stderr."""
+    show_rows(read_standing(settings), as_json=False, title="targets", columns=COLUMNS)
+    quarantined = _quarantined(settings)
+    if quarantined:
+        show_rows(quarantined, as_json=False, title="set aside")
+    for fault in summary.faults:
+        say(f"FAILED {fault.step} {fault.unit}: {fault.kind}: {fault.message}")
+    say(f"{summary.run_id}: {summary.outcome} in {summary.wall_seconds:.0f} s")
+    say(f"report: {summary.report}")
+    _advise(settings)
+
+
+def read_standing(settings: Settings) -> list[dict[str, Any]]:
+    """The newest verdict of every target of the plan."""
+    lake = open_lake(settings, read_only=True)
+    try:
+        return read_verdicts(lake, targets=load_declarations(settings).plan.target_names)
+    finally:
+        lake.close()
+
+
+def _quarantined(settings: Settings) -> list[dict[str, Any]]:
+    return read_rows_of(
+        settings,
+        "SELECT source, sum(n_quarantined)::BIGINT AS quarantined, sum(n_phi)::BIGINT AS by_phi_gate,"
+        " count(*) FILTER (outcome = 'refused') AS refused_batches FROM core.batches"
+        " WHERE retracted_at IS NULL GROUP BY source"
+        " HAVING quarantined > 0 OR refused_batches > 0 ORDER BY source",
+    )
+
+
+def _advise(settings: Settings) -> None:
+    served = read_rows_of(
+        settings,
+        "SELECT model_name FROM core.promotions WHERE action IN ('promoted', 'approved')"
+        " ORDER BY recorded_at DESC LIMIT 1",
+    )
+    subject = f"models:/{served[0]['model_name']}@champion" if served else "ID"
+    say("try next:")
+    say(f"  rpe lineage {subject}")
+    say(
+        '  rpe sql "SELECT target_name, arm, value, ci_low, ci_high, n_items FROM mart.leaderboard"'
+    )
+    say("  rpe source draft YOUR_FILE")

@@ -1,0 +1,87 @@
+"""Leave-one-out over the references: what a way of choosing would have done where labels exist."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flows import ensemble
+from flows.ensemble import Retrieval
+from flows.scoring import BASE_ARM, TaskRows, predict_arm, read_task_rows
+from flows.workspace import Workspace
+from rpe_core.evaluation.choice import mutual_information
+from rpe_core.records import Candidate
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A reference served as if it were a target: per arm the criterion, the score, the answers."""
+
+    adapter: Candidate
+    rows: TaskRows
+    calibration: np.ndarray  # labelled rows that the criterion and the score were taken on
+    test: np.ndarray  # labelled rows that stand as evidence
+    probabilities: Mapping[str, np.ndarray]  # arm -> (calibration + test, labels)
+
+    def table(self) -> dict[str, tuple[float, float]]:
+        """Per strategy the criterion (nat) and the accuracy on the calibration rows."""
+        n = len(self.calibration)
+        return {
+            arm: (
+                mutual_information(p[:n]),
+                float(self.rows.items(self.calibration, p[:n]).correct.mean()),
+            )
+            for arm, p in self.probabilities.items()
+            if arm != BASE_ARM
+        }
+
+
+def leave_one_out(
+    workspace: Workspace, retrieval: Retrieval, *, with_test: bool
+) -> Iterator[LeftOut]:
+    """Serve each labelled reference of a target's library from the others.
+
+    Neither the reference's own source nor the target's takes part, so nothing is scored by a
+    model that saw its labels; validation rows calibrate, test rows (if asked for) are evidence.
+    """
+    limits = workspace.plan.evaluation
+    for adapter in retrieval.library:
+        contract = workspace.contracts.get(adapter.source)
+        if contract is None:
+            continue
+        rows = read_task_rows(workspace, contract, adapter.dataset_version_id)
+        calibration = rows.labelled("validation", limits.calibration_items)
+        test = rows.labelled("test", limits.max_items) if with_test else np.array([], dtype=int)
+        if len(calibration) == 0 or (with_test and len(test) == 0):
+            continue
+        inputs = [rows.inputs[i] for i in np.concatenate([calibration, test])]
+        probabilities = _answers(workspace, retrieval, adapter, inputs, with_base=with_test)
+        if set(probabilities) - {BASE_ARM}:
+            yield LeftOut(adapter, rows, calibration, test, probabilities)
+
+
+def _answers(
+    workspace: Workspace,
+    retrieval: Retrieval,
+    adapter: Candidate,
+    inputs: list[str],
+    *,
+    with_base: bool,
+) -> dict[str, np.ndarray]:
+    target, labels = retrieval.target, workspace.contracts[adapter.source].task.labels
+    answers: dict[str, np.ndarray] = {}
+    if with_base:
+        answers[BASE_ARM] = predict_arm(workspace, target.base, labels, None, inputs)
+    for spec in target.specs:
+        draft = ensemble.leave_out(retrieval, adapter, spec)
+        if draft is None:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "adapter"
+            ensemble.merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
+            answers[spec.name] = predict_arm(workspace, target.base, labels, folder, inputs)
+    return answers

@@ -1,0 +1,116 @@
+"""What a run did and what it cost: per step the outcome, wall and CPU seconds, memory and bytes."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import psutil
+
+from catalog.errors import ContractViolated
+from rpe_core.errors import InputError, RpeError
+
+
+@dataclass
+class Step:
+    """One step of a run over all its units (sources, adapters, targets)."""
+
+    name: str
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    written_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class StepFault:
+    """A unit that failed, in words that hold no value."""
+
+    step: str
+    unit: str
+    kind: str
+    message: str
+    exit_code: int
+
+
+@dataclass
+class Ledger:
+    """The running account of a run."""
+
+    steps: list[Step] = field(default_factory=list)
+    faults: list[StepFault] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Step]:
+        """Account for one step; an exception inside is the caller's to handle."""
+        step = Step(name)
+        self.steps.append(step)
+        before = _usage()
+        try:
+            yield step
+        finally:
+            after = _usage()
+            step.wall_seconds = round(after["wall"] - before["wall"], 3)
+            step.cpu_seconds = round(after["cpu"] - before["cpu"], 3)
+            step.peak_memory_bytes = int(after["memory"])
+            step.written_bytes = int(after["written"] - before["written"])
+
+    def fail(self, step: Step, unit: str, error: BaseException) -> None:
+        """Record a failed unit; the others go on."""
+        step.failed.append(unit)
+        message = safe_message(error)
+        self.faults.append(
+            StepFault(step.name, unit, type(error).__name__, message, exit_code_of(error))
+        )
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any step did anything."""
+        return any(step.done or step.failed for step in self.steps)
+
+    @property
+    def outcome(self) -> str:
+        """`failed`, `ok` or `unchanged`."""
+        if self.exit_code in (1, 2):
+            return "failed"
+        return "ok" if self.has_work else "unchanged"
+
+    @property
+    def exit_code(self) -> int:
+        """0 every step ran, 1 a step failed, 2 a declaration has faults, 3 a batch was refused."""
+        return min((fault.exit_code for fault in self.faults), default=0)
+
+    def as_rows(self) -> list[Mapping[str, Any]]:
+        """Steps as plain values."""
+        return [asdict(step) for step in self.steps]
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code that this error alone would have: the same table for a night and a command."""
+    if isinstance(error, ContractViolated):
+        return 3
+    return 2 if isinstance(error, InputError) else 1
+
+
+def safe_message(error: BaseException) -> str:
+    """The message of our own errors; of others only the type, because drivers echo cells."""
+    if isinstance(error, RpeError):
+        return str(error)
+    return f"{type(error).__name__} (its text is withheld: it may hold values)"
+
+
+def _usage() -> dict[str, float]:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "wall": time.monotonic(),
+        "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
+        "memory": max(own.ru_maxrss, children.ru_maxrss) * 1024.0,
+        "written": float(psutil.Process().io_counters().write_bytes),
+    }

@@ -1,0 +1,212 @@
+"""The night in one screen: the verbs in order, skipping what has not changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
+
+# isort: split
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from catalog import promotion
+from flows import embed, ensemble, evaluate, ingest, promote, train
+from flows.ledger import Ledger, Step, safe_message
+from flows.locking import hold_workspace
+from flows.run_record import Summary, close_run, markdown_of, open_run
+from flows.server import prefect_server
+from flows.wiring import open_stores, utc_now
+from flows.workspace import Workspace, load_declarations
+from rpe_core.errors import RpeError, Transient
+
+VERBS = ("ingest", "embed", "train", "ensemble", "evaluate", "promote")
+
+
+class StepFailed(RpeError):
+    """A unit failed with an error that is not ours; its text is withheld, it may hold values."""
+
+
+class NightFailed(RpeError):
+    """Some unit of the night failed; the others ran, and the summary says which is which."""
+
+    def __init__(self, summary: Summary) -> None:
+        self.summary = summary
+        super().__init__(
+            f"{len(summary.faults)} unit(s) failed in {summary.run_id}.",
+            where=", ".join(f"{fault.step} {fault.unit}" for fault in summary.faults),
+            remedy="the last screen and the report list each with its remedy",
+        )
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A step of the night: what is to be done now, and how one unit of it is done."""
+
+    pending: Callable[[Workspace], Sequence[Any]]
+    act: Callable[[Workspace, Any], Any]
+
+
+STEPS = {
+    "ingest": Verb(ingest.pending, ingest.act),
+    "embed": Verb(embed.pending, embed.act),
+    "ensemble": Verb(ensemble.pending, ensemble.act),
+    "evaluate": Verb(evaluate.pending, evaluate.act),
+    "promote": Verb(promote.pending, promote.act),
+}
+
+
+def run_night(
+    settings: Settings, *, only: Sequence[str] = VERBS, targets: Sequence[str] = ()
+) -> Summary:
+    """One night on a workspace of its own server, or on the API that the environment names.
+
+    Raises:
+        WorkspaceBusy: if another run holds the workspace.
+        InputError: if the plan has faults; nothing has been touched then.
+    """
+    load_declarations(settings).plan.narrowed(targets)
+    with (
+        hold_workspace(settings),
+        prefect_server(settings) as url,
+        temporary_settings({PREFECT_API_URL: url}),
+    ):
+        try:
+            return nightly(only=list(only), targets=list(targets))
+        except NightFailed as failed:
+            return failed.summary
+
+
+@flow(
+    name="night",
+    task_runner=ThreadPoolTaskRunner(max_workers=len(os.sched_getaffinity(0))),
+    persist_result=False,
+    validate_parameters=False,
+)
+def nightly(only: list[str], targets: list[str]) -> Summary:
+    """Every verb in order; a failing source or target never stops the others.
+
+    Raises:
+        NightFailed: after the last step, if a unit failed for another reason than a refused batch.
+    """
+    settings = Settings()
+    with hold_workspace(settings):
+        declared = load_declarations(settings)
+        ledger, run = Ledger(), open_run("night" if set(only) == set(VERBS) else "+".join(only))
+        stores = open_stores(settings)
+        try:
+            promotion.repair_aliases(stores)
+            workspace = Workspace(
+                settings, declared.plan.narrowed(targets), declared.contracts, stores, run
+            )
+            for verb in VERBS:
+                if verb in only:
+                    with ledger.step(verb) as step:
+                        if verb == "ingest":
+                            _report_faulty(ledger, step, declared.faulty)
+                        _run_verb(workspace, verb, ledger, step)
+            summary = close_run(workspace, ledger, ended_at=utc_now())
+        finally:
+            stores.lake.close()
+    if ledger.has_work:
+        create_markdown_artifact(markdown_of(summary), key="night")
+    if summary.outcome == "failed":
+        raise NightFailed(summary)
+    return summary
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[1, 5],
+    retry_condition_fn=lambda task, task_run, state: _is_transient(state),
+    task_run_name="{step} {unit}",
+    tags={"rpe"},
+)
+def do_unit(step: str, unit: str, action: Callable[[], Any]) -> Any:
+    """One unit of a step, as a task; an error that is not ours loses its text at this border."""
+    try:
+        return action()
+    except RpeError:
+        raise
+    except Exception as error:
+        raise StepFailed(
+            f"{step} {unit} failed with {safe_message(error)}", where=_place(error)
+        ) from None
+
+
+def _run_verb(workspace: Workspace, verb: str, ledger: Ledger, step: Step) -> None:
+    if verb == "train":
+        _train(workspace, ledger, step)
+        return
+    steps = STEPS[verb]
+    for unit in _units(ledger, step, lambda: steps.pending(workspace)):
+        _do(ledger, step, str(unit), lambda unit=unit: steps.act(workspace, unit))
+
+
+def _train(workspace: Workspace, ledger: Ledger, step: Step) -> None:
+    """Prepare and keep in turn, because the stores have one writer; train side by side."""
+    started = []
+    for unit in _units(ledger, step, lambda: train.pending(workspace)):
+        try:
+            folder = train.prepare(workspace, unit)
+        except RpeError as error:
+            ledger.fail(step, str(unit), error)
+            continue
+        environment = train.environment(workspace, unit)
+        action = lambda f=folder, e=environment: train.run_process(f, e)  # noqa: E731
+        started.append(
+            (unit, folder, do_unit.with_options(name="train").submit("train", str(unit), action))
+        )
+    for unit, folder, future in started:
+        try:
+            outcome = future.result()
+        except RpeError as error:
+            ledger.fail(step, str(unit), error)
+            continue
+        _do(
+            ledger,
+            step,
+            str(unit),
+            lambda u=unit, f=folder, o=outcome: train.keep(workspace, u, f, o),
+        )
+
+
+def _do(ledger: Ledger, step: Step, unit: str, action: Callable[[], Any]) -> None:
+    try:
+        do_unit.with_options(name=step.name)(step.name, unit, action)
+        step.done.append(unit)
+    except RpeError as error:
+        ledger.fail(step, unit, error)
+
+
+def _units(ledger: Ledger, step: Step, pending: Callable[[], Iterable[Any]]) -> list[Any]:
+    try:
+        return list(pending())
+    except Exception as error:  # a step that cannot even tell what it has to do
+        ledger.fail(step, "all", error)
+        return []
+
+
+def _report_faulty(ledger: Ledger, step: Step, faulty: dict[str, RpeError]) -> None:
+    for source, error in faulty.items():
+        ledger.fail(step, source, error)
+
+
+def _is_transient(state: Any) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, Transient)
+
+
+def _place(error: BaseException) -> str:
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else ""

@@ -1,0 +1,81 @@
+"""What a command prints: results on stdout as a table or one JSON object, the rest on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any
+
+import typer
+
+from rpe_core.errors import DeclarationError, RpeError
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
+Row = Mapping[str, Any]
+
+
+def show_rows(rows: Sequence[Row], *, as_json: bool, title: str = "", columns: str = "") -> None:
+    """Print rows; `columns` names those that the table shows, in order (JSON has all)."""
+    if as_json:
+        write_json({"status": "ok", "rows": list(rows), "faults": []})
+        return
+    # rich takes a tenth of a second to import, which `--help` does not have
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    names = columns.split() or list(rows[0]) if rows else columns.split()
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for name in names:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in names))
+    Console().print(table if rows else f"{title or 'rows'}: none")
+
+
+def show_ids(ids: Sequence[str], *, as_json: bool) -> None:
+    """Print the ids of what was made, one a line."""
+    if as_json:
+        write_json({"status": "ok", "ids": list(ids), "faults": []})
+    else:
+        sys.stdout.write("".join(f"{i}\n" for i in ids))
+
+
+def show_error(error: RpeError, *, as_json: bool) -> None:
+    """Print an error: words on stderr, and the stable object on stdout where JSON was asked for."""
+    if as_json:
+        faults = (
+            [{"path": f.path, "what": f.what, "expected": f.expected} for f in error.faults]
+            if isinstance(error, DeclarationError)
+            else [{"path": error.where, "what": error.what, "expected": error.expected}]
+        )
+        write_json({"status": "error", "kind": type(error).__name__, "faults": faults})
+    say(f"{type(error).__name__}: {error}")
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    sys.stderr.write(f"{text}\n")
+
+
+def write_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False, indent=1) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M")
+    return "" if value is None else str(value)

@@ -1,0 +1,259 @@
+"""The strict plan: bases, recipes, references, targets, gate and schedule of the night."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from catalog.contracts.contract import Name, Strict
+from catalog.contracts.faults import declaration_faults
+from catalog.contracts.load import read_yaml
+from rpe_core.adapters.recipe import Recipe, check_recipe
+from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
+from rpe_core.evaluation.metrics import METRICS
+from rpe_core.families.table import FAMILIES
+from rpe_core.fingerprint import fingerprint
+from rpe_core.merging.methods import MERGE_METHODS
+from rpe_core.records import StrategySpec
+from rpe_core.weighting.strategies import STRATEGIES, check_parameters
+
+AUTO = "auto"
+BASELINE_MERGES = ("ties", "dare_linear")  # through PEFT, as baselines
+TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+
+class BaseSpec(Strict):
+    """A frozen base model: its family, where it comes from, and the length limit of its inputs."""
+
+    family: str
+    model: str = Field(min_length=1)
+    revision: str = "main"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    max_tokens: int = Field(default=128, ge=8, le=131_072)
+
+
+class ReferenceSpec(Strict):
+    """Sources that feed the library, under which base and recipe."""
+
+    sources: tuple[Name, ...] = Field(min_length=1)
+    base: str
+    recipe: str
+
+
+class GateSpec(Strict):
+    """What a challenger must show before it serves."""
+
+    metric: str = AUTO
+    baseline: Literal["base"] = "base"
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    min_items: int = Field(default=50, ge=2)
+    approval: Literal["automatic", "required"] = "automatic"
+
+
+class TargetSpec(Strict):
+    """A dataset to serve: from k references, by these strategies, merged this way."""
+
+    name: TargetName
+    source: Name
+    base: str
+    k: int = Field(default=4, ge=1, le=4096)
+    strategies: tuple[str | dict[str, Any], ...] = ("average", "nearest", "similarity", "linear")
+    merge: str = "concat"
+    rank: int | None = Field(default=None, ge=1)
+    include_own: bool = False
+    licenses: tuple[str, ...] | None = None
+    gate: GateSpec | None = None
+
+    @property
+    def specs(self) -> tuple[StrategySpec, ...]:
+        """The strategies that weigh, `auto` left out, in the order of the plan."""
+        return tuple(_spec(entry) for entry in self.strategies if entry != AUTO)
+
+    @property
+    def has_auto(self) -> bool:
+        """Whether `auto` may choose among the strategies for a labelled target too."""
+        return AUTO in self.strategies
+
+
+class EvaluationSpec(Strict):
+    """How many rows are looked at, in the order of their hash, so always the same ones."""
+
+    max_items: int | None = Field(default=None, ge=10)
+    criterion_items: int = Field(default=256, ge=10)
+    calibration_items: int = Field(default=100, ge=10)
+
+
+class ScheduleSpec(Strict):
+    """When `rpe serve` starts the night."""
+
+    cron: str = "0 2 * * *"
+    timezone: str = "UTC"
+
+
+class Plan(Strict):
+    """What the night does."""
+
+    bases: dict[Name, BaseSpec] = Field(min_length=1)
+    recipes: dict[Name, dict[str, Any]] = Field(min_length=1)
+    references: tuple[ReferenceSpec, ...] = Field(min_length=1)
+    targets: tuple[TargetSpec, ...] = ()
+    gate: GateSpec = Field(default_factory=GateSpec)
+    evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    schedule: ScheduleSpec = Field(default_factory=ScheduleSpec)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole plan, for the run's record only: no id depends on it."""
+        return fingerprint(self.model_dump(mode="json"))
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of this name."""
+        recipe, faults = check_recipe(self.recipes[name])
+        if recipe is None:
+            raise DeclarationError(f"recipe {name}", faults)
+        return recipe
+
+    def target(self, name: str) -> TargetSpec:
+        """The target of this name."""
+        for target in self.targets:
+            if target.name == name:
+                return target
+        raise DeclarationError(
+            "plan.yaml",
+            [
+                Fault(
+                    "targets",
+                    f"{shown_name(name)} is no target",
+                    known_names(name, self.target_names),
+                )
+            ],
+        )
+
+    def narrowed(self, targets: Sequence[str]) -> Plan:
+        """The plan with these targets only; none means all."""
+        if not targets:
+            return self
+        return self.model_copy(update={"targets": tuple(self.target(name) for name in targets)})
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of all targets."""
+        return tuple(target.name for target in self.targets)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source that the plan speaks of, sorted."""
+        named = {s for reference in self.references for s in reference.sources}
+        return tuple(sorted(named | {target.source for target in self.targets}))
+
+
+def load_plan(path: Path, *, sources: Sequence[str]) -> Plan:
+    """Read a plan and check it whole.
+
+    Raises:
+        DeclarationError: with every fault, its path inside the file and the valid choices.
+    """
+    try:
+        plan = Plan.model_validate(read_yaml(path, error=DeclarationError))
+    except ValidationError as error:
+        raise DeclarationError(path.name, declaration_faults(error, Plan)) from None
+    faults = [
+        *_reference_faults(plan, sources),
+        *_recipe_faults(plan),
+        *_target_faults(plan, sources),
+    ]
+    if faults:
+        raise DeclarationError(path.name, faults)
+    return plan
+
+
+def _reference_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
+    faults = []
+    for name, base in plan.bases.items():
+        faults += _unknown(f"bases.{name}.family", "family", base.family, FAMILIES)
+    for i, reference in enumerate(plan.references):
+        where = f"references[{i}]"
+        faults += _unknown(f"{where}.base", "base", reference.base, plan.bases)
+        faults += _unknown(f"{where}.recipe", "recipe", reference.recipe, plan.recipes)
+        for j, source in enumerate(reference.sources):
+            faults += _unknown(f"{where}.sources[{j}]", "source", source, sources)
+    return faults
+
+
+def _recipe_faults(plan: Plan) -> list[Fault]:
+    return [
+        Fault(f"recipes.{name}.{fault.path}", fault.what, fault.expected)
+        for name, mapping in plan.recipes.items()
+        for fault in check_recipe(mapping)[1]
+    ]
+
+
+def _target_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
+    faults = []
+    names = plan.target_names
+    for i, target in enumerate(plan.targets):
+        where = f"targets[{i}]"
+        if target.name in names[:i]:
+            faults.append(Fault(f"{where}.name", f"{shown_name(target.name)} is used twice"))
+        faults += _unknown(f"{where}.source", "source", target.source, sources)
+        faults += _unknown(f"{where}.base", "base", target.base, plan.bases)
+        faults += _unknown(
+            f"{where}.merge", "merge method", target.merge, [*MERGE_METHODS, *BASELINE_MERGES]
+        )
+        gate = target.gate or plan.gate
+        faults += _unknown(f"{where}.gate.metric", "metric", gate.metric, [*METRICS, AUTO])
+        faults += _strategy_faults(f"{where}.strategies", target.strategies)
+    return faults
+
+
+def _strategy_faults(where: str, entries: Sequence[str | Mapping[str, Any]]) -> list[Fault]:
+    faults: list[Fault] = []
+    seen: set[str] = set()
+    for i, entry in enumerate(entries):
+        path = f"{where}[{i}]"
+        if isinstance(entry, str):
+            faults += _unknown(path, "strategy", entry, [*STRATEGIES, AUTO])
+            name = entry
+        else:
+            kinds = [key for key in entry if key != "name"]
+            name = str(entry.get("name", ""))
+            if len(kinds) != 1 or not name or not isinstance(entry[kinds[0]], Mapping):
+                faults.append(
+                    Fault(
+                        path, "is not a strategy", "{name: my_name, similarity: {temperature: 2.0}}"
+                    )
+                )
+                continue
+            unknown = _unknown(path, "strategy", kinds[0], STRATEGIES)
+            faults += unknown
+            if name in (*STRATEGIES, AUTO, "base", "sft"):
+                faults.append(Fault(f"{path}.name", f"{shown_name(name)} is a built-in arm"))
+            if not unknown:
+                checked = check_parameters(kinds[0], entry[kinds[0]])
+                faults += [
+                    Fault(f"{path}.{kinds[0]}.{f.path}", f.what, f.expected) for f in checked
+                ]
+        if name in seen:
+            faults.append(Fault(path, f"arm {shown_name(name)} is used twice"))
+        seen.add(name)
+    if not any(entry != AUTO for entry in entries):
+        faults.append(Fault(where, "names no strategy that weighs", known_names("", STRATEGIES)))
+    return faults
+
+
+def _spec(entry: str | Mapping[str, Any]) -> StrategySpec:
+    if isinstance(entry, str):
+        return StrategySpec(entry, entry)
+    kind = next(key for key in entry if key != "name")
+    return StrategySpec(str(entry["name"]), kind, dict(entry[kind]))
+
+
+def _unknown(
+    path: str, kind: str, name: str, known: Sequence[str] | Mapping[str, Any]
+) -> list[Fault]:
+    if name in known:
+        return []
+    return [Fault(path, f"{kind} {shown_name(name)} is not known", known_names(name, known))]

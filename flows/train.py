@@ -1,0 +1,185 @@
+"""Train: an adapter for each labelled reference that has none, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from catalog import current, landing, registration
+from catalog.registration import AdapterCard
+from flows import embed
+from flows.bases import base_folder, is_hub, model_files
+from flows.processes import end_with_parent
+from flows.settings import child_environment
+from flows.workspace import Workspace
+from rpe_core.adapters.recipe import Recipe
+from rpe_core.errors import RpeError
+from rpe_core.fingerprint import fingerprint, make_id
+
+
+@dataclass(frozen=True)
+class TrainUnit:
+    """An adapter to train: a dataset version under a base and a recipe."""
+
+    source: str
+    base_name: str
+    recipe: Recipe
+    dataset_version_id: str
+    representation_id: str
+    sha256: str
+
+    @property
+    def adapter_id(self) -> str:
+        """`adapter:<source>@sha12` over dataset version, base and recipe."""
+        return make_id("adapter", self.source, self.sha256)
+
+    def __str__(self) -> str:
+        return self.source
+
+
+class TrainingFailed(RpeError):
+    """The training process ended without an adapter."""
+
+
+def unit_of(
+    workspace: Workspace, source: str, base_name: str, recipe_name: str
+) -> TrainUnit | None:
+    """What to train for a source as it stands, or None where it has no labelled training rows."""
+    version = current.dataset_version(workspace.stores.lake, source)
+    filed = embed.unit_of(workspace, source, base_name, "reference")
+    if version is None or filed is None or not version["n_labelled"] or not version["n_train"]:
+        return None
+    recipe = workspace.plan.recipe(recipe_name)
+    base = workspace.bases[base_name]
+    made_of = fingerprint(
+        {"dataset": version["sha256"], "base": base.sha256, "tokens": base.max_tokens,
+         "recipe": recipe.recipe_id}
+    )  # fmt: skip
+    return TrainUnit(
+        source, base_name, recipe, version["dataset_version_id"], filed.representation_id, made_of
+    )
+
+
+def pending(workspace: Workspace) -> list[TrainUnit]:
+    """References whose standing dataset version has no adapter under the recipe."""
+    lake = workspace.stores.lake
+    wanted = dict.fromkeys(
+        (source, reference.base, reference.recipe)
+        for reference in workspace.plan.references
+        for source in reference.sources
+    )
+    units = [unit_of(workspace, *entry) for entry in wanted]
+    return [
+        unit
+        for unit in units
+        if unit and not current.has_record(lake, "adapters", "adapter_id", unit.adapter_id)
+    ]
+
+
+def prepare(workspace: Workspace, unit: TrainUnit) -> Path:
+    """Lay out the folder of a training process; one that a killed night left is gone on with."""
+    folder = workspace.settings.root / "tmp" / f"train-{unit.sha256[:12]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    contract = workspace.contracts[unit.source]
+    task = contract.task
+    for split in ("train", "validation"):
+        rows = landing.read_rows(
+            workspace.stores.lake,
+            unit.dataset_version_id,
+            columns=[task.input, task.target],
+            split=split,
+        )
+        rows = rows.filter(pc.is_valid(rows.column(task.target)))
+        limit = unit.recipe.max_rows if split == "train" else None
+        pq.write_table(rows.slice(0, limit), folder / f"{split}.parquet")
+    spec = workspace.plan.bases[unit.base_name]
+    request = {
+        "family": spec.family,
+        "base_folder": str(base_folder(spec)),
+        "base_id": workspace.bases[unit.base_name].base_id,
+        "max_tokens": spec.max_tokens,
+        "dtype": spec.dtype,
+        "device": workspace.settings.device,
+        "recipe": asdict(unit.recipe),
+        "task": asdict(contract.task_spec),
+    }
+    (folder / "request.json").write_text(json.dumps(request, sort_keys=True))
+    return folder
+
+
+def run_process(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """Train in a child that ends with us; what it measured.
+
+    Raises:
+        TrainingFailed: with the exit status; the log stays beside the request.
+    """
+    with (folder / "training.log").open("ab") as log:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.training_process", str(folder)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=end_with_parent,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise TrainingFailed(
+            f"The training process ended with status {done.returncode}.",
+            where=str(folder / "training.log"),
+            remedy="the next night goes on from its last checkpoint; status -9 is often memory",
+        )
+    outcome: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
+    return outcome
+
+
+def environment(workspace: Workspace, unit: TrainUnit) -> dict[str, str]:
+    """The child's environment: threads belong to the recipe, because bytes depend on them."""
+    threads = str(unit.recipe.threads)
+    return {
+        **child_environment(workspace.settings),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+    }
+
+
+def register_base_of(workspace: Workspace, base_name: str) -> None:
+    """Register a base before what is made on it; a second call finds it."""
+    spec = workspace.plan.bases[base_name]
+    registration.register_base(
+        workspace.stores,
+        workspace.bases[base_name],
+        model_files(base_folder(spec)),
+        is_hub=is_hub(spec),
+        run=workspace.run,
+    )
+
+
+def keep(workspace: Workspace, unit: TrainUnit, folder: Path, outcome: dict[str, Any]) -> str:
+    """Register the trained adapter and remove the folder with its rows."""
+    contract = workspace.contracts[unit.source]
+    register_base_of(workspace, unit.base_name)
+    card = AdapterCard(
+        adapter_id=unit.adapter_id,
+        source=unit.source,
+        dataset_version_id=unit.dataset_version_id,
+        base=workspace.bases[unit.base_name],
+        task=contract.task_spec,
+        recipe_id=unit.recipe.recipe_id,
+        recipe=asdict(unit.recipe),
+        representation_id=unit.representation_id,
+        license=contract.license,
+        **outcome,
+    )
+    registration.register_adapter(workspace.stores, card, folder / "adapter", run=workspace.run)
+    shutil.rmtree(folder)
+    return unit.adapter_id

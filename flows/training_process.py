@@ -1,0 +1,105 @@
+"""The training process: `python -m flows.training_process FOLDER`, one adapter, then it ends.
+
+FOLDER holds request.json, train.parquet and validation.parquet; adapter/ and outcome.json stay.
+A checkpoint after every epoch (resume.safetensors, resume.json) lets a killed training go on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import flows.settings  # noqa: F401 - first: it switches telemetry off
+
+# isort: split
+import pyarrow.parquet as pq
+from safetensors.torch import load_file, save_file
+
+from flows.processes import end_with_parent
+from rpe_core.adapters.recipe import Recipe
+from rpe_core.families.table import load_family
+from rpe_core.merging.folders import write_adapter
+from rpe_core.training.loop import train
+from rpe_core.training.resume import ResumeState, from_tensors, to_tensors
+from rpe_core.training.seeding import seed_everything
+
+VERSIONED = ("torch", "peft", "transformers", "safetensors", "numpy")
+
+
+def main(folder: Path) -> None:
+    """Train as request.json says."""
+    end_with_parent()
+    request = json.loads((folder / "request.json").read_text())
+    recipe = Recipe(
+        **{**request["recipe"], "target_modules": tuple(request["recipe"]["target_modules"])}
+    )
+    seed_everything(recipe.seed, threads=recipe.threads)
+    family = load_family(request["family"])
+    base = family.load(
+        request["base_folder"],
+        max_tokens=request["max_tokens"],
+        dtype=request["dtype"],
+        device=request["device"],
+    )
+    task = family.prepare(base, request["task"]["labels"])
+    trained = train(
+        family,
+        base,
+        task,
+        *_columns(folder / "train.parquet", request["task"]),
+        *_columns(folder / "validation.parquet", request["task"]),
+        recipe,
+        resume=_read_checkpoint(folder),
+        on_checkpoint=lambda state: _write_checkpoint(folder, state),
+        on_progress=lambda line: sys.stderr.write(f"{line}\n"),
+    )
+    digest = write_adapter(folder / "adapter", trained.deltas, base_name=request["base_id"])
+    _write(
+        folder / "outcome.json",
+        {
+            "weights_sha256": digest,
+            "rank": trained.rank,
+            "n_parameters": trained.n_parameters,
+            "n_steps": trained.n_steps,
+            "validation_score": trained.validation_score,
+            "threads": recipe.threads,
+            "versions": {name: version(name) for name in VERSIONED},
+        },
+    )
+
+
+def _columns(file: Path, task: dict[str, Any]) -> tuple[list[str], list[str]]:
+    rows = pq.read_table(file)
+    return rows.column(task["input"]).to_pylist(), rows.column(task["target"]).to_pylist()
+
+
+def _read_checkpoint(folder: Path) -> ResumeState | None:
+    state = folder / "resume.json"
+    if not state.is_file():
+        return None
+    values = json.loads(state.read_text())
+    return from_tensors(load_file(folder / values["tensors_file"]), values["state"])
+
+
+def _write_checkpoint(folder: Path, state: ResumeState) -> None:
+    """Tensors first under a name of their own, then the JSON that names them, by one rename."""
+    tensors, values = to_tensors(state)
+    name = f"resume-{state.epoch}.safetensors"
+    save_file(tensors, folder / name)
+    _write(folder / "resume.json", {"tensors_file": name, "state": values})
+    for old in folder.glob("resume-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def _write(file: Path, values: dict[str, Any]) -> None:
+    temporary = file.with_suffix(".part")
+    temporary.write_text(json.dumps(values, sort_keys=True))
+    temporary.replace(file)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

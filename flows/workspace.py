@@ -1,0 +1,77 @@
+"""Workspace: what every step is handed - settings, plan, contracts, stores and the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from catalog.contracts.contract import SourceContract
+from catalog.contracts.load import load_contract
+from catalog.errors import ContractInvalid
+from catalog.stores.bundle import Stores
+from flows.bases import base_folder, identify_base, load_base
+from flows.plans import Plan, load_plan
+from flows.settings import Settings
+from rpe_core.errors import InputError
+from rpe_core.families.table import load_family
+from rpe_core.records import BaseModel, RunRef
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """The plan and the contracts of a workspace; a contract with faults stops its source only."""
+
+    plan: Plan
+    contracts: Mapping[str, SourceContract]
+    faulty: Mapping[str, ContractInvalid]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything that a step needs; it hands out the base model loaded once."""
+
+    settings: Settings
+    plan: Plan
+    contracts: Mapping[str, SourceContract]
+    stores: Stores
+    run: RunRef
+
+    @cached_property
+    def bases(self) -> Mapping[str, BaseModel]:
+        """The plan's base models, identified by the hash of their files."""
+        return {name: identify_base(name, spec) for name, spec in self.plan.bases.items()}
+
+    def family(self, base_name: str) -> Any:
+        """The family module of a base."""
+        return load_family(self.plan.bases[base_name].family)
+
+    def loaded(self, base_name: str) -> Any:
+        """The base model in memory, without any adapter."""
+        spec = self.plan.bases[base_name]
+        folder = str(base_folder(spec))
+        return load_base(folder, spec.family, spec.max_tokens, spec.dtype, self.settings.device)
+
+
+def load_declarations(settings: Settings) -> Declarations:
+    """Read the plan and every contract.
+
+    Raises:
+        InputError: if there is no workspace, or the plan has faults.
+    """
+    if not settings.plan_file.is_file():
+        raise InputError(
+            "There is no workspace here.",
+            where=str(settings.root),
+            remedy="`rpe init` makes one; RPE_HOME names another place",
+        )
+    contracts: dict[str, SourceContract] = {}
+    faulty: dict[str, ContractInvalid] = {}
+    for path in sorted(settings.sources_folder.glob("*.yaml")):
+        try:
+            contracts[path.stem] = load_contract(path)
+        except ContractInvalid as error:
+            faulty[path.stem] = error
+    plan = load_plan(settings.plan_file, sources=[*contracts, *faulty])
+    return Declarations(plan, contracts, faulty)
