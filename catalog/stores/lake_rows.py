@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from numbers import Integral
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from catalog.errors import RecordConflict
 from catalog.tables.schema import HISTORY, Column, TableSpec
@@ -83,7 +84,10 @@ def _each_key_once(
         key = tuple(row.get(name) for name in spec.key)
         if None in key:
             raise InputError(f"Row {number} has no key.", where=where, expected=", ".join(spec.key))
-        first = kept.setdefault(key, row)
+        if key not in kept:
+            kept[key] = row
+            continue
+        first = kept[key]
         changed = [name for name in compared if first.get(name) != row.get(name)]
         if changed:
             raise RecordConflict(
@@ -101,12 +105,6 @@ def _value(column: Column, row: Mapping[str, Any], recorded_at: datetime) -> Any
 
 def _array(column: Column, values: list[Any], where: str) -> pa.Array:
     for number, value in enumerate(values, start=1):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(
-                f"Column {column.name} is not finite in row {number}.",
-                where=where,
-                remedy="NaN and infinity never reach the lake: mend what computed it",
-            )
         if isinstance(value, datetime) and value.tzinfo is None:
             raise InputError(
                 f"Column {column.name} has a time without a zone in row {number}.",
@@ -114,8 +112,26 @@ def _array(column: Column, values: list[Any], where: str) -> pa.Array:
                 expected="UTC",
             )
     try:
-        return pa.array(values, type=_ARROW[column.type])
+        # Arrow would cut a float to an integer without a word
+        if column.type == "BIGINT" and not all(
+            v is None or isinstance(v, Integral) for v in values
+        ):
+            raise TypeError
+        array = pa.array(values, type=_ARROW[column.type])
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         raise InputError(
             f"Column {column.name} has a value of another type.", where=where, expected=column.type
         ) from None
+    if pa.types.is_floating(array.type):
+        _require_finite(column, array, where)
+    return array
+
+
+def _require_finite(column: Column, array: pa.Array, where: str) -> None:
+    wrong = pc.fill_null(pc.invert(pc.is_finite(array)), fill_value=False)
+    if pc.any(wrong).as_py():
+        raise InputError(
+            f"Column {column.name} is not finite in row {pc.index(wrong, True).as_py() + 1}.",
+            where=where,
+            remedy="NaN and infinity never reach the lake: mend what computed it",
+        )

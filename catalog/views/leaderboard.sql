@@ -13,6 +13,7 @@
 -- ensemble_id: ensemble or adapter behind the arm; '' for base
 -- dataset_version_id: dataset version that was scored
 -- is_current: whether no newer dataset version of the source has landed since
+-- evaluation_id: evaluation that the score belongs to
 -- run_id: run that computed the score
 -- recorded_at [UTC]: when the score was committed
 WITH standing AS (
@@ -38,6 +39,6 @@ SELECT
         ORDER BY CASE WHEN is_higher_better THEN -value ELSE value END
     ) AS rank,
     value, ci_low, ci_high, n_items, n_groups, is_higher_better, metric_version,
-    ensemble_id, dataset_version_id, is_current, run_id, recorded_at
+    ensemble_id, dataset_version_id, is_current, evaluation_id, run_id, recorded_at
 FROM newest
 ORDER BY target_name, metric, rank, arm
