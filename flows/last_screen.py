@@ -40,7 +40,8 @@ def read_standing(settings: Settings) -> list[dict[str, Any]]:
 def _quarantined(settings: Settings) -> list[dict[str, Any]]:
     return read_rows_of(
         settings,
-        "SELECT source, sum(n_quarantined)::BIGINT AS quarantined, sum(n_phi)::BIGINT AS by_phi_gate,"
+        "SELECT source, sum(n_quarantined)::BIGINT AS quarantined,"
+        " sum(n_phi)::BIGINT AS by_phi_gate,"
         " count(*) FILTER (outcome = 'refused') AS refused_batches FROM core.batches"
         " WHERE retracted_at IS NULL GROUP BY source"
         " HAVING quarantined > 0 OR refused_batches > 0 ORDER BY source",

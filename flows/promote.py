@@ -72,7 +72,7 @@ def act(workspace: Workspace, decision: Decision) -> str:
 
 
 def decision_of(workspace: Workspace, unit: EvaluateUnit) -> Decision | None:
-    """The verdict on a target, a pure function of what the lake holds; None if its champion stands."""
+    """The verdict that follows from what the lake holds; None if the champion stands."""
     champion = current.champion(workspace.stores.lake, unit.retrieval.target.name)
     champion_id = champion["ensemble_id"] if champion else ""
     if not unit.candidates:

@@ -64,7 +64,8 @@ def markdown_of(summary: Summary) -> str:
     lines = [f"**{summary.run_id}**: {summary.outcome} in {summary.wall_seconds:.0f} s", ""]
     lines += ["| step | done | failed | seconds |", "|---|---|---|---|"]
     lines += [
-        f"| {s['name']} | {', '.join(s['done'])} | {', '.join(s['failed'])} | {s['wall_seconds']:.1f} |"
+        f"| {s['name']} | {', '.join(s['done'])} | {', '.join(s['failed'])} "
+        f"| {s['wall_seconds']:.1f} |"
         for s in summary.steps
     ]
     lines += ["", *(f"- {f.step} {f.unit}: {f.kind}" for f in summary.faults)]
@@ -74,7 +75,7 @@ def markdown_of(summary: Summary) -> str:
 def _row(
     workspace: Workspace, ledger: Ledger, summary: Summary, ended_at: datetime
 ) -> dict[str, Any]:
-    import torch  # heavy, and loaded by every step that computes; an unchanged night may not need it
+    import torch  # heavy; every step that computes has loaded it already
 
     return {
         "run_id": summary.run_id,

@@ -86,7 +86,7 @@ def _canvas(height_inches: float) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    # text as text (searchable, small), ids from a fixed salt, no date: the same page for the same lake
+    # text as text, ids from a fixed salt, no date: the same lake makes the same page
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rpe"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from catalog.report import charts, queries
 from catalog.stores.lake import Lake
@@ -74,13 +73,13 @@ def _target(
     return {
         **verdict,
         "name": verdict["target"],
-        "arms": Markup(charts.draw_arms(shown, challenger=challenger)) if shown else "",
-        "weights": Markup(charts.draw_weights(members)) if members else "",
+        "arms": charts.draw_arms(shown, challenger=challenger) if shown else "",
+        "weights": charts.draw_weights(members) if members else "",
         "guards": sorted({row["reason"] for row in members if row["reason"]}),
     }
 
 
-def _map(lake: Lake, vectors: Vectors) -> Markup | str:
+def _map(lake: Lake, vectors: Vectors) -> str:
     places = queries.read_places(lake)
     encoders = sorted({row["encoder_id"] for row in places})
     drawn = []
@@ -90,4 +89,4 @@ def _map(lake: Lake, vectors: Vectors) -> Markup | str:
             continue
         z = np.stack([np.asarray(vectors.representation(r["representation_id"]).z) for r in rows])
         drawn.append(charts.draw_map([r["source"] for r in rows], [r["role"] for r in rows], z))
-    return Markup("".join(drawn))
+    return "".join(drawn)
