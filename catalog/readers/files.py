@@ -42,7 +42,8 @@ def file_name(uri: str) -> str:
     >>> file_name("s3://key:secret@bucket/2026/reports.csv.gz")
     'reports.csv.gz'
     """
-    return PurePosixPath(uri.replace("\\", "/")).name or "(no name)"
+    name = PurePosixPath(uri.replace("\\", "/")).name
+    return "".join(mark if mark.isprintable() else "?" for mark in name) or "(no name)"
 
 
 def list_files(pattern: str) -> list[str]:

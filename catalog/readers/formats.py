@@ -64,7 +64,7 @@ def open_batches(
 
     Memory is bounded by a batch (32 MiB, or one row), whatever the size of the file. A cell that
     does not fit is null and listed with its reason code; a row that cannot be read at all is null
-    throughout. A file without rows gives one batch of no rows.
+    throughout. A file without rows gives no batch.
 
     Raises:
         FileUnreadable: while iterating, if the file as a whole cannot be read.

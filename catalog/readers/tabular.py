@@ -43,7 +43,7 @@ def read_csv(
             if pending.is_full(batch_rows):
                 yield pending.take()
                 pending.see(header)
-        if pending.n_rows or pending.first_row_number == 1:
+        if pending.n_rows:
             yield pending.take()
 
 
@@ -129,14 +129,12 @@ def read_parquet(
         _check_types(schema, columns, uri)
         present = [name for name in columns if name in schema.names]
         pending = PendingRows(columns, from_value, max_cell_chars)
-        for batch in parquet_batches(file, present, batch_rows=batch_rows):
+        # Arrow's kernels may crash on a batch without rows, so none ever leaves a reader
+        for batch in filter(len, parquet_batches(file, present, batch_rows=batch_rows)):
             pending.see(schema.names)
             pending.add_columns(
                 {name: plain_cells(batch.column(name)) for name in present}, n_rows=batch.num_rows
             )
-            yield pending.take()
-        if pending.first_row_number == 1:
-            pending.see(schema.names)
             yield pending.take()
 
 

@@ -1,0 +1,280 @@
+"""Help for a data engineer: a contract drafted from data, and data held against a contract."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import yaml
+
+from catalog.contracts.contract import SourceContract
+from catalog.contracts.faults import shown_path
+from catalog.contracts.load import TO_FILL
+from catalog.deid.check import scan_column
+from catalog.errors import Fault
+from catalog.readers.files import FileUnreadable, file_name, list_files
+from catalog.readers.formats import TypedBatch, open_batches, told_format
+from catalog.readers.profile import ColumnProfile, profile_file
+from catalog.readers.roles import Roles, is_slice, told_roles
+from catalog.validation.expectations import expectation_faults
+from catalog.validation.row_rules import check_rows
+from rpe_core.errors import InputError, shown_name
+
+MAX_FILES_SAMPLED = 20
+MAX_ROWS_SHOWN = 5
+PHI_CODE = "looks_identifying"
+LINE_CHARS = 10**9  # YAML scalars are never folded
+
+
+def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
+    """A commented YAML contract drafted from the first rows of the first file that `uri` names.
+
+    What only a person can know stands as TO-FILL, and `load_contract` says so until it is filled.
+    No cell value is shown, but for the short values of the column that seems to be the label.
+
+    Raises:
+        InputError: if no file matches or its ending tells no format.
+        FileUnreadable: if the file cannot be read.
+    """
+    first = list_files(uri)[0]
+    file_format = told_format(first)
+    columns = profile_file(first, file_format, rows=sample_rows)
+    roles = told_roles(columns)
+    n_rows = max((column.n_rows for column in columns), default=0)
+    source = _source_name(uri)
+    path = uri if "://" in uri else str(Path(uri).absolute())
+    lines = [
+        f"# Drafted from the first {n_rows} rows of {file_name(first)}. Check every line,",
+        f"# fill in what says {TO_FILL}, and save it as {source}.yaml",
+        f"source: {source}",
+        f"title: {_quoted(source.replace('_', ' '))}",
+        f"owner: {TO_FILL}             # whom to ask about these data",
+        "license: internal          # a merged model inherits the strictest licence of its members",
+        f"files: {{path: {_quoted(path)}, format: {file_format}}}",
+        *_task_lines(columns, roles),
+        "deidentified:",
+        f"  method: {TO_FILL}          # safe_harbor, expert_determination, public or synthetic",
+        f"  attested_by: {TO_FILL}     # who attests it",
+        f"  attested_on: {TO_FILL}     # the day, YYYY-MM-DD",
+        *_column_lines(columns, roles),
+        "splits: {train: 0.8, validation: 0.1, test: 0.1}   # or {column: <its name>}",
+        *_violation_lines(columns),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _source_name(uri: str) -> str:
+    """A name from the file, or from its folder where the file's name is only a pattern.
+
+    >>> _source_name("/data/CT abdomen/2026-*.csv.gz"), _source_name("/data/site_a-*.csv")
+    ('ct_abdomen', 'site_a')
+    """
+    parts = [part for part in re.split(r"[/\\]", uri) if part]
+    name = parts[-1].split(".")[0] if parts else ""
+    if re.search(r"[*?\[{]", name):
+        name = re.split(r"[*?\[{]", name)[0]
+        name = name if name[:1].isalpha() or len(parts) < 2 else parts[-2]
+    name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:60]
+    return name if name[:1].isalpha() else f"source_{name}".rstrip("_")
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar in double quotes on one line."""
+    dumped = yaml.safe_dump(text, default_style='"', width=LINE_CHARS, allow_unicode=True)
+    return str(dumped).strip()
+
+
+def _name(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) else _quoted(name)
+
+
+def _task_lines(columns: Sequence[ColumnProfile], roles: Roles) -> Iterator[str]:
+    yield "task:"
+    yield "  type: text-classification"
+    if roles.input:
+        yield f"  input: {_name(roles.input)}     # the column with the longest texts"
+    else:
+        yield f"  input: {TO_FILL}     # no column of text was found"
+    labels = next((c.labels for c in columns if c.name == roles.target), ())
+    if not labels:
+        yield f"  target: {TO_FILL}    # the column with the label: few distinct texts"
+        yield f"  labels: {TO_FILL}    # {{name: prompt, ...}}; the prompt describes the label"
+        return
+    yield f"  target: {_name(roles.target)}    # a column with few distinct texts"
+    yield "  labels:     # value: prompt that describes it in words; add labels not sampled"
+    prompts = [re.sub(r"[_\s]+", " ", label).strip().capitalize() for label in labels]
+    is_distinct = len(set(prompts)) == len(prompts)
+    for label, prompt in zip(labels, prompts if is_distinct else labels, strict=True):
+        yield f"    {_quoted(label)}: {_quoted(prompt)}"
+
+
+def _column_lines(columns: Sequence[ColumnProfile], roles: Roles) -> Iterator[str]:
+    yield "columns:" if roles.key else "columns:     # none is unique and never null: mark a key"
+    for column in columns:
+        remarks = list(_remarks(column, roles))
+        comment = f"     # {'; '.join(remarks)}" if remarks else ""
+        if column.type is None:
+            yield f"  # {_name(column.name)}: nested values cannot be declared{comment}"
+        else:
+            yield f"  {_name(column.name)}: {{{', '.join(_rule(column, roles))}}}{comment}"
+
+
+def _rule(column: ColumnProfile, roles: Roles) -> Iterator[str]:
+    yield f"type: {column.type}"
+    if column.name == roles.key:
+        yield "key: true"
+    elif column.name == roles.group:
+        yield "group: true"
+    elif is_slice(column, roles):
+        yield "slice: true"
+    if column.n_null or not column.n_rows:
+        yield "nullable: true"
+    is_doubtful = column.is_free_text or column.n_identifying or column.has_suspicious_name
+    if column.type == "string" and (column.name == roles.input or is_doubtful):
+        yield "phi_scan: true"
+
+
+def _remarks(column: ColumnProfile, roles: Roles) -> Iterator[str]:
+    if column.n_null:
+        yield f"null in {column.n_null} of {column.n_rows}"
+    if column.name == roles.group:
+        yield f"splits never cut a group; {column.n_distinct} groups seen"
+    if column.has_suspicious_name:
+        yield "suspicious: the name says that it may identify a person"
+    if column.n_identifying:
+        yield f"suspicious: {column.n_identifying} of {column.n_rows} cells look identifying"
+
+
+def _violation_lines(columns: Sequence[ColumnProfile]) -> Iterator[str]:
+    unknown = "ignore" if any(column.type is None for column in columns) else "refuse"
+    yield "on_violation:"
+    yield f"  unknown_column: {unknown}   # refuse or ignore"
+    yield "  bad_row: quarantine      # or refuse the whole batch"
+    yield "  max_quarantined_ratio: 0.01"
+    yield "  max_phi_ratio: 0.02"
+
+
+@dataclass
+class _Tally:
+    """What the sampled rows of all files had against the contract: counts and row numbers."""
+
+    n_rows: int = 0
+    n_bad: int = 0
+    n_identifying: int = 0
+    codes: Counter[str] = field(default_factory=Counter)
+    places: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+
+    def mark(self, code: str, row_number: int, name: str) -> None:
+        """Count a row under a code, and keep where the first ones stand."""
+        self.codes[code] += 1
+        if self.codes[code] <= MAX_ROWS_SHOWN:
+            self.places.setdefault(code, {}).setdefault(name, []).append(row_number)
+
+    def faults(self, codes: Sequence[str], expected: str) -> Iterator[Fault]:
+        """One fault for each of these codes."""
+        for code in codes:
+            places = "; ".join(
+                f"{name} row {', '.join(map(str, rows))}"
+                for name, rows in self.places[code].items()
+            )
+            what = f"{code} in {self.codes[code]} of {self.n_rows} sampled rows, first {places}"
+            yield Fault("data", what, expected)
+
+
+def check_sample(contract: SourceContract, *, rows: int = 1000) -> list[Fault]:
+    """What the first rows of the files have against the contract, beyond what it tolerates.
+
+    About `rows` rows of at most 20 files are read. Faults hold column names, counts, row numbers
+    and file names; each means that an ingest of such data would be refused.
+    """
+    try:
+        files = list_files(contract.files.path)[:MAX_FILES_SAMPLED]
+    except InputError as error:
+        return [*expectation_faults(contract), Fault("files.path", error.what, error.remedy)]
+    faults = expectation_faults(contract)
+    tally = _Tally()
+    for uri in files:
+        try:
+            faults += _check_file(contract, uri, tally, rows=max(1, rows // len(files)))
+        except FileUnreadable as error:
+            faults.append(Fault("files.path", error.what, error.remedy))
+    if not tally.n_rows and not faults:
+        faults.append(Fault("data", "no row was found", "files with rows"))
+    return [*dict.fromkeys(faults), *_tally_faults(contract, tally)]
+
+
+def _check_file(contract: SourceContract, uri: str, tally: _Tally, *, rows: int) -> list[Fault]:
+    unknown: dict[str, None] = {}
+    missing = dict.fromkeys(contract.columns)
+    keys: Counter[object] = Counter()
+    n_rows = 0
+    for batch in open_batches(
+        uri, contract.files.format, columns=contract.columns, batch_rows=min(rows, 4096)
+    ):
+        unknown.update(dict.fromkeys(batch.unknown_columns))
+        missing = {name: None for name in missing if name in batch.missing_columns}
+        _check_batch(contract, batch, tally, file_name(uri))
+        keys.update(batch.table.column(contract.key_column).drop_null().to_pylist())
+        n_rows += batch.table.num_rows
+        if n_rows >= rows:
+            break
+    if not n_rows:
+        return []
+    return list(_file_faults(contract, file_name(uri), keys, unknown=unknown, missing=missing))
+
+
+def _file_faults(
+    contract: SourceContract,
+    name: str,
+    keys: Counter[object],
+    *,
+    unknown: Iterable[str],
+    missing: Iterable[str],
+) -> Iterator[Fault]:
+    if contract.on_violation.unknown_column == "refuse":
+        for column in unknown:
+            what = f"{name} has a column {shown_name(column)} that is not declared"
+            yield Fault("columns", what, "declare it, or on_violation.unknown_column: ignore")
+    for column in missing:
+        if not contract.columns[column].nullable:
+            expected = "the column, or nullable: true"
+            yield Fault(shown_path(["columns", column]), f"is missing from {name}", expected)
+    repeated = sum(count - 1 for count in keys.values())
+    if repeated:
+        path = shown_path(["columns", contract.key_column])
+        yield Fault(path, f"{repeated} of {keys.total()} sampled rows of {name} repeat a key")
+
+
+def _check_batch(contract: SourceContract, batch: TypedBatch, tally: _Tally, name: str) -> None:
+    unread = [(bad.row, bad.reason, bad.column) for bad in batch.bad_cells]
+    table = pa.Table.from_batches([batch.table])
+    reasons = check_rows(table, contract, unread=unread).reasons
+    identifying: dict[int, None] = {}
+    for column in (column for column, rule in contract.columns.items() if rule.phi_scan):
+        for row in scan_column(batch.table.column(column)):
+            identifying[row] = None
+            tally.mark(f"{PHI_CODE}({column})", batch.first_row_number + row, name)
+    for row, codes in sorted(reasons.items()):
+        for code in codes:
+            tally.mark(code, batch.first_row_number + row, name)
+    tally.n_rows += batch.table.num_rows
+    tally.n_bad += len(reasons.keys() - identifying.keys())
+    tally.n_identifying += len(identifying)
+
+
+def _tally_faults(contract: SourceContract, tally: _Tally) -> list[Fault]:
+    limits = contract.on_violation
+    identifying = sorted(code for code in tally.codes if code.startswith(PHI_CODE))
+    broken = sorted(code for code in tally.codes if code not in identifying)
+    allowed = 0.0 if limits.bad_row == "refuse" else limits.max_quarantined_ratio
+    faults: list[Fault] = []
+    if tally.n_bad > allowed * tally.n_rows:
+        faults += tally.faults(broken, f"at most {allowed:.2%} bad rows")
+    if tally.n_identifying > limits.max_phi_ratio * tally.n_rows:
+        expected = f"at most {limits.max_phi_ratio:.2%} of rows that look identifying"
+        faults += tally.faults(identifying, expected)
+    return faults
