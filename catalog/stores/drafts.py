@@ -1,0 +1,141 @@
+"""Drafts of model versions: name, tags, card and files of a base, an adapter and an ensemble."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from catalog.stores.cards import AdapterCard
+from catalog.stores.disk import disk_errors
+from catalog.stores.model_card import (
+    EnsembleFacts,
+    adapter_card,
+    base_card,
+    ensemble_card,
+)
+from catalog.stores.model_code import ServedParts, write_served_model
+from catalog.stores.registry import DatasetRef, VersionDraft
+from rpe_core.fingerprint import canonical_json
+from rpe_core.records import BaseModel, TaskSpec
+
+
+def base_name(name: str) -> str:
+    """The registered model of a base.
+
+    >>> base_name("minilm")
+    'rpe-base-minilm'
+    """
+    return f"rpe-base-{name}"
+
+
+def adapter_name(source: str) -> str:
+    """The registered model of a source's adapters.
+
+    >>> adapter_name("site_a")
+    'rpe-adapter-site_a'
+    """
+    return f"rpe-adapter-{source}"
+
+
+def base_draft(base: BaseModel, files: Sequence[Path], *, model: str, is_hub: bool) -> VersionDraft:
+    """A base: its files under `model/`, or their names where the hub holds them."""
+    card = base_card(base, model=model, is_hub=is_hub)
+    listed = {
+        "files": sorted(file.name for file in files),
+        "is_hub": is_hub,
+        "model": model,
+        "revision": base.revision if is_hub else "",
+        "sha256": base.sha256,
+    }
+
+    def write(folder: Path) -> None:
+        with disk_errors("a base model's version", folder):
+            text = json.dumps(listed, sort_keys=True, indent=1, ensure_ascii=False)
+            (folder / "base.json").write_text(text + "\n", encoding="utf-8")
+            (folder / "model_card.md").write_text(card, encoding="utf-8")
+            if not is_hub:
+                (folder / "model").mkdir()
+                for file in files:
+                    shutil.copyfile(file, folder / "model" / file.name)
+
+    tags = {**_base_tags(base), "rpe.kind": "base"}
+    return VersionDraft(base_name(base.name), "rpe.base", tags, card, write)
+
+
+def adapter_draft(
+    card: AdapterCard, *, registered_base: tuple[str, str], folder: Path
+) -> VersionDraft:
+    """A trained adapter on its base; `folder` is its plain PEFT folder."""
+    name = adapter_name(card.source)
+    text = adapter_card(card, name=name)
+    parts = ServedParts(card.base, registered_base, card.task, folder, text)
+    tags = {
+        **_base_tags(card.base),
+        "rpe.adapter_id": card.adapter_id,
+        "rpe.dataset_version_id": card.dataset_version_id,
+        "rpe.kind": "adapter",
+        "rpe.license": card.license,
+        "rpe.recipe_id": card.recipe_id,
+        "rpe.weights_sha256": card.weights_sha256,
+    }
+    trained_on = (DatasetRef(card.dataset_version_id, "training"),)
+    return _served(name, "rpe.adapter_id", tags, parts, trained_on)
+
+
+def ensemble_draft(
+    facts: EnsembleFacts,
+    base: BaseModel,
+    task: TaskSpec,
+    *,
+    registered_base: tuple[str, str],
+    folder: Path,
+    weights_sha256: str,
+) -> VersionDraft:
+    """A challenger: the merged adapter on its base, with every member's weight and licence."""
+    parts = ServedParts(base, registered_base, task, folder, ensemble_card(facts, base, task))
+    members = [
+        {
+            "adapter_id": m.adapter_id,
+            "dataset_version_id": m.dataset_version_id,
+            "license": m.license,
+            "weight": m.weight,
+            "weights_sha256": m.weights_sha256,
+        }
+        for m in sorted(facts.members, key=lambda m: m.adapter_id)
+    ]
+    tags = {
+        **_base_tags(base),
+        "rpe.dataset_version_id": facts.dataset_version_id,
+        "rpe.ensemble_id": facts.ensemble_id,
+        "rpe.evidence": facts.evidence,
+        "rpe.kind": "ensemble",
+        "rpe.license": facts.license,
+        "rpe.members": canonical_json(members),
+        "rpe.merge": facts.merge,
+        "rpe.strategy": facts.strategy,
+        "rpe.weights_sha256": weights_sha256,
+    }
+    datasets = [DatasetRef(facts.dataset_version_id, "target")]
+    datasets += [
+        DatasetRef(dataset, "reference")
+        for dataset in sorted({m.dataset_version_id for m in facts.members})
+    ]
+    return _served(facts.target_name, "rpe.ensemble_id", tags, parts, tuple(datasets))
+
+
+def _served(
+    name: str,
+    id_tag: str,
+    tags: dict[str, str],
+    parts: ServedParts,
+    datasets: tuple[DatasetRef, ...],
+) -> VersionDraft:
+    return VersionDraft(
+        name, id_tag, tags, parts.card, lambda folder: write_served_model(folder, parts), datasets
+    )
+
+
+def _base_tags(base: BaseModel) -> dict[str, str]:
+    return {"rpe.base": base.base_id, "rpe.base_sha256": base.sha256}

@@ -1,0 +1,82 @@
+"""The door to MLflow: how it is opened without telemetry, and what its errors become."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnavailable
+from catalog.stores.disk import disk_errors
+
+
+@contextmanager
+def translate_mlflow_errors(where: str) -> Iterator[None]:
+    """Raise our own errors for MLflow's and SQLAlchemy's, without their text."""
+    # 1.6 s to import: at the top, commands that never touch the registry would pay for it
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with disk_errors("the model registry", where):
+            yield
+    except MlflowException as error:
+        raise _store_error(str(error.error_code), where) from None
+    except SQLAlchemyError:
+        raise _unavailable(where) from None
+
+
+def _store_error(code: str, where: str) -> StoreError:
+    if code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+        return RecordNotFound(
+            "The model registry has no such model, version or alias.",
+            where=where,
+            remedy="`rpe doctor` lists what the registry lacks; a night registers it again",
+        )
+    if code in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS", "RESOURCE_CONFLICT"):
+        return RecordConflict("The model registry holds another record of this name.", where=where)
+    if code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED"):
+        return _unavailable(where)
+    return StoreError(
+        f"The model registry refused the call ({code}).",
+        where=where,
+        remedy="`rpe doctor` compares the versions of MLflow and of its database",
+    )
+
+
+def _unavailable(where: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        "The model registry cannot be reached or is busy.",
+        where=where,
+        remedy="try again; check that the database or server of RPE_TRACKING_URI is there",
+    )
+
+
+def connect(tracking_uri: str, artifacts_uri: str) -> Any:
+    """An MlflowClient on this URI, whose database has its tables."""
+    # not at the top for the same reason
+    from mlflow import MlflowClient
+    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
+
+    MLFLOW_DISABLE_TELEMETRY.set(True)  # settings did so before the import; a library user may not
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    scheme = tracking_uri.partition(":")[0].partition("+")[0]
+    if scheme in ("sqlite", "postgresql", "mysql", "mssql"):
+        _prepare_database(tracking_uri, artifacts_uri)
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _prepare_database(tracking_uri: str, artifacts_uri: str) -> None:
+    """Create the tables, and the default experiment with a place under the workspace.
+
+    Left to the client, that experiment would name a folder under whatever the current directory is.
+    """
+    # behind the door of open(), like the client
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    if tracking_uri.startswith("sqlite:///"):
+        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    SqlAlchemyStore(tracking_uri, artifacts_uri)

@@ -1,0 +1,191 @@
+"""Model cards: what a version is, what it is made of, how far to trust it, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from catalog.stores.cards import AdapterCard
+from rpe_core.records import BaseModel, TaskSpec
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """A score of one arm, as plain values; the interval is at 95 %."""
+
+    arm: str
+    split: str
+    metric: str
+    value: float
+    ci_low: float
+    ci_high: float
+    n_items: int
+
+
+@dataclass(frozen=True)
+class MemberLine:
+    """A member of an ensemble: where it comes from, what it weighs, under which licence."""
+
+    adapter_id: str
+    dataset_version_id: str
+    weight: float
+    distance: float
+    license: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class EnsembleFacts:
+    """An ensemble as its card tells it."""
+
+    ensemble_id: str
+    target_name: str
+    dataset_version_id: str
+    strategy: str
+    merge: str
+    evidence: str
+    license: str
+    reason: str
+    rank: int
+    members: tuple[MemberLine, ...]
+    scores: tuple[ScoreLine, ...]
+
+
+def base_card(base: BaseModel, *, model: str, is_hub: bool) -> str:
+    """The card of a base model; `model` is a built-in name, hub id or folder name, never a path."""
+    place = "on the hub, by id and revision" if is_hub else "in this version, folder `model/`"
+    return _page(
+        f"Base model {base.name}",
+        f"The frozen model under every adapter of base `{base.name}`; nothing here is trained.",
+        _list(
+            {
+                "base": f"`{base.base_id}`",
+                "family": base.family,
+                "model": f"`{model}`" + (f", revision `{base.revision}`" if is_hub else ""),
+                "files": place,
+                "sha256": f"`{base.sha256}`",
+            }
+        ),
+    )
+
+
+def adapter_card(card: AdapterCard, *, name: str) -> str:
+    """The card of a trained adapter."""
+    return _page(
+        f"Adapter of source {card.source}",
+        f"A low-rank adapter on base `{card.base.base_id}`, trained on "
+        f"`{card.dataset_version_id}`. It is a reference of the library, and a model for its own "
+        "source in its own right.",
+        _list(
+            {
+                "adapter": f"`{card.adapter_id}`",
+                "recipe": f"`{card.recipe_id}`, rank {card.rank}, {card.n_parameters} parameters, "
+                f"{card.n_steps} steps",
+                "validation score": f"{card.validation_score:.4f} on its own validation split",
+                "licence": card.license,
+            }
+        ),
+        _task(card.task),
+        "## Limits\n\nIt was tested on its own source only. Labels are those listed above.",
+        _use(f"models:/{name}/VERSION", card.task),
+    )
+
+
+def ensemble_card(facts: EnsembleFacts, base: BaseModel, task: TaskSpec) -> str:
+    """The card of a challenger: ids, weights, counts and scores, no value of any row."""
+    return _page(
+        f"Model for target {facts.target_name}",
+        f"A merge of {len(facts.members)} adapters on base `{base.base_id}`, weighed by strategy "
+        f"`{facts.strategy}` and merged by `{facts.merge}`. Nothing was trained on the target.",
+        _list(
+            {
+                "ensemble": f"`{facts.ensemble_id}`",
+                "target data": f"`{facts.dataset_version_id}`, inputs only",
+                "rank": str(facts.rank),
+                "licence": f"{facts.license} (the strictest of its members)",
+            }
+        ),
+        _task(task),
+        _members(facts.members),
+        _evidence(facts),
+        _limits(facts),
+        _use(f"models:/{facts.target_name}@champion", task),
+    )
+
+
+def _page(title: str, *parts: str) -> str:
+    return "\n\n".join([f"# {title}", *parts]) + "\n"
+
+
+def _list(entries: dict[str, str]) -> str:
+    return "\n".join(f"- {name}: {text}" for name, text in entries.items())
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _task(task: TaskSpec) -> str:
+    names = ", ".join(f"`{label}`" for label in task.labels)
+    return (
+        f"## Task\n\n{task.type}: column `{task.input}` in, columns `label` and `score` out. "
+        f"Labels: {names}."
+    )
+
+
+def _members(members: Sequence[MemberLine]) -> str:
+    rows = [
+        [
+            f"`{m.adapter_id}`",
+            f"{m.weight:.6f}",
+            f"{m.distance:.6f}",
+            m.license,
+            f"`{m.dataset_version_id}`",
+        ]
+        for m in members
+    ]
+    columns = ["adapter", "weight", "distance", "licence", "trained on"]
+    return f"## Members\n\n{_table(columns, rows)}"
+
+
+def _evidence(facts: EnsembleFacts) -> str:
+    words = {
+        "labels": "the target's own labelled test rows, used once, by the gate.",
+        "leave_one_out": "the target has no labels: rows of the references, each left out in turn.",
+    }
+    rows = [
+        [
+            s.arm,
+            s.split,
+            s.metric,
+            f"{s.value:.4f}",
+            f"{s.ci_low:.4f} to {s.ci_high:.4f}",
+            str(s.n_items),
+        ]
+        for s in facts.scores
+    ]
+    table = _table(["arm", "split", "metric", "value", "95 % interval", "items"], rows)
+    told = f"`{facts.evidence}`: {words.get(facts.evidence, 'see core.scores.')}"
+    return f"## Evidence\n\n{told}" + (f"\n\n{table}" if rows else "\n\nNo score is on record.")
+
+
+def _limits(facts: EnsembleFacts) -> str:
+    guard = facts.reason or "No guard was raised: the target lies within the span of the library."
+    negative = sum(member.weight < 0 for member in facts.members)
+    signs = f" {negative} weights are negative." if negative else ""
+    return (
+        f"## Limits\n\n{guard}{signs} It answers with the labels listed above and no other; "
+        "a score is the model's probability, which was not calibrated."
+    )
+
+
+def _use(uri: str, task: TaskSpec) -> str:
+    return (
+        "## Use\n\n```python\n"
+        "import mlflow\nimport pandas as pd\n\n"
+        f'model = mlflow.pyfunc.load_model("{uri}")\n'
+        f'model.predict(pd.DataFrame({{"{task.input}": ["..."]}}))\n'
+        "```\n\n`artifacts/adapter/` is a plain PEFT folder for the base named above. "
+        f"The data behind it: `rpe lineage {uri}`."
+    )

@@ -1,0 +1,165 @@
+"""The folder of a served version: one self-contained model.py, signature, example, adapter."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from catalog.stores.disk import disk_errors
+from rpe_core.errors import InputError
+from rpe_core.families.table import family_source
+from rpe_core.records import BaseModel, TaskSpec
+
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
+OPTIONS = {"batch_size": 32, "device": "cpu"}  # what a consumer may set through model_config
+EXAMPLE = "This is a made-up sentence that shows the form of an input."
+_FUTURE = "from __future__ import annotations\n"
+_END = """
+
+ServedModel.family = SimpleNamespace(load=load, prepare=prepare, attach=attach, predict=predict)
+set_model(ServedModel())
+"""
+
+
+@dataclass(frozen=True)
+class ServedParts:
+    """What one served version is made of; `registered_base` is (name, version) in the registry."""
+
+    base: BaseModel
+    registered_base: tuple[str, str]
+    task: TaskSpec
+    adapter_folder: Path
+    card: str
+
+
+def model_source(family: str) -> str:
+    """The base family's own source, then what MLflow calls: no import of ours is left in it.
+
+    Each version carries its own copy, so versions of different family code live in one process:
+    MLflow runs every model.py as a module of a name of its own.
+
+    Raises:
+        UnknownName: if no family has this name.
+    """
+    wrapper = (files("catalog.stores") / "pyfunc_wrapper.py").read_text(encoding="utf-8")
+    body = wrapper.split(_FUTURE, 1)[1]
+    imports = "\nfrom types import SimpleNamespace\n\nfrom mlflow.models import set_model\n"
+    return f"{family_source(family).rstrip()}\n{imports}{body.rstrip()}\n{_END}"
+
+
+def write_served_model(folder: Path, parts: ServedParts) -> None:
+    """Write a version that `mlflow.pyfunc.load_model` loads; the same parts give the same bytes.
+
+    The folder is laid out by hand: `save_model` would run model.py and leave times, ids and paths.
+
+    Raises:
+        InputError: a task type that no version can be made for yet.
+        StoreUnavailable: the disk is full.
+    """
+    if parts.task.type != "text-classification":
+        raise InputError(
+            f"A model version cannot answer tasks of type {parts.task.type} yet.",
+            expected="text-classification",
+        )
+    with disk_errors("a model version", folder):
+        (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        shutil.copytree(parts.adapter_folder, folder / "artifacts" / "adapter", dirs_exist_ok=True)
+        _write_json(folder / "artifacts" / "task.json", _task(parts))
+        _write_json(folder / "artifacts" / "base.json", _base(parts))
+        (folder / "model.py").write_text(model_source(parts.base.family), encoding="utf-8")
+        (folder / "model_card.md").write_text(parts.card, encoding="utf-8")
+        _write_environment(folder)
+        _write_example(folder, parts.task.input)
+        _write_mlmodel(folder, parts.task.input)
+
+
+def _task(parts: ServedParts) -> dict[str, Any]:
+    """Labels as a list, because their order is the order of the outputs."""
+    return {
+        "dtype": parts.base.dtype,
+        "family": parts.base.family,
+        "input": parts.task.input,
+        "labels": [{"name": n, "prompt": p} for n, p in parts.task.labels.items()],
+        "max_tokens": parts.base.max_tokens,
+        "type": parts.task.type,
+    }
+
+
+def _base(parts: ServedParts) -> dict[str, str]:
+    name, number = parts.registered_base
+    return {"name": name, "sha256": parts.base.sha256, "version": number}
+
+
+def _write_environment(folder: Path) -> None:
+    # a local build such as 2.13.0+cpu is on no index that a consumer can be expected to use
+    pinned = [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
+    python = platform.python_version()
+    (folder / "requirements.txt").write_text("\n".join(pinned) + "\n", encoding="utf-8")
+    conda = {
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python}", "pip", {"pip": pinned}],
+        "name": "mlflow-env",
+    }
+    build = {
+        "build_dependencies": ["pip"],
+        "dependencies": ["-r requirements.txt"],
+        "python": python,
+    }
+    # JSON is YAML, and its writer sorts
+    _write_json(folder / "conda.yaml", conda)
+    _write_json(folder / "python_env.yaml", build)
+
+
+def _write_example(folder: Path, column: str) -> None:
+    example = {"columns": [column], "data": [[EXAMPLE]]}
+    _write_json(folder / "input_example.json", example)
+    _write_json(folder / "serving_input_example.json", {"dataframe_split": example})
+
+
+def _write_mlmodel(folder: Path, column: str) -> None:
+    # MLflow takes seconds to import, and only a night that registers something needs this
+    from mlflow.models import Model, ModelSignature
+    from mlflow.pyfunc import add_to_model
+    from mlflow.types.schema import ColSpec, Schema
+
+    model = Model(
+        # a version's time stands in the registry; in its files it would change their hash
+        utc_time_created="1970-01-01 00:00:00",
+        model_uuid=None,
+        signature=ModelSignature(
+            inputs=Schema([ColSpec("string", column)]),
+            outputs=Schema([ColSpec("string", "label"), ColSpec("double", "score")]),
+        ),
+        saved_input_example_info={
+            "artifact_path": "input_example.json",
+            "pandas_orient": "split",
+            "serving_input_path": "serving_input_example.json",
+            "type": "dataframe",
+        },
+    )
+    artifacts = {"adapter": "adapter", "base": "base.json", "task": "task.json"}
+    add_to_model(
+        model,
+        loader_module="mlflow.pyfunc.loaders.code_model",
+        conda_env="conda.yaml",
+        python_env="python_env.yaml",
+        model_config=OPTIONS,
+        model_code_path="model.py",
+        artifacts={
+            name: {"path": f"artifacts/{path}", "uri": f"artifacts/{path}"}
+            for name, path in artifacts.items()
+        },
+        streamable=False,
+    )
+    model.save(folder / "MLmodel")
+
+
+def _write_json(file: Path, value: Any) -> None:
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,274 @@
+"""The model registry: versions, tags and aliases in MLflow. No other module writes to it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from catalog.stores.locks import WriterLock
+from catalog.stores.mlflow_door import connect, translate_mlflow_errors
+from rpe_core.errors import InputError, shown_name
+
+EXPERIMENT = "rpe"
+FOLDER = "model"  # of a version inside the artifacts of its run
+RESERVED = "rpe-"  # registered models of ours; a target may not be called so
+DESCRIPTION_LIMIT = 5000  # characters that MLflow's column holds
+_DRAFT_TAG = "rpe.draft"
+
+
+@dataclass(frozen=True)
+class ModelVersionRef:
+    """A version of a registered model; MLflow numbers them from 1, we pass the number as text."""
+
+    name: str
+    version: str
+
+    @property
+    def uri(self) -> str:
+        """What `mlflow.pyfunc.load_model` takes."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version as the registry holds it."""
+
+    ref: ModelVersionRef
+    tags: Mapping[str, str]
+    description: str
+    source: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """A dataset behind a version: name and digest only, no schema, no profile, no sample."""
+
+    dataset_version_id: str
+    context: str
+
+    @property
+    def name(self) -> str:
+        """The source."""
+        return self.dataset_version_id.removeprefix("dataset:").split("@")[0]
+
+    @property
+    def digest(self) -> str:
+        """The short hash of the dataset version."""
+        return self.dataset_version_id.rpartition("@")[2]
+
+
+@dataclass(frozen=True)
+class VersionDraft:
+    """A version to register: `id_tag` names the tag that makes it this version and no other.
+
+    `write` fills an empty folder with the version's files.
+    """
+
+    name: str
+    id_tag: str
+    tags: Mapping[str, str]
+    card: str
+    write: Callable[[Path], None]
+    datasets: tuple[DatasetRef, ...] = field(default=())
+
+    @property
+    def record_id(self) -> str:
+        """The record that the version stands for."""
+        return self.tags[self.id_tag]
+
+
+class Registry:
+    """MLflow through its client alone: no global tracking URI, no active run."""
+
+    def __init__(self, client: Any, *, experiment_id: str, lock: WriterLock) -> None:
+        self._client, self._experiment_id, self._lock = client, experiment_id, lock
+
+    @classmethod
+    def open(cls, *, tracking_uri: str, artifacts_uri: str, lock_path: Path) -> Registry:
+        """Open the registry, making its database and experiment where they do not exist.
+
+        Raises:
+            StoreUnavailable: the database or the server cannot be reached.
+            StoreError: the database belongs to another MLflow version.
+        """
+        lock = WriterLock(lock_path)
+        with translate_mlflow_errors(tracking_uri), lock.hold():
+            client = connect(tracking_uri, artifacts_uri)
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                location = artifacts_uri or None
+                experiment_id = client.create_experiment(EXPERIMENT, artifact_location=location)
+            else:
+                experiment_id = experiment.experiment_id
+        return cls(client, experiment_id=str(experiment_id), lock=lock)
+
+    def register(self, draft: VersionDraft) -> ModelVersionRef:
+        """A version of these files and tags; one of the same record and tags is returned as it is.
+
+        The version appears last and with all of its tags in one transaction, so a version that
+        can be seen is whole; what a killed attempt left is its run, which is taken up again.
+        A version of the same record with other tags never got its row: it is made again.
+
+        Raises:
+            StoreUnavailable: MLflow was busy or the disk is full.
+        """
+        with translate_mlflow_errors(draft.name), self._lock.hold():
+            found = self._find(draft.name, draft.id_tag, draft.record_id)
+            if found is not None:
+                if dict(found.tags) == dict(draft.tags):
+                    return found.ref
+                self._delete(found)
+            run = self._run_of(draft)
+            self._upload(run.info.run_id, draft)
+            self._require_model(draft.name)
+            made = self._client.create_model_version(
+                draft.name,
+                f"{run.info.artifact_uri}/{FOLDER}",
+                run_id=run.info.run_id,
+                tags=dict(draft.tags),
+                description=_description(draft.card),
+                await_creation_for=0,
+            )
+        return ModelVersionRef(draft.name, str(made.version))
+
+    def find(self, name: str, tag: str, value: str) -> ModelVersion | None:
+        """The version of a model with this tag, or None."""
+        with translate_mlflow_errors(name):
+            return self._find(name, tag, value)
+
+    def version(self, ref: ModelVersionRef) -> ModelVersion:
+        """A version as it stands.
+
+        Raises:
+            RecordNotFound: if there is none.
+        """
+        with translate_mlflow_errors(ref.uri):
+            return _version(self._client.get_model_version(ref.name, ref.version))
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a registered model, the oldest first; none if it does not exist."""
+        with translate_mlflow_errors(name):
+            found = [_version(v) for v in self._search(f"name = '{name}'")]
+        return sorted(found, key=lambda v: int(v.ref.version))
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """Alias -> version of one registered model; empty if it does not exist."""
+        return self.all_aliases().get(name, {})
+
+    def all_aliases(self) -> dict[str, dict[str, str]]:
+        """Registered model -> alias -> version, for every model, in one question."""
+        found: dict[str, dict[str, str]] = {}
+        token = None
+        with translate_mlflow_errors("registered models"):
+            while True:
+                page = self._client.search_registered_models(page_token=token)
+                for model in page:
+                    found[model.name] = {a: str(v) for a, v in sorted(model.aliases.items())}
+                token = page.token
+                if not token:
+                    return found
+
+    def set_alias(self, ref: ModelVersionRef, alias: str) -> None:
+        """Let an alias point at a version.
+
+        Raises:
+            RecordNotFound: if there is no such version.
+        """
+        with translate_mlflow_errors(ref.uri), self._lock.hold():
+            self._client.set_registered_model_alias(ref.name, alias, ref.version)
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; the versions stay."""
+        with translate_mlflow_errors(name), self._lock.hold():
+            self._client.delete_registered_model_alias(name, alias)
+
+    def delete_version(self, ref: ModelVersionRef) -> None:
+        """Remove a version, its run and its files from the disk.
+
+        Raises:
+            RecordNotFound: if there is no such version.
+        """
+        with translate_mlflow_errors(ref.uri), self._lock.hold():
+            self._delete(_version(self._client.get_model_version(ref.name, ref.version)))
+
+    def _search(self, condition: str) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._client.search_model_versions(condition, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _find(self, name: str, tag: str, value: str) -> ModelVersion | None:
+        found = self._search(f"name = '{name}' and tags.`{tag}` = '{value}'")
+        return next((_version(v) for v in found), None)
+
+    def _run_of(self, draft: VersionDraft) -> Any:
+        """The run that holds a draft's files and datasets: a killed attempt's, or a new one."""
+        key = f"{draft.name} {draft.record_id}"
+        left = self._client.search_runs([self._experiment_id], f"tags.`{_DRAFT_TAG}` = '{key}'")
+        if left:
+            return left[0]
+        tags = {_DRAFT_TAG: key, draft.id_tag: draft.record_id}
+        return self._client.create_run(self._experiment_id, run_name=draft.record_id, tags=tags)
+
+    def _upload(self, run_id: str, draft: VersionDraft) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag  # loaded by open() already
+
+        with tempfile.TemporaryDirectory() as scratch:
+            draft.write(Path(scratch))
+            self._client.log_artifacts(run_id, scratch, FOLDER)
+        inputs = [
+            DatasetInput(
+                Dataset(d.name, d.digest, source_type="rpe", source=d.dataset_version_id),
+                [InputTag("mlflow.data.context", d.context)],
+            )
+            for d in draft.datasets
+        ]
+        if inputs:
+            self._client.log_inputs(run_id, inputs)
+        self._client.set_terminated(run_id)
+
+    def _require_model(self, name: str) -> None:
+        if not list(self._client.search_registered_models(f"name = '{name}'", max_results=1)):
+            self._client.create_registered_model(name)
+
+    def _delete(self, version: ModelVersion) -> None:
+        # the only way to remove files that is not bound to a local disk
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        self._client.delete_model_version(version.ref.name, version.ref.version)
+        if version.run_id:
+            get_artifact_repository(version.source).delete_artifacts()
+            self._client.delete_run(version.run_id)
+
+
+def require_target_name(name: str) -> None:
+    """Raise InputError if a target's name is taken by registered models of the platform."""
+    if name.startswith(RESERVED):
+        raise InputError(
+            f"A target cannot be called {shown_name(name)}.",
+            expected=f"a name that does not begin with {RESERVED}",
+        )
+
+
+def _version(found: Any) -> ModelVersion:
+    return ModelVersion(
+        ModelVersionRef(found.name, str(found.version)),
+        dict(found.tags),
+        found.description or "",
+        found.source,
+        found.run_id or "",
+    )
+
+
+def _description(card: str) -> str:
+    if len(card) <= DESCRIPTION_LIMIT:
+        return card
+    end = "\n\n(shortened; the whole card is model_card.md among the version's files)\n"
+    return card[: DESCRIPTION_LIMIT - len(end)] + end
