@@ -16,6 +16,7 @@ from catalog.readers.files import FileUnreadable
 PIECE_BYTES = 1 << 20
 MAX_COLUMNS = 10_000
 _CELL_END = re.compile(rb"[,\n]")
+_WHOLE_CELL = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"\r?|([^",\n]*))([,\n])')
 _START, _PLAIN, _QUOTED, _CLOSED = range(4)
 
 
@@ -36,12 +37,11 @@ def csv_rows(stream: Any, *, uri: str, max_cell_bytes: int) -> Iterator[CsvRow]:
     """
     cutter = _CsvCutter(max_cell_bytes)
     while piece := stream.readline(PIECE_BYTES):
-        if cutter.is_fresh and b'"' not in piece and piece.endswith(b"\n"):
-            line = piece[:-1].removesuffix(b"\r")
-            if line:
-                yield CsvRow(line.split(b",", MAX_COLUMNS), is_sound=True)
-            continue
-        yield from cutter.feed(piece)
+        cells = _whole_line(piece) if cutter.is_fresh else None
+        if cells is None:
+            yield from cutter.feed(piece)
+        elif cells:
+            yield CsvRow(cells, is_sound=True)
     if cutter.state == _QUOTED:
         raise FileUnreadable(
             uri,
@@ -50,6 +50,31 @@ def csv_rows(stream: Any, *, uri: str, max_cell_bytes: int) -> Iterator[CsvRow]:
         )
     if not cutter.is_fresh:
         yield from cutter.feed(b"\n")
+
+
+def _whole_line(piece: bytes) -> list[Any] | None:
+    """The cells of a line that is a record and soundly quoted, none if it is blank, else None.
+
+    The same cells as the cutter below gives, several times faster.
+    """
+    if not piece.endswith(b"\n"):
+        return None
+    if b'"' not in piece:
+        line = piece[:-1].removesuffix(b"\r")
+        return list(line.split(b",", MAX_COLUMNS)) if line else []
+    cells: list[Any] = []
+    at, is_quoted = 0, False
+    while at < len(piece):
+        found = _WHOLE_CELL.match(piece, at)
+        if found is None:
+            return None
+        quoted, plain, _ = found.groups()
+        is_quoted = quoted is not None
+        cells.append(quoted.replace(b'""', b'"') if is_quoted else plain)
+        at = found.end()
+    if not is_quoted:
+        cells[-1] = cells[-1].removesuffix(b"\r")
+    return cells
 
 
 class _CsvCutter:
