@@ -1,1 +1,1 @@
-"""One module per adapter method (recipe -> trainable module -> plain PEFT). No training loop belongs here."""
+"""One module per adapter method (recipe -> trainable module -> plain PEFT), no training loop."""

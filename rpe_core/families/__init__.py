@@ -1,1 +1,1 @@
-"""One module per base family, self-contained: nothing of ours is imported, because the registry ships the source."""
+"""One module per base family; it imports nothing of ours, because the registry ships its source."""

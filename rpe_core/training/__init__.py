@@ -1,1 +1,1 @@
-"""The one training loop, and the only place that touches global random state. No store belongs here."""
+"""The one training loop, and the only place that touches global random state. No store here."""

@@ -1,0 +1,88 @@
+"""The table of base families, and what a family has to say. No family's own code belongs here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from rpe_core.errors import UnknownName
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FAMILIES: dict[str, str] = {"text-encoder": "rpe_core.families.text_encoder"}
+
+
+class Family(Protocol):
+    """A module that says everything about a kind of base model; base and task are its own types."""
+
+    POOLING: str
+    DEFAULT_TARGETS: tuple[str, ...]
+
+    def load(self, folder: str, *, max_tokens: int, dtype: str = ..., device: str = ...) -> Any:
+        """The frozen base from a local folder; it has the attribute `model`, an nn.Module."""
+
+    def attach(self, base: Any, folder: str) -> None:
+        """Put one PEFT adapter folder on the base."""
+
+    def detach(self, base: Any) -> None:
+        """Take it off again; the base is exactly what it was."""
+
+    def encode(
+        self, base: Any, items: Sequence[Any], *, batch_size: int = ...
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """Indices (b,) and features (b, d) under the frozen base, each index once."""
+
+    def prepare(self, base: Any, labels: Mapping[str, str]) -> Any:
+        """What the base must know about a task, made once before an adapter is attached."""
+
+    def sizes(self, base: Any, items: Sequence[Any]) -> npt.NDArray[np.int64]:
+        """The cost of each item, by which batches are bucketed, shape (n,)."""
+
+    def loss(self, base: Any, task: Any, items: Sequence[Any], targets: Sequence[Any]) -> Tensor:
+        """The mean training loss of a batch, differentiable."""
+
+    def validate(
+        self, base: Any, task: Any, items: Sequence[Any], targets: Sequence[Any]
+    ) -> dict[str, float]:
+        """`loss` (lower is better; early stopping watches it) and `score` (higher is better)."""
+
+    def predict(
+        self, base: Any, task: Any, items: Sequence[Any], *, batch_size: int = ...
+    ) -> npt.NDArray[np.float64]:
+        """Predictions in the order of items."""
+
+    def score(
+        self, task: Any, predictions: Any, targets: Sequence[Any]
+    ) -> dict[str, npt.NDArray[np.int64]]:
+        """Per-item scores, arrays of shape (n,)."""
+
+
+def load_family(name: str) -> Family:
+    """The module of a family, imported when it is first asked for, because it brings torch.
+
+    Raises:
+        UnknownName: if no family has this name.
+    """
+    return cast(Family, import_module(_module_of(name)))
+
+
+def family_source(name: str) -> str:
+    """The source text of a family's module, for the registry; the module is not imported.
+
+    Raises:
+        UnknownName: if no family has this name.
+    """
+    spec = find_spec(_module_of(name))
+    return str(spec.loader.get_source(spec.name))  # type: ignore[union-attr]
+
+
+def _module_of(name: str) -> str:
+    if name not in FAMILIES:
+        raise UnknownName("base family", name, FAMILIES)
+    return FAMILIES[name]

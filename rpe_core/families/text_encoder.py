@@ -1,0 +1,240 @@
+"""Text encoders: zero-shot classification by label prompts, adapted by LoRA. Nothing of ours here.
+
+The registry ships this source inside each model version, so it stands on torch, transformers, peft
+and numpy alone. Faults are ValueError, and no message holds a text or a label.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer
+
+POOLING = "mean"  # attention-masked mean of the last hidden state, not normalised
+DEFAULT_TARGETS = ("query", "value")
+SHARPNESS = 20.0  # logits = 20 cos(feature, anchor)
+CHARACTERS_PER_TOKEN = 64  # a text is cut here before the tokenizer sees it: no cell is too long
+WINDOW = 4096  # items held as tokens at a time
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass
+class Base:
+    """A frozen encoder in evaluation mode with its tokenizer; `adapter` is what is attached."""
+
+    model: nn.Module
+    tokenizer: Any
+    max_tokens: int
+    device: str
+    adapter: PeftModel | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Label names in the order of the outputs, and their unit anchors, shape (n_labels, d)."""
+
+    labels: tuple[str, ...]
+    anchors: Tensor
+
+
+def load(folder: str, *, max_tokens: int, dtype: str = "float32", device: str = "cpu") -> Base:
+    """Load a frozen encoder from a local folder: safetensors only, no network, no remote code.
+
+    Raises:
+        OSError: if the folder lacks a file.
+        ValueError: if weights are missing, or max_tokens is more than it has positions for.
+    """
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
+    model, found = AutoModel.from_pretrained(
+        folder,
+        use_safetensors=True,
+        dtype=getattr(torch, dtype),
+        output_loading_info=True,
+        **local,
+    )
+    if any("pooler" not in name for name in found["missing_keys"]):
+        raise ValueError("the folder lacks weights of its own architecture")
+    longest = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    if not 4 <= max_tokens <= longest:
+        raise ValueError(f"max_tokens must lie between 4 and {longest} for this encoder")
+    model.requires_grad_(requires_grad=False)
+    return Base(model.to(device).eval(), tokenizer, max_tokens, device)
+
+
+def attach(base: Base, folder: str) -> None:
+    """Put one plain PEFT adapter on the base.
+
+    Raises:
+        ValueError: if one is attached already, the file is no safetensors or it does not fit.
+    """
+    if base.adapter is not None:
+        raise ValueError("an adapter is attached already; detach it first")
+    if not (Path(folder) / "adapter_model.safetensors").is_file():
+        raise ValueError("the adapter folder holds no adapter_model.safetensors")
+    with warnings.catch_warnings():  # PEFT asks transformers for a name that is on its way out
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        base.adapter = PeftModel.from_pretrained(
+            base.model, folder, torch_device=base.device, low_cpu_mem_usage=True
+        )
+    base.adapter.eval()
+    if any(weight.is_meta for weight in base.adapter.parameters()):
+        detach(base)
+        raise ValueError("the adapter lacks weights for some of its modules")
+
+
+def detach(base: Base) -> None:
+    """Take the adapter off; the base is bit for bit what it was."""
+    if base.adapter is not None:
+        base.model, base.adapter = base.adapter.unload(), None
+
+
+def encode(
+    base: Base, items: Sequence[str], *, batch_size: int = 32
+) -> Iterator[tuple[Integers, Floats]]:
+    """Features under the frozen base, even while an adapter is attached.
+
+    Yields:
+        Indices (b,) and un-normalised features (b, d) of batches of similar length; each index
+        comes once; the batch size changes a feature by less than 1e-6 of its length.
+    """
+    for indices, tokens in _batches(base, items, batch_size):
+        with torch.no_grad():
+            yield indices, _frozen_features(base, tokens).cpu().numpy()
+
+
+def prepare(base: Base, labels: Mapping[str, str]) -> Task:
+    """Embed the prompts of `labels` (name -> prompt) once by the frozen base, as unit anchors.
+
+    Raises:
+        ValueError: if there are fewer than two labels.
+    """
+    if len(labels) < 2:
+        raise ValueError("a task needs at least two labels")
+    with torch.no_grad():
+        features = _frozen_features(base, _tokenize(base, list(labels.values())))
+    return Task(tuple(labels), functional.normalize(features, dim=-1))
+
+
+def sizes(base: Base, items: Sequence[str]) -> Integers:
+    """Tokens of each item, shape (n,): what a batch costs goes by its longest."""
+    lengths = [
+        len(tokens)
+        for start in range(0, len(items), WINDOW)
+        for tokens in _tokenize(base, items[start : start + WINDOW])
+    ]
+    return np.array(lengths, dtype=np.int64)
+
+
+def loss(base: Base, task: Task, items: Sequence[str], targets: Sequence[str]) -> Tensor:
+    """Mean cross entropy in nats of 20 cos(feature, anchor) against the target labels.
+
+    Raises:
+        ValueError: if a target is no label of the task; it names the item's index only.
+    """
+    truth = torch.as_tensor(_target_indices(task, targets), device=base.device)
+    return functional.cross_entropy(_logits(base, task, _tokenize(base, items)), truth)
+
+
+def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 32) -> Doubles:
+    """Probabilities, shape (n, n_labels), rows in the order of items, columns of task.labels.
+
+    The batch size changes them by less than 1e-5: float32 noise, twenty times sharpened.
+    """
+    probabilities = np.empty((len(items), len(task.labels)))
+    for indices, tokens in _batches(base, items, batch_size):
+        with torch.no_grad():
+            logits = _logits(base, task, tokens)
+        probabilities[indices] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
+    return probabilities
+
+
+def score(task: Task, probabilities: Doubles, targets: Sequence[str]) -> dict[str, Integers]:
+    """Per item, each of shape (n,): correct (0 or 1), predicted and target (label indices)."""
+    predicted = probabilities.argmax(axis=1).astype(np.int64)
+    target = _target_indices(task, targets)
+    return {
+        "correct": (predicted == target).astype(np.int64),
+        "predicted": predicted,
+        "target": target,
+    }
+
+
+def validate(
+    base: Base, task: Task, items: Sequence[str], targets: Sequence[str]
+) -> dict[str, float]:
+    """What training watches, in one pass: mean loss in nats, and accuracy as the score."""
+    probabilities = predict(base, task, items)
+    per_item = score(task, probabilities, targets)
+    chosen = probabilities[np.arange(len(items)), per_item["target"]]
+    return {
+        "loss": float(-np.log(np.maximum(chosen, np.finfo(float).tiny)).mean()),
+        "score": float(per_item["correct"].mean()),
+    }
+
+
+def _logits(base: Base, task: Task, tokens: Sequence[list[int]]) -> Tensor:
+    features = functional.normalize(_features(base, tokens), dim=-1)
+    return SHARPNESS * features @ task.anchors.T
+
+
+def _frozen_features(base: Base, tokens: Sequence[list[int]]) -> Tensor:
+    if base.adapter is None:
+        return _features(base, tokens)
+    with base.adapter.disable_adapter():
+        return _features(base, tokens)
+
+
+def _features(base: Base, tokens: Sequence[list[int]]) -> Tensor:
+    """The attention-masked mean of the last hidden state in float32, shape (b, d)."""
+    longest, padding = max(map(len, tokens)), base.tokenizer.pad_token_id or 0
+    ids = torch.tensor([row + [padding] * (longest - len(row)) for row in tokens])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in tokens])
+    ids, mask = ids.to(base.device), mask.to(base.device)
+    hidden = base.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+    kept = mask.unsqueeze(-1).float()
+    pooled: Tensor = (hidden * kept).sum(dim=1) / kept.sum(dim=1)
+    return pooled
+
+
+def _batches(
+    base: Base, items: Sequence[str], batch_size: int
+) -> Iterator[tuple[Integers, list[list[int]]]]:
+    """Batches of similar length: sorted within a window by token count, ties by index."""
+    for start in range(0, len(items), WINDOW):
+        tokens = _tokenize(base, items[start : start + WINDOW])
+        order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i]), i))
+        for first in range(0, len(order), batch_size):
+            chosen = order[first : first + batch_size]
+            yield np.array(chosen, dtype=np.int64) + start, [tokens[i] for i in chosen]
+
+
+def _tokenize(base: Base, items: Sequence[str]) -> list[list[int]]:
+    """Token ids per item, at least one each; a lone surrogate counts as a question mark."""
+    limit = CHARACTERS_PER_TOKEN * base.max_tokens
+    texts = [text[:limit].encode("utf-8", "replace").decode() for text in items]
+    found = base.tokenizer(
+        texts, truncation=True, max_length=base.max_tokens, return_attention_mask=False
+    )
+    return [ids or [base.tokenizer.pad_token_id or 0] for ids in found["input_ids"]]
+
+
+def _target_indices(task: Task, targets: Sequence[str]) -> Integers:
+    known = {label: index for index, label in enumerate(task.labels)}
+    missing = [row for row, target in enumerate(targets) if target not in known]
+    if missing:
+        raise ValueError(f"item {missing[0]} has a target that is no label of the task")
+    return np.array([known[target] for target in targets], dtype=np.int64)

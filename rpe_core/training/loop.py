@@ -1,0 +1,275 @@
+"""The one training loop: recipe + family + rows -> adapter. It knows no family and no method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rpe_core.adapters import injection as adapter
+from rpe_core.adapters.injection import Injection
+from rpe_core.adapters.recipe import Recipe
+from rpe_core.delta import LowRankDelta
+from rpe_core.errors import InputError
+from rpe_core.families.table import Family
+from rpe_core.training.resume import ResumeState
+from rpe_core.training.seeding import own_random_state, random_state, restore_random_state
+
+Rows = tuple[Sequence[Any], Sequence[Any]]  # items and their targets
+
+_POOL = 4  # batches of neighbours in length are cut from so many batches of random rows
+
+
+@dataclass(frozen=True)
+class TrainedAdapter:
+    """What training leaves: deltas per module name of the base, and what it took.
+
+    `validation_loss` and `validation_score` are None where there was no validation row.
+    """
+
+    deltas: dict[str, LowRankDelta]
+    rank: int
+    n_parameters: int
+    n_epochs: int
+    n_steps: int
+    validation_loss: float | None
+    validation_score: float | None
+
+
+def train(
+    family: Family,
+    base: Any,
+    task: Any,
+    train_items: Sequence[Any],
+    train_targets: Sequence[Any],
+    validation_items: Sequence[Any],
+    validation_targets: Sequence[Any],
+    recipe: Recipe,
+    *,
+    resume: ResumeState | None = None,
+    on_checkpoint: Callable[[ResumeState], None] = lambda state: None,
+    on_progress: Callable[[str], None] = lambda line: None,
+) -> TrainedAdapter:
+    """Train an adapter by AdamW; a pure function of its arguments, resumed or not.
+
+    The base comes back as it was. After each epoch `on_checkpoint` gets the state, `on_progress` a
+    line. With patience set, the epoch of the lowest validation loss is what comes out.
+
+    Raises:
+        InputError: if there is no training row, the state is of another training, the target
+            modules do not fit the base, or the loss is no longer finite.
+    """
+    rows = (train_items[: recipe.max_rows], train_targets[: recipe.max_rows])
+    validation = (validation_items, validation_targets)
+    _require_rows(rows, validation)
+    with own_random_state(recipe.seed, threads=recipe.threads):
+        injected = adapter.attach(base.model, recipe)
+        try:
+            course = _Course(family, base, task, injected, recipe, rows, validation)
+            if resume is not None:
+                course.go_on_from(resume)
+            while not course.is_over:
+                line = course.run_epoch()
+                on_checkpoint(course.state())
+                on_progress(line)
+            return course.result()
+        finally:
+            adapter.detach(injected)
+
+
+def learning_rate_at(step: int, n_steps: int, recipe: Recipe) -> float:
+    """The rate of step 0 .. n_steps - 1: linear warm-up, then constant, linear or cosine decay.
+
+    >>> from types import SimpleNamespace as Like
+    >>> recipe = Like(learning_rate=1.0, warmup_ratio=0.25, schedule="linear")
+    >>> [round(learning_rate_at(step, 8, recipe), 3) for step in range(8)]
+    [0.5, 1.0, 1.0, 0.833, 0.667, 0.5, 0.333, 0.167]
+    """
+    n_warmup = math.ceil(recipe.warmup_ratio * n_steps)
+    if step < n_warmup:
+        return recipe.learning_rate * (step + 1) / n_warmup
+    done = (step - n_warmup) / (n_steps - n_warmup)
+    decay = {
+        "constant": 1.0,
+        "linear": 1.0 - done,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
+    }
+    return recipe.learning_rate * decay[recipe.schedule]
+
+
+def epoch_batches(
+    sizes: npt.NDArray[np.int64], batch_size: int, *, seed: int, epoch: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Each index once, in random batches of neighbours in size; a function of its arguments.
+
+    Rows are shuffled, sorted by size within pools of four batches, and the batches shuffled.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    shuffled = generator.permutation(len(sizes))
+    pools = np.split(shuffled, range(_POOL * batch_size, len(sizes), _POOL * batch_size))
+    ordered = np.concatenate([pool[np.argsort(sizes[pool], kind="stable")] for pool in pools])
+    batches = np.split(ordered, range(batch_size, len(sizes), batch_size))
+    yield from (batches[i] for i in generator.permutation(len(batches)))
+
+
+class _Course:
+    """A training under way: what changes from step to step."""
+
+    def __init__(
+        self,
+        family: Family,
+        base: Any,
+        task: Any,
+        injected: Injection,
+        recipe: Recipe,
+        rows: Rows,
+        validation: Rows,
+    ) -> None:
+        self.family, self.base, self.task = family, base, task
+        self.injected, self.recipe = injected, recipe
+        self.rows, self.validation = rows, validation
+        self.sizes, self.n_items = family.sizes(base, rows[0]), len(rows[0])
+        self.n_steps = recipe.epochs * math.ceil(self.n_items / recipe.batch_size)
+        self.epoch, self.step, self.n_stale_epochs = 0, 0, 0
+        self.best: dict[str, Tensor] = {}
+        self.best_loss: float | None = None
+        self.optimiser = torch.optim.AdamW(
+            injected.parameters.values(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+        )
+
+    @property
+    def is_over(self) -> bool:
+        patience = self.recipe.patience
+        is_stale = patience is not None and self.n_stale_epochs >= patience
+        return is_stale or self.epoch >= self.recipe.epochs
+
+    def run_epoch(self) -> str:
+        """Train one epoch and validate it; a line that says how it went."""
+        items, targets = self.rows
+        recipe, total = self.recipe, 0.0
+        self.injected.set_mode(is_training=True)
+        for batch in epoch_batches(
+            self.sizes, recipe.batch_size, seed=recipe.seed, epoch=self.epoch
+        ):
+            loss = self._take_step([items[i] for i in batch], [targets[i] for i in batch])
+            total += loss * len(batch)
+        self.injected.set_mode(is_training=False)
+        self.epoch += 1
+        line = f"epoch {self.epoch} of {recipe.epochs}: loss {total / self.n_items:.4f}"
+        found = self._validate()
+        if found is None:
+            return line
+        self._note(found["loss"])
+        return f"{line}, validation loss {found['loss']:.4f}, score {found['score']:.4f}"
+
+    def _take_step(self, items: Sequence[Any], targets: Sequence[Any]) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate_at(self.step, self.n_steps, self.recipe)
+        loss = self.family.loss(self.base, self.task, items, targets)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.injected.parameters.values(), self.recipe.max_grad_norm
+        )
+        if not torch.isfinite(norm):
+            raise InputError(
+                "training diverged: the gradient is not finite.",
+                where=f"step {self.step + 1} of {self.n_steps}",
+                remedy="lower learning_rate or raise warmup_ratio in the recipe",
+            )
+        self.optimiser.step()
+        self.step += 1
+        return float(loss.detach())
+
+    def _validate(self) -> dict[str, float] | None:
+        if not len(self.validation[0]):
+            return None
+        return self.family.validate(self.base, self.task, *self.validation)
+
+    def _note(self, loss: float) -> None:
+        """Keep the parameters of the lowest validation loss, where patience asks for them."""
+        if self.recipe.patience is None:
+            return
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_loss, self.n_stale_epochs, self.best = loss, 0, self._parameters()
+        else:
+            self.n_stale_epochs += 1
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self.injected.parameters.items()}
+
+    def state(self) -> ResumeState:
+        """A copy of all that a later process needs."""
+        moments = {name: self.optimiser.state[p] for name, p in self.injected.parameters.items()}
+        return ResumeState(
+            epoch=self.epoch,
+            step=self.step,
+            recipe_id=self.recipe.recipe_id,
+            n_items=self.n_items,
+            parameters=self._parameters(),
+            first_moments={name: m["exp_avg"].clone() for name, m in moments.items()},
+            second_moments={name: m["exp_avg_sq"].clone() for name, m in moments.items()},
+            random_state=random_state(),
+            best=dict(self.best),
+            best_loss=self.best_loss,
+            n_stale_epochs=self.n_stale_epochs,
+        )
+
+    def go_on_from(self, state: ResumeState) -> None:
+        """Take over a state that `state` gave, in this process or an earlier one."""
+        same = (state.recipe_id, state.n_items) == (self.recipe.recipe_id, self.n_items)
+        if not same or set(state.parameters) != set(self.injected.parameters):
+            raise InputError(
+                "the checkpoint is of another training.",
+                expected="the same recipe, base and number of rows",
+                remedy="remove it: the training starts again",
+            )
+        self._set(state.parameters)
+        for name, p in self.injected.parameters.items():
+            self.optimiser.state[p] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": state.first_moments[name].to(p.device, copy=True),
+                "exp_avg_sq": state.second_moments[name].to(p.device, copy=True),
+            }
+        self.epoch, self.step = state.epoch, state.step
+        self.best, self.best_loss = dict(state.best), state.best_loss
+        self.n_stale_epochs = state.n_stale_epochs
+        restore_random_state(state.random_state)
+
+    def _set(self, values: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, p in self.injected.parameters.items():
+                p.copy_(values[name])
+
+    def result(self) -> TrainedAdapter:
+        """The adapter as it stands, or its best epoch where patience kept one."""
+        self.injected.set_mode(is_training=False)
+        if self.best:
+            self._set(self.best)
+        found = self._validate() or {}
+        deltas = self.injected.export()
+        return TrainedAdapter(
+            deltas=deltas,
+            rank=max(delta.a.shape[0] for delta in deltas.values()),
+            n_parameters=sum(p.numel() for p in self.injected.parameters.values()),
+            n_epochs=self.epoch,
+            n_steps=self.step,
+            validation_loss=found.get("loss"),
+            validation_score=found.get("score"),
+        )
+
+
+def _require_rows(rows: Rows, validation: Rows) -> None:
+    for name, (items, targets) in {"training": rows, "validation": validation}.items():
+        if len(items) != len(targets):
+            raise InputError(f"{name} rows need as many targets as items.")
+    if not len(rows[0]):
+        raise InputError("an adapter needs at least one labelled training row.")

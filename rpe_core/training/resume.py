@@ -1,0 +1,58 @@
+"""The state between two epochs as plain tensors and JSON values; flows write and read the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from rpe_core.errors import InputError
+
+_GROUPS = ("parameters", "first_moments", "second_moments", "best", "random_state")
+_VALUES = ("epoch", "step", "recipe_id", "n_items", "best_loss", "n_stale_epochs")
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """All that a training needs to go on after `epoch` epochs as if it had never stopped."""
+
+    epoch: int
+    step: int
+    recipe_id: str
+    n_items: int
+    parameters: dict[str, Tensor]
+    first_moments: dict[str, Tensor]
+    second_moments: dict[str, Tensor]
+    random_state: dict[str, Tensor]
+    best: dict[str, Tensor]
+    best_loss: float | None
+    n_stale_epochs: int
+
+
+def to_tensors(state: ResumeState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state as tensors with flat names (for safetensors) and JSON values."""
+    tensors = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous().clone()
+        for group in _GROUPS
+        for name, tensor in getattr(state, group).items()
+    }
+    return tensors, {name: getattr(state, name) for name in _VALUES}
+
+
+def from_tensors(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> ResumeState:
+    """The state that `to_tensors` took apart.
+
+    Raises:
+        InputError: if a part is missing.
+    """
+    groups: dict[str, dict[str, Tensor]] = {group: {} for group in _GROUPS}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition("/")
+        groups.setdefault(group, {})[name] = tensor
+    if set(groups) != set(_GROUPS) or set(values) != set(_VALUES):
+        raise InputError(
+            "a checkpoint is not complete.", remedy="remove it: the training starts again"
+        )
+    return ResumeState(**{**values, **groups})

@@ -1,0 +1,88 @@
+"""A pico BERT encoder and tiny labelled texts, made on the spot: what all tests train and serve."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+_PLAIN = "the a of is was in on with for and red blue green round flat swollen clear left right"
+_TALK = {
+    "treatment": "drug tablet dose daily given taken treated",
+    "causes": "cause origin infection gene",
+    "exams": "scan test image shows finding",
+}
+LABELS: Mapping[str, str] = {
+    "treatment": "drug treated dose",
+    "causes": "cause infection gene",
+    "exams": "scan image test",
+}
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def pico_encoder(folder: Path, *, seed: int = 0) -> Path:
+    """Write a BERT of 2 layers and width 32 with its tokenizer; equal seeds, equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + list("0123456789.,-")
+    tokens = [*_SPECIAL, *_words(), *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    _tokenizer(vocabulary).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.2,  # wide, so that an untrained model already tells words apart
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def _words() -> list[str]:
+    return " ".join([_PLAIN, *_TALK.values()]).split()
+
+
+def _tokenizer(vocabulary: dict[str, int]) -> PreTrainedTokenizerFast:
+    inner = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    inner.normalizer = normalizers.BertNormalizer(lowercase=True)
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    inner.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=ends
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=64,
+    )
+
+
+def pico_texts(
+    rng: np.random.Generator, n: int, site: str = "site_a"
+) -> tuple[list[str], list[str]]:
+    """n generated texts and their labels (keys of LABELS); the site gives its texts an own flavour.
+
+    Texts of one site share filler words, so that sites differ in feature space; the label's words
+    are the same everywhere.
+    """
+    flavour = np.random.default_rng(list(site.encode())).choice(
+        _PLAIN.split(), size=4, replace=False
+    )
+    names = list(LABELS)
+    labels = [names[int(i)] for i in rng.integers(0, len(names), n)]
+    texts = []
+    for label in labels:
+        filler = rng.choice(flavour, size=int(rng.integers(3, 12)))
+        talk = rng.choice(_TALK[label].split(), size=int(rng.integers(3, 6)))
+        texts.append(" ".join(rng.permutation(np.concatenate([filler, talk])).tolist()))
+    return texts, labels
