@@ -17,7 +17,9 @@ PIECE_BYTES = 1 << 20
 MAX_COLUMNS = 10_000
 _CELL_END = re.compile(rb"[,\n]")
 _WHOLE_CELL = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"\r?|([^",\n]*))([,\n])')
-_START, _PLAIN, _QUOTED, _CLOSED = range(4)
+# Where the next byte stands: before a cell, in a plain one, inside quotes, right after a closing
+# quote, or past that, where nothing but the end of the cell may come
+_START, _PLAIN, _QUOTED, _CLOSED, _PAST = range(5)
 
 
 class CsvRow(NamedTuple):
@@ -119,8 +121,9 @@ class _CsvCutter:
         found = _CELL_END.search(piece, at)
         end = found.start() if found else len(piece)
         rest = piece[at:end]
-        if self.state == _CLOSED:
-            self.is_sound = self.is_sound and rest in (b"", b"\r")
+        if rest and self.state in (_CLOSED, _PAST):
+            self.is_sound = self.is_sound and self.state == _CLOSED and rest == b"\r"
+            self.state = _PAST
         elif rest:
             self.state = _PLAIN
             self._keep(rest)
