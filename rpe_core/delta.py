@@ -193,7 +193,7 @@ def _check_hyperparameters(config: Mapping[str, Any], *, where: str) -> None:
             raise InputError(
                 "A key of rank_pattern or alpha_pattern is no usable expression.",
                 where=where,
-                expected=f"at most {_MAX_PATTERN} characters, {_MAX_REPEATS} repeats, no repeated group",
+                expected=f"at most {_MAX_PATTERN} characters, {_MAX_REPEATS} repeats, of no group",
             )
 
 
@@ -212,7 +212,7 @@ def _is_harmless(pattern: str) -> bool:
         return False
     try:
         re.compile(_tail(pattern))
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
         return False
     return True
 

@@ -129,29 +129,7 @@ def write_adapter(
         target_modules=target_modules,
         fan_in_fan_out=fan_in_fan_out,
     )
-    if folder.is_symlink() or (folder.exists() and not _is_empty_folder(folder)):
-        raise InputError(
-            "The adapter's place is taken.", where=str(folder), remedy="choose a new folder"
-        )
-    try:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
-            part = Path(place) / "part"
-            part.mkdir()
-            _write_json(part / CONFIG, config)
-            save_file(tensors, part / WEIGHTS, metadata={"format": "pt"})
-            (part / WEIGHTS).chmod((part / CONFIG).stat().st_mode)
-            _sync(part / WEIGHTS)
-            sha256 = _hash_file(part / WEIGHTS)
-            if manifest is not None:
-                _write_json(part / MANIFEST, {**manifest, "weights_sha256": sha256})
-            part.replace(folder)
-    except (OSError, SafetensorError):
-        raise InputError(
-            "The adapter could not be written.",
-            where=str(folder),
-            remedy="check that the parent folder exists, its permissions and the free space",
-        ) from None
-    return sha256
+    return _appear(folder, config, tensors, manifest)
 
 
 def merge_folders(
@@ -254,6 +232,49 @@ def _fp32_tensors(deltas: Mapping[str, LowRankDelta]) -> dict[str, torch.Tensor]
                 where=f"module {shown_name(module)}",
             )
     return tensors
+
+
+def _appear(
+    folder: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    manifest: Mapping[str, Any] | None,
+) -> str:
+    """Write beside the place and rename, so that nobody ever sees half an adapter."""
+    if folder.is_symlink() or (folder.exists() and not _is_empty_folder(folder)):
+        raise InputError(
+            "The adapter's place is taken.", where=str(folder), remedy="choose a new folder"
+        )
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
+            part = Path(place) / "part"
+            sha256 = _write_files(part, config, tensors, manifest)
+            part.replace(folder)
+    except (OSError, SafetensorError):
+        raise InputError(
+            "The adapter could not be written.",
+            where=str(folder),
+            remedy="check that the parent folder exists, its permissions and the free space",
+        ) from None
+    return sha256
+
+
+def _write_files(
+    folder: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    manifest: Mapping[str, Any] | None,
+) -> str:
+    folder.mkdir()
+    _write_json(folder / CONFIG, config)
+    save_file(dict(tensors), folder / WEIGHTS, metadata={"format": "pt"})
+    # safetensors writes for the owner only; the adapter is as readable as its configuration.
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
+    _sync(folder / WEIGHTS)
+    sha256 = _hash_file(folder / WEIGHTS)
+    if manifest is not None:
+        _write_json(folder / MANIFEST, {**manifest, "weights_sha256": sha256})
+    return sha256
 
 
 def _is_empty_folder(folder: Path) -> bool:

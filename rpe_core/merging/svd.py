@@ -10,6 +10,8 @@ import torch
 from rpe_core.delta import LowRankDelta
 from rpe_core.merging.concat import Term, stack_factors
 
+_NOISE = 1e-14
+
 
 @dataclass(frozen=True, eq=False)
 class Truncation:
@@ -30,6 +32,8 @@ def merge_svd(terms: Sequence[Term], *, rank: int) -> Truncation:
     qa, ra = torch.linalg.qr(a.T)
     qb, rb = torch.linalg.qr(b)
     u, s, vt = torch.linalg.svd(rb @ ra.T, full_matrices=False)
+    # What is left where members cancel is rounding, and no part of the sum.
+    s = torch.where(s > _NOISE * ra.norm() * rb.norm(), s, torch.zeros_like(s))
     kept = min(rank, len(s))
     root = s[:kept].sqrt()
     delta = LowRankDelta(

@@ -7,7 +7,7 @@ import numpy as np
 from rpe_core.distance import IntVector, Matrix, Vector
 from rpe_core.errors import InputError
 
-_TOLERANCE = 1e-12  # of the gradient's scale: a reduced gradient below it is rounding
+_TOLERANCE = 1e-15  # of the gradient's scale: a reduced gradient below it is rounding
 
 
 def minimise_l1(quadratic: Matrix, linear: Vector, *, lambda2: float, is_affine: bool) -> Vector:
