@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from catalog.contracts.contract import SourceContract
+from catalog.deid.check import scan_text
 from catalog.examples.text_world import (
     PLANTED_BAD,
     PLANTED_PHI,
@@ -113,6 +114,14 @@ def test_identifiers_stand_in_the_planted_rows_only(name):
         for number, row in enumerate(make_rows(name))
         if IDENTIFYING.search(row[site.columns[-2]])
     }
+    assert found == (set(PLANTED_PHI) if name == PLANTED_SOURCE else set())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gate_finds_the_planted_rows_and_no_other(name, seed):
+    texts = [row[SITES[name].columns[-2]] for row in make_rows(name, seed=seed)]
+    found = {number for number, text in enumerate(texts) if scan_text(text)}
     assert found == (set(PLANTED_PHI) if name == PLANTED_SOURCE else set())
 
 
