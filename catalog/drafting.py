@@ -146,7 +146,7 @@ def _remarks(column: ColumnProfile, roles: Roles) -> Iterator[str]:
     if column.has_suspicious_name:
         yield "suspicious: the name says that it may identify a person"
     if column.n_identifying:
-        yield f"suspicious: {column.n_identifying} of {column.n_rows} cells look identifying"
+        yield f"suspicious: {column.n_identifying} of {column.n_scanned} cells look identifying"
 
 
 def _violation_lines(columns: Sequence[ColumnProfile]) -> Iterator[str]:

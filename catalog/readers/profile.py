@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from catalog.readers.tabular import (
 )
 
 MAX_SAMPLE_CHARS = 100_000  # of a cell; the rest of it is not looked at
+MAX_SCANNED_CHARS = 200_000  # of a column; the gate is slow beside the rest of a draft
 MAX_LABELS = 50
 MAX_LABEL_CHARS = 64
 MIN_FREE_CHARS = 20  # mean length from which a text counts as free text
@@ -50,7 +52,8 @@ class ColumnProfile:
     n_distinct: int
     mean_chars: float
     max_chars: int
-    n_identifying: int
+    n_scanned: int  # cells that the identifier gate looked at
+    n_identifying: int  # those of them in which it found something
     labels: tuple[str, ...] = field(default=(), repr=False)
 
     @property
@@ -133,8 +136,12 @@ def _profile(name: str, cells: Sequence[Any], convert: Convert) -> ColumnProfile
     texts = [value for value in values.to_pylist() if isinstance(value, str)]
     lengths = [len(text) for text in texts]
     distinct = {str(value) for value in values.to_pylist() if value is not None}
+    n_scanned = bisect_right(list(accumulate(lengths)), MAX_SCANNED_CHARS) if texts else 0
     is_label = kind == "string" and len(distinct) <= MAX_LABELS
     is_short = all(text.strip() and len(text) <= MAX_LABEL_CHARS for text in distinct)
+    labels = sorted(distinct) if is_label and is_short else []
+    # Labels are shown in a draft, so each of them passes the gate, however late it was sampled
+    labels = [] if scan_column(pa.array(labels, pa.string())) else labels
     return ColumnProfile(
         name=name,
         type=kind,
@@ -143,8 +150,9 @@ def _profile(name: str, cells: Sequence[Any], convert: Convert) -> ColumnProfile
         n_distinct=len(distinct),
         mean_chars=sum(lengths) / max(1, len(lengths)),
         max_chars=max(lengths, default=0),
-        n_identifying=len(scan_column(values)) if texts else 0,
-        labels=tuple(sorted(distinct)) if is_label and is_short else (),
+        n_scanned=n_scanned,
+        n_identifying=len(scan_column(values.slice(0, n_scanned))) if texts else 0,
+        labels=tuple(labels),
     )
 
 
