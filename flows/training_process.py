@@ -7,6 +7,7 @@ A checkpoint after every epoch (resume.safetensors, resume.json) lets a killed t
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -56,7 +57,10 @@ def main(folder: Path) -> None:
         on_checkpoint=lambda state: _write_checkpoint(folder, state),
         on_progress=lambda line: sys.stderr.write(f"{line}\n"),
     )
-    digest = write_adapter(folder / "adapter", trained.deltas, base_name=request["base_id"])
+    shutil.rmtree(folder / "adapter", ignore_errors=True)  # a killed run may have left one
+    digest = write_adapter(
+        folder / "adapter", trained.deltas, base_name=request["base_id"], task_type=None
+    )
     _write(
         folder / "outcome.json",
         {
