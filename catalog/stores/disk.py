@@ -40,11 +40,8 @@ def disk_errors(store: str, where: Path | str) -> Iterator[None]:
         StoreUnavailable: no space is left, or the device failed; the same call may succeed later.
         StoreError: the access is not allowed.
     """
-    # a Timeout of a lock is an OSError as well, but has its own meaning to the caller
     try:
         yield
-    except TimeoutError:
-        raise
     except OSError as error:
         if error.errno in _FULL:
             raise disk_full(store, where) from None

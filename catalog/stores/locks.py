@@ -80,11 +80,11 @@ class WriterLock:
     def _take(self, lock: _PathLock, deadline: float) -> None:
         if lock.depth == 0:
             remaining = max(0.0, deadline - time.monotonic())
-            try:
-                with disk_errors("the writer lock", self.path):
+            with disk_errors("the writer lock", self.path):
+                try:
                     lock.processes.acquire(timeout=remaining, poll_interval=_POLL_SECONDS)
-            except Timeout:
-                raise self._busy(f"process {self.holder_pid() or 'of unknown id'}") from None
+                except Timeout:
+                    raise self._busy(f"process {self.holder_pid() or 'of unknown id'}") from None
             # a courtesy to whoever waits: a full disk must not stop the holder
             with suppress(OSError):
                 self.path.write_text(f"{os.getpid()}\n")
