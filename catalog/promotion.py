@@ -1,0 +1,279 @@
+"""Promotion: verdicts and roll-backs as rows of core.promotions; the aliases only follow them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from catalog.errors import RecordConflict, RecordNotFound
+from catalog.stores.bundle import Stores
+from catalog.stores.registry import ModelVersionRef
+from rpe_core.errors import InputError, UnknownName, shown_name
+from rpe_core.fingerprint import SHORT, fingerprint
+from rpe_core.records import Evidence, RunRef
+
+Row = dict[str, Any]
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+SERVING = ("promoted", "approved", "rolled_back")  # after these the named ensemble is champion
+ACTIONS = (*SERVING, "refused", "abstained", "pending")
+
+
+@dataclass(frozen=True)
+class VerdictRecord:
+    """What was decided about a challenger; the id leaves out time and run, so it is kept once.
+
+    `follows` is the promotion that a person's act answers: the same act on another state is new.
+    """
+
+    target_name: str
+    dataset_version_id: str
+    arm: str
+    ensemble_id: str
+    champion_ensemble_id: str
+    action: str
+    evidence: str
+    reasons: tuple[str, ...]
+    actor: str
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    follows: str = ""
+
+    @property
+    def promotion_id(self) -> str:
+        """Sha12 over target, data, challenger, champion, evidence, policy and action."""
+        made_of = {
+            "target": self.target_name,
+            "dataset": self.dataset_version_id,
+            "challenger": self.ensemble_id,
+            "champion": self.champion_ensemble_id,
+            "evidence": self.evidence,
+            "policy": self.policy,
+            "action": self.action,
+            "follows": self.follows,
+        }
+        return fingerprint(made_of)[:SHORT]
+
+
+def record_verdict(
+    stores: Stores,
+    verdict: VerdictRecord,
+    *,
+    comparisons: Sequence[Mapping[str, Any]] = (),
+    run: RunRef,
+) -> Row:
+    """Keep a verdict with the comparisons behind it, then let the aliases follow; returns its row.
+
+    Raises:
+        RecordNotFound: the challenger has no version in the registry.
+        UnknownName: an action or evidence that does not exist.
+    """
+    _require_known(verdict)
+    model = _model_of(stores, verdict.ensemble_id) if verdict.ensemble_id else None
+    row = {
+        "promotion_id": verdict.promotion_id,
+        "run_id": run.run_id,
+        "target_name": verdict.target_name,
+        "dataset_version_id": verdict.dataset_version_id,
+        "arm": verdict.arm,
+        "ensemble_id": verdict.ensemble_id,
+        "champion_ensemble_id": verdict.champion_ensemble_id,
+        "action": verdict.action,
+        "evidence": verdict.evidence,
+        "reasons": "\n".join(verdict.reasons),
+        "actor": verdict.actor,
+        "model_name": model.name if model else "",
+        "model_version": model.version if model else "",
+    }
+    with stores.lake.transaction(message=f"{verdict.action} {verdict.target_name}", run=run) as t:
+        t.insert_new("comparisons", comparisons)
+        t.insert_new("promotions", [row])
+    repair_aliases(stores, targets=[verdict.target_name])
+    return _row(stores, verdict.promotion_id)
+
+
+def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
+    """Let a pending challenger serve, in a person's name.
+
+    Raises:
+        RecordNotFound: nothing waits for approval.
+        RecordConflict: the champion has changed since the gate looked.
+        InputError: no actor.
+    """
+    _require_actor(actor)
+    rows = _history(stores, target)
+    judged = [row for row in rows if row["action"] != "abstained"]
+    pending = judged[-1] if judged and judged[-1]["action"] == "pending" else None
+    if pending is None:
+        raise RecordNotFound(
+            f"Nothing waits for approval at target {shown_name(target)}.",
+            remedy="a gate with `approval: required` leaves a pending verdict after a win",
+        )
+    champion = _champion(rows)
+    now = champion["ensemble_id"] if champion else ""
+    if now != pending["champion_ensemble_id"]:
+        raise RecordConflict(
+            "The champion has changed since the gate compared the challenger with it.",
+            where=target,
+            remedy="run `rpe promote` again; the gate then compares with the present champion",
+        )
+    verdict = VerdictRecord(
+        target_name=target,
+        dataset_version_id=pending["dataset_version_id"],
+        arm=pending["arm"],
+        ensemble_id=pending["ensemble_id"],
+        champion_ensemble_id=now,
+        action="approved",
+        evidence=pending["evidence"],
+        reasons=(f"Approved by {actor}.", *pending["reasons"].split("\n")),
+        actor=actor,
+        follows=pending["promotion_id"],
+    )
+    return record_verdict(stores, verdict, run=run)
+
+
+def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
+    """Let the champion before the present one serve again, in a person's name.
+
+    Raises:
+        RecordNotFound: there is no champion, or none before it.
+        InputError: no actor.
+    """
+    _require_actor(actor)
+    served = _served(_history(stores, target))
+    if len(served) < 2:
+        count = "only one champion" if served else "no champion"
+        raise RecordNotFound(
+            f"Target {shown_name(target)} has had {count}: there is nothing to roll back to.",
+            remedy=f"`rpe sql \"SELECT * FROM core.promotions WHERE target_name = '{target}'\"`"
+            if served
+            else "a night promotes the first one",
+        )
+    present, previous = served[-1], served[-2]
+    verdict = VerdictRecord(
+        target_name=target,
+        dataset_version_id=previous["dataset_version_id"],
+        arm=previous["arm"],
+        ensemble_id=previous["ensemble_id"],
+        champion_ensemble_id=present["ensemble_id"],
+        action="rolled_back",
+        evidence=previous["evidence"],
+        reasons=(f"Rolled back by {actor} from {present['ensemble_id']}.",),
+        actor=actor,
+        follows=present["promotion_id"],
+    )
+    return record_verdict(stores, verdict, run=run)
+
+
+def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> list[str]:
+    """Make the aliases what core.promotions says, writing only what differs; returns what it did.
+
+    Called at every start, because a kill between row and alias leaves the alias behind. Models that
+    no verdict names are left alone: a server may be shared.
+
+    Raises:
+        RecordNotFound: the registry lacks a version that a standing verdict names.
+    """
+    wanted = {target: _wanted(rows) for target, rows in _histories(stores, targets).items()}
+    there = stores.registry.all_aliases()
+    done: list[str] = []
+    for name in sorted(wanted):
+        for alias in (CHALLENGER, CHAMPION):
+            version = wanted[name].get(alias)
+            if version == there.get(name, {}).get(alias):
+                continue
+            if version is None:
+                stores.registry.delete_alias(name, alias)
+            else:
+                stores.registry.set_alias(ModelVersionRef(name, version), alias)
+            done.append(f"{name}@{alias} -> {version or 'nothing'}")
+    return done
+
+
+def _wanted(rows: Sequence[Row]) -> dict[str, str]:
+    """Alias -> version: the newest judged challenger, and the champion."""
+    wanted = {}
+    judged = [row for row in rows if row["model_version"] and row["action"] != "rolled_back"]
+    champion = _champion(rows)
+    if judged:
+        wanted[CHALLENGER] = judged[-1]["model_version"]
+    if champion:
+        wanted[CHAMPION] = champion["model_version"]
+    return wanted
+
+
+def _served(rows: Sequence[Row]) -> list[Row]:
+    """The champions that stand on each other, the present one last; a roll-back takes one off."""
+    stack: list[Row] = []
+    for row in rows:
+        if row["action"] == "rolled_back":
+            while stack and stack[-1]["ensemble_id"] != row["ensemble_id"]:
+                stack.pop()
+            # the roll-back is what the next act answers, so it takes the place of what it restored
+            stack = [*stack[:-1], row]
+        elif row["action"] in SERVING:
+            stack.append(row)
+    return stack
+
+
+def _champion(rows: Sequence[Row]) -> Row | None:
+    served = [row for row in rows if row["action"] in SERVING]
+    return served[-1] if served else None
+
+
+def _history(stores: Stores, target: str) -> list[Row]:
+    return _histories(stores, [target]).get(target, [])
+
+
+def _histories(stores: Stores, targets: Sequence[str] | None) -> dict[str, list[Row]]:
+    """Standing verdicts per target, the oldest first; none where all of them were retracted."""
+    chosen = "" if targets is None else " WHERE list_contains(?, target_name)"
+    rows = stores.lake.rows(
+        f"SELECT * FROM core.promotions{chosen}"
+        # the newest is what `current.champion` takes: ties by id, the other way round
+        " ORDER BY recorded_at, promotion_id DESC",
+        [] if targets is None else [list(targets)],
+    )
+    histories: dict[str, list[Row]] = {}
+    for row in rows:
+        standing = histories.setdefault(row["target_name"], [])
+        if row["retracted_at"] is None:
+            standing.append(row)
+    return histories
+
+
+def _row(stores: Stores, promotion_id: str) -> Row:
+    return stores.lake.rows("SELECT * FROM core.promotions WHERE promotion_id = ?", [promotion_id])[
+        0
+    ]
+
+
+def _model_of(stores: Stores, ensemble_id: str) -> ModelVersionRef:
+    rows = stores.lake.rows(
+        "SELECT model_name, model_version FROM core.model_versions WHERE kind = 'ensemble'"
+        " AND record_id = ? AND retracted_at IS NULL",
+        [ensemble_id],
+    )
+    if not rows:
+        raise RecordNotFound(
+            "The challenger has no version in the registry.",
+            where=ensemble_id,
+            remedy="register the challenger before its verdict is recorded",
+        )
+    return ModelVersionRef(rows[0]["model_name"], rows[0]["model_version"])
+
+
+def _require_known(verdict: VerdictRecord) -> None:
+    if verdict.action not in ACTIONS:
+        raise UnknownName("action", verdict.action, ACTIONS)
+    if verdict.evidence not in get_args(Evidence):
+        raise UnknownName("evidence", verdict.evidence, get_args(Evidence))
+    if not verdict.ensemble_id and verdict.action != "abstained":
+        raise InputError(
+            "Only an abstention names no ensemble.", where=verdict.target_name, expected="abstained"
+        )
+
+
+def _require_actor(actor: str) -> None:
+    if not actor.strip():
+        raise InputError("Somebody must stand for this decision.", expected="--actor NAME")
