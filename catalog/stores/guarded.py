@@ -1,4 +1,4 @@
-"""SQL of other people on the lake: one reading statement, no file, no setting, no other database."""
+"""SQL of other people on the lake: one reading statement, no file, setting or other database."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from rpe_core.records import RunRef
 
 __all__ = ["Lake", "Transaction", "guarded_reader"]
 
-_CLOCK_SLACK_NS = 5_000_000_000  # file systems stamp files by a coarser clock than ours
+_CLOCK_SLACK_NS = 2_000_000_000  # file systems stamp files by a coarser clock than ours
 
 
 class Lake:
