@@ -1,0 +1,307 @@
+"""Keys, groups and splits of one ingest against what stands: DuckDB over hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from catalog.contracts.contract import Expectation, SourceContract
+from catalog.validation.expectations import measure_sql, profile_column
+
+_FETCHED_ROWS = 10_000
+
+# standing: the rows of the source as they would be now; chosen: rows of this ingest that land;
+# superseded: rows of the lake that they replace.
+_TABLES = """
+CREATE TABLE standing (item VARCHAR, row_hash VARCHAR, grp VARCHAR, split VARCHAR, batch VARCHAR,
+    label VARCHAR, input VARCHAR);
+CREATE TABLE chosen (path VARCHAR, n BIGINT, item VARCHAR, split VARCHAR, batch VARCHAR,
+    superseded_by VARCHAR);
+CREATE TABLE superseded (item VARCHAR, old_batch VARCHAR, new_batch VARCHAR);
+"""
+# A file that was accepted before, under another contract, replaces no row: what stands is newer.
+_JUDGED = """
+CREATE OR REPLACE TABLE judged AS
+SELECT f.*, s.batch AS old_batch, CASE
+    WHEN f.n <> min(f.n) OVER (PARTITION BY f.item) THEN 'duplicate'
+    WHEN s.item IS NULL THEN 'new'
+    WHEN s.row_hash = f.row_hash AND s.split = f.split THEN 'unchanged'
+    WHEN {is_known} THEN 'unchanged'
+    ELSE 'changed' END AS verdict
+FROM (
+    SELECT _item_sha256 AS item, _row_sha256 AS row_hash, _group_sha256 AS grp, {split} AS split,
+        _row_number AS n, md5({target}) AS label, md5({input}) AS input
+    FROM read_parquet({path})
+) f LEFT JOIN standing s USING (item)
+"""
+_DUPLICATE_KEYS = """
+SELECT n FROM judged WHERE item IN (
+    SELECT item FROM judged GROUP BY item
+    HAVING count(DISTINCT row_hash) > 1 OR count(DISTINCT split) > 1)
+"""
+_LEAKING = """
+WITH after AS (
+    SELECT grp, split FROM standing
+    WHERE grp IN (SELECT grp FROM judged)
+      AND item NOT IN (SELECT item FROM judged WHERE verdict = 'changed')
+    UNION ALL SELECT grp, split FROM judged WHERE verdict IN ('new', 'changed'))
+SELECT n FROM judged WHERE grp IN (
+    SELECT grp FROM after GROUP BY grp HAVING count(DISTINCT split) > 1)
+"""
+
+
+@dataclass
+class KeyFindings:
+    """What the keys of one file say: rows by verdict, and rows that break a rule."""
+
+    n_new: int = 0
+    n_unchanged: int = 0
+    n_changed: int = 0
+    n_duplicates: int = 0
+    failing: dict[str, list[int]] = field(default_factory=dict)  # code -> row numbers
+
+
+@dataclass(frozen=True)
+class Variety:
+    """Whether rows differ at all, in labels and in inputs; mergeable over sets of rows."""
+
+    n_rows: int = 0
+    n_labelled: int = 0
+    labels: frozenset[str] = frozenset()  # at most two hashes of each: enough to tell one from many
+    inputs: frozenset[str] = frozenset()
+
+    def __add__(self, other: Variety) -> Variety:
+        labels, inputs = self.labels | other.labels, self.inputs | other.inputs
+        n_rows, n_labelled = self.n_rows + other.n_rows, self.n_labelled + other.n_labelled
+        return Variety(n_rows, n_labelled, _two(labels), _two(inputs))
+
+    @property
+    def is_one_class(self) -> bool:
+        """Whether there are labels, and all are the same."""
+        return len(self.labels) == 1
+
+    @property
+    def is_one_input(self) -> bool:
+        """Whether there are several rows, and all have the same input."""
+        return self.n_rows > 1 and len(self.inputs) == 1
+
+
+class KeyIndex:
+    """The keys of a source while the files of one ingest are judged, one after another.
+
+    Past its memory limit the database spills into `folder`.
+    """
+
+    def __init__(self, contract: SourceContract, folder: Path) -> None:
+        self._contract = contract
+        config: dict[str, Any] = {
+            "python_enable_replacements": "false",
+            "autoinstall_known_extensions": "false",
+        }
+        self._database = duckdb.connect(":memory:", config=config)
+        self._database.execute(
+            "SET enable_progress_bar = false; SET preserve_insertion_order = false"
+        )
+        self._database.execute("SET memory_limit = '1GB'; SET TimeZone = 'UTC'")
+        self._database.execute(f"SET temp_directory = {_text(folder / 'spill')}")
+        self._database.execute(_TABLES)
+        self._carved_below: str | None = None
+
+    def __enter__(self) -> KeyIndex:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._database.close()
+
+    def load_standing(self, path: Path) -> None:
+        """Take what stands in the lake, as `export_standing` writes it."""
+        self._run(f"INSERT INTO standing SELECT * FROM read_parquet({_text(path)})")
+
+    def carve_below(self, prefix: str | None) -> None:
+        """Make validation of those train groups whose hash lies below this prefix."""
+        self._carved_below = prefix
+
+    def profile(self, path: Path, expectations: Sequence[Expectation]) -> pa.Table:
+        """One row: the measured number of each expectation over the accepted rows of a file."""
+        rows = f"read_parquet({_text(path)})"
+        measured = {
+            profile_column(named): pa.array(
+                [self._run(measure_sql(named, rows=rows))[0][0]], pa.float64()
+            )
+            for named in expectations
+        }
+        return pa.table(measured)
+
+    def judge(self, path: Path, *, is_known: bool) -> KeyFindings:
+        """Hold the accepted rows of one file against each other and against what stands."""
+        task, split = self._contract.task, "_split"
+        if self._carved_below is not None:
+            split = (
+                f"CASE WHEN _split = 'train' AND _group_sha256 < {_text(self._carved_below)}"
+                " THEN 'validation' ELSE _split END"
+            )
+        self._run(
+            _JUDGED.format(
+                path=_text(path),
+                split=split,
+                is_known=is_known,
+                target=quoted_name(task.target),
+                input=quoted_name(task.input),
+            )
+        )
+        found = dict(self._run("SELECT verdict, count(*) FROM judged GROUP BY verdict"))
+        findings = KeyFindings(
+            n_new=found.get("new", 0),
+            n_unchanged=found.get("unchanged", 0),
+            n_changed=found.get("changed", 0),
+            n_duplicates=found.get("duplicate", 0),
+        )
+        for code, query in (("duplicate_key", _DUPLICATE_KEYS), ("split_leakage", _LEAKING)):
+            findings.failing[code] = self._numbers(query)
+        if self._contract.on_violation.changed_row == "refuse":
+            findings.failing["changed_row"] = self._numbers(
+                "SELECT n FROM judged WHERE verdict = 'changed'"
+            )
+        return findings
+
+    def variety(self) -> Variety:
+        """How much the rows of the file judged last differ."""
+        return self._variety("judged")
+
+    def standing_variety(self) -> Variety:
+        """How much the rows of the source differ, as they would stand."""
+        return self._variety("standing")
+
+    def apply(self, path: Path, batch_id: str) -> None:
+        """Let the file judged last take its place in the source."""
+        batch, landing = _text(batch_id), "verdict IN ('new', 'changed')"
+        changed = "SELECT item FROM judged WHERE verdict = 'changed'"
+        self._run(
+            f"UPDATE chosen SET superseded_by = {batch} WHERE item IN ({changed})"
+            " AND superseded_by IS NULL"
+        )
+        self._run(
+            f"INSERT INTO superseded SELECT item, old_batch, {batch} FROM judged"
+            " WHERE verdict = 'changed'"
+            " AND (item, old_batch) NOT IN (SELECT item, batch FROM chosen)"
+        )
+        self._run(f"DELETE FROM standing WHERE item IN ({changed})")
+        self._run(
+            f"INSERT INTO standing SELECT item, row_hash, grp, split, {batch}, label, input"
+            f" FROM judged WHERE {landing}"
+        )
+        self._run(
+            f"INSERT INTO chosen SELECT {_text(path)}, n, item, split, {batch}, NULL"
+            f" FROM judged WHERE {landing}"
+        )
+
+    def n_superseded(self) -> int:
+        """Rows of the lake that this ingest replaces."""
+        return int(self._run("SELECT count(*) FROM superseded")[0][0])
+
+    def write_superseded(self, out: Path) -> None:
+        """Item, old_batch and new_batch of each row of the lake that is replaced."""
+        self._copy("FROM superseded", out)
+
+    def write_landing(self, out: Path, *, at: datetime) -> int:
+        """The rows that land, with their system columns in front; how many there are."""
+        columns = ", ".join(f"p.{quoted_name(name)}" for name in self._contract.columns)
+        paths = [path for (path,) in self._run("SELECT DISTINCT path FROM chosen ORDER BY path")]
+        if not paths:
+            return 0
+        moment = f"TIMESTAMPTZ {_text(at.isoformat())}"
+        self._copy(
+            "SELECT p._item_sha256, p._row_sha256, p._group_sha256, c.split AS _split,"
+            " c.batch AS _batch_id, c.superseded_by AS _superseded_by,"
+            f" {moment} AS recorded_at,"
+            f" CASE WHEN c.superseded_by IS NOT NULL THEN {moment} END AS superseded_at,"
+            f" NULL::TIMESTAMPTZ AS retracted_at, {columns}"
+            f" FROM read_parquet([{', '.join(map(_text, paths))}], filename = true) p"
+            " JOIN chosen c ON c.path = p.filename AND c.n = p._row_number",
+            out,
+        )
+        return int(self._run("SELECT count(*) FROM chosen")[0][0])
+
+    def write_marked(self, path: Path, out: Path, findings: KeyFindings, *, batch_id: str) -> int:
+        """Write the rows that break a rule of keys as rows of quarantine; how many there are."""
+        marks = pa.table(
+            {
+                "n": [n for numbers in findings.failing.values() for n in numbers],
+                "code": [c for c, numbers in findings.failing.items() for _ in numbers],
+            },
+            schema=pa.schema([("n", pa.int64()), ("code", pa.string())]),
+        )
+        names = self._contract.columns
+        row = ", ".join(f"{_text(name)}: p.{quoted_name(name)}" for name in names)
+        self._database.register("marks", marks)
+        self._copy(
+            "WITH m AS (SELECT n, string_agg(code, ';' ORDER BY code) AS reasons"
+            " FROM marks GROUP BY n)"
+            f" SELECT {_text(batch_id)} AS _batch_id, m.n AS _row_number, m.reasons AS _reasons,"
+            f" to_json({{{row}}})::VARCHAR AS _row_json FROM read_parquet({_text(path)}) p"
+            " JOIN m ON m.n = p._row_number",
+            out,
+        )
+        self._database.unregister("marks")
+        return len(set(marks.column("n").to_pylist()))
+
+    def content(self) -> Iterator[str]:
+        """`item row split` of each row of the source, in the order of items."""
+        cursor = self._database.execute(
+            "SELECT item || ' ' || row_hash || ' ' || split FROM standing ORDER BY item"
+        )
+        while rows := cursor.fetchmany(_FETCHED_ROWS):
+            yield from (line for (line,) in rows)
+
+    def counts(self) -> dict[str, int]:
+        """n_rows, n_labelled, n_train, n_validation, n_test and n_groups of the source."""
+        names = ("n_rows", "n_labelled", "n_train", "n_validation", "n_test", "n_groups")
+        values = self._run(
+            "SELECT count(*), count(label), count(*) FILTER (split = 'train'),"
+            " count(*) FILTER (split = 'validation'), count(*) FILTER (split = 'test'),"
+            " count(DISTINCT grp) FROM standing"
+        )[0]
+        return dict(zip(names, map(int, values), strict=True))
+
+    def _variety(self, table: str) -> Variety:
+        n_rows, n_labelled, *ends = self._run(
+            "SELECT count(*), count(label), min(label), max(label), min(input), max(input)"
+            f" FROM {table}"
+        )[0]
+        labels, inputs = (frozenset(v for v in pair if v) for pair in (ends[:2], ends[2:]))
+        return Variety(int(n_rows), int(n_labelled), labels, inputs)
+
+    def _numbers(self, query: str) -> list[int]:
+        return sorted(int(n) for (n,) in self._run(query))
+
+    def _copy(self, query: str, out: Path) -> None:
+        self._run(f"COPY ({query}) TO {_text(out)} (FORMAT parquet)")
+
+    def _run(self, sql: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._database.execute(sql).fetchall()
+        return rows
+
+
+def quoted_name(name: str) -> str:
+    """A column's name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _two(hashes: frozenset[str]) -> frozenset[str]:
+    return frozenset(sorted(hashes)[:2])
