@@ -7,12 +7,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from rpe_core.errors import UnknownName
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
 FAMILIES: dict[str, str] = {"text-encoder": "rpe_core.families.text_encoder"}
