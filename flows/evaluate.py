@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from catalog import current
+from catalog import current, landing
 from flows import ensemble
 from flows.ensemble import Retrieval
 from flows.leave_one_out import LeftOut, leave_one_out
@@ -254,9 +254,12 @@ def _scored_rows(workspace: Workspace, rows: TaskRows) -> dict[str, np.ndarray]:
 
 def _evidence(workspace: Workspace, retrieval: Retrieval) -> Evidence:
     """`labels` where the target has labelled test rows, else leave-one-out over the references."""
-    contract = workspace.contracts[retrieval.target.source]
-    rows = read_task_rows(workspace, contract, retrieval.dataset_version_id)
-    return "labels" if len(rows.labelled("test", 1)) else "leave_one_out"
+    column = workspace.contracts[retrieval.target.source].task.target
+    rows = landing.read_rows(
+        workspace.stores.lake, retrieval.dataset_version_id, columns=[column], split="test"
+    )
+    targets = rows.column(column)
+    return "labels" if targets.null_count < len(targets) else "leave_one_out"
 
 
 def _own_adapter(workspace: Workspace, retrieval: Retrieval) -> list[Arm]:

@@ -12,10 +12,15 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 
 
-def end_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent ends (Linux; elsewhere a no-op)."""
+def end_with_parent(parent_pid: int) -> None:
+    """Ask the kernel to kill this process when its parent ends (Linux; elsewhere a no-op).
+
+    A parent that ended before we asked would never be noticed: then we leave at once.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        sys.exit(1)
 
 
 def started_at(pid: int) -> float | None:

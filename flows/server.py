@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from flows.processes import end_process, end_with_parent, is_same_process, started_at
+from flows.processes import end_process, is_same_process, started_at
 from flows.settings import Settings, child_environment, prefect_api_url
 from rpe_core.errors import RpeError
 
@@ -41,6 +41,7 @@ def prefect_server(settings: Settings) -> Iterator[str]:
         yield url
     finally:
         end_process(process.pid)
+        process.wait()  # it is gone; Popen alone does not know, and would warn when it is collected
         _record(settings).unlink(missing_ok=True)
 
 
@@ -65,11 +66,7 @@ def _living_server(settings: Settings) -> str | None:
 def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], str]:
     settings.prefect_home.mkdir(parents=True, exist_ok=True)
     port = _free_port()
-    command = [
-        *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
-        *("--host", "127.0.0.1", "--port", str(port)),
-        *("--log-level", "warning", "--timeout-keep-alive", "5"),
-    ]
+    command = [sys.executable, "-m", "flows.server_process", str(port), str(os.getpid())]
     with (settings.prefect_home / "server.log").open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -77,7 +74,6 @@ def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], str]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=end_with_parent,
         )
     url = f"http://127.0.0.1:{port}/api"
     _write(settings, process.pid, port)
@@ -92,6 +88,7 @@ def _await_health(settings: Settings, process: subprocess.Popen[bytes], url: str
             return
         time.sleep(0.1)  # a server has no other way to tell us that it listens
     end_process(process.pid)
+    process.wait()
     _record(settings).unlink(missing_ok=True)
     raise RpeError(
         "The workspace's Prefect server did not start.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,6 @@ from catalog import current, landing, registration
 from catalog.registration import AdapterCard
 from flows import embed
 from flows.bases import base_folder, is_hub, model_files
-from flows.processes import end_with_parent
 from flows.settings import child_environment
 from flows.workspace import Workspace
 from rpe_core.adapters.recipe import Recipe
@@ -123,12 +123,11 @@ def run_process(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
     """
     with (folder / "training.log").open("ab") as log:
         done = subprocess.run(
-            [sys.executable, "-m", "flows.training_process", str(folder)],
+            [sys.executable, "-m", "flows.training_process", str(folder), str(os.getpid())],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=end_with_parent,
             check=False,
         )
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""The training process: `python -m flows.training_process FOLDER`, one adapter, then it ends.
+"""The training process: `python -m flows.training_process FOLDER PARENT_PID`, one adapter.
 
 FOLDER holds request.json, train.parquet and validation.parquet; adapter/ and outcome.json stay.
 A checkpoint after every epoch (resume.safetensors, resume.json) lets a killed training go on.
@@ -32,7 +32,6 @@ VERSIONED = ("torch", "peft", "transformers", "safetensors", "numpy")
 
 def main(folder: Path) -> None:
     """Train as request.json says."""
-    end_with_parent()
     request = json.loads((folder / "request.json").read_text())
     recipe = Recipe(
         **{**request["recipe"], "target_modules": tuple(request["recipe"]["target_modules"])}
@@ -106,4 +105,5 @@ def _write(file: Path, values: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent(int(sys.argv[2]))
     main(Path(sys.argv[1]))
