@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from catalog.stores.bundle import Stores
-from catalog.stores.registry import ModelVersionRef
 
 
 def remove_orphans(stores: Stores) -> dict[str, int]:
@@ -40,9 +39,10 @@ def _versions(stores: Stores) -> int:
         stores, "SELECT model_name || '/' || model_version AS name FROM core.model_versions"
     )
     orphans = [
-        ModelVersionRef(version.name, version.version)
-        for version in stores.registry.all_versions()
-        if f"{version.name}/{version.version}" not in named
+        version.ref
+        for name in stores.registry.all_aliases()
+        for version in stores.registry.versions(name)
+        if f"{version.ref.name}/{version.ref.version}" not in named
     ]
     for ref in orphans:
         stores.registry.delete_version(ref)

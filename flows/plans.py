@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from catalog.contracts.contract import Name, Strict
 from catalog.contracts.faults import declaration_faults
 from catalog.contracts.load import read_yaml
+from catalog.stores.registry import RESERVED
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.evaluation.metrics import METRICS
@@ -198,6 +199,9 @@ def _target_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
         where = f"targets[{i}]"
         if target.name in names[:i]:
             faults.append(Fault(f"{where}.name", f"{shown_name(target.name)} is used twice"))
+        if target.name.startswith(RESERVED):
+            expected = f"a name that does not begin with {RESERVED}"
+            faults.append(Fault(f"{where}.name", "is reserved for our own models", expected))
         faults += _unknown(f"{where}.source", "source", target.source, sources)
         faults += _unknown(f"{where}.base", "base", target.base, plan.bases)
         faults += _unknown(
