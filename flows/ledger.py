@@ -61,6 +61,17 @@ class Ledger:
             step.peak_memory_bytes = int(after["memory"])
             step.written_bytes = int(after["written"] - before["written"])
 
+    @contextmanager
+    def unit(self, step: Step, unit: str, *, is_done: bool = True) -> Iterator[None]:
+        """Account for one unit: done, or failed and told; the others go on."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(step, unit, error)
+        else:
+            if is_done:
+                step.done.append(unit)
+
     def fail(self, step: Step, unit: str, error: BaseException) -> None:
         """Record a failed unit; the others go on."""
         step.failed.append(unit)

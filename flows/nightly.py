@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
@@ -20,6 +21,7 @@ from catalog import promotion
 from flows import embed, ensemble, evaluate, ingest, promote, train
 from flows.ledger import Ledger, Step, safe_message
 from flows.locking import hold_workspace
+from flows.progress import announce
 from flows.run_record import Summary, close_run, markdown_of, open_run
 from flows.server import prefect_server
 from flows.wiring import open_stores, utc_now
@@ -146,56 +148,42 @@ def _run_verb(workspace: Workspace, verb: str, ledger: Ledger, step: Step) -> No
     if verb == "train":
         _train(workspace, ledger, step)
         return
-    steps = STEPS[verb]
-    for unit in _units(ledger, step, lambda: steps.pending(workspace)):
-        _do(ledger, step, str(unit), lambda unit=unit: steps.act(workspace, unit))
+    units = _units(ledger, step, STEPS[verb].pending, workspace)
+    for number, unit in enumerate(units, start=1):
+        announce(verb, str(unit), number, len(units))
+        with ledger.unit(step, str(unit)):
+            do_unit.with_options(name=verb)(
+                verb, str(unit), partial(STEPS[verb].act, workspace, unit)
+            )
 
 
 def _train(workspace: Workspace, ledger: Ledger, step: Step) -> None:
     """Prepare and keep in turn, because the stores have one writer; train side by side."""
+    units = _units(ledger, step, train.pending, workspace)
     started = []
-    for unit in _units(ledger, step, lambda: train.pending(workspace)):
-        try:
+    for unit in units:
+        with ledger.unit(step, str(unit), is_done=False):
             folder = train.prepare(workspace, unit)
-        except RpeError as error:
-            ledger.fail(step, str(unit), error)
-            continue
-        environment = train.environment(workspace, unit)
-        action = lambda f=folder, e=environment: train.run_process(f, e)  # noqa: E731
-        started.append(
-            (unit, folder, do_unit.with_options(name="train").submit("train", str(unit), action))
-        )
-    for unit, folder, future in started:
-        try:
-            outcome = future.result()
-        except RpeError as error:
-            ledger.fail(step, str(unit), error)
-            continue
-        _do(
-            ledger,
-            step,
-            str(unit),
-            lambda u=unit, f=folder, o=outcome: train.keep(workspace, u, f, o),
-        )
+            action = partial(train.run_process, folder, train.environment(workspace, unit))
+            future = do_unit.with_options(name="train").submit("train", str(unit), action)
+            started.append((unit, folder, future))
+    for number, (unit, folder, future) in enumerate(started, start=1):
+        announce("train", str(unit), number, len(started))
+        with ledger.unit(step, str(unit)):
+            train.keep(workspace, unit, folder, future.result())
 
 
-def _do(ledger: Ledger, step: Step, unit: str, action: Callable[[], Any]) -> None:
-    try:
-        do_unit.with_options(name=step.name)(step.name, unit, action)
-        step.done.append(unit)
-    except RpeError as error:
-        ledger.fail(step, unit, error)
+def _units(
+    ledger: Ledger, step: Step, pending: Callable[[Workspace], Sequence[Any]], workspace: Workspace
+) -> list[Any]:
+    """What is to be done; a step that cannot even tell has failed."""
+    units: list[Any] = []
+    with ledger.unit(step, "all", is_done=False):
+        units.extend(pending(workspace))
+    return units
 
 
-def _units(ledger: Ledger, step: Step, pending: Callable[[], Iterable[Any]]) -> list[Any]:
-    try:
-        return list(pending())
-    except Exception as error:  # a step that cannot even tell what it has to do
-        ledger.fail(step, "all", error)
-        return []
-
-
-def _report_faulty(ledger: Ledger, step: Step, faulty: dict[str, RpeError]) -> None:
+def _report_faulty(ledger: Ledger, step: Step, faulty: Mapping[str, RpeError]) -> None:
     for source, error in faulty.items():
         ledger.fail(step, source, error)
 

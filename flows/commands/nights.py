@@ -108,10 +108,12 @@ def run_steps(steps: tuple[str, ...], *, as_json: bool, targets: tuple[str, ...]
     """
     from flows.last_screen import show_summary  # Prefect takes seconds to import
     from flows.nightly import run_night
+    from flows.progress import progress_on_stderr
     from flows.settings import Settings
 
     settings = Settings()
-    summary = run_night(settings, only=steps, targets=targets)
+    with progress_on_stderr():
+        summary = run_night(settings, only=steps, targets=targets)
     if as_json:
         write_json(
             {
