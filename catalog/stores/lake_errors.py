@@ -13,6 +13,7 @@ from catalog.stores.disk import disk_full, not_allowed
 _STORE = "the lake"
 _FULL = ("no space left", "disk is full", "file too large", "disk quota exceeded")
 _FORBIDDEN = ("permission denied", "readonly database", "read-only", "unable to open database")
+_DEVICE = ("disk i/o error",)  # SQLite's word for a full disk too, where it cannot open its log
 _BUSY = ("database is locked", "busy", "conflict")
 
 # (DuckDB's class, whether the same call may succeed later, what it means here), specific ones first
@@ -72,6 +73,12 @@ def translated(error: duckdb.Error, *, doing: str, where: str = "") -> StoreErro
         return disk_full(_STORE, where)
     if any(sign in text for sign in _FORBIDDEN):
         return not_allowed(_STORE, where)
+    if any(sign in text for sign in _DEVICE):
+        return StoreUnavailable(
+            f"Could not {doing}: the device of its catalog is full, or failed.",
+            where=where,
+            remedy="free some space and try again; then look at the device itself",
+        )
     if any(sign in text for sign in _BUSY):
         return StoreUnavailable(
             f"Could not {doing}: another process holds the catalog.",
