@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,10 +192,11 @@ def _choose(
     seen = rows.first(workspace.plan.evaluation.criterion_items)
     criterion = {arm.name: mutual_information(answers[arm.name][seen]) for arm in unit.candidates}
     needs_evidence = unit.evidence == LEAVE_ONE_OUT
-    left_out: list[LeftOut] = []
+    left_out: tuple[LeftOut, ...] = ()
     if needs_evidence or len(unit.retrieval.library) >= MIN_REFERENCES:
-        left_out = list(leave_one_out(workspace, unit.retrieval, with_test=needs_evidence))
-    margin = calibrate_margin({left.adapter.adapter_id: left.table() for left in left_out})
+        left_out = leave_one_out(workspace, unit.retrieval, with_test=needs_evidence)
+    tables = {left.adapter.adapter_id: left.table() for left in left_out}
+    margin = calibrate_margin({name: table for name, table in tables.items() if table})
     chosen = choose(criterion, margin=margin.margin)
     record.choices += _choice_rows(unit, criterion, margin, chosen)
     by_name = {arm.name: arm for arm in unit.candidates}
@@ -207,14 +208,14 @@ def _choose(
 
 
 def _keep_evidence(
-    unit: EvaluateUnit, left_out: list[LeftOut], margin: float, record: _Record
+    unit: EvaluateUnit, left_out: Sequence[LeftOut], margin: float, record: _Record
 ) -> None:
     """Answers on the test rows of the references, per arm and by the rule that `auto` follows."""
     pooled: dict[str, list[Any]] = {}
     for left in left_out:
         n = len(left.calibration)
-        rule = choose({a: pair[0] for a, pair in left.table().items()}, margin=margin)
-        for arm, source in [*((a, a) for a in left.probabilities), (AUTO_ARM, rule)]:
+        own = [(arm, arm) for arm in left.probabilities]
+        for arm, source in [*own, (AUTO_ARM, left.chosen(margin))]:
             items = left.rows.items(left.test, left.probabilities[source][n:])
             pooled.setdefault(arm, []).append(items)
             common = record.common(LEAVE_ONE_OUT, arm, "")

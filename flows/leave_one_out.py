@@ -13,22 +13,24 @@ from flows import ensemble
 from flows.ensemble import Retrieval
 from flows.scoring import BASE_ARM, TaskRows, predict_arm, read_task_rows
 from flows.workspace import Workspace
-from rpe_core.evaluation.choice import mutual_information
+from rpe_core.evaluation.choice import choose, mutual_information
+from rpe_core.fingerprint import fingerprint
 from rpe_core.records import Candidate
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A reference served as if it were a target: per arm the criterion, the score, the answers."""
+    """A reference served as if it were a target: what each arm answered on its labelled rows."""
 
     adapter: Candidate
     rows: TaskRows
     calibration: np.ndarray  # labelled rows that the criterion and the score were taken on
     test: np.ndarray  # labelled rows that stand as evidence
     probabilities: Mapping[str, np.ndarray]  # arm -> (calibration + test, labels)
+    abstained: frozenset[str]  # arms that would have abstained: the base answers in their place
 
     def table(self) -> dict[str, tuple[float, float]]:
-        """Per strategy the criterion (nat) and the accuracy on the calibration rows."""
+        """Per strategy that may serve: the criterion (nat) and the accuracy on calibration rows."""
         n = len(self.calibration)
         return {
             arm: (
@@ -36,18 +38,37 @@ class LeftOut:
                 float(self.rows.items(self.calibration, p[:n]).correct.mean()),
             )
             for arm, p in self.probabilities.items()
-            if arm != BASE_ARM
+            if arm != BASE_ARM and arm not in self.abstained
         }
+
+    def chosen(self, margin: float) -> str:
+        """The arm that `auto` would have served here."""
+        criterion = {arm: pair[0] for arm, pair in self.table().items()}
+        return choose(criterion, margin=margin) if criterion else BASE_ARM
 
 
 def leave_one_out(
     workspace: Workspace, retrieval: Retrieval, *, with_test: bool
-) -> Iterator[LeftOut]:
+) -> tuple[LeftOut, ...]:
     """Serve each labelled reference of a target's library from the others.
 
     Neither the reference's own source nor the target's takes part, so nothing is scored by a
     model that saw its labels; validation rows calibrate, test rows (if asked for) are evidence.
+    Targets that see the same library share the answers of a run.
     """
+    target = retrieval.target
+    library = sorted(candidate.adapter_id for candidate in retrieval.library)
+    asked = [library, target.k, target.specs, target.merge, target.rank, target.base, with_test]
+    key = fingerprint(asked)
+    if key not in workspace.memo:
+        workspace.memo[key] = tuple(_serve_each(workspace, retrieval, with_test=with_test))
+    found: tuple[LeftOut, ...] = workspace.memo[key]
+    return found
+
+
+def _serve_each(
+    workspace: Workspace, retrieval: Retrieval, *, with_test: bool
+) -> Iterator[LeftOut]:
     limits = workspace.plan.evaluation
     for adapter in retrieval.library:
         contract = workspace.contracts.get(adapter.source)
@@ -59,29 +80,27 @@ def leave_one_out(
         if len(calibration) == 0 or (with_test and len(test) == 0):
             continue
         inputs = [rows.inputs[i] for i in np.concatenate([calibration, test])]
-        probabilities = _answers(workspace, retrieval, adapter, inputs, with_base=with_test)
-        if set(probabilities) - {BASE_ARM}:
-            yield LeftOut(adapter, rows, calibration, test, probabilities)
+        answers, abstained = _answers(workspace, retrieval, adapter, inputs)
+        if answers.keys() - {BASE_ARM}:
+            yield LeftOut(adapter, rows, calibration, test, answers, frozenset(abstained))
 
 
 def _answers(
-    workspace: Workspace,
-    retrieval: Retrieval,
-    adapter: Candidate,
-    inputs: list[str],
-    *,
-    with_base: bool,
-) -> dict[str, np.ndarray]:
+    workspace: Workspace, retrieval: Retrieval, adapter: Candidate, inputs: list[str]
+) -> tuple[dict[str, np.ndarray], set[str]]:
     target, labels = retrieval.target, workspace.contracts[adapter.source].task.labels
-    answers: dict[str, np.ndarray] = {}
-    if with_base:
-        answers[BASE_ARM] = predict_arm(workspace, target.base, labels, None, inputs)
+    answers = {BASE_ARM: predict_arm(workspace, target.base, labels, None, inputs)}
+    abstained = set()
     for spec in target.specs:
         draft = ensemble.leave_out(retrieval, adapter, spec)
         if draft is None:
+            continue
+        if draft.abstained:
+            abstained.add(spec.name)
+            answers[spec.name] = answers[BASE_ARM]
             continue
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "adapter"
             ensemble.merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
             answers[spec.name] = predict_arm(workspace, target.base, labels, folder, inputs)
-    return answers
+    return answers, abstained

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,7 @@ class Workspace:
     contracts: Mapping[str, SourceContract]
     stores: Stores
     run: RunRef
+    memo: dict[str, Any] = field(default_factory=dict)  # answers that units of one run share
 
     @cached_property
     def bases(self) -> Mapping[str, BaseModel]:

@@ -12,17 +12,20 @@ from tests.pico_world import make_pico_workspace
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Where the session's Prefect server keeps its records."""
+    return Settings(home=tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture(scope="session")
+def prefect_api(prefect_home: Settings) -> Iterator[str]:
     """A real Prefect server for every night of the session."""
-    home = Settings(home=tmp_path_factory.mktemp("prefect"))
-    with prefect_server(home) as url:
+    with prefect_server(prefect_home) as url:
         yield url
 
 
 @pytest.fixture
-def pico_workspace(
-    tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
+def pico_workspace(tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A workspace of its own with data and plan, nothing ingested yet."""
     settings = make_pico_workspace(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", prefect_api)

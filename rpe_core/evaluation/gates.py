@@ -1,8 +1,4 @@
-"""Gate policy and verdict: who may become champion, with reasons that an operator reads.
-
-A gate is asked every night. Asked often enough about the same test items, a fixed 95 % would
-promote by luck; `confidence_at_look` spends the error so that all looks together stay within it.
-"""
+"""Gate policy and verdict: who may become champion, with reasons that an operator reads."""
 
 from __future__ import annotations
 
@@ -67,23 +63,6 @@ def decide(
     if is_promoted and policy.approval == "required":
         reasons.append("A person must approve before the champion moves.")
     return Verdict(is_promoted=is_promoted, reasons=tuple(dict.fromkeys(reasons)))
-
-
-def confidence_at_look(confidence: float, look: int) -> float:
-    """The confidence of the n-th question about the same test items: 1 - alpha / (n (n + 1)).
-
-    The terms 1 / (n (n + 1)) sum to one, so the errors of all looks, however many, sum to at
-    most alpha = 1 - confidence.
-
-    >>> [round(confidence_at_look(0.95, look), 4) for look in (1, 2, 3)]
-    [0.975, 0.9917, 0.9958]
-
-    Raises:
-        InputError: a confidence outside (0, 1) or a look below 1.
-    """
-    if not 0.0 < confidence < 1.0 or look < 1:
-        raise InputError("a look needs a confidence between 0 and 1 and a number from 1.")
-    return 1.0 - (1.0 - confidence) / (look * (look + 1))
 
 
 def _check(policy: GatePolicy, comparison: Comparison) -> None:

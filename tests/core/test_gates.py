@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from rpe_core.errors import InputError, UnknownName
-from rpe_core.evaluation.gates import MIN_GROUPS, GatePolicy, confidence_at_look, decide
+from rpe_core.evaluation.gates import MIN_GROUPS, GatePolicy, decide
 from rpe_core.records import Comparison
 
 POLICY = GatePolicy(metric="accuracy")
@@ -90,11 +90,3 @@ def test_a_policy_states_what_it_asks():
             replace(POLICY, **fault)
     with pytest.raises(UnknownName):
         GatePolicy(metric="auto")
-
-
-def test_all_looks_together_stay_within_the_error():
-    spent = sum(1 - confidence_at_look(0.95, look) for look in range(1, 5000))
-    assert 0.049 < spent < 0.05
-    for confidence, look in ((0.0, 1), (1.0, 1), (float("nan"), 1), (0.95, 0)):
-        with pytest.raises(InputError):
-            confidence_at_look(confidence, look)
