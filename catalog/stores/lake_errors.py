@@ -14,6 +14,7 @@ _STORE = "the lake"
 _FULL = ("no space left", "disk is full", "file too large", "disk quota exceeded")
 _FORBIDDEN = ("permission denied", "readonly database", "read-only", "unable to open database")
 _DEVICE = ("disk i/o error",)  # SQLite's word for a full disk too, where it cannot open its log
+_DAMAGED = ("not a database", "disk image is malformed")
 _BUSY = ("database is locked", "busy", "conflict")
 
 # (DuckDB's class, whether the same call may succeed later, what it means here), specific ones first
@@ -78,6 +79,12 @@ def translated(error: duckdb.Error, *, doing: str, where: str = "") -> StoreErro
             f"Could not {doing}: the device of its catalog is full, or failed.",
             where=where,
             remedy="free some space and try again; then look at the device itself",
+        )
+    if any(sign in text for sign in _DAMAGED):
+        return StoreError(
+            f"Could not {doing}: the file of its catalog is damaged.",
+            where=where,
+            remedy="bring the workspace back from its backup",
         )
     if any(sign in text for sign in _BUSY):
         return StoreUnavailable(
