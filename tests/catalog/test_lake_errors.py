@@ -46,6 +46,9 @@ def test_every_driver_error_becomes_ours_without_its_text(kind: type[duckdb.Erro
     [
         ("IO Error: No space left on device", True, "No space"),
         ("database or disk is full", True, "No space"),
+        ("disk I/O error", True, "is full, or failed"),
+        ("database disk image is malformed", False, "is damaged"),
+        ("file is not a database", False, "is damaged"),
         ("database is locked", True, "another process"),
         ("Permission denied", False, "may not use"),
         ("attempt to write a readonly database", False, "may not use"),
