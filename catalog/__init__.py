@@ -1,1 +1,1 @@
-"""Memory: contracts, checks and the four stores. No Prefect, training or decision about time belongs here."""
+"""Memory: contracts, checks and the four stores. No Prefect, training or schedule belongs here."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +34,8 @@ from rpe_core.fingerprint import fingerprint, fingerprint_stream, make_id
 from rpe_core.records import RunRef
 
 __all__ = ["BatchReport", "IngestReport", "ingest", "pending_files", "read_rows"]
+
+_SCRATCH = "rpe-ingest-"  # followed by the process id
 
 
 @dataclass(frozen=True)
@@ -101,11 +106,8 @@ def ingest(
     reports: tuple[BatchReport, ...] = ()
     if files or (not pending and not source_tables.is_in_force(lake, contract)):
         place = scratch or Path(tempfile.gettempdir())
-        with (
-            disk_errors("the scratch folder", place),
-            tempfile.TemporaryDirectory(prefix="rpe-ingest-", dir=place) as folder,
-        ):
-            reports = _land(lake, contract, files, run=run, folder=Path(folder))
+        with disk_errors("the scratch folder", place), _scratch_folder(place) as folder:
+            reports = _land(lake, contract, files, run=run, folder=folder)
     if len(files) < len(pending):
         # One that could not be hashed: reading it again tells why.
         for uri in list_files(contract.files.path):
@@ -148,6 +150,27 @@ def read_rows(
         " AND (? IS NULL OR _split = ?) ORDER BY _item_sha256",
         [dataset_version_id, split, split],
     )
+
+
+@contextmanager
+def _scratch_folder(place: Path) -> Iterator[Path]:
+    """A folder for rows on their way; those of processes that were killed are removed first."""
+    for left in place.glob(f"{_SCRATCH}*-*"):
+        pid = left.name.removeprefix(_SCRATCH).split("-")[0]
+        if pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=place) as folder:
+        yield Path(folder)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _land(

@@ -1,1 +1,1 @@
-"""Arithmetic: values in, values out. No store, clock, network, environment or global seed belongs here."""
+"""Arithmetic: values in, values out. No store, clock, network or environment belongs here."""

@@ -6,8 +6,10 @@ RpeError
 │   ├── ShapeMismatch           arrays, tensors or adapters that do not fit each other
 │   └── DeclarationError        a plan, recipe or contract with faults (all of them)
 ├── ContractError               catalog/errors.py: ContractInvalid, ContractViolated > PhiFound
-├── StoreError                  catalog/errors.py: StoreUnavailable (Transient), RecordNotFound, RecordConflict
-└── StepError                   flows: a step of the night that failed, WorkspaceBusy
+├── StoreError                  catalog/errors.py: StoreUnavailable (Transient),
+│                               RecordNotFound, RecordConflict
+├── WorkspaceBusy               flows/locking.py
+└── StepFailed, NightFailed     flows/nightly.py
 
 Transient is a mark, not a branch: the one thing that a retry condition asks.
 """

@@ -23,7 +23,7 @@ class RunRef:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What a model of this source answers: the input column, the target column, the closed answer set."""
+    """What a model of this source answers: input column, target column, closed answer set."""
 
     type: str
     input: str

@@ -1,4 +1,4 @@
-"""Fixtures that several parts of the tests share: a pico workspace, and one Prefect server a session."""
+"""Fixtures that several parts share: a pico workspace, one Prefect server a session."""
 
 import os
 from collections.abc import Iterator

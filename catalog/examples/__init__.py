@@ -1,1 +1,1 @@
-"""Contracts and plans that `rpe init` writes, as package data. No code of the platform belongs here."""
+"""Contracts and plans that `rpe init` writes, and the demo world. No platform code belongs here."""

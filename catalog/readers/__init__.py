@@ -1,1 +1,1 @@
-"""One reader per file format: record batches out, bounded memory. No rule about content belongs here."""
+"""One reader per file format: batches out, bounded memory. No rule about content belongs here."""

@@ -1,1 +1,1 @@
-"""The four stores, each behind its own door; they do not know each other. No use case belongs here."""
+"""The four stores, each behind its own door, strangers to each other. No use case belongs here."""

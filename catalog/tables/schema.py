@@ -1,4 +1,4 @@
-"""Every table of the lake: columns with type, unit and meaning. SQL over these is a public interface."""
+"""Every table of the lake: columns with type, unit and meaning; a public interface."""
 
 from __future__ import annotations
 
@@ -425,8 +425,8 @@ TABLES: tuple[TableSpec, ...] = (
     LINEAGE, RETRACTIONS,
 )  # fmt: skip
 
-# System columns in front of the contract's own in raw.<source>. A dataset version holds the rows whose
-# batch is one of its batches and whose successor is not.
+# System columns in front of the contract's own in raw.<source>. A dataset version holds the rows
+# whose batch is one of its batches and whose successor is not.
 RAW_COLUMNS: tuple[Column, ...] = (
     _text("_item_sha256", "sha256 of source and key: the row's name outside this table"),
     _text("_row_sha256", "sha256 of the row's content"),

@@ -11,10 +11,11 @@ import pyarrow as pa
 from catalog.contracts.contract import SourceContract, SplitGlobs
 from catalog.errors import ContractViolated
 from catalog.validation.expectations import file_check
-from catalog.validation.keys import KeyFindings, KeyIndex, Variety
+from catalog.validation.keys import KeyFindings, KeyIndex
 from catalog.validation.outcome import Delivery, Outcome
 from catalog.validation.run import Validator
 from catalog.validation.staging import StagedFile
+from catalog.validation.variety import Variety
 
 ENOUGH_ROWS = 20  # fewer are judged with what stands: that they are all alike may be chance
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from catalog.contracts.contract import Expectation, SourceContract
 from catalog.validation.expectations import measure_sql, profile_column
+from catalog.validation.variety import Variety
 
 _FETCHED_ROWS = 10_000
 
@@ -68,31 +69,6 @@ class KeyFindings:
     failing: dict[str, list[int]] = field(default_factory=dict)  # code -> row numbers
 
 
-@dataclass(frozen=True)
-class Variety:
-    """Whether rows differ at all, in labels and in inputs; mergeable over sets of rows."""
-
-    n_rows: int = 0
-    n_labelled: int = 0
-    labels: frozenset[str] = frozenset()  # at most two hashes of each: enough to tell one from many
-    inputs: frozenset[str] = frozenset()
-
-    def __add__(self, other: Variety) -> Variety:
-        labels, inputs = self.labels | other.labels, self.inputs | other.inputs
-        n_rows, n_labelled = self.n_rows + other.n_rows, self.n_labelled + other.n_labelled
-        return Variety(n_rows, n_labelled, _two(labels), _two(inputs))
-
-    @property
-    def is_one_class(self) -> bool:
-        """Whether there are labels, and all are the same."""
-        return len(self.labels) == 1
-
-    @property
-    def is_one_input(self) -> bool:
-        """Whether there are several rows, and all have the same input."""
-        return self.n_rows > 1 and len(self.inputs) == 1
-
-
 class KeyIndex:
     """The keys of a source while the files of one ingest are judged, one after another.
 
@@ -109,7 +85,7 @@ class KeyIndex:
         self._database.execute(
             "SET enable_progress_bar = false; SET preserve_insertion_order = false"
         )
-        self._database.execute("SET memory_limit = '1GB'; SET TimeZone = 'UTC'")
+        self._database.execute("SET memory_limit = '400MB'; SET TimeZone = 'UTC'")
         self._database.execute(f"SET temp_directory = {_text(folder / 'spill')}")
         self._database.execute(_TABLES)
         self._carved_below: str | None = None
@@ -287,7 +263,8 @@ class KeyIndex:
         return sorted(int(n) for (n,) in self._run(query))
 
     def _copy(self, query: str, out: Path) -> None:
-        self._run(f"COPY ({query}) TO {_text(out)} (FORMAT parquet)")
+        # Small row groups: a writer holds one in memory for each thread.
+        self._run(f"COPY ({query}) TO {_text(out)} (FORMAT parquet, ROW_GROUP_SIZE 8192)")
 
     def _run(self, sql: str) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._database.execute(sql).fetchall()
@@ -301,7 +278,3 @@ def quoted_name(name: str) -> str:
 
 def _text(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def _two(hashes: frozenset[str]) -> frozenset[str]:
-    return frozenset(sorted(hashes)[:2])

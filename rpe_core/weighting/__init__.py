@@ -1,1 +1,1 @@
-"""Strategies that turn distances and features into weights; numpy only. No adapter or file belongs here."""
+"""Strategies that turn features into weights; numpy only. No adapter or file belongs here."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -606,7 +608,7 @@ def file_size_limit(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize(("n_standing", "n_new"), [(6, 9_000), (9_000, 6)])
+@pytest.mark.parametrize(("n_standing", "n_new"), [(6, 4_000), (4_000, 6)])
 def test_a_full_disk_lands_nothing_and_leaves_the_lake_unharmed(world, n_standing, n_new):
     """The first case fails while rows are staged, the second inside the transaction."""
     world.deliver("a.jsonl", notes(n_standing))
@@ -614,13 +616,26 @@ def test_a_full_disk_lands_nothing_and_leaves_the_lake_unharmed(world, n_standin
     counts = world.counts()
     rows = notes(n_new, start=20_000)
     world.deliver("b.jsonl", [{**row, "text": f"{SECRET} {row['id']}"} for row in rows])
-    with file_size_limit(1_500_000), pytest.raises(StoreUnavailable) as caught:
+    with file_size_limit(600_000), pytest.raises(StoreUnavailable) as caught:
         world.ingest()
     assert "No space is left" in str(caught.value)
     assert SECRET not in str(caught.value)
     assert not list(world.scratch.iterdir())
     assert world.counts() == counts
     assert world.ingest().batches[0].n_accepted == n_new
+
+
+def test_what_a_killed_ingest_left_is_removed_and_a_running_one_keeps_its_own(world):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = world.scratch / f"rpe-ingest-{ended.pid}-x"
+    busy = world.scratch / f"rpe-ingest-{os.getpid()}-x"
+    for folder in (left, busy):
+        folder.mkdir()
+        (folder / "accepted.parquet").write_text(SECRET)
+    world.deliver("a.jsonl", notes(6))
+    ingest(world.lake, world.contract(), run=RUN, scratch=world.scratch)
+    assert list(world.scratch.iterdir()) == [busy]
 
 
 def test_no_secret_leaves_the_tables_of_the_source(world, caplog, capfd):

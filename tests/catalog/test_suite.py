@@ -65,12 +65,13 @@ def failed(validator: Validator, table: pa.Table) -> list[tuple[str, str]]:
     return [(r.check.rule, r.check.column) for r in results if not r.is_passed]
 
 
-def test_a_contract_asserts_presence_type_nulls_lengths_ranges_sets_and_patterns():
+def test_a_contract_asserts_types_nulls_lengths_ranges_sets_and_patterns():
     kinds = {(check.rule, check.column) for check in CHECKS}
     assert ("expect_column_values_to_be_in_set", "label") in kinds
     assert ("expect_column_values_to_not_be_null", "label") not in kinds
     assert ("expect_column_values_to_match_regex", "code") in kinds
-    assert {column for rule, column in kinds if rule == "expect_column_to_exist"} == set(COLUMNS)
+    typed = "expect_column_values_to_be_in_type_list"
+    assert {column for rule, column in kinds if rule == typed} == set(COLUMNS)
     assert len(kinds) == len(CHECKS)
 
 
@@ -100,7 +101,8 @@ def test_one_fault_fails_one_check(validator, changes, rule, column):
 def test_wrong_types_and_missing_columns_fail(validator):
     table = rows().set_column(3, "age", pa.array(["x", "y"]))
     assert ("expect_column_values_to_be_in_type_list", "age") in failed(validator, table)
-    assert ("expect_column_to_exist", "site") in failed(validator, rows().drop_columns(["site"]))
+    missing = failed(validator, rows().drop_columns(["site"]))
+    assert ("expect_column_values_to_be_in_type_list", "site") in missing
 
 
 def test_no_rows_and_all_nulls_pass(validator):

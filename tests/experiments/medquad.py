@@ -56,8 +56,8 @@ evaluation: {{max_items: 400, criterion_items: 256, calibration_items: 60}}
 """
 TARGET = """\
   - {{name: {source}, source: {source}, base: minilm, k: 7,
-     strategies: [average, nearest, similarity, {{name: sharp, similarity: {{temperature: {sharp}}}}},
-                  linear, linear_l1, auto]}}
+     strategies: [average, nearest, similarity, linear, linear_l1, auto,
+                  {{name: sharp, similarity: {{temperature: {sharp}}}}}]}}
 """
 SHARP = 0.25  # a third of the median d2 between sources, the same for every target
 
@@ -98,7 +98,17 @@ def main(data: Path, home: Path) -> int:
 
 def table(rows: list[dict]) -> str:
     """Arms by target as Markdown, the mean over targets last."""
-    arms = ["base", "sft", "average", "nearest", "similarity", "sharp", "linear", "linear_l1", "auto"]
+    arms = [
+        "base",
+        "sft",
+        "average",
+        "nearest",
+        "similarity",
+        "sharp",
+        "linear",
+        "linear_l1",
+        "auto",
+    ]
     cells = {(r["target_name"], r["arm"]): r for r in rows}
     lines = ["| target | n | " + " | ".join(arms) + " |", "|---" * (len(arms) + 2) + "|"]
     for source in SOURCES:

@@ -1,4 +1,4 @@
-"""Planted secrets are in no message, log, report, registry file, training folder or Prefect record."""
+"""Planted secrets are in no message, log, report, registry file or Prefect record."""
 
 import json
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def spoil(file: Path) -> None:
 
 
 def places(settings: Settings, prefect: Settings) -> Iterator[tuple[str, bytes]]:
-    """Every file that is no store of rows: registry, artifacts, vectors, report, scratch, Prefect."""
+    """Every file that is no store of rows: registry, artifacts, vectors, report, Prefect."""
     home = settings.root
     folders = [home / n for n in ("artifacts", "mlartifacts", "vectors", "report", "tmp")]
     for folder in [*folders, prefect.prefect_home]:
