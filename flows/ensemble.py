@@ -181,7 +181,8 @@ def _adapter_folder(workspace: Workspace, adapter_id: str) -> Path:
     rows: Sequence[dict[str, str]] = workspace.stores.lake.rows(
         "SELECT artifact_sha256 FROM core.adapters WHERE adapter_id = ?", [adapter_id]
     )
-    return workspace.stores.artifacts.folder(rows[0]["artifact_sha256"])
+    # hashed again: an adapter that was changed since it was kept must not be served under its id
+    return workspace.stores.artifacts.folder(rows[0]["artifact_sha256"], is_verified=True)
 
 
 def _card(workspace: Workspace, unit: EnsembleUnit, report: MergeReport) -> EnsembleCard:

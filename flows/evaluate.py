@@ -106,11 +106,13 @@ def pending(workspace: Workspace) -> list[EvaluateUnit]:
     """Targets whose arms, rows or metrics are not the ones that were evaluated."""
     units = [unit_of(workspace, name) for name in workspace.plan.target_names]
     lake = workspace.stores.lake
-    return [
+    wanted = [
         unit
         for unit in units
         if unit and not current.has_record(lake, "scores", "evaluation_id", unit.evaluation_id)
     ]
+    # those without labels first: what they find out about the library serves the others too
+    return sorted(wanted, key=lambda unit: unit.evidence == "labels")
 
 
 def act(workspace: Workspace, unit: EvaluateUnit) -> str:

@@ -58,11 +58,12 @@ def leave_one_out(
     """
     target = retrieval.target
     library = sorted(candidate.adapter_id for candidate in retrieval.library)
-    asked = [library, target.k, target.specs, target.merge, target.rank, target.base, with_test]
-    key = fingerprint(asked)
-    if key not in workspace.memo:
-        workspace.memo[key] = tuple(_serve_each(workspace, retrieval, with_test=with_test))
-    found: tuple[LeftOut, ...] = workspace.memo[key]
+    asked = [library, target.k, target.specs, target.merge, target.rank, target.base]
+    keys = {tested: fingerprint([*asked, tested]) for tested in (True, False)}
+    if keys[True] not in workspace.memo and keys[with_test] not in workspace.memo:
+        served = _serve_each(workspace, retrieval, with_test=with_test)
+        workspace.memo[keys[with_test]] = tuple(served)
+    found: tuple[LeftOut, ...] = workspace.memo.get(keys[True]) or workspace.memo[keys[False]]
     return found
 
 

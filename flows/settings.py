@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _QUIET = {
     "DO_NOT_TRACK": "true",
     "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from catalog.report import charts, queries
+from catalog.stores.disk import disk_errors
 from catalog.stores.lake import Lake
 from catalog.stores.vectors import Vectors
 
@@ -21,10 +22,11 @@ def write_report(lake: Lake, vectors: Vectors, file: Path, *, targets: Sequence[
     template = files("catalog.report").joinpath("page.html").read_text()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     html = environment.from_string(template).render(_facts(lake, vectors, targets))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".part")
-    temporary.write_text(html)
-    temporary.replace(file)
+    with disk_errors("the report", file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".part")
+        temporary.write_text(html)
+        temporary.replace(file)
 
 
 def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class AdapterCard:
     rank: int
     n_parameters: int
     n_steps: int
-    validation_score: float
+    validation_score: float | None  # none where it had no validation rows
     threads: int
     versions: Mapping[str, str] = field(default_factory=dict)
 

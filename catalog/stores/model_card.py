@@ -81,7 +81,7 @@ def adapter_card(card: AdapterCard, *, name: str) -> str:
                 "adapter": f"`{card.adapter_id}`",
                 "recipe": f"`{card.recipe_id}`, rank {card.rank}, {card.n_parameters} parameters, "
                 f"{card.n_steps} steps",
-                "validation score": f"{card.validation_score:.4f} on its own validation split",
+                "validation score": _validation(card.validation_score),
                 "licence": card.license,
             }
         ),
@@ -189,3 +189,7 @@ def _use(uri: str, task: TaskSpec) -> str:
         "```\n\n`artifacts/adapter/` is a plain PEFT folder for the base named above. "
         f"The data behind it: `rpe lineage {uri}`."
     )
+
+
+def _validation(score: float | None) -> str:
+    return "not validated" if score is None else f"{score:.4f} on its own validation split"
