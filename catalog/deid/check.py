@@ -1,0 +1,148 @@
+"""The Safe Harbor gate: text and columns in; rule ids and positions out, never a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from catalog.deid.gazetteer import fold, words
+from catalog.deid.rule import Check, Rule
+from catalog.deid.rules import RULES
+from catalog.deid.validators import CHECKS
+from catalog.errors import PhiFound
+from rpe_core.errors import InputError
+
+_SHOWN_ROWS = 10
+_WORDS = re.compile(r"[a-z0-9]+")
+_GATES = {
+    "digit": re.compile(r"[0-9]"),
+    "upper": re.compile(r"[A-Z]"),
+    "dot": re.compile(r"\."),
+    "at": re.compile(r"@"),
+    "label": re.compile(r"[:=|#]| - "),
+    "colon": re.compile(r":[0-9A-Fa-f]{0,4}:"),
+    "": re.compile(r""),
+}
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """Where a rule saw an identifier: characters `start` to `end` of the text, never the text."""
+
+    start: int
+    end: int
+    rule_id: str
+    identifier: str
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    rule: Rule
+    pattern: re.Pattern[str]
+    context: frozenset[str]
+    check: Check | None
+
+
+_COMPILED = tuple(
+    _Compiled(
+        rule,
+        re.compile(rule.pattern),
+        frozenset(rule.context),
+        CHECKS[rule.check] if rule.check else None,
+    )
+    for rule in RULES
+)
+_LISTED = words("given_names") | words("surnames")
+_NAMES_IN_LOWER_CASE = frozenset({"name_lowercase", "name_after_title_lowercase"})
+
+
+def scan_text(text: str) -> list[Finding]:
+    """All findings in a text, by position; a passage may be found by several rules.
+
+    >>> [(f.rule_id, f.start, f.end) for f in scan_text("Stable. MRN 00417736, no fever.")]
+    [('mrn', 12, 20)]
+    """
+    plain = fold(text)
+    return sorted(finding for compiled in _due(plain) for finding in _findings(compiled, plain))
+
+
+def scan_column(column: pa.Array | pa.ChunkedArray) -> dict[int, tuple[str, ...]]:
+    """Row index to the sorted ids of the rules that hit, for rows with a hit only; nulls have none.
+
+    Raises InputError unless the column holds strings.
+
+    >>> scan_column(pa.array(["No fever.", None, "Seen on 03/14/2019."]))
+    {2: ('date_numeric',)}
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        raise InputError(
+            f"a column of type {column.type} cannot be scanned for identifiers.",
+            expected="a string column",
+        )
+    hits: dict[int, tuple[str, ...]] = {}
+    for row, text in enumerate(column.to_pylist()):
+        if text and (ids := _rule_ids(text)):
+            hits[row] = ids
+    return hits
+
+
+def phi_found(
+    source: str, batch: str, hits: Mapping[str, Mapping[int, tuple[str, ...]]], *, n_rows: int
+) -> PhiFound:
+    """The error for a batch with hits by column: columns, row numbers and rule ids, no value."""
+    rows = {row for column in hits.values() for row in column}
+    where = [_place(column, found) for column, found in sorted(hits.items()) if found]
+    return PhiFound(
+        f"{len(rows)} of {n_rows} rows in {source} batch {batch} look identifying.",
+        source=source,
+        where="; ".join(where),
+        remedy=f"see `rpe source findings {source} {batch}`, ask the owner for a corrected export.",
+        reasons=tuple(
+            sorted({rule for column in hits.values() for ids in column.values() for rule in ids})
+        ),
+    )
+
+
+def _place(column: str, found: Mapping[int, tuple[str, ...]]) -> str:
+    rows = sorted(found)
+    shown = ", ".join(str(row) for row in rows[:_SHOWN_ROWS])
+    more = f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > _SHOWN_ROWS else ""
+    rules = ", ".join(sorted({rule for ids in found.values() for rule in ids}))
+    return f"column {column}, rows {shown}{more}; rules: {rules}"
+
+
+def _rule_ids(text: str) -> tuple[str, ...]:
+    plain = fold(text)
+    return tuple(sorted(c.rule.id for c in _due(plain) if next(_findings(c, plain), None)))
+
+
+def _due(plain: str) -> Iterator[_Compiled]:
+    """The rules whose gate is open and whose context words occur."""
+    present = frozenset(_WORDS.findall(plain.lower()))
+    is_open = {name: pattern.search(plain) is not None for name, pattern in _GATES.items()}
+    for compiled in _COMPILED:
+        if is_open[compiled.rule.gate] and (
+            not compiled.context or not compiled.context.isdisjoint(present)
+        ):
+            if compiled.rule.id in _NAMES_IN_LOWER_CASE and present.isdisjoint(_LISTED):
+                continue
+            yield compiled
+
+
+def _findings(compiled: _Compiled, plain: str) -> Iterator[Finding]:
+    place = 0
+    while match := compiled.pattern.search(plain, place):
+        if compiled.check is None or compiled.check(match):
+            group = "v" if match["v"] is not None else 0
+            yield Finding(
+                match.start(group), match.end(group), compiled.rule.id, compiled.rule.identifier
+            )
+            place = match.end()
+        else:
+            # a refused match may hide one that begins inside it
+            place = match.start() + 1

@@ -1,0 +1,78 @@
+"""What a run of words can be of a person's name: its words, a full name, an eponym."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from catalog.deid import gazetteer as lists
+from catalog.deid.rule import words_of
+
+WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
+_PARTICLES = frozenset(
+    words_of("van von de del della da dos di bin ibn al el ter la le st der den los las")
+)
+
+
+@dataclass(frozen=True)
+class PersonName:
+    """The words of a value that can be a name, and where in the text the last of them ends."""
+
+    words: tuple[str, ...]
+    first_end: int
+    end: int
+
+
+def read_name(match: re.Match[str]) -> PersonName:
+    """The words up to the first that is never a name; initials and particles left out."""
+    found: list[re.Match[str]] = []
+    for word in WORD.finditer(match.string, match.start("v"), match.end("v")):
+        if len(word[0]) < 2:
+            continue
+        is_family = bool(found) and len(word[0]) > 3 and lists.is_surname(word[0])
+        if lists.is_common(word[0]) and not is_family:
+            break
+        found.append(word)
+    kept = [word for word in found if word[0].lower() not in _PARTICLES] or found
+    if not kept:
+        return PersonName((), match.end("v"), match.end("v"))
+    ends = [word.end() - 2 if word[0].endswith("'s") else word.end() for word in kept]
+    return PersonName(tuple(word[0] for word in kept), ends[0], ends[-1])
+
+
+def _by_word() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for organisation in lists.organisations():
+        for word in organisation.split(" "):
+            found.setdefault(word, []).append(organisation)
+    return found
+
+
+_ORGANISATIONS_OF = _by_word()
+
+
+def is_named(words: tuple[str, ...]) -> bool:
+    """One word is a name and nothing else, or two are a given and a family name."""
+    if any(lists.is_only_given(word) or lists.is_only_surname(word) for word in words):
+        return True
+    return len(words) > 1 and lists.is_given(words[0]) and lists.is_surname(words[-1])
+
+
+def is_placeholder(word: str) -> bool:
+    """Two or three capitals that are no name: `Dr. XY`."""
+    return word.isupper() and len(word) < 4 and not (lists.is_given(word) or lists.is_surname(word))
+
+
+def is_eponym(text: str, name: PersonName) -> bool:
+    """What follows makes it one; after two words only in lower case: `Jackson Pratt drain`."""
+    kinds = ("eponym_nouns", "institutions")
+    if not name.words:
+        return False
+    around = text[max(0, name.end - 24) : name.end + 16].lower()
+    if any(word in around for word in _ORGANISATIONS_OF.get(name.words[-1].lower(), ())):
+        return True
+    if len(name.words) > 1:
+        lower = re.match(r"(?:'s)? [a-z]", text[name.end : name.end + 4]) is not None
+        first = lists.is_eponym(text, name.first_end, lists=("eponym_nouns",))
+        return first or (lower and lists.is_eponym(text, name.end, lists=kinds))
+    return lists.is_eponym(text, name.end, lists=kinds)

@@ -1,0 +1,20 @@
+"""The table of all rules of the Safe Harbor gate, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from catalog.deid.rule import Rule
+from catalog.deid.rules_codes import CODE_RULES
+from catalog.deid.rules_contacts import CONTACT_RULES
+from catalog.deid.rules_dates import DATE_RULES
+from catalog.deid.rules_numbers import NUMBER_RULES
+from catalog.deid.rules_people import PEOPLE_RULES
+from catalog.deid.rules_places import PLACE_RULES
+
+RULES: tuple[Rule, ...] = (
+    *PEOPLE_RULES,
+    *PLACE_RULES,
+    *DATE_RULES,
+    *CONTACT_RULES,
+    *NUMBER_RULES,
+    *CODE_RULES,
+)

@@ -1,0 +1,19 @@
+"""Every check that a rule can ask for, by the name that the rules use."""
+
+from __future__ import annotations
+
+from catalog.deid.rule import Check
+from catalog.deid.validators_codes import CODE_CHECKS
+from catalog.deid.validators_contacts import CONTACT_CHECKS
+from catalog.deid.validators_dates import DATE_CHECKS
+from catalog.deid.validators_people import PEOPLE_CHECKS
+from catalog.deid.validators_places import PLACE_CHECKS
+
+CHECKS: dict[str, Check] = {
+    **PEOPLE_CHECKS,
+    **PLACE_CHECKS,
+    **DATE_CHECKS,
+    **CONTACT_CHECKS,
+    **CODE_CHECKS,
+}
+"""A check takes a match and says whether it is an identifier indeed."""

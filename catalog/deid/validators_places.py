@@ -1,0 +1,124 @@
+"""Checks that a match of a rule for places must pass: streets, towns, counties."""
+
+from __future__ import annotations
+
+import re
+
+from catalog.deid import checksums, gazetteer
+from catalog.deid.rule import Check, words_of
+from catalog.deid.rules_places import STATE_NAMES
+from catalog.deid.validators_dates import unit_follows
+
+_REGIONS = gazetteer.regions()
+
+
+def address(match: re.Match[str]) -> bool:
+    """A number and a street, and not a count of doctors."""
+    return not re.search(r"\b(?:and|of|the) (?:Dr|St)\.?$", match["v"])
+
+
+def address_lowercase(match: re.Match[str]) -> bool:
+    """The words between number and street are no small words of a sentence."""
+    middle = match["v"].split(" ")[1:-1]
+    small = frozenset(
+        words_of(
+            "feet foot miles mile yards blocks steps minutes hours days weeks meters the a an of "
+            "in on to for and or his her my their with from at down up by drive per year years "
+            "times people units mg ml degrees day week month months cars old more over"
+        )
+    )
+    return not small.intersection(middle)
+
+
+def town_and_state(match: re.Match[str]) -> bool:
+    """A town, and not a physician of Maryland or the next word of a sentence in capitals."""
+    town, state = (part.strip() for part in match["v"].rsplit(",", 1))
+    first = town.split(" ")[0]
+    if gazetteer.is_common(first) and not gazetteer.is_city(town):
+        return False
+    if gazetteer.is_eponym(match.string, match.end("v")) and not gazetteer.is_city(town):
+        return False
+    if town.lower() in _REGIONS or town.split(" ")[-1].lower() in _REGIONS:
+        return gazetteer.is_city(town)
+    if len(state) == 2:
+        return state not in ("MD", "PA", "DO", "OR", "MS", "MA", "OK", "HI") or gazetteer.is_city(
+            town
+        )
+    return True
+
+
+def state_zip(match: re.Match[str]) -> bool:
+    """A state and five digits that are no quantity."""
+    return not re.match(
+        r"\.\d|,\d", match.string[match.end("v") : match.end("v") + 2]
+    ) and not unit_follows(match)
+
+
+def country_code(match: re.Match[str]) -> bool:
+    """No year: `in Germany 1999`."""
+    return not re.search(r" (?:18|19|20)[0-9]{2}$", match["v"]) and not unit_follows(match)
+
+
+def town(match: re.Match[str]) -> bool:
+    """After `lives in`: a listed city, or a word that is no state, country, role or season."""
+    place = match["v"]
+    if gazetteer.is_city(place) or gazetteer.is_city(place.split(" ")[0]):
+        return place.lower() not in _REGIONS
+    if place.lower() in _REGIONS or place.split(" ")[0].lower() in _REGIONS:
+        return False
+    if place.split(" ")[-1].lower() in _REGIONS or any(map(gazetteer.is_common, place.split(" "))):
+        return False
+    place_verb = re.match(
+        r"(?i)(?:live|living|resid|moved|relocat|born|native|original|grew|raised|city|town|"
+        r"village|suburb|travel|trip|drove|hails|return|visit|vacation|emig|immig|hometown|place|"
+        r"birthplace)",
+        match.string[match.start() :],
+    )
+    return place_verb is not None and not gazetteer.is_eponym(match.string, match.end("v"))
+
+
+def town_lowercase(match: re.Match[str]) -> bool:
+    """A listed city in lower case."""
+    whole = re.split(r",|(?i:\b(?:" + STATE_NAMES + r")\b)", match["v"])[0].strip()
+    options = {whole, whole.split(" ")[0], whole.split(" ")[-1]}
+    return any(
+        gazetteer.is_only_city(option) or ("," in match["v"] and gazetteer.is_city(option))
+        for option in options
+        if option not in _REGIONS
+    )
+
+
+def town_listed(match: re.Match[str]) -> bool:
+    """Begins with a city that needs no context, and no criteria are named after it."""
+    parts = match["v"].split(" ")
+    for count in range(len(parts), 0, -1):
+        place = " ".join(parts[:count])
+        if gazetteer.is_only_city(place):
+            return not gazetteer.is_eponym(match.string, match.start() + len(place))
+    return False
+
+
+def county(match: re.Match[str]) -> bool:
+    """A county with a name of its own."""
+    first = match["v"].split(" ")[0]
+    if re.match(r"(?i)county|parish|township|precinct", first):
+        return not gazetteer.is_common(match["v"].split(" ")[-1])
+    return not gazetteer.is_common(first)
+
+
+def coordinates(match: re.Match[str]) -> bool:
+    """A latitude and a longitude."""
+    numbers = re.findall(r"-?\d+\.\d+", match["v"])
+    return len(numbers) != 2 or (abs(float(numbers[0])) <= 90 and abs(float(numbers[1])) <= 180)
+
+
+PLACE_CHECKS: dict[str, Check] = {
+    **{
+        check.__name__: check
+        for check in (
+            *(address, address_lowercase, town_and_state, state_zip, country_code, town),
+            *(town_lowercase, town_listed, county, coordinates),
+        )
+    },
+    "zip3": lambda match: match["v"] in checksums.RESTRICTED_ZIP3,
+}
