@@ -12,7 +12,7 @@ from flows.settings import Settings
 from flows.wiring import open_lake
 from flows.workspace import load_declarations
 
-COLUMNS = "target evidence challenger score against_base against_champion n verdict reason"
+COLUMNS = "target evidence challenger score against_base against_champion n verdict in_short"
 
 
 def show_summary(settings: Settings, summary: Summary) -> None:

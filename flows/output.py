@@ -12,6 +12,8 @@ import typer
 
 from rpe_core.errors import DeclarationError, RpeError
 
+UNFOLDED_COLUMNS = 220
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 Row = Mapping[str, Any]
 
@@ -32,7 +34,9 @@ def show_rows(rows: Sequence[Row], *, as_json: bool, title: str = "", columns: s
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in names))
-    Console().print(table if rows else f"{title or 'rows'}: none")
+    # a pipe or a file has no width of its own: then nothing is folded
+    width = None if sys.stdout.isatty() else UNFOLDED_COLUMNS
+    Console(width=width).print(table if rows else f"{title or 'rows'}: none")
 
 
 def show_ids(ids: Sequence[str], *, as_json: bool) -> None:

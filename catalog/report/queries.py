@@ -17,6 +17,7 @@ _STANDING = """
 SELECT target_name, arm, split, value, ci_low, ci_high, n_items, metric, ensemble_id
 FROM core.scores WHERE slice = '' AND list_contains(?, target_name)
 QUALIFY rank() OVER (PARTITION BY target_name ORDER BY recorded_at DESC) = 1
+ORDER BY target_name, metric, arm
 """
 _MEMBERS = """
 SELECT e.target_name, e.strategy, a.source, m.weight, m.distance, e.abstained, e.reason,
@@ -54,7 +55,7 @@ def read_verdicts(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
 
 def read_arms(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     """Scores of every arm by the newest evaluation of each target, by the gate's evidence."""
-    rows = lake.rows(_STANDING + " ORDER BY target_name, arm", [list(targets)])
+    rows = lake.rows(_STANDING, [list(targets)])
     return [row for row in rows if row["split"] in ("test", "leave_one_out")]
 
 
@@ -121,7 +122,17 @@ def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Ro
         "n": base["n_items"] if base else None,
         "verdict": row["action"],
         "reason": row["reasons"],
+        "in_short": _in_short(row, base, champion),
     }
+
+
+def _in_short(row: Row, base: Row | None, champion: Row | None) -> str:
+    """The reasons without the numbers that stand beside them."""
+    parts = [f"{base['result']} against base"] if base else []
+    parts += [f"{champion['result']} against champion"] if champion else []
+    told = ("Wins", "Ties", "Loses", "There is no champion")
+    parts += [r for r in row["reasons"].split("\n") if not r.startswith(told)]
+    return "; ".join(parts)
 
 
 def _difference(comparison: Row | None) -> str:
