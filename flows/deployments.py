@@ -15,13 +15,16 @@ class Deployment:
     name: str
     cron: str
     timezone: str
-    parameters: dict[str, list[str]] = field(default_factory=dict)
+    parameters: dict[str, str | list[str]] = field(default_factory=dict)
     tags: tuple[str, ...] = ("rpe",)
 
 
-def night_of(plan: Plan) -> Deployment:
+def night_of(plan: Plan, *, home: str) -> Deployment:
     """The nightly deployment of a plan."""
     schedule = plan.schedule
     return Deployment(
-        "nightly", schedule.cron, schedule.timezone, {"only": list(VERBS), "targets": []}
+        "nightly",
+        schedule.cron,
+        schedule.timezone,
+        {"home": home, "only": list(VERBS), "targets": []},
     )

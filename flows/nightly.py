@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
@@ -14,6 +15,8 @@ from flows.settings import Settings  # first: it switches telemetry off before P
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -80,9 +83,11 @@ def run_night(
         temporary_settings({PREFECT_API_URL: url}),
     ):
         try:
-            return nightly(only=list(only), targets=list(targets))
+            return nightly(str(settings.root), list(only), list(targets))
         except NightFailed as failed:
             return failed.summary
+        finally:
+            _hand_over_records()
 
 
 @flow(
@@ -91,13 +96,13 @@ def run_night(
     persist_result=False,
     validate_parameters=False,
 )
-def nightly(only: list[str], targets: list[str]) -> Summary:
+def nightly(home: str, only: list[str], targets: list[str]) -> Summary:
     """Every verb in order; a failing source or target never stops the others.
 
     Raises:
         NightFailed: after the last step, if a unit failed for another reason than a refused batch.
     """
-    settings = Settings()
+    settings = Settings(home=Path(home))
     with hold_workspace(settings):
         declared = load_declarations(settings)
         ledger, run = Ledger(), open_run("night" if set(only) == set(VERBS) else "+".join(only))
@@ -186,6 +191,12 @@ def _units(
 def _report_faulty(ledger: Ledger, step: Step, faulty: Mapping[str, RpeError]) -> None:
     for source, error in faulty.items():
         ledger.fail(step, source, error)
+
+
+def _hand_over_records() -> None:
+    """Let Prefect's own threads send what they hold before the server is stopped."""
+    APILogHandler().flush()
+    EventsWorker.drain_all(timeout=10)
 
 
 def _is_transient(state: Any) -> bool:

@@ -20,7 +20,7 @@ from flows.workspace import load_declarations
 
 def serve(settings: Settings, *, on_ready: Any) -> None:
     """Serve the schedule; returns after SIGTERM or Ctrl-C, with the server stopped."""
-    deployment = night_of(load_declarations(settings).plan)
+    deployment = night_of(load_declarations(settings).plan, home=str(settings.root))
     signal.signal(signal.SIGTERM, _stop)
     with prefect_server(settings) as url, temporary_settings({PREFECT_API_URL: url}):
         on_ready(url, deployment)

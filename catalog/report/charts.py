@@ -80,7 +80,7 @@ def _canvas(height_inches: float) -> tuple[Figure, Axes]:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0, labelsize=8, colors=INK)
-    axes.xaxis.label.set_size(8)
+    axes.xaxis.label.set_fontsize(8)
     return figure, axes
 
 
