@@ -10,6 +10,7 @@ from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.drafting import check_sample
 from catalog.errors import ContractInvalid, Fault
+from catalog.stores.disk import disk_errors
 from flows.settings import Settings
 from rpe_core.errors import InputError, UnknownName
 
@@ -57,3 +58,20 @@ def add_contract(settings: Settings, file: Path) -> Path:
     if not kept.exists():
         shutil.copyfile(file, kept)
     return kept
+
+
+def write_new(file: Path, text: str) -> None:
+    """Write a file that is not there yet: a contract that someone filled in is never overwritten.
+
+    Raises:
+        InputError: if there is such a file.
+        StoreError: if it cannot be written.
+    """
+    with disk_errors("the file to write", file):
+        try:
+            with file.open("x") as place:
+                place.write(text)
+        except FileExistsError:
+            raise InputError(
+                "There is such a file already.", where=str(file), remedy="choose another --out"
+            ) from None

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rpe_core.errors import DeclarationError, Fault
 
 _QUIET = {
     "DO_NOT_TRACK": "true",
@@ -45,6 +48,24 @@ class Settings(BaseSettings):
     artifacts_uri: str = ""
     device: str = "cpu"
     task_runner: Literal["thread"] = "thread"
+
+    def __init__(self, **values: Any) -> None:
+        """Read the environment.
+
+        Raises:
+            DeclarationError: with the variables that hold no valid choice.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            # only a faulty environment pays for this import
+            from catalog.contracts.faults import declaration_faults
+
+            faults = [
+                Fault(f"RPE_{fault.path.upper()}", fault.what, fault.expected)
+                for fault in declaration_faults(error, Settings)
+            ]
+            raise DeclarationError("the environment", faults) from None
 
     @property
     def root(self) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.output import AsJson, say, show_ids, show_rows
+from rpe_core.errors import InputError
 
 adapters = typer.Typer(help="Adapters of the library.", no_args_is_help=True, rich_markup_mode=None)
 Target = Annotated[str, typer.Argument(help="Name of a target of the plan.")]
@@ -75,7 +76,7 @@ def predict(
     from flows.asking import predict_texts  # torch and MLflow take seconds to import
     from flows.settings import Settings
 
-    inputs = [*(text or []), *(file.read_text().splitlines() if file else [])]
+    inputs = [*(text or []), *(_lines(file) if file else [])]
     rows, note = predict_texts(Settings(), target, inputs)
     say(note)
     show_rows(rows, as_json=as_json, title=target)
@@ -116,6 +117,17 @@ def rollback(target: Target, actor: Actor = "", as_json: AsJson = False) -> None
     from flows.settings import Settings
 
     show_ids([roll_back(Settings(), target, actor=actor)], as_json=as_json)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(
+            "The file of inputs cannot be read.",
+            where=str(file),
+            expected="a file of UTF-8 text, one input a line",
+        ) from None
 
 
 @adapters.command("list")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.output import AsJson, say, show_rows
+from flows.output import AsJson, say, show_ids, show_rows
 
 app = typer.Typer(help="Sources and their contracts.", no_args_is_help=True, rich_markup_mode=None)
 SourceName = Annotated[str, typer.Argument(help="Name of a source.")]
@@ -23,17 +23,20 @@ def draft(
     Example: rpe source draft data/reports.csv --out reports.yaml
     """
     from catalog.drafting import draft_contract  # pyarrow takes a second to import
+    from flows.contracts import write_new
 
     text = draft_contract(path)
     if out is None:
         typer.echo(text)
         return
-    out.write_text(text)
+    write_new(out, text)
     say(f"{out}: fill in what is marked, then `rpe source add {out}`")
 
 
 @app.command()
-def add(contract_file: Annotated[Path, typer.Argument(help="A contract.")]) -> None:
+def add(
+    contract_file: Annotated[Path, typer.Argument(help="A contract.")], as_json: AsJson = False
+) -> None:
     """Check a contract and a sample of its data; accept it only if both are right.
 
     Example: rpe source add reports.yaml
@@ -42,7 +45,8 @@ def add(contract_file: Annotated[Path, typer.Argument(help="A contract.")]) -> N
     from flows.settings import Settings
 
     kept = add_contract(Settings(), contract_file)
-    say(f"accepted: {kept}; name it in plan.yaml, then `rpe ingest`")
+    show_ids([str(kept)], as_json=as_json)
+    say("accepted; name it in plan.yaml, then `rpe ingest`")
 
 
 @app.command()
@@ -79,12 +83,16 @@ def show(source: SourceName, as_json: AsJson = False) -> None:
 
     Example: rpe source show site_a
     """
-    from flows.reading import read_rows_of  # DuckDB is not needed for `--help`
+    from flows.contracts import known_source  # pyarrow takes a second to import
+    from flows.reading import read_rows_of
     from flows.settings import Settings
 
+    settings = Settings()
     rows = read_rows_of(
-        Settings(), "SELECT * FROM core.batches WHERE source = ? ORDER BY recorded_at", [source]
+        settings, "SELECT * FROM core.batches WHERE source = ? ORDER BY recorded_at", [source]
     )
+    if not rows:
+        known_source(settings, source)
     columns = "batch_id outcome n_rows n_accepted n_unchanged n_quarantined n_phi reason"
     show_rows(rows, as_json=as_json, title=f"batches of {source}", columns=columns)
 

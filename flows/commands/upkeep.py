@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.output import AsJson, say, show_rows
+from flows.output import AsJson, say, show_ids, show_rows
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     demo: Annotated[str, typer.Option(help="Make a small synthetic world: text.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Make a workspace: plan, sources and stores. What is there already is left alone.
 
@@ -27,7 +28,8 @@ def init(
 
     settings = Settings()
     made = init_workspace(settings, demo=demo)
-    say(f"{settings.root}: {made}; next: `rpe nightly`")
+    show_ids([str(settings.root)], as_json=as_json)
+    say(f"{made}; next: `rpe nightly`")
 
 
 def maintain(as_json: AsJson = False) -> None:
