@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 SOURCES = ("cancergov", "cdc", "gard", "ghr", "nhlbi", "niddk", "ninds", "seniorhealth")
+REPEATED_IDS = ("cancergov",)  # documents share ids there; its texts are all different
 LABELS = {
     "information": "what the disease is, general information",
     "symptoms": "signs and symptoms of the disease",
@@ -30,9 +31,9 @@ files: {{path: "{data}/{source}.*.jsonl", format: jsonl}}
 task: {{type: text-classification, input: input, target: label, labels: {labels}}}
 deidentified: {{method: public, attested_by: the publishers, attested_on: 2019-10-22}}
 columns:
-  id: {{type: string, key: true}}
+  id: {{type: string, key: {id_is_key}}}
   doc: {{type: string, group: true}}
-  input: {{type: string, min_chars: 1}}
+  input: {{type: string, min_chars: 1, key: {text_is_key}}}
   label: {{type: string, values: {names}}}
   domain: {{type: string}}
   question: {{type: string}}
@@ -68,7 +69,12 @@ def make_workspace(data: Path, home: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for source in SOURCES:
         text = CONTRACT.format(
-            source=source, data=data, labels=json.dumps(LABELS), names=json.dumps(list(LABELS))
+            source=source,
+            data=data,
+            labels=json.dumps(LABELS),
+            names=json.dumps(list(LABELS)),
+            id_is_key=json.dumps(source not in REPEATED_IDS),
+            text_is_key=json.dumps(source in REPEATED_IDS),
         )
         (folder / f"{source}.yaml").write_text(text)
     targets = "".join(TARGET.format(source=source, sharp=SHARP) for source in SOURCES)
