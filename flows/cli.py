@@ -18,6 +18,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+# typer carries a click of its own, whose errors are not those of the package `click`
+(USAGE_ERROR,) = typer.BadParameter.__bases__
 for _commands in (upkeep, nights, library, reads):
     _commands.add_to(app)
 app.add_typer(sources.app, name="source")
@@ -30,21 +32,18 @@ def main() -> None:
     Exit: 0 done, 1 a step failed or the workspace is busy, 2 usage or declaration, 3 a batch was
     refused, 4 the gate refused (`promote` only).
     """
-    # click is typer's own; its usage errors keep their exit code 2
-    import click
-
     as_json = "--json" in sys.argv
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Exit as done:
+    except typer.Exit as done:
         code = done.exit_code
-    except click.ClickException as usage:
+    except USAGE_ERROR as usage:
         usage.show()
         code = usage.exit_code
     except RpeError as error:
         show_error(error, as_json=as_json)
         code = _code(error)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         say("stopped; run the same command again to go on where it was")
         code = 130
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -13,6 +14,7 @@ import typer
 from rpe_core.errors import DeclarationError, RpeError
 
 UNFOLDED_COLUMNS = 220
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 Row = Mapping[str, Any]
@@ -82,4 +84,5 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
-    return "" if value is None else str(value)
+    text = "" if value is None else str(value)
+    return text[:12] if _SHA256.fullmatch(text) else text  # JSON has it whole

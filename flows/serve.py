@@ -22,9 +22,9 @@ def serve(settings: Settings, *, on_ready: Any) -> None:
     """Serve the schedule; returns after SIGTERM or Ctrl-C, with the server stopped."""
     deployment = night_of(load_declarations(settings).plan, home=str(settings.root))
     signal.signal(signal.SIGTERM, _stop)
-    with prefect_server(settings) as url, temporary_settings({PREFECT_API_URL: url}):
-        on_ready(url, deployment)
-        try:
+    try:
+        with prefect_server(settings) as url, temporary_settings({PREFECT_API_URL: url}):
+            on_ready(url, deployment)
             nightly.serve(
                 name=deployment.name,
                 schedule=Cron(deployment.cron, timezone=deployment.timezone),
@@ -33,8 +33,8 @@ def serve(settings: Settings, *, on_ready: Any) -> None:
                 limit=1,
                 print_starting_message=False,
             )
-        except (KeyboardInterrupt, SystemExit):
-            return
+    except (KeyboardInterrupt, SystemExit):
+        return
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -26,7 +26,11 @@ def lineage(
     from flows.asking import lineage_of  # DuckDB is not needed for `--help`
     from flows.settings import Settings
 
-    show_rows(lineage_of(Settings(), subject), as_json=as_json, title=f"behind {subject}")
+    rows = lineage_of(Settings(), subject)
+    columns = "source weight adapter_id dataset_version_id file_uri file_sha256 n_rows"
+    if rows[0].keys().isdisjoint({"weight"}):
+        columns = "depth child_id role parent_id"
+    show_rows(rows, as_json=as_json, title=f"behind {subject}", columns=columns)
 
 
 def sql(

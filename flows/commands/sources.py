@@ -74,7 +74,8 @@ def list_sources(as_json: AsJson = False) -> None:
     from flows.settings import Settings
 
     rows = read_rows_of(Settings(), "SELECT * FROM mart.source_health ORDER BY source")
-    show_rows(rows, as_json=as_json, title="sources")
+    columns = "source n_rows n_labelled last_outcome age_days is_stale n_quarantined n_phi"
+    show_rows(rows, as_json=as_json, title="sources", columns=columns)
 
 
 @app.command()
