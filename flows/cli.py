@@ -7,7 +7,7 @@ import sys
 import typer
 
 from flows.commands import library, nights, reads, sources, upkeep
-from flows.output import say, show_error
+from flows.output import say, show_error, write_json
 from rpe_core.errors import RpeError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def main() -> None:
         code = done.exit_code
     except USAGE_ERROR as usage:
         usage.show()
+        _tell(as_json, "UsageError", "arguments", usage.format_message())
         code = usage.exit_code
     except RpeError as error:
         show_error(error, as_json=as_json)
@@ -51,6 +52,7 @@ def main() -> None:
             f"{type(error).__name__}: an unexpected error; its text is withheld, it may hold values"
         )
         say(f"  in: {_place(error)}")
+        _tell(as_json, type(error).__name__, _place(error), "an unexpected error")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -60,6 +62,13 @@ def _code(error: RpeError) -> int:
     from flows.ledger import exit_code_of
 
     return exit_code_of(error)
+
+
+def _tell(as_json: bool, kind: str, path: str, what: str) -> None:
+    """The stable object on stdout, for an error that is not one of ours."""
+    if as_json:
+        faults = [{"path": path, "what": what, "expected": ""}]
+        write_json({"status": "error", "kind": kind, "faults": faults})
 
 
 def _place(error: BaseException) -> str:
