@@ -33,9 +33,7 @@ VERSIONED = ("torch", "peft", "transformers", "safetensors", "numpy")
 def main(folder: Path) -> None:
     """Train as request.json says."""
     request = json.loads((folder / "request.json").read_text())
-    recipe = Recipe(
-        **{**request["recipe"], "target_modules": tuple(request["recipe"]["target_modules"])}
-    )
+    recipe = _recipe(request["recipe"])
     seed_everything(recipe.seed, threads=recipe.threads)
     family = load_family(request["family"])
     base = family.load(
@@ -72,6 +70,10 @@ def main(folder: Path) -> None:
             "versions": {name: version(name) for name in VERSIONED},
         },
     )
+
+
+def _recipe(values: dict[str, Any]) -> Recipe:
+    return Recipe(**{**values, "target_modules": tuple(values["target_modules"])})
 
 
 def _columns(file: Path, task: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -65,21 +65,24 @@ def draft_ensemble(
     references = _stack(candidates)
     weighting = weigh(strategy, target, references)
     distances = np.sqrt(squared_distances(target, references))
-    members = tuple(
-        Member(candidate.adapter_id, float(weight), float(distance))
-        for candidate, weight, distance in zip(
-            candidates, weighting.weights, distances, strict=True
-        )
-    )
     limit = MAX_RESIDUAL_RATIO if STRATEGIES[strategy.kind].is_fitted else math.inf
     raised = check_weights(weighting, max_residual_ratio=limit)
     return EnsembleDraft(
         strategy=strategy,
-        members=members,
+        members=_members(candidates, weighting.weights, distances),
         details=weighting.details,
         abstained=domain.is_far or is_extrapolating(weighting),
         reason="; ".join([*raised, domain.reason]),
         distance_ratio=domain.distance_ratio,
+    )
+
+
+def _members(
+    candidates: Sequence[Candidate], weights: Vector, distances: Vector
+) -> tuple[Member, ...]:
+    return tuple(
+        Member(candidate.adapter_id, float(weight), float(distance))
+        for candidate, weight, distance in zip(candidates, weights, distances, strict=True)
     )
 
 

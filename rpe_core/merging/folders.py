@@ -100,8 +100,8 @@ def write_adapter(
 ) -> str:
     """Write a plain PEFT LoRA folder and return the sha256 of its safetensors file.
 
-    The scaling is folded into B, so lora_alpha equals r, module by module. The bytes are a function
-    of the arguments. The folder appears whole or not at all.
+    Each module's scaling is folded into B, so lora_alpha equals r. The bytes are a function of the
+    arguments. The folder appears whole or not at all.
 
     Args:
         folder: where to; must not exist, or be empty. Its parent must exist.
@@ -116,11 +116,8 @@ def write_adapter(
         InputError: the place is taken or cannot be written, or a value does not fit fp32.
     """
     if not deltas or is_machine_path(base_name):
-        raise InputError(
-            "The adapter cannot be written.",
-            where=str(folder),
-            expected="at least one delta, and a logical base name instead of a path",
-        )
+        expected = "at least one delta, and a logical base name instead of a path"
+        raise InputError("The adapter cannot be written.", where=str(folder), expected=expected)
     tensors = _fp32_tensors(deltas)
     config = peft_config(
         {module: delta.rank for module, delta in deltas.items()},
@@ -153,30 +150,28 @@ def merge_folders(
     if len({bool(config.get("fan_in_fan_out")) for config in configs}) > 1:
         raise InputError("Members differ in fan_in_fan_out.", expected="adapters of one base")
     merged = merge_deltas(method, [(one.deltas, weight) for one, weight in adapters], rank=rank)
-    servable_rank = next((limit for limit in SERVABLE_RANKS if limit >= merged.rank), 0)
-    covered = [set(one.deltas) for one, _ in adapters]
+    servable = next((limit for limit in SERVABLE_RANKS if limit >= merged.rank), 0)
+    is_covered = all(set(one.deltas) == set(merged.deltas) for one, _ in adapters)
     sha256 = write_adapter(
         Path(out),
         merged.deltas,
         base_name=base_name,
         task_type=common_text(configs, "task_type"),
-        target_modules=common_targets(configs)
-        if all(m == set(merged.deltas) for m in covered)
-        else None,
+        target_modules=common_targets(configs) if is_covered else None,
         fan_in_fan_out=bool(configs[0].get("fan_in_fan_out")),
         manifest={
             "method": method,
-            "members": [
-                {"weights_sha256": one.weights_sha256, "weight": weight} for one, weight in adapters
-            ],
+            "members": _inputs(adapters),
             "rank": merged.rank,
-            "servable_rank": servable_rank,
+            "servable_rank": servable,
             "relative_error": merged.relative_error,
         },
     )
-    return MergeReport(
-        method, merged.rank, merged.relative_error, sha256, servable_rank, servable_rank > 0
-    )
+    return MergeReport(method, merged.rank, merged.relative_error, sha256, servable, servable > 0)
+
+
+def _inputs(members: Sequence[tuple[AdapterFiles, float]]) -> list[dict[str, str | float]]:
+    return [{"weights_sha256": one.weights_sha256, "weight": weight} for one, weight in members]
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -13,16 +13,12 @@ _TOLERANCE = 1e-15  # of the gradient's scale: a reduced gradient below it is ro
 def minimise_l1(quadratic: Matrix, linear: Vector, *, lambda2: float, is_affine: bool) -> Vector:
     """argmin_w w'Qw - 2q'w + lambda2 ||w||_1, with sum(w) = 1 where `is_affine`, shape (k,).
 
+    Q (k, k) is symmetric positive definite, q (k,), lambda2 >= 0 in the units of Q.
+
     A primal active-set method: on the active set with its signs the optimum is one linear system;
     walk there, stop at the first weight that reaches zero and release it; at the optimum activate
     the zero weight whose sub-gradient condition is hurt most. Each walk lowers a strictly convex
     objective, so no sign pattern comes twice and the end is the exact solution.
-
-    Args:
-        quadratic: Q, (k, k), symmetric positive definite.
-        linear: q, (k,).
-        lambda2: weight of the l1 norm, >= 0, in the units of Q.
-        is_affine: whether the weights must sum to one.
 
     Raises:
         InputError: Q is not positive definite to working precision.

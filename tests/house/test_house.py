@@ -29,7 +29,7 @@ def test_functions_are_short_and_typed(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert lines <= 50, f"{node.name} has {lines} lines"
+            assert lines <= 40, f"{node.name} has {lines} lines"
             assert node.returns is not None, f"{node.name} does not say what it returns"
 
 
