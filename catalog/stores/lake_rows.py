@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.errors import RecordConflict
-from catalog.tables.schema import HISTORY, Column, TableSpec
+from catalog.tables.spec import HISTORY, Column, TableSpec
 from rpe_core.errors import InputError, shown_name
 
 _ARROW = {
@@ -37,7 +37,8 @@ def fetch_rows(cursor: Any, sql: str, parameters: Sequence[Any]) -> list[dict[st
 def compared_columns(spec: TableSpec) -> tuple[str, ...]:
     """Columns in which a record must equal one that is already there under its key.
 
-    >>> from catalog.tables.schema import LINEAGE, PROMOTIONS
+    >>> from catalog.tables.model_tables import PROMOTIONS
+    >>> from catalog.tables.run_tables import LINEAGE
     >>> compared_columns(LINEAGE)
     ()
     >>> "run_id" in compared_columns(PROMOTIONS)

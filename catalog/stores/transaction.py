@@ -17,7 +17,8 @@ from catalog.stores.lake_errors import lake_errors
 from catalog.stores.lake_rows import compared_columns, fetch_rows, incoming_table
 from catalog.stores.lake_session import ALIAS
 from catalog.tables.migrate import column_types, comment_sql, create_table_sql, quoted
-from catalog.tables.schema import QUARANTINE_COLUMNS, RAW_COLUMNS, TABLES, Column, TableSpec
+from catalog.tables.schema import QUARANTINE_COLUMNS, RAW_COLUMNS, TABLES
+from catalog.tables.spec import Column, TableSpec
 from rpe_core.errors import InputError, UnknownName, shown_name
 
 _QUALIFIED = re.compile(r"(raw|quarantine|core)\.([a-z][a-z0-9_]*)")

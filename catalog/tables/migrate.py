@@ -9,7 +9,8 @@ from importlib.resources import files
 from typing import Any, Protocol
 
 from catalog.errors import StoreError
-from catalog.tables.schema import RECORDED, TABLES, Column, TableSpec
+from catalog.tables.schema import TABLES
+from catalog.tables.spec import RECORDED, Column, TableSpec
 from catalog.tables.views import CATALOGUE, ViewSpec, load_views
 from rpe_core.fingerprint import fingerprint
 
@@ -61,7 +62,7 @@ class Declaration:
 
 
 def declared() -> Declaration:
-    """What this release declares: schema.py, views/*.sql and migrations/NNNN_name.sql."""
+    """What this release declares: tables, views/*.sql and tables/migrations/NNNN_name.sql."""
     folder = files("catalog") / "tables" / "migrations"
     found = [e for e in folder.iterdir() if e.name.endswith(".sql")] if folder.is_dir() else []
     migrations = sorted((int(e.name[:4]), e.read_text(encoding="utf-8")) for e in found)
@@ -178,7 +179,7 @@ def _make_tables(session: Session, tables: Sequence[TableSpec]) -> None:
         if wrong:
             raise StoreError(
                 f"core.{table.name} differs from its declaration: {', '.join(wrong)}.",
-                where="catalog/tables/schema.py",
+                where="catalog/tables",
                 remedy="a migration file must make this change: catalog/tables/migrations",
             )
 

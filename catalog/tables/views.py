@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from catalog.errors import StoreError
-from catalog.tables.schema import Column
+from catalog.tables.spec import Column
 
 _COLUMN = re.compile(r"-- (?P<name>[a-z][a-z0-9_]*)(?: \[(?P<unit>[^\]]+)\])?: (?P<doc>.+)")
 CATALOGUE = "columns"  # the view that documents the others is filled from their heads

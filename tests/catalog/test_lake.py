@@ -15,7 +15,10 @@ import pytest
 from catalog.errors import RecordConflict, StoreError
 from catalog.stores.lake import Lake
 from catalog.tables import migrate as migrations
-from catalog.tables.schema import LINEAGE, RUNS, SCORES, TABLES, Column
+from catalog.tables.run_tables import LINEAGE, RUNS
+from catalog.tables.schema import TABLES
+from catalog.tables.score_tables import SCORES
+from catalog.tables.spec import Column
 from rpe_core.errors import InputError, UnknownName
 from tests.catalog.lakes import (
     EDGE,

@@ -1,0 +1,111 @@
+"""Tables about data: sources, batches, validations, dataset versions, representations."""
+
+from __future__ import annotations
+
+from catalog.tables.spec import (
+    HISTORY,
+    RECORDED,
+    Column,
+    TableSpec,
+    count,
+    flag,
+    number,
+    text,
+)
+
+SOURCES = TableSpec(
+    "sources",
+    ("source", "contract_sha256"),
+    "Contracts as they were accepted, one row per version of a contract",
+    (
+        text("source", "name of the source"),
+        text("contract_sha256", "sha256 of the whole contract"),
+        text(
+            "shape_sha256", "sha256 of the part that decides what rows mean: columns, task, splits"
+        ),
+        text("title", "what the source is"),
+        text("owner", "whom to ask"),
+        text("license", "licence of the rows"),
+        text("task_type", "task, such as text-classification"),
+        text("contract_json", "the contract as canonical JSON"),
+        *HISTORY,
+    ),
+)
+BATCHES = TableSpec(
+    "batches",
+    ("batch_id",),
+    "One row per delivered file and contract: what was accepted, refused or quarantined",
+    (
+        text("batch_id", "batch:<source>@sha12"),
+        text("source", "name of the source"),
+        text("file_uri", "where the file was read from"),
+        text("file_sha256", "sha256 of the file's bytes"),
+        text("contract_sha256", "contract that it was held against"),
+        text("split", "split that the file name decides, or null"),
+        text("outcome", "accepted or refused"),
+        text("reason", "why it was refused: codes and counts"),
+        count("n_rows", "rows read"),
+        count("n_accepted", "rows that landed"),
+        count("n_unchanged", "rows that were already there with the same content"),
+        count("n_superseding", "rows that replaced a row of the same key"),
+        count("n_quarantined", "rows set aside, those of the PHI gate included"),
+        count("n_phi", "rows set aside by the PHI gate"),
+        text("attested_method", "de-identification method that the owner attests"),
+        text("attested_by", "who attests it"),
+        Column("attested_on", "DATE", "when it was attested", "date"),
+        *HISTORY,
+    ),
+)
+DATASET_VERSIONS = TableSpec(
+    "dataset_versions",
+    ("dataset_version_id",),
+    "Immutable accepted content of a source",
+    (
+        text("dataset_version_id", "dataset:<source>@sha12"),
+        text("sha256", "sha256 over shape and sorted row hashes"),
+        text("source", "name of the source"),
+        text("contract_sha256", "contract in force"),
+        text("license", "licence of the rows"),
+        count("n_rows", "rows of the version"),
+        count("n_labelled", "rows with a label"),
+        count("n_train", "rows of the training split"),
+        count("n_validation", "rows of the validation split"),
+        count("n_test", "rows of the test split"),
+        count("n_groups", "distinct groups (patients, documents)"),
+        Column("snapshot_id", "BIGINT", "DuckLake snapshot that first held it"),
+        *HISTORY,
+    ),
+)
+VALIDATIONS = TableSpec(
+    "validations",
+    ("batch_id", "engine", "rule", "column_name"),
+    "Results of every rule on every batch, counts only",
+    (
+        text("batch_id", "batch that was checked"),
+        text("engine", "rows (row rules), expectations (Great Expectations), keys (DuckDB), phi"),
+        text("rule", "rule or expectation"),
+        text("column_name", "column, or '' for the whole row"),
+        flag("is_passed", "whether the rule held"),
+        count("n_checked", "rows checked"),
+        count("n_failed", "rows that failed"),
+        RECORDED,
+    ),
+)
+REPRESENTATIONS = TableSpec(
+    "representations",
+    ("representation_id",),
+    "Mean encoder feature z of a dataset version (the vector itself is in LoRA-VecDB)",
+    (
+        text("representation_id", "representation:<source>@sha12"),
+        text("dataset_version_id", "dataset version that was encoded"),
+        text(
+            "encoder_id",
+            "base, pooling, length limit: vectors of other encoders are never compared",
+        ),
+        text("role", "reference (training rows) or target (all rows)"),
+        count("n_items", "rows encoded"),
+        number("norm", "Euclidean length of z"),
+        number("standard_error", "Euclidean standard error of z: sqrt(sum of variances / n)"),
+        *HISTORY,
+    ),
+)

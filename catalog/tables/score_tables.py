@@ -1,0 +1,95 @@
+"""Tables about evaluations: scores of arms and of items, and paired comparisons."""
+
+from __future__ import annotations
+
+from catalog.tables.spec import (
+    HISTORY,
+    Column,
+    TableSpec,
+    count,
+    flag,
+    number,
+    text,
+)
+
+SCORES = TableSpec(
+    "scores",
+    (
+        "evaluation_id",
+        "target_name",
+        "dataset_version_id",
+        "split",
+        "slice",
+        "arm",
+        "ensemble_id",
+        "metric",
+        "metric_version",
+    ),
+    "Scores of every arm, each with interval, count, direction and version",
+    (
+        text("run_id", "run that computed it"),
+        text("evaluation_id", "sha12 over arms, rows and metrics of the evaluation"),
+        text("target_name", "target of the plan"),
+        text("dataset_version_id", "dataset version that was scored"),
+        text("split", "validation or test"),
+        text("slice", "'' for all items, else <column>=sha12 of the value"),
+        text(
+            "arm",
+            "base, average, nearest, similarity, linear, linear_l1, auto, sft or a strategy's name",
+        ),
+        text("ensemble_id", "ensemble or adapter behind the arm; '' for base"),
+        text("metric", "metric"),
+        text("metric_version", "version of the metric's definition"),
+        flag("is_higher_better", "direction of the metric"),
+        number("value", "score"),
+        number("ci_low", "lower end of the 95 % interval"),
+        number("ci_high", "upper end of the 95 % interval"),
+        count("n_items", "items scored"),
+        count("n_groups", "groups among them"),
+        *HISTORY,
+    ),
+)
+ITEM_SCORES = TableSpec(
+    "item_scores",
+    ("evaluation_id", "dataset_version_id", "split", "arm", "ensemble_id", "item_sha256"),
+    "Per-item scores, so that any comparison can be made again",
+    (
+        text("evaluation_id", "sha12 over arms, rows and metrics of the evaluation"),
+        text("target_name", "target of the plan"),
+        text("dataset_version_id", "dataset version that was scored"),
+        text("split", "validation, test or leave_one_out"),
+        text("arm", "arm"),
+        text("ensemble_id", "ensemble or adapter behind the arm; '' for base"),
+        text("item_sha256", "row that was scored"),
+        text("group_sha256", "its group"),
+        number("value", "per-item score (classification: 1 if right)"),
+        Column("predicted", "BIGINT", "index of the predicted label in the contract"),
+        Column("expected", "BIGINT", "index of the true label in the contract"),
+        *HISTORY,
+    ),
+)
+COMPARISONS = TableSpec(
+    "comparisons",
+    ("comparison_id",),
+    "Paired comparisons behind the gate",
+    (
+        text("comparison_id", "sha12 over what was compared"),
+        text("run_id", "run that computed it"),
+        text("target_name", "target of the plan"),
+        text("dataset_version_id", "target dataset version"),
+        text("metric", "metric"),
+        text("evidence", "labels, or leave_one_out over the references"),
+        text("arm", "arm of the challenger"),
+        text("ensemble_id", "challenger"),
+        text("baseline_arm", "what it was held against"),
+        text("baseline_ensemble_id", "its ensemble; '' for base"),
+        number("difference", "challenger minus baseline"),
+        number("ci_low", "lower end of the paired bootstrap interval"),
+        number("ci_high", "upper end of the paired bootstrap interval"),
+        number("confidence", "confidence of the interval", "ratio"),
+        count("n_items", "items compared"),
+        count("n_groups", "groups among them"),
+        text("result", "win, tie or loss"),
+        *HISTORY,
+    ),
+)
