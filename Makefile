@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: help night test test-slow check clean
 .DEFAULT_GOAL := help
@@ -21,17 +23,17 @@ night: $(STAMP) ## install, make the demo workspace in .rpe and run one night
 	$(BIN)/rpe nightly
 
 test: $(STAMP) ## the default tests
-	$(BIN)/python -m pytest
+	$(PYTEST) -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP) ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
-check: $(STAMP) ## format, lint, types, import contracts, doctests and default tests
+check: $(STAMP) ## format, lint, types, import contracts, then doctests and the default tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory test
 
 clean: ## remove the environment and the workspace
 	rm -rf $(VENV) .rpe
