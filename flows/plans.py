@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, ValidationError
 
@@ -23,7 +25,9 @@ from rpe_core.weighting.strategies import STRATEGIES, check_parameters
 
 AUTO = "auto"
 BASELINE_MERGES = ("ties", "dare_linear")  # through PEFT, as baselines
-TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+BUILT_IN_ARMS = (AUTO, "base", "champion", "sft")  # what a strategy of the plan may not be called
+ARM_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+TargetName = Annotated[str, StringConstraints(pattern=rf"^{ARM_NAME.pattern}$")]
 
 
 class BaseSpec(Strict):
@@ -165,6 +169,8 @@ def load_plan(path: Path, *, sources: Sequence[str]) -> Plan:
         *_reference_faults(plan, sources),
         *_recipe_faults(plan),
         *_target_faults(plan, sources),
+        *_metric_faults("gate", plan.gate),
+        *_schedule_faults(plan.schedule),
     ]
     if faults:
         raise DeclarationError(path.name, faults)
@@ -207,10 +213,23 @@ def _target_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
         faults += _unknown(
             f"{where}.merge", "merge method", target.merge, [*MERGE_METHODS, *BASELINE_MERGES]
         )
-        gate = target.gate or plan.gate
-        faults += _unknown(f"{where}.gate.metric", "metric", gate.metric, [*METRICS, AUTO])
+        if target.gate:
+            faults += _metric_faults(f"{where}.gate", target.gate)
         faults += _strategy_faults(f"{where}.strategies", target.strategies)
     return faults
+
+
+def _metric_faults(where: str, gate: GateSpec) -> list[Fault]:
+    return _unknown(f"{where}.metric", "metric", gate.metric, [*METRICS, AUTO])
+
+
+def _schedule_faults(schedule: ScheduleSpec) -> list[Fault]:
+    try:
+        ZoneInfo(schedule.timezone)
+    except (ValueError, OSError, LookupError):  # no such key, a path, a folder of the database
+        expected = "a name of the IANA database such as Europe/Zurich"
+        return [Fault("schedule.timezone", "is no time zone", expected)]
+    return []
 
 
 def _strategy_faults(where: str, entries: Sequence[str | Mapping[str, Any]]) -> list[Fault]:
@@ -222,29 +241,31 @@ def _strategy_faults(where: str, entries: Sequence[str | Mapping[str, Any]]) -> 
             faults += _unknown(path, "strategy", entry, [*STRATEGIES, AUTO])
             name = entry
         else:
-            kinds = [key for key in entry if key != "name"]
+            faults += _own_strategy_faults(path, entry)
             name = str(entry.get("name", ""))
-            if len(kinds) != 1 or not name or not isinstance(entry[kinds[0]], Mapping):
-                faults.append(
-                    Fault(
-                        path, "is not a strategy", "{name: my_name, similarity: {temperature: 2.0}}"
-                    )
-                )
-                continue
-            unknown = _unknown(path, "strategy", kinds[0], STRATEGIES)
-            faults += unknown
-            if name in (*STRATEGIES, AUTO, "base", "sft"):
-                faults.append(Fault(f"{path}.name", f"{shown_name(name)} is a built-in arm"))
-            if not unknown:
-                checked = check_parameters(kinds[0], entry[kinds[0]])
-                faults += [
-                    Fault(f"{path}.{kinds[0]}.{f.path}", f.what, f.expected) for f in checked
-                ]
-        if name in seen:
+        if name and name in seen:
             faults.append(Fault(path, f"arm {shown_name(name)} is used twice"))
         seen.add(name)
     if not any(entry != AUTO for entry in entries):
         faults.append(Fault(where, "names no strategy that weighs", known_names("", STRATEGIES)))
+    return faults
+
+
+def _own_strategy_faults(path: str, entry: Mapping[str, Any]) -> list[Fault]:
+    """Faults of a strategy with a name and parameters of the plan's own."""
+    name = entry.get("name")
+    kinds = [key for key in entry if key != "name"]
+    if not isinstance(name, str) or len(kinds) != 1 or not isinstance(entry[kinds[0]], Mapping):
+        expected = "{name: my_name, similarity: {temperature: 2.0}}"
+        return [Fault(path, "is not a strategy", expected)]
+    faults = _unknown(path, "strategy", kinds[0], STRATEGIES)
+    if not ARM_NAME.fullmatch(name):
+        faults.append(Fault(f"{path}.name", "is no name of an arm", f"the form {ARM_NAME.pattern}"))
+    if name in (*STRATEGIES, *BUILT_IN_ARMS):
+        faults.append(Fault(f"{path}.name", f"{shown_name(name)} is a built-in arm"))
+    if kinds[0] in STRATEGIES:
+        checked = check_parameters(kinds[0], entry[kinds[0]])
+        faults += [Fault(f"{path}.{kinds[0]}.{f.path}", f.what, f.expected) for f in checked]
     return faults
 
 

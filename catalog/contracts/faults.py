@@ -62,6 +62,8 @@ def declaration_faults(error: ValidationError, model: type[BaseModel]) -> list[F
     """
     told: list[tuple[Fault, tuple[str, ...]]] = []
     for item in error.errors(include_url=False):
+        if _is_counted_short(item):
+            continue
         path, branches, annotation = _walk(model, item["loc"])
         told.append((_fault(item, path, annotation), branches))
     meant = _meant_branches(told)
@@ -121,6 +123,13 @@ def _fault(item: Any, path: list[str | int], annotation: Any) -> Fault:
     elif kind == "missing":
         expected = ", ".join(_choices(annotation))
     return Fault(shown_path(path), what, expected)
+
+
+def _is_counted_short(item: Any) -> bool:
+    """Whether a list is too short only because Pydantic leaves out its faulty entries, told too."""
+    if item["type"] != "too_short":
+        return False
+    return len(item["input"]) >= int(item["ctx"]["min_length"])
 
 
 def _known(key: str, known: Sequence[str]) -> str:

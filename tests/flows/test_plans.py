@@ -1,0 +1,353 @@
+"""Every kind of fault of a plan in one table: where it is, what it says, the nearest valid choice.
+
+The faults are put into a sound plan one by one, and then all at once.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.plans import BASELINE_MERGES, Plan, load_plan
+from rpe_core.errors import DeclarationError, Fault
+from rpe_core.merging.methods import MERGE_METHODS
+from rpe_core.records import StrategySpec
+from rpe_core.weighting.strategies import STRATEGIES
+
+SOURCES = ("site_a", "site_b", "site_c")
+SECRET = "Jane Quorvexil; born 1961"  # no message may hold what does not look like a name
+
+
+def sound() -> dict[str, Any]:
+    return {
+        "bases": {"pico": {"family": "text-encoder", "model": "pico"}},
+        "recipes": {
+            "lora2": {
+                "method": "lora",
+                "r": 2,
+                "alpha": 4,
+                "target_modules": ["query", "value"],
+                "epochs": 1,
+                "learning_rate": 5.0e-3,
+                "batch_size": 16,
+                "seed": 0,
+            }
+        },
+        "references": [{"sources": ["site_a", "site_b"], "base": "pico", "recipe": "lora2"}],
+        "targets": [target(f"target-{i}") for i in range(3)],
+        "gate": {"metric": "auto"},
+        "schedule": {"cron": "0 2 * * *", "timezone": "UTC"},
+    }
+
+
+def target(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "source": "site_c",
+        "base": "pico",
+        "strategies": ["average", {"name": "warm", "similarity": {"temperature": 2.0}}, "auto"],
+    }
+
+
+def own(name: object, **kinds: object) -> dict[str, Any]:
+    return {"name": name, **kinds}
+
+
+def put(*places: str | int, value: object) -> Callable[[dict[str, Any]], None]:
+    def spoil(plan: dict[str, Any]) -> None:
+        node: Any = plan
+        for place in places[:-1]:
+            node = node[place]
+        node[places[-1]] = value
+
+    return spoil
+
+
+def strategies(number: int, *entries: object) -> Callable[[dict[str, Any]], None]:
+    return put("targets", number, "strategies", value=list(entries))
+
+
+# kind of fault -> (how it comes into the plan, path, what it says, what it expects)
+CROSS_FIELD = {
+    "family": (
+        put("bases", "pico", "family", value="text_encoder"),
+        "bases.pico.family",
+        "family 'text_encoder' is not known",
+        "text-encoder  (did you mean 'text-encoder'?)",
+    ),
+    "base of a reference": (
+        put("references", 0, "base", value="pica"),
+        "references[0].base",
+        "base 'pica' is not known",
+        "pico  (did you mean 'pico'?)",
+    ),
+    "recipe": (
+        put("references", 0, "recipe", value="lora3"),
+        "references[0].recipe",
+        "recipe 'lora3' is not known",
+        "lora2  (did you mean 'lora2'?)",
+    ),
+    "source of a reference": (
+        put("references", 0, "sources", value=["site_a", "sit_b"]),
+        "references[0].sources[1]",
+        "source 'sit_b' is not known",
+        "site_a, site_b, site_c  (did you mean 'site_b'?)",
+    ),
+    "key of a recipe": (
+        put("recipes", "lora2", "epoch", value=3),
+        "recipes.lora2.epoch",
+        "is no key of a recipe",
+        "did you mean 'epochs'?",
+    ),
+    "value of a recipe": (
+        put("recipes", "lora2", "r", value=0),
+        "recipes.lora2.r",
+        "is not usable",
+        "a whole number from 1 to 4096",
+    ),
+    "base of a target": (
+        put("targets", 0, "base", value="pco"),
+        "targets[0].base",
+        "base 'pco' is not known",
+        "pico  (did you mean 'pico'?)",
+    ),
+    "source of a target": (
+        put("targets", 0, "source", value="site_d"),
+        "targets[0].source",
+        "source 'site_d' is not known",
+        "site_a, site_b, site_c  (did you mean 'site_",
+    ),
+    "merge": (
+        put("targets", 0, "merge", value="concatt"),
+        "targets[0].merge",
+        "merge method 'concatt' is not known",
+        f"{', '.join(sorted([*MERGE_METHODS, *BASELINE_MERGES]))}  (did you mean 'concat'?)",
+    ),
+    "metric of the plan": (
+        put("gate", "metric", value="acuracy"),
+        "gate.metric",
+        "metric 'acuracy' is not known",
+        "accuracy, auto, macro_f1  (did you mean 'accuracy'?)",
+    ),
+    "metric of a target": (
+        put("targets", 0, "gate", value={"metric": "macro_f"}),
+        "targets[0].gate.metric",
+        "metric 'macro_f' is not known",
+        "accuracy, auto, macro_f1  (did you mean 'macro_f1'?)",
+    ),
+    "target twice": (
+        put("targets", 1, "name", value="target-0"),
+        "targets[1].name",
+        "'target-0' is used twice",
+        "",
+    ),
+    "reserved name": (
+        put("targets", 2, "name", value="rpe-target"),
+        "targets[2].name",
+        "is reserved for our own models",
+        "a name that does not begin with rpe-",
+    ),
+    "strategy": (
+        put("targets", 0, "strategies", 0, value="similarty"),
+        "targets[0].strategies[0]",
+        "strategy 'similarty' is not known",
+        f"{', '.join(sorted([*STRATEGIES, 'auto']))}  (did you mean 'similarity'?)",
+    ),
+    "kind of an own strategy": (
+        put("targets", 0, "strategies", 1, value=own("warm", similarty={})),
+        "targets[0].strategies[1]",
+        "strategy 'similarty' is not known",
+        f"{', '.join(sorted(STRATEGIES))}  (did you mean 'similarity'?)",
+    ),
+    "only auto": (
+        strategies(1, "auto"),
+        "targets[1].strategies",
+        "names no strategy that weighs",
+        ", ".join(sorted(STRATEGIES)),
+    ),
+    "arm twice": (
+        put("targets", 2, "strategies", 1, value="average"),
+        "targets[2].strategies[1]",
+        "arm 'average' is used twice",
+        "",
+    ),
+    "time zone": (
+        put("schedule", "timezone", value="Europe/Zuerich"),
+        "schedule.timezone",
+        "is no time zone",
+        "a name of the IANA database",
+    ),
+}
+# one target's list of strategies at a time
+STRATEGY = {
+    "parameter out of range": (
+        own("warm", similarity={"temperature": -1.0}),
+        ".similarity.temperature",
+        "is not valid",
+        "a finite number > 0",
+    ),
+    "unknown parameter": (
+        own("warm", similarity={"temprature": 1.0}),
+        ".similarity.'temprature'",
+        "is no parameter of similarity",
+        "(did you mean 'temperature'?)",
+    ),
+    "parameter of none": (
+        own("flat", average={"k": 1}),
+        ".average.'k'",
+        "is no parameter of average",
+        "no parameters",
+    ),
+    "name of a strategy": (own("linear", nearest={}), ".name", "'linear' is a built-in arm", ""),
+    "name of an arm": (own("champion", nearest={}), ".name", "'champion' is a built-in arm", ""),
+    "name auto": (own("auto", nearest={}), ".name", "'auto' is a built-in arm", ""),
+    "name no name": (own(SECRET, nearest={}), ".name", "is no name of an arm", "the form [a-z]"),
+    "no name": ({"nearest": {}}, "", "is not a strategy", "{name: my_name, similarity:"),
+    "two kinds": (own("warm", nearest={}, average={}), "", "is not a strategy", "{name: my_name"),
+    "parameters no mapping": (own("warm", nearest=3), "", "is not a strategy", "{name: my_name"),
+    "name no text": (own(["warm"], nearest={}), "", "is not a strategy", "{name: my_name"),
+}
+SHAPE = {
+    "unknown key": (
+        put("targets", 0, "stratgies", value=SECRET),
+        "targets[0]",
+        "unknown key 'stratgies'",
+        "(did you mean 'strategies'?)",
+    ),
+    "unknown section": (
+        put("refrences", value=[]),
+        "(file)",
+        "unknown key 'refrences'",
+        "(did you mean 'references'?)",
+    ),
+    "unknown key that is no key": (
+        put(SECRET, value=1),
+        "(file)",
+        f"unknown key ({len(SECRET)} characters, not shown)",
+        "known: bases",
+    ),
+    "name of a target": (
+        put("targets", 1, "name", value=SECRET),
+        "targets[1].name",
+        "does not have the right form",
+        "the form",
+    ),
+    "k": (put("targets", 1, "k", value=0), "targets[1].k", "must be at least 1", ""),
+    "text for a number": (
+        put("targets", 2, "k", value=SECRET),
+        "targets[2].k",
+        "must be a whole number",
+        "",
+    ),
+    "confidence": (
+        put("gate", "confidence", value=0.5),
+        "gate.confidence",
+        "must be more than 0.5",
+        "",
+    ),
+    "approval": (
+        put("gate", "approval", value="automatc"),
+        "gate.approval",
+        "is no valid choice",
+        "automatic, required  (did you mean 'automatic'?)",
+    ),
+    "no source": (
+        put("references", 0, "sources", value=[]),
+        "references[0].sources",
+        "has too few entries",
+        "at least 1",
+    ),
+    "missing": (
+        lambda plan: plan["bases"]["pico"].pop("model"),
+        "bases.pico.model",
+        "is missing",
+        "",
+    ),
+}
+
+
+def faults_of(plan: object, folder: Path) -> tuple[Fault, ...]:
+    """What is wrong with a plan, as it is told to whoever wrote it."""
+    file = folder / "plan.yaml"
+    file.write_text(yaml.safe_dump(plan, sort_keys=False))
+    with pytest.raises(DeclarationError) as raised:
+        load_plan(file, sources=SOURCES)
+    assert raised.value.file == "plan.yaml"
+    assert SECRET not in str(raised.value)
+    assert "Quorvexil" not in str(raised.value)
+    return raised.value.faults
+
+
+def sound_plan(folder: Path) -> Plan:
+    (folder / "plan.yaml").write_text(yaml.safe_dump(sound()))
+    return load_plan(folder / "plan.yaml", sources=SOURCES)
+
+
+@pytest.mark.parametrize("kind", [*CROSS_FIELD, *SHAPE])
+def test_a_fault_is_told_with_its_place_and_the_valid_choices(kind: str, tmp_path: Path) -> None:
+    spoil, path, what, expected = {**CROSS_FIELD, **SHAPE}[kind]
+    plan = sound()
+    spoil(plan)
+    (fault,) = faults_of(plan, tmp_path)
+    assert (fault.path, fault.what) == (path, what)
+    assert expected in fault.expected
+    assert bool(expected) == bool(fault.expected)
+
+
+@pytest.mark.parametrize("kind", STRATEGY)
+def test_a_fault_of_an_own_strategy(kind: str, tmp_path: Path) -> None:
+    entry, path, what, expected = STRATEGY[kind]
+    plan = sound()
+    strategies(1, "average", entry)(plan)
+    (fault,) = faults_of(plan, tmp_path)
+    assert (fault.path, fault.what) == (f"targets[1].strategies[1]{path}", what)
+    assert expected in fault.expected
+
+
+@pytest.mark.parametrize("table", [CROSS_FIELD, SHAPE], ids=["cross_field", "shape"])
+def test_all_faults_are_told_at_once(table: dict[str, Any], tmp_path: Path) -> None:
+    plan = sound()
+    for spoil, *_ in table.values():
+        spoil(plan)
+    told = {(fault.path, fault.what) for fault in faults_of(plan, tmp_path)}
+    assert told == {(path, what) for _, path, what, _ in table.values()}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "just words", "bases: [", "a: 1\na: 2\n"])
+def test_a_file_that_is_no_plan(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(text)
+    with pytest.raises(DeclarationError):
+        load_plan(file, sources=SOURCES)
+
+
+def test_specs_leave_auto_out_and_keep_the_order(tmp_path: Path) -> None:
+    one = sound_plan(tmp_path).target("target-0")
+    warm = StrategySpec("warm", "similarity", {"temperature": 2.0})
+    assert one.specs == (StrategySpec("average", "average"), warm)
+    assert one.has_auto
+    assert not one.model_copy(update={"strategies": ("average",)}).has_auto
+
+
+def test_narrowed_keeps_what_was_asked_for_and_nothing_else_changes(tmp_path: Path) -> None:
+    plan = sound_plan(tmp_path)
+    assert plan.narrowed(()) is plan
+    narrow = plan.narrowed(("target-2", "target-0"))
+    assert narrow.target_names == ("target-2", "target-0")
+    assert narrow.references == plan.references
+    assert plan.target_names == ("target-0", "target-1", "target-2")
+    with pytest.raises(DeclarationError) as raised:
+        plan.narrowed(("target-9",))
+    (fault,) = raised.value.faults
+    assert "'target-9' is no target" in str(fault)
+    assert "did you mean 'target-" in fault.expected
+
+
+def test_a_plan_knows_its_sources_and_its_hash(tmp_path: Path) -> None:
+    plan = sound_plan(tmp_path)
+    assert plan.sources == SOURCES
+    assert plan.sha256 == Plan.model_validate(sound()).sha256
+    assert plan.sha256 != plan.narrowed(("target-1",)).sha256
+    assert plan.recipe("lora2").target_modules == ("query", "value")
