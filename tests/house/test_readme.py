@@ -5,10 +5,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from flows.cli import app
 from flows.plans import AUTO, BASELINE_MERGES
+from rpe_core.adapters.methods import ADAPTER_METHODS
+from rpe_core.evaluation.metrics import METRICS
+from rpe_core.families.table import FAMILIES
 from rpe_core.merging.methods import MERGE_METHODS
 from rpe_core.weighting.strategies import STRATEGIES
 
@@ -58,6 +62,16 @@ def test_every_merge_method_is_in_the_table_and_no_other() -> None:
     listed = {name for cell, _ in table("merge method") for name in quoted(cell)}
     assert listed == {*MERGE_METHODS, *BASELINE_MERGES}
     assert all(method.doc for method in MERGE_METHODS.values())
+
+
+@pytest.mark.parametrize(
+    ("title", "code"),
+    [("metric", METRICS), ("adapter method", ADAPTER_METHODS), ("base family", FAMILIES)],
+)
+def test_every_name_of_a_table_is_in_the_readme_and_no_other(
+    title: str, code: dict[str, object]
+) -> None:
+    assert {name for cell, _ in table(title) for name in quoted(cell)} == set(code)
 
 
 def test_every_table_to_extend_is_where_the_readme_says() -> None:
