@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,32 @@ from flows.settings import Settings, child_environment, prefect_api_url
 from rpe_core.errors import RpeError
 
 START_SECONDS = 90.0  # cold: migrations of a new database on a busy machine
+
+
+@dataclass(frozen=True)
+class ServerRecord:
+    """server.json: the server's process and port, and the process that will stop it."""
+
+    pid: int
+    started: float
+    port: int
+    owner_pid: int
+    owner_started: float
+
+    @property
+    def url(self) -> str:
+        """Where its API is."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the server's process runs."""
+        return is_same_process(self.pid, self.started)
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether the process that started it runs."""
+        return is_same_process(self.owner_pid, self.owner_started)
 
 
 @contextmanager
@@ -47,20 +74,17 @@ def prefect_server(settings: Settings) -> Iterator[str]:
 
 def reap_stale_server(settings: Settings) -> None:
     """End a server whose owner is gone; the caller holds the workspace's lock."""
-    entry = _read(settings)
-    if entry and is_same_process(int(entry["pid"]), float(entry["started"])):
-        end_process(int(entry["pid"]))
+    found = _read(settings)
+    if found and found.is_alive:
+        end_process(found.pid)
     _record(settings).unlink(missing_ok=True)
 
 
 def _living_server(settings: Settings) -> str | None:
-    entry = _read(settings)
-    if not entry:
-        return None
-    owned = is_same_process(int(entry["owner_pid"]), float(entry["owner_started"]))
-    alive = is_same_process(int(entry["pid"]), float(entry["started"]))
-    url = f"http://127.0.0.1:{entry['port']}/api"
-    return url if owned and alive and _is_healthy(url) else None
+    found = _read(settings)
+    if found and found.is_owned and found.is_alive and _is_healthy(found.url):
+        return found.url
+    return None
 
 
 def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], str]:
@@ -75,8 +99,7 @@ def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], str]:
             stdout=log,
             stderr=log,
         )
-    url = f"http://127.0.0.1:{port}/api"
-    _write(settings, process.pid, port)
+    url = _write(settings, process.pid, port).url
     _await_health(settings, process, url)
     return process, url
 
@@ -115,20 +138,24 @@ def _record(settings: Settings) -> Path:
     return settings.prefect_home / "server.json"
 
 
-def _read(settings: Settings) -> dict[str, float] | None:
+def _read(settings: Settings) -> ServerRecord | None:
+    """The record, or None where there is none that can be read."""
     try:
-        entry: dict[str, float] = json.loads(_record(settings).read_text())
-    except (OSError, ValueError):
+        values = json.loads(_record(settings).read_text())
+        return ServerRecord(
+            int(values["pid"]),
+            float(values["started"]),
+            int(values["port"]),
+            int(values["owner_pid"]),
+            float(values["owner_started"]),
+        )
+    except (OSError, ValueError, TypeError, LookupError):
         return None
-    return entry
 
 
-def _write(settings: Settings, pid: int, port: int) -> None:
-    entry = {
-        "pid": pid,
-        "started": started_at(pid),
-        "port": port,
-        "owner_pid": os.getpid(),
-        "owner_started": started_at(os.getpid()),
-    }
-    _record(settings).write_text(json.dumps(entry, sort_keys=True))
+def _write(settings: Settings, pid: int, port: int) -> ServerRecord:
+    owner = os.getpid()
+    # a process that is gone already never started: no other one will be taken for it
+    written = ServerRecord(pid, started_at(pid) or 0.0, port, owner, started_at(owner) or 0.0)
+    _record(settings).write_text(json.dumps(asdict(written), sort_keys=True))
+    return written
