@@ -8,12 +8,13 @@ from typing import Any
 
 from catalog.errors import RecordNotFound
 from catalog.lineage import ancestors
+from catalog.report.queries import read_members
 from flows.ensemble import Retrieval, retrieve
 from flows.reading import read_rows_of
 from flows.run_record import open_run
 from flows.scoring import predict_arm
 from flows.settings import Settings
-from flows.wiring import open_registry, open_stores
+from flows.wiring import open_lake, open_registry, open_stores
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 
@@ -44,16 +45,12 @@ def nearest_adapters(settings: Settings, target: str, *, k: int) -> tuple[Rows, 
 
 def explain_ensembles(settings: Settings, target: str) -> Rows:
     """Members, weights, distances and guards of the ensembles that stand for a target."""
-    return read_rows_of(
-        settings,
-        "SELECT e.strategy, a.source, m.weight, m.distance, e.distance_ratio, e.residual_ratio,"
-        " e.l1_norm, e.abstained, e.reason, e.ensemble_id, m.adapter_id"
-        " FROM core.ensembles e JOIN core.ensemble_members m USING (ensemble_id)"
-        " JOIN core.adapters a USING (adapter_id)"
-        " WHERE e.target_name = ? AND e.superseded_at IS NULL AND e.retracted_at IS NULL"
-        " ORDER BY e.recorded_at DESC, e.strategy, m.weight DESC",
-        [load_declarations(settings).plan.target(target).name],
-    )
+    name = load_declarations(settings).plan.target(target).name
+    lake = open_lake(settings, read_only=True)
+    try:
+        return read_members(lake, targets=[name])
+    finally:
+        lake.close()
 
 
 def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tuple[Rows, str]:

@@ -10,6 +10,7 @@ from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.drafting import check_sample
 from catalog.errors import ContractInvalid, Fault
+from catalog.validation.expectations import expectation_faults
 from catalog.stores.disk import disk_errors
 from flows.settings import Settings
 from rpe_core.errors import InputError, UnknownName
@@ -32,7 +33,7 @@ def check_contract(settings: Settings, source: str) -> list[dict[str, Any]]:
     path = settings.sources_folder / f"{known_source(settings, source)}.yaml"
     return [
         {"path": fault.path, "what": fault.what, "expected": fault.expected}
-        for fault in check_sample(load_contract(path))
+        for fault in _faults(load_contract(path))
     ]
 
 
@@ -44,7 +45,7 @@ def add_contract(settings: Settings, file: Path) -> Path:
         InputError: if the file is missing, or another contract has this name.
     """
     contract: SourceContract = load_contract(file)
-    faults: list[Fault] = list(check_sample(contract))
+    faults = _faults(contract)
     if faults:
         raise ContractInvalid(file.name, faults)
     kept = settings.sources_folder / f"{contract.source}.yaml"
@@ -58,6 +59,11 @@ def add_contract(settings: Settings, file: Path) -> Path:
     if not kept.exists():
         shutil.copyfile(file, kept)
     return kept
+
+
+def _faults(contract: SourceContract) -> list[Fault]:
+    """What its expectations and a sample of its data have against a contract."""
+    return [*expectation_faults(contract), *check_sample(contract)]
 
 
 def write_new(file: Path, text: str) -> None:

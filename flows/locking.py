@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 
 from catalog.errors import StoreUnavailable
 from catalog.stores.locks import WriterLock
@@ -15,21 +16,43 @@ class WorkspaceBusy(RpeError):
     """Another run holds the workspace; nothing was touched."""
 
 
-@contextmanager
-def hold_workspace(settings: Settings) -> Iterator[None]:
+def hold_workspace(settings: Settings) -> AbstractContextManager[None]:
     """Hold the workspace for one run; the kernel frees it however the run ends.
 
     Raises:
         WorkspaceBusy: at once, if another process holds it.
     """
-    lock = WriterLock(settings.night_lock, timeout_seconds=0.0)
+    return _hold(
+        settings,
+        settings.night_lock,
+        "Another run holds this workspace",
+        remedy="wait for it to end; `rpe sql` and the report can be read meanwhile",
+    )
+
+
+def hold_schedule(settings: Settings) -> AbstractContextManager[None]:
+    """Hold the workspace's schedule: one process serves it, its server ends with it.
+
+    Raises:
+        WorkspaceBusy: at once, if another process serves it.
+    """
+    return _hold(
+        settings,
+        settings.schedule_lock,
+        "Another process serves this workspace's schedule",
+        remedy="stop it first; the plan is read again when it is served again",
+    )
+
+
+@contextmanager
+def _hold(settings: Settings, path: Path, what: str, *, remedy: str) -> Iterator[None]:
+    lock = WriterLock(path, timeout_seconds=0.0)
     with ExitStack() as held:
         try:
             held.enter_context(lock.hold())
         except StoreUnavailable:
+            holder = lock.holder_pid() or "unknown"
             raise WorkspaceBusy(
-                f"Another run holds this workspace (process {lock.holder_pid() or 'unknown'}).",
-                where=str(settings.root),
-                remedy="wait for it to end; `rpe sql` and the report can be read meanwhile",
+                f"{what} (process {holder}).", where=str(settings.root), remedy=remedy
             ) from None
         yield

@@ -23,6 +23,8 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
             rows.append(
                 {"what": "aliases repaired", "count": len(promotion.repair_aliases(stores))}
             )
+            leftovers = stores.artifacts.remove_leftovers()
+            rows.append({"what": "half-written artifacts", "count": leftovers})
             stores.vectors.optimize()
         finally:
             stores.lake.close()

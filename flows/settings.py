@@ -132,6 +132,11 @@ class Settings(BaseSettings):
         """Held by the one run that a workspace has at a time."""
         return self.root / "night.lock"
 
+    @property
+    def schedule_lock(self) -> Path:
+        """Held by the one process that serves the workspace's schedule."""
+        return self.root / "schedule.lock"
+
 
 def prefect_api_url() -> str | None:
     """An API that the environment names; None means that the workspace starts its own server."""
