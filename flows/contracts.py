@@ -10,8 +10,8 @@ from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.drafting import check_sample
 from catalog.errors import ContractInvalid, Fault
-from catalog.validation.expectations import expectation_faults
 from catalog.stores.disk import disk_errors
+from catalog.validation.expectations import expectation_faults
 from flows.settings import Settings
 from rpe_core.errors import InputError, UnknownName
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
 from catalog import promotion
 from flows.locking import hold_workspace
 from flows.run_record import open_run
@@ -13,31 +17,24 @@ from rpe_core.errors import InputError
 
 def approve(settings: Settings, target: str, *, actor: str) -> str:
     """Let a pending challenger serve; the id of the promotion."""
-    _require(settings, target, actor)
-    with hold_workspace(settings):
-        stores = open_stores(settings)
-        try:
-            row = promotion.approve(stores, target, actor=actor, run=open_run("promote"))
-            return str(row["promotion_id"])
-        finally:
-            stores.lake.close()
+    return _decide(settings, target, actor, promotion.approve, flow="promote")
 
 
 def roll_back(settings: Settings, target: str, *, actor: str) -> str:
     """Give a target back the champion that it had before; the id of the promotion."""
-    _require(settings, target, actor)
-    with hold_workspace(settings):
-        stores = open_stores(settings)
-        try:
-            row = promotion.roll_back(stores, target, actor=actor, run=open_run("rollback"))
-            return str(row["promotion_id"])
-        finally:
-            stores.lake.close()
+    return _decide(settings, target, actor, promotion.roll_back, flow="rollback")
 
 
-def _require(settings: Settings, target: str, actor: str) -> None:
+def _decide(
+    settings: Settings, target: str, actor: str, decision: Callable[..., Any], *, flow: str
+) -> str:
     load_declarations(settings).plan.target(target)
     if not actor.strip():
         raise InputError(
             "A decision needs the name of who decides.", expected="--actor NAME", where=target
         )
+    with hold_workspace(settings):
+        stores = open_stores(settings)
+        with closing(stores.lake):
+            row = decision(stores, target, actor=actor, run=open_run(flow))
+    return str(row["promotion_id"])
