@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,7 +184,7 @@ def _land(
     """Stage outside the writer lock; then judge keys and write inside one transaction."""
     validator = Validator()
     message = f"ingest {contract.source}"
-    with lake_errors("judge the delivered keys"), KeyIndex(contract, folder) as index:
+    with lake_errors("judge the delivered keys"), closing(KeyIndex(contract, folder)) as index:
         outcomes = [
             _staged(contract, delivery, folder / str(number), validator=validator, index=index)
             for number, delivery in enumerate(_deliveries(lake, contract, files))

@@ -6,8 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -81,17 +80,6 @@ class GuardedReader:
         """Close the connection."""
         for connection in (self._cursor, self._connection, self._parser):
             connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _require_reading(self, sql: str) -> None:
         statements = duckdb.extract_statements(sql)

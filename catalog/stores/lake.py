@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -182,13 +182,13 @@ class Lake:
                 cursor.close()
 
 
-def guarded_reader(uri: str, data_uri: str) -> GuardedReader:
+def guarded_reader(uri: str, data_uri: str) -> closing[GuardedReader]:
     """The lake for SQL of other people: `query(sql)` runs one reading statement, nothing else.
 
     Raises:
         RecordNotFound: there is no lake yet.
     """
-    return GuardedReader(uri=uri, data_uri=data_uri)
+    return closing(GuardedReader(uri=uri, data_uri=data_uri))
 
 
 def flush_files(data_uri: str, *, since_ns: int) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import duckdb
@@ -90,15 +89,8 @@ class KeyIndex:
         self._database.execute(_TABLES)
         self._carved_below: str | None = None
 
-    def __enter__(self) -> KeyIndex:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the database; what it spilled is gone with it."""
         self._database.close()
 
     def load_standing(self, path: Path) -> None:

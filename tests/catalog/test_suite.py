@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_a_named_expectation_holds_a_whole_file(
     contract = with_expectations({"name": name, "column": column, "parameters": parameters})
     assert expectation_faults(contract) == []
     pq.write_table(rows(), tmp_path / "rows.parquet")
-    with KeyIndex(contract, tmp_path) as index:
+    with closing(KeyIndex(contract, tmp_path)) as index:
         profile = index.profile(tmp_path / "rows.parquet", contract.expectations)
     checks = [file_check(named) for named in contract.expectations]
     assert [r.is_passed for r in validator.check(profile, checks)] == [holds]
@@ -179,7 +180,7 @@ def test_a_measure_of_nothing_holds(validator, tmp_path):
         {"name": "distinct_ratio", "column": "age", "parameters": {"min_ratio": 1}},
     )
     pq.write_table(rows(age=[None, None]), tmp_path / "rows.parquet")
-    with KeyIndex(contract, tmp_path) as index:
+    with closing(KeyIndex(contract, tmp_path)) as index:
         profile = index.profile(tmp_path / "rows.parquet", contract.expectations)
     checks = [file_check(named) for named in contract.expectations]
     assert all(r.is_passed for r in validator.check(profile, checks))
