@@ -1,0 +1,114 @@
+"""`rpe serve` for real: it says where it serves, a run of the deployment runs, SIGTERM ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.processes import end_process
+from flows.serve import serve
+from flows.settings import Settings
+from flows.wiring import open_lake
+from rpe_core.errors import DeclarationError
+from tests.pico_world import SITES, make_pico_workspace
+
+COMMAND = [str(Path(sys.executable).parent / "rpe"), "serve"]
+READY = "serving nightly (0 0 1 1 * Europe/Zurich); Prefect at http://127.0.0.1:"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Settings:
+    """A pico workspace without targets, whose next night is far away."""
+    settings = make_pico_workspace(tmp_path)
+    text = settings.plan_file.read_text()
+    kept = text[: text.index("targets:")] + text[text.index("gate:") :]
+    schedule = 'schedule: {cron: "0 0 1 1 *", timezone: Europe/Zurich}\n'
+    settings.plan_file.write_text(kept + schedule)
+    return settings
+
+
+@pytest.fixture
+def environment(workspace: Settings) -> dict[str, str]:
+    """The environment of a command in another process; no API is named."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**own, "RPE_HOME": str(workspace.root), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def served(
+    workspace: Settings, environment: dict[str, str], tmp_path: Path
+) -> Iterator[subprocess.Popen[str]]:
+    """`rpe serve`, started somewhere else than where the code is; ended however the test ends."""
+    process = subprocess.Popen(
+        COMMAND,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        end_process(process.pid)
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_serve_runs_what_is_asked_for_and_leaves_nothing_behind(
+    served: subprocess.Popen[str], workspace: Settings, environment: dict[str, str]
+) -> None:
+    assert served.stderr is not None
+    told = served.stderr.readline()
+    assert told.startswith(READY)
+    port = int(told.removeprefix(READY).partition(";")[0])
+    api = f"http://127.0.0.1:{port}/api"
+
+    (deployment,) = httpx.post(f"{api}/deployments/filter", json={}, trust_env=False).json()
+    assert deployment["name"] == "nightly"
+    assert deployment["parameters"]["home"] == str(workspace.root)
+    assert deployment["entrypoint"] == "flows.nightly.nightly", "a module, so any folder will do"
+    (schedule,) = deployment["schedules"]
+    assert schedule["active"]
+    assert not deployment["paused"]
+    assert schedule["schedule"]["cron"] == "0 0 1 1 *"
+    assert schedule["schedule"]["timezone"] == "Europe/Zurich"
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        run = run_deployment(
+            "night/nightly", parameters={"only": ["ingest"]}, timeout=240, poll_interval=1
+        )
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.name
+    with open_lake(workspace, read_only=True) as lake:
+        assert [r["source"] for r in lake.rows("FROM core.batches ORDER BY source")] == [*SITES[:2]]
+
+    second = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert second.stderr.startswith("WorkspaceBusy: Another process serves this workspace")
+
+    family = psutil.Process(served.pid).children(recursive=True)
+    served.send_signal(signal.SIGTERM)
+    out, err = served.communicate(timeout=60)
+    assert (served.returncode, out, err) == (0, "", "")
+    _, left = psutil.wait_procs(family, timeout=30)  # the last one ends when it sees us gone
+    assert left == []
+    assert not (workspace.prefect_home / "server.json").exists()
+
+
+def test_a_schedule_that_is_none_is_a_fault_of_the_plan(workspace: Settings) -> None:
+    text = workspace.plan_file.read_text()
+    workspace.plan_file.write_text(text.replace("0 0 1 1 *", "every night"))
+    with pytest.raises(DeclarationError) as raised:
+        serve(workspace, on_ready=lambda url, deployment: None)
+    (fault,) = raised.value.faults
+    assert (fault.path, fault.what) == ("schedule.cron", "is no cron line")
+    assert not workspace.prefect_home.exists()
