@@ -65,7 +65,6 @@ def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tup
         import mlflow.pyfunc
         import pandas as pd
 
-        mlflow.set_registry_uri(settings.tracking)
         mlflow.set_tracking_uri(settings.tracking)
         model = mlflow.pyfunc.load_model(f"models:/{spec.name}@{CHAMPION}")
         column = model.metadata.get_input_schema().input_names()[0]
