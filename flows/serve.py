@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
@@ -25,12 +27,15 @@ from flows.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault
 
 
+INSIST_SECONDS = 30.0  # a night that is interrupted gets this long to hand over its records
+
+
 class NightRunner(Runner):
     """A runner that takes SIGTERM as Ctrl-C; Prefect's own handler forgets to await its end."""
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         """Stop as Ctrl-C does."""
-        signal.raise_signal(signal.SIGINT)
+        _stop(signal.SIGTERM, None)
 
 
 def serve(settings: Settings, *, on_ready: Callable[[str, Deployment], None]) -> None:
@@ -74,4 +79,8 @@ def _schedule(deployment: Deployment) -> Schedule:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    """Interrupt now, and once more later: Prefect may swallow a first one while it starts."""
+    again = threading.Timer(INSIST_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
     signal.raise_signal(signal.SIGINT)

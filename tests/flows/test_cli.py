@@ -347,6 +347,7 @@ def test_a_busy_workspace_is_left_alone_and_can_be_read(
     assert "site_a" in out
 
 
+@pytest.mark.slow
 def test_serve_says_what_it_serves_and_stops_when_told(workspace: Settings) -> None:
     command = [sys.executable, "-m", "flows.cli", *example_of("serve")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ) as server:
