@@ -26,7 +26,6 @@ from flows.server import prefect_server
 from flows.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault
 
-
 INSIST_SECONDS = 30.0  # a night that is interrupted gets this long to hand over its records
 
 
