@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
 
@@ -26,15 +23,22 @@ from flows.server import prefect_server
 from flows.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault
 
-INSIST_SECONDS = 30.0  # a night that is interrupted gets this long to hand over its records
-
 
 class NightRunner(Runner):
-    """A runner that takes SIGTERM as Ctrl-C; Prefect's own handler forgets to await its end."""
+    """A runner that tells when it polls, and that leaves SIGTERM to whoever runs it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, limit=1)
+        self.is_polling = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Start every service of the runner, then tell."""
+        await super().__aenter__()
+        self.is_polling.set()
+        return self
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
-        """Stop as Ctrl-C does."""
-        _stop(signal.SIGTERM, None)
+        """Do nothing: Prefect's own handler leaves without awaiting the end of its services."""
 
 
 def serve(settings: Settings, *, on_ready: Callable[[str, Deployment], None]) -> None:
@@ -46,14 +50,14 @@ def serve(settings: Settings, *, on_ready: Callable[[str, Deployment], None]) ->
     """
     deployment = night_of(load_declarations(settings).plan, home=str(settings.root))
     schedule = _schedule(deployment)
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as stack:
             stack.enter_context(hold_schedule(settings))
             with hold_workspace(settings):  # a night that runs has a server, and ends it
                 url = stack.enter_context(prefect_server(settings))
             stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
-            runner = NightRunner(name=deployment.name, limit=1)
+            runner = NightRunner(deployment.name)
             runner.add_flow(
                 nightly,
                 name=deployment.name,
@@ -62,8 +66,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str, Deployment], None]) ->
                 tags=list(deployment.tags),
                 entrypoint_type=EntrypointType.MODULE_PATH,  # wherever `rpe serve` was started
             )
-            on_ready(url, deployment)
-            asyncio.run(runner.start())
+            asyncio.run(_poll_until_told(runner, lambda: on_ready(url, deployment)))
     except KeyboardInterrupt:
         return
 
@@ -77,9 +80,24 @@ def _schedule(deployment: Deployment) -> Schedule:
         raise DeclarationError("plan.yaml", [fault]) from None
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Interrupt now, and once more later: Prefect may swallow a first one while it starts."""
-    again = threading.Timer(INSIST_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
-    again.daemon = True
-    again.start()
-    signal.raise_signal(signal.SIGINT)
+async def _poll_until_told(runner: NightRunner, on_polling: Callable[[], None]) -> None:
+    """Run the runner until SIGTERM or Ctrl-C.
+
+    They are heeded once it polls: a start that is cancelled half way may swallow the cancellation.
+    """
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+
+    async def stop() -> None:
+        await runner.is_polling.wait()
+        on_polling()
+        await told.wait()
+
+    polling, stopping = asyncio.create_task(runner.start()), asyncio.create_task(stop())
+    await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (polling, stopping):
+        task.cancel()
+    for outcome in await asyncio.gather(polling, stopping, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome

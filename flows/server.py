@@ -65,6 +65,7 @@ def prefect_server(settings: Settings) -> Iterator[str]:
     reap_stale_server(settings)
     process, url = _start(settings)
     try:
+        _await_health(settings, process, url)
         yield url
     finally:
         end_process(process.pid)
@@ -99,9 +100,7 @@ def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], str]:
             stdout=log,
             stderr=log,
         )
-    url = _write(settings, process.pid, port).url
-    _await_health(settings, process, url)
-    return process, url
+    return process, _write(settings, process.pid, port).url
 
 
 def _await_health(settings: Settings, process: subprocess.Popen[bytes], url: str) -> None:
@@ -110,9 +109,6 @@ def _await_health(settings: Settings, process: subprocess.Popen[bytes], url: str
         if _is_healthy(url):
             return
         time.sleep(0.1)  # a server has no other way to tell us that it listens
-    end_process(process.pid)
-    process.wait()
-    _record(settings).unlink(missing_ok=True)
     raise RpeError(
         "The workspace's Prefect server did not start.",
         where=str(settings.prefect_home / "server.log"),

@@ -1,10 +1,8 @@
 """The command line: every command's example runs, JSON has one shape, exit codes mean one thing."""
 
 import json
-import os
 import resource
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -345,19 +343,6 @@ def test_a_busy_workspace_is_left_alone_and_can_be_read(
     assert err.count("Another run holds this workspace") == 3
     assert f"process {holder.pid}" in err
     assert "site_a" in out
-
-
-@pytest.mark.slow
-def test_serve_says_what_it_serves_and_stops_when_told(workspace: Settings) -> None:
-    command = [sys.executable, "-m", "flows.cli", *example_of("serve")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ) as server:
-        assert server.stderr is not None
-        said = server.stderr.readline().decode()
-        server.send_signal(signal.SIGTERM)
-        _, rest = server.communicate(timeout=60)
-    assert said.startswith("serving nightly (0 2 * * * UTC)")
-    assert server.returncode == 0
-    assert b"Traceback" not in rest
 
 
 def test_help_answers_at_once() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,29 @@ def served(
     finally:
         end_process(process.pid)
         process.communicate()
+
+
+def test_serve_stops_in_the_moment_it_says_that_it_serves(served: subprocess.Popen[str]) -> None:
+    assert served.stderr is not None
+    told = served.stderr.readline()
+    served.send_signal(signal.SIGTERM)
+    out, err = served.communicate(timeout=60)
+    assert told.startswith(READY)
+    assert (served.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_stops_while_it_starts(
+    served: subprocess.Popen[str], workspace: Settings, number: signal.Signals
+) -> None:
+    deadline = time.monotonic() + 60
+    while not (workspace.prefect_home / "server.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # a process has no other way to tell that it has begun
+    served.send_signal(number)
+    out, _ = served.communicate(timeout=60)
+    assert (served.returncode, out) == (0, "")
+    assert not (workspace.prefect_home / "server.json").exists()
 
 
 @pytest.mark.slow
