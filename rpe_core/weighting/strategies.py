@@ -20,14 +20,9 @@ from rpe_core.errors import (
 )
 from rpe_core.records import StrategySpec
 from rpe_core.weighting.baselines import average_weights, nearest_weights
-from rpe_core.weighting.linear import (
-    LAMBDA2,
-    RIDGE,
-    lasso_weights,
-    linear_l1_weights,
-    linear_weights,
-    residual_ratio,
-)
+from rpe_core.weighting.gram import RIDGE
+from rpe_core.weighting.linear import LinearSolution, linear_weights, residual_ratio
+from rpe_core.weighting.linear_l1 import LAMBDA2, lasso_weights, linear_l1_weights
 from rpe_core.weighting.similarity import median_temperature, similarity_weights
 
 MAX_SUM_ERROR = 1e-9
@@ -39,7 +34,8 @@ class Weighting:
     """Weights w (k,), summing to one, and what they were made with and how well they fit.
 
     `details` holds the parameters in use (temperature, lambda2, scale, mode, ridge), always
-    `residual_ratio` and `l1_norm`, and `kkt_residual_ratio` where a problem was solved.
+    `residual_ratio` and `l1_norm`, and where a problem was solved `kkt_residual_ratio` and
+    `duality_gap`.
     """
 
     weights: Vector
@@ -162,7 +158,7 @@ def _similarity(
 def _linear(target: Vector, references: Matrix, given: Mapping[str, Any]) -> tuple[Vector, Details]:
     ridge = float(given["ridge"])
     solution = linear_weights(target, references, ridge=ridge)
-    return solution.weights, {"ridge": ridge, "kkt_residual_ratio": solution.kkt_residual_ratio}
+    return solution.weights, {"ridge": ridge, **_optimality(solution)}
 
 
 def _linear_l1(
@@ -176,7 +172,14 @@ def _linear_l1(
         "scale": scale,
         "mode": str(given["mode"]),
         "ridge": ridge,
+        **_optimality(solution),
+    }
+
+
+def _optimality(solution: LinearSolution) -> Details:
+    return {
         "kkt_residual_ratio": solution.kkt_residual_ratio,
+        "duality_gap": solution.duality_gap,
     }
 
 

@@ -4,8 +4,10 @@ from scipy.optimize import minimize
 
 from rpe_core.errors import DeclarationError, InputError, ShapeMismatch, UnknownName
 from rpe_core.records import StrategySpec
-from rpe_core.weighting.active_set import kkt_residual_ratio, minimise_l1
-from rpe_core.weighting.linear import gram, lasso_weights, linear_l1_weights, linear_weights
+from rpe_core.weighting.active_set import minimise_l1
+from rpe_core.weighting.gram import gram
+from rpe_core.weighting.linear import judged, linear_weights
+from rpe_core.weighting.linear_l1 import lasso_weights, linear_l1_weights
 from rpe_core.weighting.similarity import median_temperature
 from rpe_core.weighting.strategies import STRATEGIES, check_parameters, weigh
 
@@ -182,7 +184,7 @@ def test_the_kkt_residual_sees_a_wrong_answer():
     right = linear_l1_weights(target, references, lambda2=0.1).weights
 
     def residual(weights):
-        return kkt_residual_ratio(c, np.zeros(5), weights, lambda2=0.1, is_affine=True)
+        return judged(c, weights, lambda2=0.1, floor=1e-6).kkt_residual_ratio
 
     assert residual(right) <= 1e-12
     assert residual(right + 1e-6 * np.array([1, -1, 0, 0, 0])) > 1e-9

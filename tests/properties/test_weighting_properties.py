@@ -7,7 +7,9 @@ from hypothesis.extra.numpy import arrays
 
 from rpe_core.records import StrategySpec
 from rpe_core.retrieval import nearest_references
-from rpe_core.weighting.linear import gram, linear_l1_weights, linear_weights
+from rpe_core.weighting.gram import gram
+from rpe_core.weighting.linear import linear_weights
+from rpe_core.weighting.linear_l1 import linear_l1_weights
 from rpe_core.weighting.similarity import similarity_weights
 from rpe_core.weighting.strategies import STRATEGIES, weigh
 
