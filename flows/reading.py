@@ -18,14 +18,19 @@ def read_rows_of(
     Raises:
         InputError: if the workspace has no lake yet.
     """
+    require_lake(settings)
+    lake = open_lake(settings, read_only=True)
+    try:
+        return lake.rows(sql, parameters)
+    finally:
+        lake.close()
+
+
+def require_lake(settings: Settings) -> None:
+    """Raise InputError if the workspace has no lake yet."""
     if not settings.lake_uri and not (settings.root / "lake").is_dir():
         raise InputError(
             "There is no lake here yet.",
             where=str(settings.root),
             remedy="`rpe init` makes a workspace; RPE_HOME names another place",
         )
-    lake = open_lake(settings, read_only=True)
-    try:
-        return lake.rows(sql, parameters)
-    finally:
-        lake.close()

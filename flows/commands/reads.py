@@ -42,9 +42,11 @@ def sql(
     Example: rpe sql "SELECT target_name, arm, value FROM mart.leaderboard"
     """
     from catalog.stores.lake import guarded_reader  # DuckDB is not needed for `--help`
+    from flows.reading import require_lake
     from flows.settings import Settings
 
     settings = Settings()
+    require_lake(settings)
     with guarded_reader(settings.lake, settings.lake_data) as reader:
         rows = reader.query(query).to_pylist()
     if as_json:

@@ -258,7 +258,7 @@ def test_where_there_is_no_workspace(
     monkeypatch.setenv("RPE_HOME", str(tmp_path / "nowhere"))
     assert rpe("nightly") == 2
     assert rpe("source", "list") == 2
-    assert rpe("sql", "SELECT 1") == 1
+    assert rpe("sql", "SELECT 1") == 2
     assert capfd.readouterr().err.count("rpe init") == 3
     assert not list(tmp_path.iterdir())
 
