@@ -13,13 +13,14 @@ from catalog import current, registration
 from catalog.lineage import strictest_license
 from catalog.registration import EnsembleCard
 from flows import embed
+from flows.calibration import Library, distances_within, library_of, weights_within
 from flows.plans import BASELINE_MERGES, TargetSpec
 from flows.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft, draft_ensemble
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.folders import MergeReport, merge_folders
 from rpe_core.records import Candidate, Representation, StrategySpec
-from rpe_core.weighting.guards import DomainCheck, check_domain
+from rpe_core.weighting.guards import DomainCheck, WeightLimits, check_domain, weight_limits
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Retrieval:
     library: tuple[Candidate, ...]
     candidates: tuple[Candidate, ...]
     domain: DomainCheck
+    whole: Library  # the references of all targets of this base, this one's own source included
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Sources of the whole library that this target may not see: its own, or none."""
+        return frozenset() if self.target.include_own else frozenset({self.target.source})
 
     @property
     def z(self) -> np.ndarray:
@@ -77,19 +84,22 @@ def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
     visible = current.visible_adapters(
         stores.lake,
         workspace.bases[target.base].base_id,
-        without_source=None if target.include_own else target.source,
+        without_source=None,
         licenses=target.licenses,
     )
-    if not visible:
-        return None
-    library = stores.vectors.search(
+    found = stores.vectors.search(
         np.asarray(representation.z),
         encoder_id=representation.encoder_id,
-        k=len(visible),
+        k=max(1, len(visible)),
         allow=[row["adapter_id"] for row in visible],
     )
+    library = [c for c in found if target.include_own or c.source != target.source]
+    if not library:
+        return None
     version = current.dataset_version(stores.lake, target.source)
-    domain = check_domain(np.asarray(representation.z), np.stack([c.z for c in library]))
+    whole = library_of(found)
+    hidden = () if target.include_own else (target.source,)
+    domain = check_domain(library[0].distance, distances_within(workspace, whole), without=hidden)
     return Retrieval(
         target,
         asked.dataset_version_id,
@@ -98,6 +108,7 @@ def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
         tuple(library),
         tuple(library[: target.k]),
         domain,
+        whole,
     )
 
 
@@ -107,7 +118,13 @@ def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
     base = workspace.bases[target.base]
     units = []
     for strategy in target.specs:
-        draft = draft_ensemble(retrieval.z, retrieval.candidates, strategy, domain=retrieval.domain)
+        draft = draft_ensemble(
+            retrieval.z,
+            retrieval.candidates,
+            strategy,
+            domain=retrieval.domain,
+            limits=_limits(workspace, retrieval, strategy, retrieval.hidden),
+        )
         made_of = fingerprint(
             {
                 "target": target.name,
@@ -160,7 +177,9 @@ def merge_members(
     return merge_folders(members, out, method=method, rank=rank)
 
 
-def leave_out(retrieval: Retrieval, adapter: Candidate, spec: StrategySpec) -> EnsembleDraft | None:
+def leave_out(
+    workspace: Workspace, retrieval: Retrieval, adapter: Candidate, spec: StrategySpec
+) -> EnsembleDraft | None:
     """The ensemble that a reference would have got as a target, its own source left out."""
     others = [c for c in retrieval.library if c.source != adapter.source]
     if not others:
@@ -173,8 +192,18 @@ def leave_out(retrieval: Retrieval, adapter: Candidate, spec: StrategySpec) -> E
         for i in order[: retrieval.target.k]
         for o in [others[i]]
     ]
-    domain = check_domain(z, np.stack([c.z for c in others]))
-    return draft_ensemble(z, nearest, spec, domain=domain)
+    hidden = retrieval.hidden | {adapter.source}
+    calibration = distances_within(workspace, retrieval.whole)
+    domain = check_domain(nearest[0].distance, calibration, without=hidden)
+    limits = _limits(workspace, retrieval, spec, hidden)
+    return draft_ensemble(z, nearest, spec, domain=domain, limits=limits)
+
+
+def _limits(
+    workspace: Workspace, retrieval: Retrieval, spec: StrategySpec, hidden: frozenset[str]
+) -> WeightLimits:
+    within = weights_within(workspace, retrieval.whole, spec, k=retrieval.target.k)
+    return weight_limits(within, without=hidden)
 
 
 def _adapter_folder(workspace: Workspace, adapter_id: str) -> Path:

@@ -93,7 +93,7 @@ def _answers(
     answers = {BASE_ARM: predict_arm(workspace, target.base, labels, None, inputs)}
     abstained = set()
     for spec in target.specs:
-        draft = ensemble.leave_out(retrieval, adapter, spec)
+        draft = ensemble.leave_out(workspace, retrieval, adapter, spec)
         if draft is None:
             continue
         if draft.abstained:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from rpe_core.distance import Matrix, Vector, squared_distances
 from rpe_core.errors import InputError, UnknownName
 from rpe_core.records import Candidate, Member, StrategySpec
 from rpe_core.weighting.guards import (
-    MAX_RESIDUAL_RATIO,
+    FIXED_LIMITS,
     DomainCheck,
+    WeightLimits,
     check_weights,
     is_extrapolating,
 )
@@ -42,12 +43,14 @@ def draft_ensemble(
     strategy: StrategySpec,
     *,
     domain: DomainCheck,
+    limits: WeightLimits = FIXED_LIMITS,
 ) -> EnsembleDraft:
     """Weigh the k nearest candidates for the target (d,) and check the outcome.
 
-    It abstains where the target is out of domain, where the weights' l1 norm exceeds 3, or where
-    there is no candidate. A residual ratio above 0.9 is told in the reason and changes nothing;
-    it is asked only of strategies that fit the target, since the plain average has 1 by definition.
+    It abstains where the target is out of domain, where the weights' l1 norm exceeds its limit, or
+    where there is no candidate. A residual ratio above its limit is told in the reason and changes
+    nothing; it is asked only of strategies that fit the target, since the plain average has 1 by
+    definition. The limits in use and their false-abstain rates stand in the details.
 
     Raises:
         UnknownName: the strategy is not known.
@@ -65,16 +68,34 @@ def draft_ensemble(
     references = _stack(candidates)
     weighting = weigh(strategy, target, references)
     distances = np.sqrt(squared_distances(target, references))
-    limit = MAX_RESIDUAL_RATIO if STRATEGIES[strategy.kind].is_fitted else math.inf
-    raised = check_weights(weighting, max_residual_ratio=limit)
+    if not STRATEGIES[strategy.kind].is_fitted:
+        limits = replace(limits, max_residual_ratio=math.inf)
+    raised = check_weights(weighting, limits)
     return EnsembleDraft(
         strategy=strategy,
         members=_members(candidates, weighting.weights, distances),
-        details=weighting.details,
-        abstained=domain.is_far or is_extrapolating(weighting),
+        details={**weighting.details, **_guard_details(domain, limits)},
+        abstained=domain.is_far or is_extrapolating(weighting, limits),
         reason="; ".join([*raised, domain.reason]),
         distance_ratio=domain.distance_ratio,
     )
+
+
+def _guard_details(domain: DomainCheck, limits: WeightLimits) -> dict[str, float | str]:
+    details: dict[str, float | str] = {
+        "domain_calibration": domain.calibration,
+        "weight_calibration": limits.calibration,
+        "max_l1_norm": limits.max_l1_norm,
+    }
+    if math.isfinite(limits.max_residual_ratio):
+        details["max_residual_ratio"] = limits.max_residual_ratio
+    for guard, rate in (("domain", domain.false_abstain), ("weight", limits.false_abstain)):
+        if rate is not None:
+            details[f"{guard}_false_abstain_ratio"] = rate.ratio
+            details[f"{guard}_false_abstain_low"] = rate.low
+            details[f"{guard}_false_abstain_high"] = rate.high
+            details[f"{guard}_n_references"] = float(rate.n)
+    return details
 
 
 def _members(
