@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+import uuid
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from rpe_core.fingerprint import SHORT, fingerprint
-from rpe_core.records import Candidate, Representation
+from rpe_core.records import Representation
 
-Vector = npt.NDArray[np.float64]
 PREFIX = "representations_"
 
 
@@ -37,24 +36,32 @@ def table_schema(dimension: int) -> pa.Schema:
             pa.field("n_items", pa.int64(), nullable=False),
             pa.field("z", vector, nullable=False),
             pa.field("variance", vector, nullable=False),
-        ]
+        ],
+        # no part of a record: it tells a table from one that is made later under its name
+        metadata={"rpe.table": uuid.uuid4().hex},
     )
 
 
-def as_table(representation: Representation, adapter_id: str | None, schema: pa.Schema) -> pa.Table:
-    """One row: the representation, filed under an adapter or by itself."""
-    row = {
-        "representation_id": representation.representation_id,
-        "adapter_id": adapter_id,
-        "dataset_version_id": representation.dataset_version_id,
-        "source": source_of(representation.dataset_version_id),
-        "encoder_id": representation.encoder_id,
-        "role": representation.role,
-        "n_items": representation.n_items,
-        "z": list(representation.z),
-        "variance": list(representation.variance),
+def as_table(filed: Sequence[tuple[Representation, str | None]], schema: pa.Schema) -> pa.Table:
+    """One row for each representation, filed under an adapter or by itself."""
+    representations = [representation for representation, _ in filed]
+    columns = {
+        "representation_id": [r.representation_id for r in representations],
+        "adapter_id": [adapter_id for _, adapter_id in filed],
+        "dataset_version_id": [r.dataset_version_id for r in representations],
+        "source": [source_of(r.dataset_version_id) for r in representations],
+        "encoder_id": [r.encoder_id for r in representations],
+        "role": [r.role for r in representations],
+        "n_items": [r.n_items for r in representations],
+        "z": _vectors([r.z for r in representations], schema.field("z").type),
+        "variance": _vectors([r.variance for r in representations], schema.field("z").type),
     }
-    return pa.Table.from_pylist([row], schema=schema)
+    return pa.table(columns, schema=schema)
+
+
+def _vectors(values: Sequence[tuple[float, ...]], kind: pa.DataType) -> pa.Array:
+    flat = np.array(values, dtype=np.float64).ravel()
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind)
 
 
 def as_representation(row: dict[str, Any]) -> Representation:
@@ -68,18 +75,6 @@ def as_representation(row: dict[str, Any]) -> Representation:
         tuple(row["z"]),
         tuple(row["variance"]),
     )
-
-
-def ranked(target: Vector, found: pa.Table) -> list[Candidate]:
-    """All rows found, nearest first in fp64 Euclidean distance, equal ones by adapter id."""
-    z = found["z"].combine_chunks().flatten().to_numpy().reshape(len(found), -1)
-    distances = np.sqrt(np.square(z - target).sum(axis=1))
-    rows = found.select(["adapter_id", "source", "dataset_version_id"]).to_pylist()
-    candidates = [
-        Candidate(**row, distance=float(distance), z=tuple(place.tolist()))
-        for row, distance, place in zip(rows, distances, z, strict=True)
-    ]
-    return sorted(candidates, key=lambda candidate: (candidate.distance, candidate.adapter_id))
 
 
 def source_of(dataset_version_id: str) -> str:

@@ -16,24 +16,27 @@ import pyarrow as pa
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
 from catalog.stores.disk import disk_errors
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
+from catalog.stores.vector_library import Allowed, Library, Shelf
+from catalog.stores.vector_parts import remove_unnamed
 from catalog.stores.vector_rows import (
     PREFIX,
     as_representation,
     as_table,
-    ranked,
     table_name,
     table_schema,
     text,
     texts,
 )
+from catalog.stores.vector_shelves import forget, open_shelf, table_token
 from rpe_core.errors import InputError, RpeError, ShapeMismatch
 from rpe_core.records import Candidate, Representation
 
 Vector = npt.NDArray[np.float64]
 
-_PRESELECTED = 32  # rows taken beyond k before distances are computed again in fp64
-_SINGLE = 2.0**-22  # relative error of Lance's distances, which it computes in single precision
-_LARGEST = 1e18  # a coordinate whose square still is a single
+Filed = tuple[Representation, str | None]
+
+_ASKED = 512  # keys looked up at once
+_WRITTEN = 4096  # rows of one write: their memory is bounded
 
 
 class Vectors:
@@ -46,6 +49,9 @@ class Vectors:
 
     def __init__(self, database: Any, *, uri: str, lock: WriterLock) -> None:
         self._database, self._uri, self._lock = database, uri, lock
+        # parts are mapped, so they lie on this machine even where the table does not
+        self._shelves = lock.path.parent / "shelves" if "://" in uri else Path(uri) / "shelves"
+        self._opened: dict[str, tuple[tuple[str, int], Shelf]] = {}
 
     @classmethod
     def open(
@@ -76,23 +82,29 @@ class Vectors:
             ShapeMismatch: the encoder's other vectors have another dimension.
             RecordConflict: the key is there with another vector.
         """
-        _require_finite(representation)
+        return self.put_many([(representation, adapter_id)]) == 1
+
+    def put_many(self, filed: Sequence[Filed]) -> int:
+        """File many in one write per encoder; returns how many were new.
+
+        Raises:
+            InputError, ShapeMismatch, RecordConflict: as `put`, before anything is written.
+        """
+        for representation, _ in filed:
+            _require_finite(representation)
         # the lock covers the look and the write: merge_insert duplicates keys under two writers
         with self._lock.hold(), _vector_errors("write a vector", self._uri):
-            table = self._table(representation.encoder_id, dimension=len(representation.z))
-            known = self._rows(
-                table, f"representation_id = {text(representation.representation_id)}"
-            )
-            if any(as_representation(row) != representation for row in known):
-                raise RecordConflict(
-                    "A representation with this id is filed with another content.",
-                    where=representation.representation_id,
-                    remedy="what made it has changed, so its id must change as well",
-                )
-            if any(row["adapter_id"] == adapter_id for row in known):
-                return False
-            table.add(as_table(representation, adapter_id, table.schema))
-        return True
+            writes = []
+            for encoder in sorted({r.encoder_id for r, _ in filed}):
+                rows = [pair for pair in filed if pair[0].encoder_id == encoder]
+                table = self._table(encoder, dimension=len(rows[0][0].z))
+                for representation, _ in rows:
+                    _require_dimension(table.schema, len(representation.z), encoder)
+                writes.append((table, self._new(table, rows)))
+            for table, new in writes:
+                for first in range(0, len(new), _WRITTEN):
+                    table.add(as_table(new[first : first + _WRITTEN], table.schema))
+        return sum(len(new) for _, new in writes)
 
     def representation(self, representation_id: str) -> Representation:
         """The representation with this id, z and variance bit for bit as they were given.
@@ -120,27 +132,19 @@ class Vectors:
     ) -> list[Candidate]:
         """The k nearest of the allowed adapters, nearest first, equal distances by adapter id.
 
-        Lance scans all rows in single precision for a preselection; distances are then computed in
-        fp64, and the preselection grows until no row outside it can be among the k nearest.
+        Whoever asks for many targets opens a `library` once.
 
         Raises:
-            InputError: k < 1, or z is not finite (Lance would return nothing, silently).
+            InputError: k < 1, or z is not finite.
             ShapeMismatch: z has another dimension than the encoder.
         """
         target = np.asarray(z, dtype=np.float64)
-        if k < 1:
-            raise InputError("k must be at least 1.", expected="k >= 1")
-        if target.ndim != 1 or not np.isfinite(target).all():
-            raise InputError("The vector to search for is not finite.", expected="finite (d,)")
-        with _vector_errors("search the vectors", self._uri):
-            table = self._find(encoder_id)
-            if table is None or not allow:
-                return []
-            _require_dimension(table.schema, len(target), encoder_id)
-            condition = f"adapter_id IN ({texts(allow)})"
-            if exclude_sources:
-                condition += f" AND source NOT IN ({texts(exclude_sources)})"
-            return self._nearest(table, target, k, condition)
+        library = self.library(encoder_id, allow=allow)
+        return library.search(target, k=k, exclude_sources=exclude_sources)
+
+    def library(self, encoder_id: str, *, allow: Allowed) -> Library:
+        """The allowed adapters of an encoder as they stand now, opened for many searches."""
+        return Library(self._shelf(encoder_id), allow, renew=lambda: self._remade(encoder_id))
 
     def keys(self) -> set[str]:
         """Ids of all representations."""
@@ -157,9 +161,12 @@ class Vectors:
             return
         with self._lock.hold(), _vector_errors("delete vectors", self._uri):
             for table in self._tables():
+                # first, so that a kill in between leaves a table whose parts are made again
+                forget(self._shelves / table.name)
                 table.delete(f"representation_id IN ({texts(representation_ids)})")
                 # the newest version quotes the condition that made it: one more, so that it ages
                 table.delete("false")
+            self._opened.clear()
         self.optimize()
 
     def optimize(self) -> None:
@@ -170,27 +177,57 @@ class Vectors:
                     # it warns of readers of an old version; ours open the newest for each call
                     warnings.simplefilter("ignore", UserWarning)
                     table.optimize(cleanup_older_than=timedelta(0))
+                remove_unnamed(self._shelves / table.name)
 
-    def _nearest(self, table: Any, target: Vector, k: int, condition: str) -> list[Candidate]:
-        limit, n_rows = k + _PRESELECTED, table.count_rows()
-        coarse = np.clip(target, -_LARGEST, _LARGEST).astype(np.float32)
-        moved = float(np.linalg.norm(target - coarse))
-        while True:
-            found = (
-                table.search(coarse, vector_column_name="z")
-                .where(condition, prefilter=True)
-                .limit(limit)
-                .to_arrow()
-            )
-            candidates = ranked(target, found)
-            if len(found) < limit or limit >= n_rows:
-                return candidates[:k]
-            # by the triangle inequality every row left out is at least this far from the target
-            last = float(found["_distance"][-1].as_py()) ** 0.5
-            horizon = last - moved - _SINGLE * (last + float(np.linalg.norm(target)))
-            if np.isfinite(last) and candidates[k - 1].distance < horizon:
-                return candidates[:k]
-            limit *= 4
+    def _shelf(self, encoder_id: str) -> Shelf:
+        """The adapters of an encoder, mapped; from memory where the table has not moved on."""
+        try:
+            return self._newest(encoder_id)
+        except StoreError:
+            # a version that was being read may have been cleaned away: once more, from the newest
+            return self._newest(encoder_id)
+
+    def _newest(self, encoder_id: str) -> Shelf:
+        with _vector_errors("search the vectors", self._uri):
+            table = self._find(encoder_id)
+            if table is None:
+                return Shelf(encoder_id, None, [])
+            state = (table_token(table), table.version)
+            known = self._opened.get(table.name)
+            if known is None or known[0] != state:
+                shelf = open_shelf(table, self._shelves / table.name, encoder_id=encoder_id)
+                known = self._opened[table.name] = (state, shelf)
+            return known[1]
+
+    def _remade(self, encoder_id: str) -> Shelf:
+        name = table_name(encoder_id)
+        forget(self._shelves / name)
+        self._opened.pop(name, None)
+        return self._shelf(encoder_id)
+
+    def _new(self, table: Any, filed: Sequence[Filed]) -> list[Filed]:
+        """Those whose key is not there; what is there under it must be equal."""
+        known: dict[str, tuple[Representation, set[str | None]]] = {}
+        ids = sorted({representation.representation_id for representation, _ in filed})
+        for first in range(0, len(ids), _ASKED):
+            condition = f"representation_id IN ({texts(ids[first : first + _ASKED])})"
+            for row in self._rows(table, condition):
+                entry = known.setdefault(row["representation_id"], (as_representation(row), set()))
+                entry[1].add(row["adapter_id"])
+        new = []
+        for representation, adapter_id in filed:
+            key = representation.representation_id
+            there, adapters = known.setdefault(key, (representation, set()))
+            if there != representation:
+                raise RecordConflict(
+                    "A representation with this id is filed with another content.",
+                    where=key,
+                    remedy="what made it has changed, so its id must change as well",
+                )
+            if adapter_id not in adapters:
+                adapters.add(adapter_id)
+                new.append((representation, adapter_id))
+        return new
 
     def _table(self, encoder_id: str, *, dimension: int) -> Any:
         table = self._find(encoder_id)

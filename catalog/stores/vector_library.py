@@ -1,0 +1,248 @@
+"""A library: LoRA-VecDB of one encoder as it stood when it was opened, searched exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from catalog.stores.vector_parts import Matrix, Part, PartDamaged
+from rpe_core.batch_pass import ROWS, TARGETS, BatchPass
+from rpe_core.compact import FirstPass, Horizon
+from rpe_core.errors import InputError, ShapeMismatch
+from rpe_core.records import Candidate
+
+Vector = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Allowed: TypeAlias = Collection[Any]  # adapter ids: strings, or an Arrow array of them
+Answer = TypeVar("Answer")
+
+_GATHERED = 1 << 12  # rows whose exact z is in memory at a time
+
+
+class Shelf:
+    """All parts of one version of a table, with the first pass over each."""
+
+    def __init__(self, encoder_id: str, dimension: int | None, parts: Sequence[Part]) -> None:
+        self.encoder_id, self.dimension, self.parts = encoder_id, dimension, list(parts)
+        self.starts = np.cumsum([0, *(len(part) for part in parts)])
+        self.n_rows = int(self.starts[-1])
+        self.passes = [
+            FirstPass(part.frame, part.rows, start=int(start))
+            for part, start in zip(parts, self.starts, strict=False)
+        ]
+        self.keys = pa.concat_tables([part.keys for part in parts]) if parts else None
+
+    def exact(self, rows: Rows) -> Matrix:
+        """The z of rows in ascending order, shape (n, d)."""
+        cuts = np.searchsorted(rows, self.starts)
+        found = [
+            part.exact(rows[first:last] - start)
+            for part, start, first, last in zip(
+                self.parts, self.starts, cuts, cuts[1:], strict=False
+            )
+            if last > first
+        ]
+        return np.concatenate(found) if found else np.empty((0, self.dimension or 0))
+
+    def column(self, name: str, rows: Rows) -> list[Any]:
+        """Values of a key column for these rows."""
+        return self.keys[name].take(pa.array(rows)).to_pylist() if self.keys is not None else []
+
+
+class Library:
+    """The adapters that may be found, resolved once to a mask; it does not see later writes.
+
+    Every answer is what `rpe_core.retrieval.nearest_references` gives over the visible adapters in
+    the order of their ids: same adapters, same order.
+    """
+
+    def __init__(self, shelf: Shelf, allow: Allowed, *, renew: Callable[[], Shelf]) -> None:
+        self._allow, self._renew = allow, renew
+        self._take(shelf)
+
+    def __len__(self) -> int:
+        return int(self._visible.sum())
+
+    def search(
+        self, z: Sequence[float] | Vector, *, k: int, exclude_sources: Collection[str] = ()
+    ) -> list[Candidate]:
+        """The k nearest adapters, nearest first, equal distances by adapter id.
+
+        Raises:
+            InputError: k < 1, or z is not finite.
+            ShapeMismatch: z has another dimension than the encoder.
+        """
+        target = self._target(np.asarray(z, dtype=np.float64), k)
+        return self._mended(lambda: self._search(target, k, frozenset(exclude_sources)))
+
+    def nearest(
+        self, targets: Matrix, *, k: int, exclude_sources: Collection[str] = ()
+    ) -> tuple[Rows, Matrix]:
+        """Rows and distances (m, k) of the nearest adapters of many targets (m, d).
+
+        Where fewer than k adapters are visible there are fewer columns. `adapter_ids` names rows.
+        """
+        matrix = np.atleast_2d(np.asarray(targets, dtype=np.float64))
+        for target in matrix:
+            self._target(target, k)
+        excluded = frozenset(exclude_sources)
+        width = min(k, int(self._mask(excluded).sum()))
+        rows = np.empty((len(matrix), width), dtype=np.int64)
+        squares = np.empty((len(matrix), width))
+        for first in range(0, len(matrix) if width else 0, TARGETS):
+            chunk = slice(first, first + TARGETS)
+            found = self._mended(lambda: self._nearest(matrix[chunk], width, excluded))  # noqa: B023
+            rows[chunk], squares[chunk] = found
+        return rows, np.sqrt(squares)
+
+    def search_many(
+        self, targets: Matrix, *, k: int, exclude_sources: Collection[str] = ()
+    ) -> list[list[Candidate]]:
+        """`search` for many targets (m, d), by matrix products."""
+        rows, distances = self.nearest(targets, k=k, exclude_sources=exclude_sources)
+        return [
+            self._mended(lambda: self._candidates(r, d))  # noqa: B023
+            for r, d in zip(rows, distances, strict=True)
+        ]
+
+    def adapter_ids(self, rows: Rows) -> list[Any]:
+        """Ids of the adapters at these rows."""
+        return self._shelf.column("adapter_id", np.ravel(rows))
+
+    def _target(self, target: Vector, k: int) -> Vector:
+        if k < 1:
+            raise InputError("k must be at least 1.", expected="k >= 1")
+        if target.ndim != 1 or not np.isfinite(target).all():
+            raise InputError("The vector to search for is not finite.", expected="finite (d,)")
+        if self._shelf.dimension not in (None, len(target)):
+            raise ShapeMismatch(
+                f"The vector has {len(target)} dimensions.",
+                where=self._shelf.encoder_id,
+                expected=f"{self._shelf.dimension} dimensions",
+            )
+        return target
+
+    def _mask(self, excluded: frozenset[str]) -> Mask:
+        if not excluded or self._shelf.keys is None:
+            return self._visible
+        named = pc.is_in(self._shelf.keys["source"], pa.array(sorted(excluded), pa.string()))
+        others: Mask = ~np.asarray(named.to_numpy(), dtype=bool)
+        return self._visible & others
+
+    def _take(self, shelf: Shelf) -> None:
+        self._shelf, self._visible = shelf, visible_rows(shelf, self._allow)
+        self._hidden: dict[frozenset[str], list[list[Rows]]] = {}
+
+    def _mended(self, answer: Callable[[], Answer]) -> Answer:
+        """An answer; where a part on the disk proves damaged, from parts that are made again."""
+        try:
+            return answer()
+        except PartDamaged:
+            self._take(self._renew())
+            return answer()
+
+    def _search(self, target: Vector, k: int, excluded: frozenset[str]) -> list[Candidate]:
+        horizon = Horizon(k)
+        for one_pass, hidden in zip(self._shelf.passes, self._hidden_rows(excluded), strict=True):
+            one_pass.scan(target, horizon, hidden)
+        rows, squares = self._closest(target, horizon.survivors(), k)
+        return self._candidates(rows, np.sqrt(squares))
+
+    def _hidden_rows(self, excluded: frozenset[str]) -> list[list[Rows]]:
+        if excluded not in self._hidden:
+            mask = self._mask(excluded)
+            self._hidden[excluded] = [one.hidden(mask) for one in self._shelf.passes]
+        return self._hidden[excluded]
+
+    def _closest(self, target: Vector, rows: Rows, k: int) -> tuple[Rows, Vector]:
+        """The k nearest of these rows by exact distances, equal ones by adapter id."""
+        squares = np.empty(len(rows))
+        for first in range(0, len(rows), _GATHERED):
+            part = slice(first, first + _GATHERED)
+            squares[part] = exact_squares(self._shelf.exact(rows[part]), target)
+        if len(rows) > k:
+            is_near = squares <= np.partition(squares, k - 1)[k - 1]
+            rows, squares = rows[is_near], squares[is_near]
+        names = np.array(self.adapter_ids(rows), dtype=object)
+        order = np.lexsort((_ranks(names), squares))[:k]
+        return rows[order], squares[order]
+
+    def _nearest(self, targets: Matrix, k: int, excluded: frozenset[str]) -> tuple[Rows, Matrix]:
+        shelf, mask = self._shelf, self._mask(excluded)
+        frame = shelf.parts[0].frame
+        batch = BatchPass(targets, k=k, center=frame.center, unit=frame.unit)
+        for part, offset in zip(shelf.parts, shelf.starts, strict=False):
+            for first in range(0, len(part), ROWS):
+                stop = min(first + ROWS, len(part))
+                hidden = np.flatnonzero(~mask[offset + first : offset + stop])
+                if len(hidden) < stop - first:
+                    batch.see(int(offset) + first, part.exact(slice(first, stop)), hidden)
+        owners, rows = batch.pairs()
+        squares = self._pair_squares(targets, owners, rows)
+        order = np.lexsort((squares, owners))
+        owners, rows, squares = owners[order], rows[order], squares[order]
+        is_tied = (np.diff(owners) == 0) & (np.diff(squares) == 0)
+        if is_tied.any():
+            names = np.array(self.adapter_ids(rows), dtype=object)
+            order = np.lexsort((_ranks(names), squares, owners))
+            owners, rows, squares = owners[order], rows[order], squares[order]
+        firsts = np.searchsorted(owners, np.arange(len(targets)))
+        chosen = firsts[:, None] + np.arange(k)
+        return rows[chosen], squares[chosen]
+
+    def _pair_squares(self, targets: Matrix, owners: Rows, rows: Rows) -> Vector:
+        """Exact squared distances of pairs; each row is read once, in the order of the disk."""
+        squares = np.empty(len(rows))
+        order = np.argsort(rows, kind="stable")
+        for first in range(0, len(rows), _GATHERED):
+            part = order[first : first + _GATHERED]
+            unique, places = np.unique(rows[part], return_inverse=True)
+            z = self._shelf.exact(unique)[places]
+            squares[part] = exact_squares(z, targets[owners[part]])
+        return squares
+
+    def _candidates(self, rows: Rows, distances: Vector) -> list[Candidate]:
+        if not np.isfinite(distances).all():
+            raise InputError(
+                "A distance is too large for a 64-bit number.", expected="smaller features"
+            )
+        order = np.argsort(rows)
+        places = np.empty((len(rows), self._shelf.dimension or 0))
+        places[order] = self._shelf.exact(rows[order])
+        columns = [
+            self._shelf.column(name, rows)
+            for name in ("adapter_id", "source", "dataset_version_id")
+        ]
+        return [
+            Candidate(adapter_id, source, version, distance, tuple(z))
+            for adapter_id, source, version, distance, z in zip(
+                *columns, distances.tolist(), places.tolist(), strict=True
+            )
+        ]
+
+
+def exact_squares(z: Matrix, targets: npt.NDArray[np.float64]) -> Vector:
+    """Squared distances from the differences, bit for bit as `rpe_core.distance` computes them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = z - targets
+        return np.asarray(np.einsum("ij,ij->i", difference, difference))
+
+
+def visible_rows(shelf: Shelf, allow: Allowed) -> Mask:
+    """Which rows belong to an allowed adapter."""
+    if shelf.keys is None:
+        return np.zeros(0, dtype=bool)
+    is_arrow = isinstance(allow, pa.Array | pa.ChunkedArray)
+    wanted = allow if is_arrow else pa.array(list(allow), pa.string())
+    found = pc.is_in(shelf.keys["adapter_id"], value_set=wanted)
+    return np.asarray(found.to_numpy(), dtype=bool)
+
+
+def _ranks(names: npt.NDArray[np.object_]) -> Rows:
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
