@@ -15,12 +15,15 @@ from catalog.registration import EnsembleCard
 from flows import embed
 from flows.calibration import Library, distances_within, library_of, weights_within
 from flows.plans import BASELINE_MERGES, TargetSpec
+from flows.scoring import predict_arm
+from flows.tuning import is_tuned, recorded_tuning, tune, tuning_record
 from flows.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft, draft_ensemble
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.folders import MergeReport, merge_folders
 from rpe_core.records import Candidate, Representation, StrategySpec
 from rpe_core.weighting.guards import DomainCheck, WeightLimits, check_domain, weight_limits
+from rpe_core.weighting.tuning import Setting, Tuning, in_general
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,11 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class EnsembleUnit:
-    """An ensemble to merge and keep."""
+    """An ensemble to merge and keep; weighed when it is made where something is to be chosen."""
 
     retrieval: Retrieval
-    draft: EnsembleDraft
+    strategy: StrategySpec
+    draft: EnsembleDraft | None
     sha256: str
 
     @property
@@ -63,7 +67,7 @@ class EnsembleUnit:
     @property
     def arm(self) -> str:
         """Name of the strategy."""
-        return self.draft.strategy.name
+        return self.strategy.name
 
     def __str__(self) -> str:
         return f"{self.retrieval.target.name} by {self.arm}"
@@ -106,7 +110,7 @@ def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
         version["sha256"] if version else "",
         representation,
         tuple(library),
-        tuple(library[: target.k]),
+        tuple(library[: target.k_most]),
         domain,
         whole,
     )
@@ -118,25 +122,23 @@ def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
     base = workspace.bases[target.base]
     units = []
     for strategy in target.specs:
-        draft = draft_ensemble(
-            retrieval.z,
-            retrieval.candidates,
-            strategy,
-            domain=retrieval.domain,
-            limits=_limits(workspace, retrieval, strategy, retrieval.hidden),
-        )
-        made_of = fingerprint(
-            {
-                "target": target.name,
-                "dataset": retrieval.dataset_sha256,
-                "base": base.sha256,
-                "strategy": strategy,
-                "merge": [target.merge, target.rank],
-                "candidates": sorted(c.adapter_id for c in retrieval.candidates),
-                "abstained": draft.abstained,
-            }
-        )
-        units.append(EnsembleUnit(retrieval, draft, made_of))
+        made_of = {
+            "target": target.name,
+            "dataset": retrieval.dataset_sha256,
+            "base": base.sha256,
+            "strategy": strategy,
+            "merge": [target.merge, target.rank],
+        }
+        draft = None
+        if is_tuned(strategy, target.k):
+            made_of["k"] = target.k
+            made_of["library"] = library_of(retrieval.library).sha256
+            made_of["calibration_items"] = workspace.plan.evaluation.calibration_items
+        else:
+            draft = _draft(workspace, retrieval, strategy, None)
+            made_of["candidates"] = sorted(c.adapter_id for c in retrieval.candidates)
+            made_of["abstained"] = draft.abstained
+        units.append(EnsembleUnit(retrieval, strategy, draft, fingerprint(made_of)))
     return units
 
 
@@ -151,11 +153,14 @@ def pending(workspace: Workspace) -> list[EnsembleUnit]:
 
 def act(workspace: Workspace, unit: EnsembleUnit) -> str:
     """Merge the members into one PEFT folder and keep it with its recipe."""
-    target = unit.retrieval.target
+    target, draft = unit.retrieval.target, unit.draft
+    if draft is None:
+        tuning = tuning_of(workspace, unit.retrieval, unit.strategy)
+        draft = _draft(workspace, unit.retrieval, unit.strategy, tuning)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
-        report = merge_members(workspace, unit.draft, folder, method=target.merge, rank=target.rank)
-        card = _card(workspace, unit, report)
+        report = merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
+        card = _card(workspace, unit, draft, report)
         registration.register_ensemble(workspace.stores, card, folder, run=workspace.run)
     return unit.ensemble_id
 
@@ -177,8 +182,56 @@ def merge_members(
     return merge_folders(members, out, method=method, rank=rank)
 
 
+def answers_of(
+    workspace: Workspace,
+    retrieval: Retrieval,
+    draft: EnsembleDraft,
+    adapter: Candidate,
+    inputs: Sequence[str],
+) -> np.ndarray:
+    """Probabilities of a draft, merged for the occasion, on inputs of a reference's task."""
+    target, labels = retrieval.target, workspace.contracts[adapter.source].task.labels
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "adapter"
+        merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
+        return predict_arm(workspace, target.base, labels, folder, inputs)
+
+
+def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) -> Tuning | None:
+    """What leave-one-out chooses for a strategy of a target, its own source never among them.
+
+    Read from the ensemble where it has been made, else found once for every target that sees the
+    same library; None where the strategy leaves nothing open.
+    """
+    target = retrieval.target
+    if not is_tuned(spec, target.k):
+        return None
+    library = library_of(retrieval.library)
+    made_of = [library.sha256, spec, target.k, target.merge, target.rank, target.base]
+    key = "tuning " + fingerprint(made_of)
+    if key not in workspace.memo:
+        unit = next(u for u in units_of(workspace, retrieval) if u.strategy == spec)
+
+        def answer(adapter: Candidate, setting: Setting, inputs: Sequence[str]) -> np.ndarray:
+            draft = leave_out(workspace, retrieval, adapter, spec, Tuning("default", setting))
+            if draft is None:
+                labels = workspace.contracts[adapter.source].task.labels
+                return predict_arm(workspace, target.base, labels, None, inputs)
+            return answers_of(workspace, retrieval, draft, adapter, inputs)
+
+        workspace.memo[key] = recorded_tuning(workspace, unit.ensemble_id) or tune(
+            workspace, library, spec, k=target.k, answer=answer
+        )
+    found: Tuning = workspace.memo[key]
+    return found
+
+
 def leave_out(
-    workspace: Workspace, retrieval: Retrieval, adapter: Candidate, spec: StrategySpec
+    workspace: Workspace,
+    retrieval: Retrieval,
+    adapter: Candidate,
+    spec: StrategySpec,
+    tuning: Tuning | None,
 ) -> EnsembleDraft | None:
     """The ensemble that a reference would have got as a target, its own source left out."""
     others = [c for c in retrieval.library if c.source != adapter.source]
@@ -189,20 +242,39 @@ def leave_out(
     order = sorted(range(len(others)), key=lambda i: (distances[i], others[i].adapter_id))
     nearest = [
         Candidate(o.adapter_id, o.source, o.dataset_version_id, distances[i], o.z)
-        for i in order[: retrieval.target.k]
+        for i in order[: retrieval.target.k_most]
         for o in [others[i]]
     ]
     hidden = retrieval.hidden | {adapter.source}
     calibration = distances_within(workspace, retrieval.whole)
     domain = check_domain(nearest[0].distance, calibration, without=hidden)
-    limits = _limits(workspace, retrieval, spec, hidden)
-    return draft_ensemble(z, nearest, spec, domain=domain, limits=limits)
+    limits = _limits(workspace, retrieval, spec, tuning, hidden)
+    return draft_ensemble(z, nearest, spec, domain=domain, limits=limits, tuning=tuning)
+
+
+def _draft(
+    workspace: Workspace, retrieval: Retrieval, spec: StrategySpec, tuning: Tuning | None
+) -> EnsembleDraft:
+    return draft_ensemble(
+        retrieval.z,
+        retrieval.candidates,
+        spec,
+        domain=retrieval.domain,
+        limits=_limits(workspace, retrieval, spec, tuning, retrieval.hidden),
+        tuning=tuning,
+    )
 
 
 def _limits(
-    workspace: Workspace, retrieval: Retrieval, spec: StrategySpec, hidden: frozenset[str]
+    workspace: Workspace,
+    retrieval: Retrieval,
+    spec: StrategySpec,
+    tuning: Tuning | None,
+    hidden: frozenset[str],
 ) -> WeightLimits:
-    within = weights_within(workspace, retrieval.whole, spec, k=retrieval.target.k)
+    setting = tuning.chosen if tuning else {}
+    k = int(setting.get("k", retrieval.target.k_most))
+    within = weights_within(workspace, retrieval.whole, in_general(spec, setting), k=k)
     return weight_limits(within, without=hidden)
 
 
@@ -214,8 +286,10 @@ def _adapter_folder(workspace: Workspace, adapter_id: str) -> Path:
     return workspace.stores.artifacts.folder(rows[0]["artifact_sha256"], is_verified=True)
 
 
-def _card(workspace: Workspace, unit: EnsembleUnit, report: MergeReport) -> EnsembleCard:
-    retrieval, draft = unit.retrieval, unit.draft
+def _card(
+    workspace: Workspace, unit: EnsembleUnit, draft: EnsembleDraft, report: MergeReport
+) -> EnsembleCard:
+    retrieval = unit.retrieval
     used = {member.adapter_id for member in draft.members if member.weight != 0.0}
     visible = current.visible_adapters(
         workspace.stores.lake,
@@ -243,4 +317,5 @@ def _card(workspace: Workspace, unit: EnsembleUnit, report: MergeReport) -> Ense
         abstained=draft.abstained,
         reason=draft.reason,
         license=strictest_license(licenses),
+        tuning=tuning_record(draft.tuning) if draft.tuning else None,
     )

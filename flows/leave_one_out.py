@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -93,15 +91,13 @@ def _answers(
     answers = {BASE_ARM: predict_arm(workspace, target.base, labels, None, inputs)}
     abstained = set()
     for spec in target.specs:
-        draft = ensemble.leave_out(workspace, retrieval, adapter, spec)
+        tuning = ensemble.tuning_of(workspace, retrieval, spec)
+        draft = ensemble.leave_out(workspace, retrieval, adapter, spec, tuning)
         if draft is None:
             continue
         if draft.abstained:
             abstained.add(spec.name)
             answers[spec.name] = answers[BASE_ARM]
             continue
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "adapter"
-            ensemble.merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
-            answers[spec.name] = predict_arm(workspace, target.base, labels, folder, inputs)
+        answers[spec.name] = ensemble.answers_of(workspace, retrieval, draft, adapter, inputs)
     return answers, abstained

@@ -21,7 +21,8 @@ from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import fingerprint
 from rpe_core.merging.methods import MERGE_METHODS
 from rpe_core.records import StrategySpec
-from rpe_core.weighting.strategies import STRATEGIES, check_parameters
+from rpe_core.weighting.strategies import LOO, STRATEGIES, check_parameters
+from rpe_core.weighting.tuning import GRIDS
 
 AUTO = "auto"
 BASELINE_MERGES = ("ties", "dare_linear")  # through PEFT, as baselines
@@ -64,7 +65,7 @@ class TargetSpec(Strict):
     name: TargetName
     source: Name
     base: str
-    k: int = Field(default=4, ge=1, le=4096)
+    k: Annotated[int, Field(ge=1, le=4096)] | Literal["loo"] = 4
     strategies: tuple[str | dict[str, Any], ...] = ("average", "nearest", "similarity", "linear")
     merge: str = "concat"
     rank: int | None = Field(default=None, ge=1)
@@ -76,6 +77,11 @@ class TargetSpec(Strict):
     def specs(self) -> tuple[StrategySpec, ...]:
         """The strategies that weigh, `auto` left out, in the order of the plan."""
         return tuple(_spec(entry) for entry in self.strategies if entry != AUTO)
+
+    @property
+    def k_most(self) -> int:
+        """How many references are retrieved: k, or the most that leave-one-out may choose."""
+        return int(max(GRIDS["k"])) if self.k == LOO else int(self.k)
 
     @property
     def has_auto(self) -> bool:

@@ -19,6 +19,7 @@ from rpe_core.weighting.guards import (
     is_extrapolating,
 )
 from rpe_core.weighting.strategies import STRATEGIES, weigh
+from rpe_core.weighting.tuning import Tuning, resolve
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class EnsembleDraft:
     abstained: bool
     reason: str
     distance_ratio: float
+    tuning: Tuning | None = None
 
 
 def draft_ensemble(
@@ -44,13 +46,15 @@ def draft_ensemble(
     *,
     domain: DomainCheck,
     limits: WeightLimits = FIXED_LIMITS,
+    tuning: Tuning | None = None,
 ) -> EnsembleDraft:
     """Weigh the k nearest candidates for the target (d,) and check the outcome.
 
     It abstains where the target is out of domain, where the weights' l1 norm exceeds its limit, or
     where there is no candidate. A residual ratio above its limit is told in the reason and changes
     nothing; it is asked only of strategies that fit the target, since the plain average has 1 by
-    definition. The limits in use and their false-abstain rates stand in the details.
+    definition. The limits in use and their false-abstain rates stand in the details. What the
+    strategy leaves to leave-one-out is taken from `tuning`, which stays with the draft.
 
     Raises:
         UnknownName: the strategy is not known.
@@ -65,8 +69,10 @@ def draft_ensemble(
         raise InputError(
             "An adapter is listed twice among the candidates.", expected="distinct ids"
         )
+    setting = tuning.chosen if tuning else {}
+    candidates = candidates[: int(setting.get("k", len(candidates)))]
     references = _stack(candidates)
-    weighting = weigh(strategy, target, references)
+    weighting = weigh(resolve(strategy, setting, target, references), target, references)
     distances = np.sqrt(squared_distances(target, references))
     if not STRATEGIES[strategy.kind].is_fitted:
         limits = replace(limits, max_residual_ratio=math.inf)
@@ -78,6 +84,7 @@ def draft_ensemble(
         abstained=domain.is_far or is_extrapolating(weighting, limits),
         reason="; ".join([*raised, domain.reason]),
         distance_ratio=domain.distance_ratio,
+        tuning=tuning,
     )
 
 

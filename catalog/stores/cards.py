@@ -37,7 +37,10 @@ class AdapterCard:
 
 @dataclass(frozen=True)
 class EnsembleCard:
-    """A merged ensemble as it is to be kept; details are what the strategy derived."""
+    """A merged ensemble as it is to be kept; details are what the strategy derived.
+
+    `tuning` tells how parameters that say `loo` were chosen, with the alternatives.
+    """
 
     ensemble_id: str
     sha256: str
@@ -57,6 +60,7 @@ class EnsembleCard:
     abstained: bool
     reason: str
     license: str
+    tuning: Mapping[str, Any] | None = None
 
 
 def base_row(base: BaseModel, ref: ModelVersionRef, *, model: str, revision: str) -> Row:
@@ -99,7 +103,9 @@ def adapter_row(card: AdapterCard, ref: ModelVersionRef, artifact_sha256: str) -
 
 def ensemble_row(card: EnsembleCard, artifact_sha256: str) -> Row:
     """The row of core.ensembles."""
-    parameters = {"details": card.details, "strategy": card.strategy}
+    parameters: Row = {"details": card.details, "strategy": card.strategy}
+    if card.tuning is not None:
+        parameters["tuning"] = card.tuning
     return {
         "ensemble_id": card.ensemble_id,
         "target_name": card.target_name,

@@ -25,6 +25,7 @@ from rpe_core.weighting.linear import LinearSolution, linear_weights, residual_r
 from rpe_core.weighting.linear_l1 import LAMBDA2, lasso_weights, linear_l1_weights
 from rpe_core.weighting.similarity import median_temperature, similarity_weights
 
+LOO = "loo"  # in place of a number: chosen by leave-one-out over the library, see tuning.py
 MAX_SUM_ERROR = 1e-9
 Details = dict[str, float | str]
 
@@ -82,6 +83,13 @@ def weigh(strategy: StrategySpec, target: Vector, references: Matrix) -> Weighti
     faults = check_parameters(strategy.kind, strategy.parameters)
     if faults:
         raise DeclarationError(f"strategy {shown_name(strategy.name)}", faults)
+    if LOO in strategy.parameters.values():
+        raise InputError(
+            "A parameter is still to be chosen.",
+            where=f"strategy {shown_name(strategy.name)}",
+            expected="a number in place of loo",
+            remedy="tuning.py chooses one over a library",
+        )
     entry = STRATEGIES[strategy.kind]
     given = {name: parameter.default for name, parameter in entry.parameters.items()}
     vector, matrix = comparable(target, references)
@@ -97,7 +105,7 @@ def check_parameters(kind: str, parameters: Mapping[str, Any]) -> list[Fault]:
     """All faults of the parameters of a strategy; the path of a fault is the parameter's name.
 
     >>> [str(fault) for fault in check_parameters("similarity", {"temperature": -1.0})]
-    ['temperature: is not valid (a finite number > 0)']
+    ['temperature: is not valid (a finite number > 0, or loo)']
 
     Raises:
         UnknownName: the kind is no key of STRATEGIES.
@@ -112,6 +120,8 @@ def check_parameters(kind: str, parameters: Mapping[str, Any]) -> list[Fault]:
             faults.append(Fault(shown_name(str(name)), f"is no parameter of {kind}", choices))
         elif not known[name].check(value):
             faults.append(Fault(name, "is not valid", known[name].expected))
+    if parameters.get("lambda2") == LOO and parameters.get("scale") == "raw":
+        faults.append(Fault("scale", "cannot be raw where lambda2 is loo", "normalised"))
     return faults
 
 
@@ -128,10 +138,16 @@ def _choice(default: str, *others: str) -> Parameter:
 
 _TINY = 1e-300
 _TEMPERATURE = Parameter(
-    float, None, "a finite number > 0", lambda value: _is_number(value, low=_TINY)
+    float,
+    None,
+    "a finite number > 0, or loo",
+    lambda value: value == LOO or _is_number(value, low=_TINY),
 )
 _LAMBDA2 = Parameter(
-    float, LAMBDA2, "a finite number >= 0", lambda value: _is_number(value, low=0.0)
+    float,
+    LAMBDA2,
+    "a finite number >= 0, or loo",
+    lambda value: value == LOO or _is_number(value, low=0.0),
 )
 _RIDGE = Parameter(
     float, RIDGE, "a number from 1e-12 to 1", lambda value: _is_number(value, low=1e-12, high=1.0)
