@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+import pyarrow as pa
 
 from catalog.stores.lake import Lake
 
@@ -26,6 +30,21 @@ def has_record(lake: Lake, table: str, column: str, value: str) -> bool:
     return bool(lake.rows(f"SELECT 1 FROM core.{table} WHERE {column} = ? LIMIT 1", [value]))
 
 
+@dataclass(frozen=True)
+class AdapterFilter:
+    """Which adapters of a base may be seen; None lets all pass.
+
+    `as_of` asks what stood at that time, as far as it has not been erased since.
+    """
+
+    base_id: str
+    licenses: Collection[str] | None = None
+    sources: Collection[str] | None = None
+    tasks: Collection[str] | None = None
+    methods: Collection[str] | None = None
+    as_of: datetime | None = None
+
+
 def visible_adapters(
     lake: Lake, base_id: str, *, without_source: str | None, licenses: Sequence[str] | None
 ) -> list[Row]:
@@ -33,17 +52,51 @@ def visible_adapters(
 
     A target's own source is left out by name; older adapters stay for lineage only.
     """
-    rows = lake.rows(
-        "SELECT * FROM core.adapters WHERE base_id = ? AND retracted_at IS NULL"
-        " QUALIFY row_number() OVER (PARTITION BY source, recipe_id"
-        " ORDER BY recorded_at DESC, adapter_id) = 1 ORDER BY adapter_id",
+    sql, parameters = _visible("*", AdapterFilter(base_id, licenses=licenses))
+    return [row for row in lake.rows(sql, parameters) if row["source"] != without_source]
+
+
+def visible_ids(lake: Lake, wanted: AdapterFilter) -> pa.Table:
+    """Columns adapter_id and source of the adapters that may be seen, for millions of them."""
+    sql, parameters = _visible("adapter_id, source", wanted)
+    return lake.table(sql, parameters)
+
+
+def library_state(lake: Lake, base_id: str) -> tuple[Any, ...]:
+    """What changes whenever an adapter of the base comes or is retracted."""
+    row = lake.rows(
+        "SELECT count(*) AS n, count(retracted_at) AS n_retracted, max(recorded_at) AS newest"
+        " FROM core.adapters WHERE base_id = ?",
         [base_id],
+    )[0]
+    return tuple(row.values())
+
+
+def _visible(columns: str, wanted: AdapterFilter) -> tuple[str, list[Any]]:
+    """The newest adapter of each (source, recipe) first, then the filters that choose among them.
+
+    A licence or a task that a plan does not want must not bring an older adapter back.
+    """
+    standing, parameters = "retracted_at IS NULL", list[Any]([wanted.base_id])
+    if wanted.as_of is not None:
+        standing = "recorded_at <= ? AND (retracted_at IS NULL OR retracted_at > ?)"
+        parameters += [wanted.as_of, wanted.as_of]
+    chosen = {
+        "license": wanted.licenses,
+        "source": wanted.sources,
+        "json_extract_string(task_json, '$.type')": wanted.tasks,
+        "json_extract_string(recipe_json, '$.method')": wanted.methods,
+    }
+    filters = {name: values for name, values in chosen.items() if values is not None}
+    parameters += [sorted(values) for values in filters.values()]
+    conditions = " AND ".join(["true", *(f"list_contains(?, {name})" for name in filters)])
+    return (
+        f"WITH newest AS (SELECT * FROM core.adapters WHERE base_id = ? AND {standing}"
+        " QUALIFY row_number() OVER (PARTITION BY source, recipe_id"
+        " ORDER BY recorded_at DESC, adapter_id) = 1)"
+        f" SELECT {columns} FROM newest WHERE {conditions} ORDER BY adapter_id",
+        parameters,
     )
-    return [
-        row
-        for row in rows
-        if row["source"] != without_source and (licenses is None or row["license"] in licenses)
-    ]
 
 
 def ensembles(lake: Lake, ensemble_ids: Sequence[str]) -> list[Row]:

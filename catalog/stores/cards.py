@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,13 +33,15 @@ class AdapterCard:
     validation_score: float | None  # none where it had no validation rows
     threads: int
     versions: Mapping[str, str] = field(default_factory=dict)
+    origin: str = "trained"
 
 
 @dataclass(frozen=True)
 class EnsembleCard:
     """A merged ensemble as it is to be kept; details are what the strategy derived.
 
-    `tuning` tells how parameters that say `loo` were chosen, with the alternatives.
+    `tuning` tells how parameters that say `loo` were chosen, with the alternatives; `attributions`
+    are rows of core.attributions.
     """
 
     ensemble_id: str
@@ -61,6 +63,7 @@ class EnsembleCard:
     reason: str
     license: str
     tuning: Mapping[str, Any] | None = None
+    attributions: Sequence[Row] = ()
 
 
 def base_row(base: BaseModel, ref: ModelVersionRef, *, model: str, revision: str) -> Row:
@@ -78,7 +81,7 @@ def base_row(base: BaseModel, ref: ModelVersionRef, *, model: str, revision: str
 
 
 def adapter_row(card: AdapterCard, ref: ModelVersionRef, artifact_sha256: str) -> Row:
-    """The row of core.adapters."""
+    """The row of core.adapters; an empty ref stands for an adapter without a version."""
     return {
         "adapter_id": card.adapter_id,
         "source": card.source,
@@ -88,6 +91,8 @@ def adapter_row(card: AdapterCard, ref: ModelVersionRef, artifact_sha256: str) -
         "recipe_json": canonical_json(card.recipe),
         "representation_id": card.representation_id,
         "license": card.license,
+        "task_json": canonical_json(card.task),
+        "origin": card.origin,
         "weights_sha256": card.weights_sha256,
         "artifact_sha256": artifact_sha256,
         "rank": card.rank,

@@ -111,6 +111,18 @@ class Library:
             for r, d in zip(rows, distances, strict=True)
         ]
 
+    def count(self, source: str) -> int:
+        """How many of the adapters belong to a source."""
+        return len(self) - int(self._mask(frozenset([source])).sum())
+
+    def spread(self, n: int) -> list[Candidate]:
+        """Up to n adapters, evenly spaced by id, at distance 0: they are no answer to a target."""
+        rows = np.flatnonzero(self._visible)
+        names = pa.array(self.adapter_ids(rows), pa.string())
+        order = pc.sort_indices(names).to_numpy()
+        chosen = rows[order][:: max(1, -(-len(rows) // n))]
+        return self._mended(lambda: self._candidates(chosen, np.zeros(len(chosen))))
+
     def adapter_ids(self, rows: Rows) -> list[Any]:
         """Ids of the adapters at these rows."""
         return self._shelf.column("adapter_id", np.ravel(rows))

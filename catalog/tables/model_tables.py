@@ -41,6 +41,8 @@ ADAPTERS = TableSpec(
         text("recipe_json", "the recipe as canonical JSON"),
         text("representation_id", "where it is filed"),
         text("license", "licence of its training rows"),
+        text("task_json", "task that it answers: type, input, target and labels, as JSON"),
+        text("origin", "trained here, or imported"),
         text("weights_sha256", "sha256 of adapter_model.safetensors"),
         text("artifact_sha256", "content hash of its PEFT folder"),
         Column("rank", "BIGINT", "largest rank of its modules"),
@@ -49,7 +51,7 @@ ADAPTERS = TableSpec(
         number("validation_score", "score on the validation split by the task's metric"),
         Column("threads", "BIGINT", "torch threads it was trained on", "threads"),
         text("versions_json", "library versions it was trained with"),
-        text("model_name", "registered model in MLflow"),
+        text("model_name", "registered model in MLflow; '' while an imported one has none"),
         text("model_version", "its version in MLflow"),
         *HISTORY,
     ),
@@ -96,6 +98,24 @@ ENSEMBLE_MEMBERS = TableSpec(
         text("adapter_id", "member"),
         number("weight", "w_i; sums to one over the ensemble, may be negative"),
         number("distance", "Euclidean distance of the member's z to the target's z, in fp64"),
+        *HISTORY,
+    ),
+)
+ATTRIBUTIONS = TableSpec(
+    "attributions",
+    ("ensemble_id", "source"),
+    "What each source of the library contributed: the ensemble solved for again without it",
+    (
+        text("ensemble_id", "ensemble"),
+        text("source", "source that is left out"),
+        number("weight", "sum of the weights of its adapters in the ensemble as it is"),
+        number("weight_change", "sum over all adapters of |w_i without it - w_i|"),
+        number(
+            "delta_change_ratio",
+            "||dW without it - dW|| / ||dW||, Frobenius over all modules; -1 where dW is zero",
+            "ratio",
+        ),
+        flag("abstained", "whether the ensemble without it is out of domain or extrapolates"),
         *HISTORY,
     ),
 )

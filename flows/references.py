@@ -1,0 +1,51 @@
+"""References: the adapters that a target may see, resolved once a run, and the nearest of them."""
+
+from __future__ import annotations
+
+from catalog import current
+from catalog.current import AdapterFilter
+from catalog.stores.vector_library import Library
+from flows.plans import TargetSpec
+from flows.workspace import Workspace
+from rpe_core.records import Candidate, Representation
+
+NEAREST = 1024  # references that a target is handed beside those that it weighs
+SPREAD = 10_000  # references that stand for a larger library where its own spread is measured
+
+References = tuple[Candidate, ...]
+
+
+def references_of(
+    workspace: Workspace, target: TargetSpec, representation: Representation
+) -> tuple[References, References]:
+    """The nearest visible references of a target, and those that its whole library is judged by.
+
+    Both are the whole library while it has no more than 1,024 adapters; of a larger one the second
+    are up to 10,000 evenly spaced by id. Weights are never touched.
+    """
+    library = visible_library(workspace, target, representation.encoder_id)
+    # rows of the target's own source may be the nearest of all, and count for nothing
+    n_own = library.count(target.source)
+    n_nearest = max(NEAREST, target.k_most) + n_own
+    if not len(library):
+        return (), ()
+    nearest = tuple(library.search(representation.z, k=n_nearest))
+    if len(library) <= n_nearest:
+        return nearest, nearest
+    key = f"spread {id(library)}"
+    if key not in workspace.memo:
+        workspace.memo[key] = tuple(library.spread(SPREAD))
+    return nearest, workspace.memo[key]
+
+
+def visible_library(workspace: Workspace, target: TargetSpec, encoder_id: str) -> Library:
+    """The newest standing adapters under a target's base and licences, opened once for a run."""
+    lake, base_id = workspace.stores.lake, workspace.bases[target.base].base_id
+    state = current.library_state(lake, base_id)
+    key = f"library {encoder_id} {base_id} {target.licenses} {state}"
+    if key not in workspace.memo:
+        wanted = AdapterFilter(base_id, licenses=target.licenses)
+        allowed = current.visible_ids(lake, wanted)["adapter_id"]
+        workspace.memo[key] = workspace.stores.vectors.library(encoder_id, allow=allowed)
+    found: Library = workspace.memo[key]
+    return found
