@@ -155,6 +155,7 @@ def register_ensemble(stores: Stores, card: EnsembleCard, folder: Path, *, run: 
     with stores.lake.transaction(message="register ensemble", run=run) as commit:
         commit.insert_new("ensembles", [ensemble_row(card, artifact_sha256)])
         commit.insert_new("ensemble_members", member_rows(card))
+        commit.insert_new("attributions", list(card.attributions))
         commit.insert_new("lineage", lineage.edges(card.ensemble_id, parents))
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from catalog.errors import RecordNotFound
 from catalog.lineage import ancestors
 from catalog.report.queries import read_members
-from flows.ensemble import Retrieval, retrieve
+from flows.ensemble import retrieve
 from flows.reading import read_rows_of
+from flows.retrieval import Retrieval
 from flows.run_record import open_run
 from flows.scoring import predict_arm
 from flows.settings import Settings

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,41 +14,21 @@ from catalog import current, registration
 from catalog.lineage import strictest_license
 from catalog.registration import EnsembleCard
 from flows import embed
-from flows.calibration import Library, distances_within, library_of, weights_within
+from flows.attribution import MAX_ADAPTERS, attributions_of
+from flows.calibration import distances_within, library_of
 from flows.plans import BASELINE_MERGES, TargetSpec
+from flows.references import references_of
+from flows.retrieval import Retrieval
 from flows.scoring import predict_arm
 from flows.tuning import is_tuned, recorded_tuning, tune, tuning_record
+from flows.weighing import leave_out, weighed, without_source
 from flows.workspace import Workspace
-from rpe_core.ensemble import EnsembleDraft, draft_ensemble
+from rpe_core.ensemble import EnsembleDraft
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.folders import MergeReport, merge_folders
-from rpe_core.records import Candidate, Representation, StrategySpec
-from rpe_core.weighting.guards import DomainCheck, WeightLimits, check_domain, weight_limits
-from rpe_core.weighting.tuning import Setting, Tuning, in_general
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """What a target retrieved: its z, the visible library, the k nearest, and how far that is."""
-
-    target: TargetSpec
-    dataset_version_id: str
-    dataset_sha256: str
-    representation: Representation
-    library: tuple[Candidate, ...]
-    candidates: tuple[Candidate, ...]
-    domain: DomainCheck
-    whole: Library  # the references of all targets of this base, this one's own source included
-
-    @property
-    def hidden(self) -> frozenset[str]:
-        """Sources of the whole library that this target may not see: its own, or none."""
-        return frozenset() if self.target.include_own else frozenset({self.target.source})
-
-    @property
-    def z(self) -> np.ndarray:
-        """The target's representation, shape (d,)."""
-        return np.asarray(self.representation.z)
+from rpe_core.records import Candidate, StrategySpec
+from rpe_core.weighting.guards import check_domain
+from rpe_core.weighting.tuning import Setting, Tuning
 
 
 @dataclass(frozen=True)
@@ -85,23 +66,12 @@ def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
     ):
         return None
     representation = stores.vectors.representation(asked.representation_id)
-    visible = current.visible_adapters(
-        stores.lake,
-        workspace.bases[target.base].base_id,
-        without_source=None,
-        licenses=target.licenses,
-    )
-    found = stores.vectors.search(
-        np.asarray(representation.z),
-        encoder_id=representation.encoder_id,
-        k=max(1, len(visible)),
-        allow=[row["adapter_id"] for row in visible],
-    )
+    found, everyone = references_of(workspace, target, representation)
     library = [c for c in found if target.include_own or c.source != target.source]
     if not library:
         return None
     version = current.dataset_version(stores.lake, target.source)
-    whole = library_of(found)
+    whole = library_of(everyone)
     hidden = () if target.include_own else (target.source,)
     domain = check_domain(library[0].distance, distances_within(workspace, whole), without=hidden)
     return Retrieval(
@@ -135,7 +105,7 @@ def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
             made_of["library"] = library_of(retrieval.library).sha256
             made_of["calibration_items"] = workspace.plan.evaluation.calibration_items
         else:
-            draft = _draft(workspace, retrieval, strategy, None)
+            draft = weighed(workspace, retrieval, strategy, None)
             made_of["candidates"] = sorted(c.adapter_id for c in retrieval.candidates)
             made_of["abstained"] = draft.abstained
         units.append(EnsembleUnit(retrieval, strategy, draft, fingerprint(made_of)))
@@ -156,7 +126,7 @@ def act(workspace: Workspace, unit: EnsembleUnit) -> str:
     target, draft = unit.retrieval.target, unit.draft
     if draft is None:
         tuning = tuning_of(workspace, unit.retrieval, unit.strategy)
-        draft = _draft(workspace, unit.retrieval, unit.strategy, tuning)
+        draft = weighed(workspace, unit.retrieval, unit.strategy, tuning)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
         report = merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
@@ -226,58 +196,6 @@ def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) ->
     return found
 
 
-def leave_out(
-    workspace: Workspace,
-    retrieval: Retrieval,
-    adapter: Candidate,
-    spec: StrategySpec,
-    tuning: Tuning | None,
-) -> EnsembleDraft | None:
-    """The ensemble that a reference would have got as a target, its own source left out."""
-    others = [c for c in retrieval.library if c.source != adapter.source]
-    if not others:
-        return None
-    z = np.asarray(adapter.z)
-    distances = [float(np.linalg.norm(np.asarray(c.z) - z)) for c in others]
-    order = sorted(range(len(others)), key=lambda i: (distances[i], others[i].adapter_id))
-    nearest = [
-        Candidate(o.adapter_id, o.source, o.dataset_version_id, distances[i], o.z)
-        for i in order[: retrieval.target.k_most]
-        for o in [others[i]]
-    ]
-    hidden = retrieval.hidden | {adapter.source}
-    calibration = distances_within(workspace, retrieval.whole)
-    domain = check_domain(nearest[0].distance, calibration, without=hidden)
-    limits = _limits(workspace, retrieval, spec, tuning, hidden)
-    return draft_ensemble(z, nearest, spec, domain=domain, limits=limits, tuning=tuning)
-
-
-def _draft(
-    workspace: Workspace, retrieval: Retrieval, spec: StrategySpec, tuning: Tuning | None
-) -> EnsembleDraft:
-    return draft_ensemble(
-        retrieval.z,
-        retrieval.candidates,
-        spec,
-        domain=retrieval.domain,
-        limits=_limits(workspace, retrieval, spec, tuning, retrieval.hidden),
-        tuning=tuning,
-    )
-
-
-def _limits(
-    workspace: Workspace,
-    retrieval: Retrieval,
-    spec: StrategySpec,
-    tuning: Tuning | None,
-    hidden: frozenset[str],
-) -> WeightLimits:
-    setting = tuning.chosen if tuning else {}
-    k = int(setting.get("k", retrieval.target.k_most))
-    within = weights_within(workspace, retrieval.whole, in_general(spec, setting), k=k)
-    return weight_limits(within, without=hidden)
-
-
 def _adapter_folder(workspace: Workspace, adapter_id: str) -> Path:
     rows: Sequence[dict[str, str]] = workspace.stores.lake.rows(
         "SELECT artifact_sha256 FROM core.adapters WHERE adapter_id = ?", [adapter_id]
@@ -318,4 +236,20 @@ def _card(
         reason=draft.reason,
         license=strictest_license(licenses),
         tuning=tuning_record(draft.tuning) if draft.tuning else None,
+        attributions=_attributions(workspace, unit, draft),
     )
+
+
+def _attributions(
+    workspace: Workspace, unit: EnsembleUnit, draft: EnsembleDraft
+) -> list[dict[str, Any]]:
+    """What the ensemble would be without each source that it retrieved; the settings stay."""
+    retrieval = unit.retrieval
+    if len(retrieval.candidates) > MAX_ADAPTERS:
+        return []
+    without = {
+        source: without_source(workspace, retrieval, unit.strategy, draft.tuning, source)
+        for source in sorted({candidate.source for candidate in retrieval.candidates})
+    }
+    sources = {candidate.adapter_id: candidate.source for candidate in retrieval.library}
+    return attributions_of(workspace, unit.ensemble_id, draft, without, sources)

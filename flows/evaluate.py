@@ -11,8 +11,8 @@ import numpy as np
 
 from catalog import current, landing
 from flows import ensemble
-from flows.ensemble import Retrieval
 from flows.leave_one_out import LeftOut, leave_one_out
+from flows.retrieval import Retrieval
 from flows.scoring import (
     AUTO_ARM,
     BASE_ARM,

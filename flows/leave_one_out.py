@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from flows import ensemble
-from flows.ensemble import Retrieval
+from flows.retrieval import Retrieval
 from flows.scoring import BASE_ARM, TaskRows, predict_arm, read_task_rows
+from flows.weighing import leave_out
 from flows.workspace import Workspace
 from rpe_core.evaluation.choice import choose, mutual_information
 from rpe_core.fingerprint import fingerprint
@@ -92,7 +93,7 @@ def _answers(
     abstained = set()
     for spec in target.specs:
         tuning = ensemble.tuning_of(workspace, retrieval, spec)
-        draft = ensemble.leave_out(workspace, retrieval, adapter, spec, tuning)
+        draft = leave_out(workspace, retrieval, adapter, spec, tuning)
         if draft is None:
             continue
         if draft.abstained:

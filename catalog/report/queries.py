@@ -21,9 +21,11 @@ ORDER BY target_name, metric, arm
 """
 _MEMBERS = """
 SELECT e.target_name, e.strategy, a.source, m.weight, m.distance, e.abstained, e.reason,
-    e.distance_ratio, e.l1_norm, e.residual_ratio
+    e.distance_ratio, e.l1_norm, e.residual_ratio, c.weight_change AS weight_change_without,
+    c.delta_change_ratio AS delta_change_ratio_without
 FROM core.ensembles e JOIN core.ensemble_members m USING (ensemble_id)
 JOIN core.adapters a USING (adapter_id)
+LEFT JOIN core.attributions c ON c.ensemble_id = e.ensemble_id AND c.source = a.source
 WHERE list_contains(?, e.target_name) AND e.retracted_at IS NULL
 QUALIFY rank() OVER (PARTITION BY e.target_name, e.strategy ORDER BY e.recorded_at DESC) = 1
 ORDER BY e.target_name, e.strategy, a.source

@@ -14,6 +14,7 @@ from catalog.tables.data_tables import (
 )
 from catalog.tables.model_tables import (
     ADAPTERS,
+    ATTRIBUTIONS,
     BASES,
     CHOICES,
     ENSEMBLE_MEMBERS,
@@ -35,8 +36,8 @@ from catalog.tables.spec import HISTORY, Column, TableSpec, text
 
 TABLES: tuple[TableSpec, ...] = (
     SOURCES, BATCHES, DATASET_VERSIONS, VALIDATIONS, BASES, REPRESENTATIONS, ADAPTERS, ENSEMBLES,
-    ENSEMBLE_MEMBERS, CHOICES, SCORES, ITEM_SCORES, COMPARISONS, MODEL_VERSIONS, PROMOTIONS, RUNS,
-    LINEAGE, RETRACTIONS,
+    ENSEMBLE_MEMBERS, ATTRIBUTIONS, CHOICES, SCORES, ITEM_SCORES, COMPARISONS, MODEL_VERSIONS,
+    PROMOTIONS, RUNS, LINEAGE, RETRACTIONS,
 )  # fmt: skip
 
 # System columns in front of the contract's own in raw.<source>. A dataset version holds the rows

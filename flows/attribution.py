@@ -1,0 +1,68 @@
+"""Attribution: every ensemble of a target once more without each source of its library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from flows.workspace import Workspace
+from rpe_core.attribution import attribute
+from rpe_core.delta_gram import delta_gram
+from rpe_core.distance import Matrix
+from rpe_core.ensemble import EnsembleDraft
+from rpe_core.fingerprint import fingerprint
+from rpe_core.merging.folders import read_adapter
+
+MAX_ADAPTERS = 32  # whose factors are held at once; of ensembles with more, nothing is attributed
+
+
+def attributions_of(
+    workspace: Workspace,
+    ensemble_id: str,
+    draft: EnsembleDraft,
+    without: Mapping[str, EnsembleDraft],
+    sources: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Rows of core.attributions: how weights and merged delta change without each source."""
+    drafts = [draft, *without.values()]
+    ids = sorted({member.adapter_id for one in drafts for member in one.members})
+    if len(ids) > MAX_ADAPTERS:
+        return []
+    found = attribute(
+        weights_of(draft),
+        {source: weights_of(other) for source, other in without.items()},
+        sources=sources,
+        adapter_ids=ids,
+        gram=_gram(workspace, ids),
+    )
+    return [
+        {
+            "ensemble_id": ensemble_id,
+            **asdict(one),
+            "abstained": without[one.source].abstained,
+        }
+        for one in found
+    ]
+
+
+def weights_of(draft: EnsembleDraft) -> dict[str, float]:
+    """Weight by adapter."""
+    return {member.adapter_id: member.weight for member in draft.members}
+
+
+def _gram(workspace: Workspace, adapter_ids: list[str]) -> Matrix:
+    """Inner products of adapters, shared by the strategies of a target."""
+    key = "gram " + fingerprint(adapter_ids)
+    if key not in workspace.memo:
+        rows = workspace.stores.lake.rows(
+            "SELECT adapter_id, artifact_sha256 FROM core.adapters"
+            " WHERE list_contains(?, adapter_id)",
+            [adapter_ids],
+        )
+        artifacts = {row["adapter_id"]: row["artifact_sha256"] for row in rows}
+        folders = [workspace.stores.artifacts.folder(artifacts[i]) for i in adapter_ids]
+        workspace.memo[key] = delta_gram([read_adapter(folder).deltas for folder in folders])
+    return np.asarray(workspace.memo[key])
