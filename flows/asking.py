@@ -9,6 +9,7 @@ from typing import Any
 from catalog.errors import RecordNotFound
 from catalog.lineage import ancestors
 from catalog.report.queries import read_members
+from flows.contributions import score_changes
 from flows.ensemble import retrieve
 from flows.reading import read_rows_of
 from flows.retrieval import Retrieval
@@ -52,6 +53,12 @@ def explain_ensembles(settings: Settings, target: str) -> Rows:
         return read_members(lake, targets=[name])
     finally:
         lake.close()
+
+
+def explain_scores(settings: Settings, target: str) -> Rows:
+    """How the validation score of each ensemble of a target changes without each source."""
+    with _open(settings) as workspace:
+        return score_changes(workspace, _retrieval(workspace, target))
 
 
 def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tuple[Rows, str]:

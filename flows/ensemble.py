@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,13 +154,12 @@ def merge_members(
 
 def answers_of(
     workspace: Workspace,
-    retrieval: Retrieval,
+    target: TargetSpec,
     draft: EnsembleDraft,
-    adapter: Candidate,
+    labels: Mapping[str, str],
     inputs: Sequence[str],
 ) -> np.ndarray:
-    """Probabilities of a draft, merged for the occasion, on inputs of a reference's task."""
-    target, labels = retrieval.target, workspace.contracts[adapter.source].task.labels
+    """Probabilities of a draft, merged for the occasion as the target asks, on these inputs."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
         merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
@@ -183,11 +182,11 @@ def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) ->
         unit = next(u for u in units_of(workspace, retrieval) if u.strategy == spec)
 
         def answer(adapter: Candidate, setting: Setting, inputs: Sequence[str]) -> np.ndarray:
+            labels = workspace.contracts[adapter.source].task.labels
             draft = leave_out(workspace, retrieval, adapter, spec, Tuning("default", setting))
             if draft is None:
-                labels = workspace.contracts[adapter.source].task.labels
                 return predict_arm(workspace, target.base, labels, None, inputs)
-            return answers_of(workspace, retrieval, draft, adapter, inputs)
+            return answers_of(workspace, target, draft, labels, inputs)
 
         workspace.memo[key] = recorded_tuning(workspace, unit.ensemble_id) or tune(
             workspace, library, spec, k=target.k, answer=answer

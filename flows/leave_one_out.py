@@ -100,5 +100,5 @@ def _answers(
             abstained.add(spec.name)
             answers[spec.name] = answers[BASE_ARM]
             continue
-        answers[spec.name] = ensemble.answers_of(workspace, retrieval, draft, adapter, inputs)
+        answers[spec.name] = ensemble.answers_of(workspace, target, draft, labels, inputs)
     return answers, abstained

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.asking import explain_scores
 from flows.nightly import run_night
 from flows.reading import read_rows_of
 from flows.settings import Settings
@@ -79,3 +80,18 @@ def _edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def test_scores_without_each_source_are_found_on_demand(tuned_night):
+    rows = explain_scores(tuned_night, "site-c")
+    assert {(row["strategy"], row["source"]) for row in rows} == {
+        (row["strategy"], row["source"])
+        for row in read_rows_of(
+            tuned_night,
+            "SELECT e.strategy, a.source FROM core.attributions a"
+            " JOIN core.ensembles e USING (ensemble_id)",
+        )
+    }
+    for row in rows:
+        assert 0 <= row["score"] <= 1
+        assert row["score_change"] == pytest.approx(row["score_without"] - row["score"])
