@@ -146,6 +146,12 @@ class Vectors:
         """The allowed adapters of an encoder as they stand now, opened for many searches."""
         return Library(self._shelf(encoder_id), allow, renew=lambda: self._remade(encoder_id))
 
+    def dimension(self, encoder_id: str) -> int | None:
+        """Dimension of an encoder's vectors; None while it has none."""
+        with _vector_errors("read the vectors", self._uri):
+            table = self._find(encoder_id)
+            return None if table is None else int(table.schema.field("z").type.list_size)
+
     def keys(self) -> set[str]:
         """Ids of all representations."""
         with _vector_errors("read the vectors", self._uri):

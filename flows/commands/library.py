@@ -42,7 +42,14 @@ def nearest(
 def ensemble(
     target: Target,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show members, weights, distances and guards.")
+        bool,
+        typer.Option(
+            "--explain", help="Show members, weights, distances, guards, and each one's part."
+        ),
+    ] = False,
+    scores: Annotated[
+        bool,
+        typer.Option("--scores", help="Show the score without each source: one merge for each."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -50,9 +57,14 @@ def ensemble(
 
     Example: rpe ensemble site-d --explain
     """
-    from flows.asking import explain_ensembles  # torch and the stores take seconds to import
+    from flows.asking import explain_ensembles, explain_scores  # torch takes seconds to import
     from flows.settings import Settings
 
+    if scores:
+        show_rows(
+            explain_scores(Settings(), target), as_json=as_json, title=f"{target} without a source"
+        )
+        return
     if not explain:
         from flows.commands.nights import run_steps
 
@@ -161,3 +173,57 @@ def show_adapter(
         raise RecordNotFound("No adapter has this id.", remedy="`rpe adapters list` shows them")
     facts = [{"field": key, "value": value} for key, value in rows[0].items()]
     show_rows(rows if as_json else facts, as_json=as_json, title=adapter)
+
+
+@adapters.command("import")
+def import_(
+    places: Annotated[
+        list[str], typer.Argument(help="Adapter folders, bundles, folders of them, or patterns.")
+    ],
+    base: Annotated[str, typer.Option(help="Base of the plan that they belong to.")] = "",
+    source: Annotated[str, typer.Option(help="Name of whoever made them.")] = "",
+    license: Annotated[str, typer.Option(help="Licence of what they were trained on.")] = "",
+    task_of: Annotated[str, typer.Option(help="Source whose contract has their task.")] = "",
+    sample: Annotated[str, typer.Option(help="File of inputs: txt, csv, jsonl, parquet.")] = "",
+    representation: Annotated[str, typer.Option(help="File with z: .npy or .json.")] = "",
+    confirm_base: Annotated[
+        bool, typer.Option("--confirm-base", help="Take the base's name on trust.")
+    ] = False,
+    register: Annotated[
+        bool, typer.Option("--register/--no-register", help="Give each a version in MLflow.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """File adapters that were trained elsewhere: all of them, or none and the reason for each.
+
+    A bundle of `rpe adapters export` says everything itself. A plain PEFT folder needs the options;
+    --sample and --representation may name a file in each folder, and of several folders each is a
+    source of its own, named after the folder.
+
+    Example: rpe adapters import bundles/*
+    """
+    from flows.importing import ImportSpec, import_adapters  # torch takes seconds to import
+    from flows.progress import progress_on_stderr
+    from flows.settings import Settings
+
+    spec = ImportSpec(base, source, license, task_of, sample, representation, confirm_base)
+    with progress_on_stderr():
+        ids = import_adapters(Settings(), places, spec, is_registered=register)
+    show_ids(ids, as_json=as_json)
+    say(f"{len(ids)} new in the library")
+
+
+@adapters.command("export")
+def export(
+    adapter: Annotated[str, typer.Argument(help="An adapter id.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; it must not exist.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write an adapter as a bundle: weights, card, representation, hashes, no row of data.
+
+    Example: rpe adapters export adapter:site_a@0123456789ab --out bundles/site_a
+    """
+    from flows.exporting import export_adapter  # the stores take seconds to import
+    from flows.settings import Settings
+
+    show_ids([str(export_adapter(Settings(), adapter, out))], as_json=as_json)

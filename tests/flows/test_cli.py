@@ -73,6 +73,8 @@ EXAMPLES = {
     "source findings": Example(words=("none",)),
     "adapters list": Example(words=("adapter:site_a@",)),
     "adapters show": Example(words=("weights_sha256",)),
+    "adapters export": Example(json_only=True, words=("bundles/site_a",)),
+    "adapters import": Example(words=("0 new in the library",)),
     "maintain": Example(words=("aliases repaired",)),
     "doctor": Example(words=("declarations", "registry")),
 }
@@ -147,9 +149,12 @@ def test_example(
         monkeypatch.setenv("RPE_HOME", str(desk / ".rpe"))
     if name == "source draft":
         (desk / "reports.yaml").unlink()
-    if name == "adapters show":
+    if name in ("adapters show", "adapters export", "adapters import"):
         assert rpe("adapters", "list", "--json") == 0
-        arguments[-1] = json.loads(capfd.readouterr().out)["rows"][0]["adapter_id"]
+        adapter_id = json.loads(capfd.readouterr().out)["rows"][0]["adapter_id"]
+        arguments = [adapter_id if "@0123456789ab" in word else word for word in arguments]
+    if name == "adapters import":
+        assert rpe("adapters", "export", adapter_id, "--out", "bundles/site_a") == 0
     capfd.readouterr()
     has_json = any("--json" in parameter.opts for parameter in COMMANDS[name].params)
     told = ""

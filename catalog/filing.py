@@ -1,0 +1,151 @@
+"""Filing: adapters that were trained elsewhere enter the library by the thousand, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catalog import lineage
+from catalog.errors import RecordConflict
+from catalog.stores import drafts
+from catalog.stores.artifacts import Artifacts
+from catalog.stores.bundle import Stores
+from catalog.stores.cards import AdapterCard, adapter_row, model_row
+from catalog.stores.registry import ModelVersionRef
+from rpe_core.fingerprint import canonical_json
+from rpe_core.records import Representation, RunRef
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+COMMITTED = 512  # adapters of one commit
+_UNREGISTERED = ModelVersionRef("", "")
+
+
+@dataclass(frozen=True)
+class Filed:
+    """An adapter to file: its card, its z, where its weights lie, and its configuration."""
+
+    card: AdapterCard
+    representation: Representation
+    folder: Path
+    config: dict[str, Any]
+
+
+def file_adapters(
+    stores: Stores, filed: Sequence[Filed], *, is_registered: bool, run: RunRef
+) -> list[str]:
+    """File adapters in the order of every record: artifacts, versions, vectors, then one commit.
+
+    Those that are on record already are left as they are. A kill leaves nothing that is true, and
+    the same import goes on from there.
+
+    Raises:
+        RecordConflict: an adapter of this id with other weights is on record.
+    """
+    known = _known(stores, [one.card.adapter_id for one in filed])
+    for one in filed:
+        weights = known.get(one.card.adapter_id, one.card.weights_sha256)
+        if weights != one.card.weights_sha256:
+            raise RecordConflict(
+                "An adapter of this id is on record with other weights.", where=one.card.adapter_id
+            )
+    new = [one for one in filed if one.card.adapter_id not in known]
+    for first in range(0, len(new), COMMITTED):
+        _commit(stores, new[first : first + COMMITTED], is_registered=is_registered, run=run)
+    return [one.card.adapter_id for one in new]
+
+
+def _commit(stores: Stores, new: Sequence[Filed], *, is_registered: bool, run: RunRef) -> None:
+    artifacts = [_keep(stores.artifacts, one) for one in new]
+    refs = [
+        _register(stores, one, sha256) if is_registered else _UNREGISTERED
+        for one, sha256 in zip(new, artifacts, strict=True)
+    ]
+    stores.vectors.put_many([(one.representation, one.card.adapter_id) for one in new])
+    edges = [
+        edge
+        for one in new
+        for edge in (
+            *lineage.edges(
+                one.card.adapter_id,
+                [
+                    ("dataset", one.card.dataset_version_id),
+                    ("representation", one.card.representation_id),
+                    ("base", one.card.base.base_id),
+                ],
+            ),
+            *lineage.edges(one.card.representation_id, [("dataset", one.card.dataset_version_id)]),
+        )
+    ]
+    with stores.lake.transaction(message="import adapters", run=run) as commit:
+        commit.insert_new("representations", [_representation_row(one) for one in new])
+        commit.insert_new(
+            "adapters",
+            [adapter_row(o.card, r, a) for o, r, a in zip(new, refs, artifacts, strict=True)],
+        )
+        if is_registered:
+            commit.insert_new(
+                "model_versions",
+                [
+                    model_row(ref, "adapter", one.card.adapter_id)
+                    for one, ref in zip(new, refs, strict=True)
+                ],
+            )
+        commit.insert_new("lineage", edges)
+
+
+def _keep(artifacts: Artifacts, one: Filed) -> str:
+    """Keep weights and configuration alone; the folder may hold pickles, logs and other people's.
+
+    Raises:
+        RecordConflict: the weights changed since they were checked.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        shutil.copyfile(one.folder / WEIGHTS, folder / WEIGHTS)
+        if artifacts.hash_file(folder / WEIGHTS) != one.card.weights_sha256:
+            raise RecordConflict(
+                "An adapter changed while it was imported.", where=one.card.adapter_id
+            )
+        (folder / CONFIG).write_text(canonical_json(one.config) + "\n", encoding="utf-8")
+        return artifacts.put_folder(folder)
+
+
+def _register(stores: Stores, one: Filed, artifact_sha256: str) -> ModelVersionRef:
+    base = stores.lake.rows(
+        "SELECT model_name, model_version FROM core.bases WHERE base_id = ?",
+        [one.card.base.base_id],
+    )[0]
+    draft = drafts.adapter_draft(
+        one.card,
+        registered_base=(base["model_name"], base["model_version"]),
+        folder=stores.artifacts.folder(artifact_sha256),
+    )
+    return stores.registry.register(draft)
+
+
+def _representation_row(one: Filed) -> dict[str, Any]:
+    kept = one.representation
+    z, variance = np.asarray(kept.z), np.asarray(kept.variance)
+    return {
+        "representation_id": kept.representation_id,
+        "dataset_version_id": kept.dataset_version_id,
+        "encoder_id": kept.encoder_id,
+        "role": kept.role,
+        "n_items": kept.n_items,
+        "norm": float(np.linalg.norm(z)),
+        "standard_error": float(np.sqrt(variance.sum() / kept.n_items)),
+    }
+
+
+def _known(stores: Stores, adapter_ids: Sequence[str]) -> dict[str, str]:
+    rows = stores.lake.rows(
+        "SELECT adapter_id, weights_sha256 FROM core.adapters WHERE list_contains(?, adapter_id)",
+        [list(adapter_ids)],
+    )
+    return {row["adapter_id"]: row["weights_sha256"] for row in rows}

@@ -1,0 +1,52 @@
+"""Fitting: whether an adapter from elsewhere belongs to a base of the plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.bases import base_folder, model_files
+from flows.workspace import Workspace
+from rpe_core.errors import InputError, shown_name
+from rpe_core.merging.folders import AdapterFiles
+
+
+def require_base_name(workspace: Workspace, name: str, adapter: AdapterFiles) -> None:
+    """The name in adapter_config.json must be that of the base, by its last part."""
+    told = str(adapter.config.get("base_model_name_or_path") or "")
+    spec = workspace.plan.bases[name]
+    known = {name, workspace.bases[name].base_id, _last(spec.model)}
+    if _last(told) not in known:
+        raise InputError(
+            "adapter_config.json names another base than the one given, or none",
+            expected=", ".join(sorted(known)),
+            remedy="`--confirm-base` says that it is this one all the same",
+        )
+
+
+def require_shapes(workspace: Workspace, name: str, adapter: AdapterFiles) -> None:
+    """Every module of the adapter is a weight of the base, of that shape."""
+    shapes = dict(_weights_of(base_folder(workspace.plan.bases[name])))
+    for module, delta in sorted(adapter.deltas.items()):
+        found = [s for key, s in shapes.items() if f".{key}".endswith(f".{module}.weight")]
+        wanted = (delta.b.shape[0], delta.a.shape[1])
+        if not any(sorted(shape) == sorted(wanted) for shape in found):
+            raise InputError(
+                f"Module {shown_name(module)} does not fit the base.",
+                expected=" or ".join(map(str, found)) or "a module of the base",
+            )
+
+
+def _weights_of(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    from safetensors import safe_open  # only an import reads headers of the base
+
+    for file in model_files(folder):
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="np") as tensors:
+                for key in tensors.keys():  # noqa: SIM118 - it is no mapping
+                    yield key, tuple(tensors.get_slice(key).get_shape())
+
+
+def _last(name: str) -> str:
+    return re.split(r"[/\\:]", name.rstrip("/\\"))[-1]

@@ -1,0 +1,273 @@
+"""Import: adapters that were trained elsewhere enter the library; every fault is told at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catalog.contracts.contract import NAME
+from catalog.filing import Filed, file_adapters
+from catalog.stores.cards import AdapterCard
+from catalog.stores.portable import Bundle, is_bundle, read_bundle
+from flows.fitting import require_base_name, require_shapes
+from flows.locking import hold_workspace
+from flows.progress import announce
+from flows.run_record import open_run
+from flows.samples import Place, read_place
+from flows.settings import Settings
+from flows.train import register_base_of
+from flows.wiring import open_stores
+from flows.workspace import Workspace, load_declarations
+from rpe_core.errors import DeclarationError, Fault, InputError, RpeError, UnknownName, shown_name
+from rpe_core.fingerprint import SHORT, fingerprint, make_id
+from rpe_core.merging.folders import AdapterFiles, read_adapter
+from rpe_core.records import BaseModel, Representation, TaskSpec
+from rpe_core.representation import encoder_id
+
+
+@dataclass(frozen=True)
+class ImportSpec:
+    """What a plain PEFT folder does not say of itself; a bundle says it."""
+
+    base: str = ""
+    source: str = ""
+    license: str = ""
+    task_of: str = ""
+    sample: str = ""
+    representation: str = ""
+    is_base_confirmed: bool = False
+
+
+def import_adapters(
+    settings: Settings, places: Sequence[str], spec: ImportSpec, *, is_registered: bool = True
+) -> list[str]:
+    """File every adapter at the places, or none of them; ids of those that are new.
+
+    Raises:
+        DeclarationError: with the reason for each adapter that is refused.
+    """
+    with hold_workspace(settings):
+        declared = load_declarations(settings)
+        stores = open_stores(settings)
+        try:
+            run = open_run("import")
+            workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
+            filed, names = _checked(workspace, _folders(places), spec)
+            for name in names:
+                register_base_of(workspace, name)
+            return file_adapters(stores, filed, is_registered=is_registered, run=run)
+        finally:
+            stores.lake.close()
+
+
+def _folders(places: Sequence[str]) -> list[Path]:
+    """Folders of adapters: named, matched by a pattern, or lying in a folder that is named."""
+    found: list[Path] = []
+    for place in places:
+        path = Path(place).expanduser()
+        matched = [path] if path.exists() else sorted(path.parent.glob(path.name))
+        for folder in matched:
+            inside = (
+                [p for p in sorted(folder.iterdir()) if _is_adapter(p)] if folder.is_dir() else []
+            )
+            found += [folder] if _is_adapter(folder) or not inside else inside
+    folders = [folder.absolute() for folder in dict.fromkeys(found) if folder.is_dir()]
+    if not folders:
+        raise InputError(
+            "There is no adapter to import.",
+            expected="a folder with adapter_config.json, a bundle, or a pattern that matches some",
+        )
+    return folders
+
+
+def _is_adapter(folder: Path) -> bool:
+    return is_bundle(folder) or (folder / "adapter_config.json").is_file()
+
+
+def _checked(
+    workspace: Workspace, folders: Sequence[Path], spec: ImportSpec
+) -> tuple[list[Filed], list[str]]:
+    """Everything to file and the bases it needs.
+
+    Raises:
+        DeclarationError: at least one adapter is refused; nothing was written.
+    """
+    filed: dict[str, Filed] = {}
+    bases: dict[str, None] = {}
+    faults: list[Fault] = []
+    for number, folder in enumerate(folders, start=1):
+        announce("import", folder.name, number, len(folders))
+        try:
+            name, one = _one(workspace, folder, spec, is_alone=len(folders) == 1)
+            twin = filed.setdefault(one.card.adapter_id, one)
+            if twin.card.weights_sha256 != one.card.weights_sha256 or (
+                twin.card.source == one.card.source and twin is not one
+            ):
+                raise InputError("Two adapters would have one id.", where=one.card.adapter_id)
+            bases[name] = None
+        except DeclarationError as error:
+            faults += [Fault(f"{folder.name}: {f.path}", f.what, f.expected) for f in error.faults]
+        except RpeError as error:
+            told = "; ".join(part for part in (error.expected, error.remedy) if part)
+            faults.append(Fault(folder.name, error.what.rstrip("."), told))
+    if faults:
+        raise DeclarationError("the import", faults)
+    return list(filed.values()), list(bases)
+
+
+def _one(
+    workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: bool
+) -> tuple[str, Filed]:
+    if is_bundle(folder):
+        return _from_bundle(workspace, read_bundle(folder))
+    faults = [
+        Fault(f"--{option}", "is needed for a plain PEFT folder")
+        for option, value in (("base", spec.base), ("source", spec.source),
+                              ("license", spec.license), ("task-of", spec.task_of))
+        if not value
+    ]  # fmt: skip
+    if bool(spec.sample) == bool(spec.representation):
+        faults.append(Fault("--sample", "give either a sample or a representation"))
+    if faults:
+        raise DeclarationError("the options", faults)
+    return spec.base, _from_peft(workspace, folder, spec, is_alone=is_alone)
+
+
+def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: bool) -> Filed:
+    if spec.base not in workspace.bases:
+        raise UnknownName("base", spec.base, workspace.bases)
+    if spec.task_of not in workspace.contracts:
+        raise UnknownName("source", spec.task_of, workspace.contracts)
+    source = spec.source if is_alone else f"{spec.source}_{_slug(folder.name)}"
+    if not NAME.fullmatch(source):
+        raise InputError(f"{shown_name(source)} is no name of a source.", expected=NAME.pattern)
+    base, task = workspace.bases[spec.base], workspace.contracts[spec.task_of].task_spec
+    adapter = read_adapter(folder)
+    if not spec.is_base_confirmed:
+        require_base_name(workspace, spec.base, adapter)
+    require_shapes(workspace, spec.base, adapter)
+    place = read_place(workspace, spec.base, folder, task, spec.sample, spec.representation)
+    encoder = _encoder(workspace, spec.base)
+    recipe = _recipe(adapter)
+    made_of = {
+        "dataset": place.sha256,
+        "base": base.sha256,
+        "tokens": base.max_tokens,
+        "weights": adapter.weights_sha256,
+    }
+    representation = _representation(workspace, source, encoder, place)
+    card = AdapterCard(
+        adapter_id=make_id("adapter", source, fingerprint(made_of)),
+        source=source,
+        dataset_version_id=representation.dataset_version_id,
+        base=base,
+        task=task,
+        recipe_id=fingerprint(recipe)[:SHORT],
+        recipe=recipe,
+        representation_id=representation.representation_id,
+        license=spec.license,
+        weights_sha256=adapter.weights_sha256,
+        rank=max(delta.rank for delta in adapter.deltas.values()),
+        n_parameters=sum(d.a.numel() + d.b.numel() for d in adapter.deltas.values()),
+        n_steps=0,
+        validation_score=None,
+        threads=0,
+        origin="imported",
+    )
+    return Filed(card, representation, folder, _named(adapter.config, base))
+
+
+def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, Filed]:
+    try:
+        name, encoder = _base_of(workspace, bundle.card["base"])
+        base = workspace.bases[name]
+        facts = {**bundle.card["adapter"], "base": base, "origin": "imported"}
+        facts["task"] = TaskSpec(**facts["task"])
+        card = AdapterCard(**facts)
+        z, variance = (tuple(map(float, bundle.representation[key])) for key in ("z", "variance"))
+        filed = Representation(
+            card.representation_id, card.dataset_version_id, encoder, "reference",
+            int(bundle.representation["n_items"]), z, variance,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InputError("The bundle's card is not whole.", remedy="export it again") from None
+    if not NAME.fullmatch(card.source):
+        raise InputError("The bundle's source has no usable name.", expected=NAME.pattern)
+    _require_usable(workspace, filed)
+    adapter = read_adapter(bundle.adapter)
+    if adapter.weights_sha256 != card.weights_sha256:
+        raise InputError("The bundle's card names other weights.", remedy="export it again")
+    require_shapes(workspace, name, adapter)
+    return name, Filed(card, filed, bundle.adapter, _named(adapter.config, base))
+
+
+def _base_of(workspace: Workspace, told: dict[str, Any]) -> tuple[str, str]:
+    """The plan's base with the files that a bundle was made on, and its encoder."""
+    for name, base in workspace.bases.items():
+        if base.sha256 == told["sha256"]:
+            encoder = _encoder(workspace, name)
+            if encoder.rpartition("@")[2] == str(told["encoder_id"]).rpartition("@")[2]:
+                return name, encoder
+    raise InputError(
+        "No base of the plan has the files and the encoder of this bundle.",
+        expected=f"base files {str(told['sha256'])[:SHORT]} with equal dtype and max_tokens",
+        remedy="add the base to plan.yaml",
+    )
+
+
+def _encoder(workspace: Workspace, base_name: str) -> str:
+    return encoder_id(workspace.bases[base_name], workspace.family(base_name).POOLING)
+
+
+def _representation(
+    workspace: Workspace, source: str, encoder: str, place: Place
+) -> Representation:
+    made_of = {"dataset": place.sha256, "encoder": encoder, "role": "reference"}
+    found = Representation(
+        make_id("representation", source, fingerprint(made_of)),
+        make_id("dataset", source, place.sha256),
+        encoder,
+        "reference",
+        place.n_items,
+        place.z,
+        place.variance,
+    )
+    _require_usable(workspace, found)
+    return found
+
+
+def _require_usable(workspace: Workspace, found: Representation) -> None:
+    values = np.array([found.z, found.variance]) if len(found.z) == len(found.variance) else None
+    if values is None or not values.size or not np.isfinite(values).all() or found.n_items < 1:
+        raise InputError("The representation is not finite, or has no items.")
+    expected = workspace.stores.vectors.dimension(found.encoder_id)
+    if expected not in (None, len(found.z)):
+        raise InputError(
+            f"The representation has {len(found.z)} dimensions.", expected=f"{expected}"
+        )
+
+
+def _recipe(adapter: AdapterFiles) -> dict[str, Any]:
+    config = adapter.config
+    targets = config.get("target_modules")
+    return {
+        "method": "lora",
+        "r": config.get("r"),
+        "alpha": config.get("lora_alpha"),
+        "target_modules": sorted(targets) if isinstance(targets, list) else targets,
+        "use_rslora": bool(config.get("use_rslora")),
+    }
+
+
+def _named(config: dict[str, Any], base: BaseModel) -> dict[str, Any]:
+    """The configuration as ours: the base by its id, no path or revision of another machine."""
+    return {**config, "base_model_name_or_path": base.base_id, "revision": None}
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
