@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.commands import library, nights, reads, sources, upkeep
+from flows.commands import library, merging, nights, reads, sources, upkeep
 from flows.output import say, show_error, write_json
 from rpe_core.errors import RpeError
 
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 # typer carries a click of its own, whose errors are not those of the package `click`
 (USAGE_ERROR,) = typer.BadParameter.__bases__
-for _commands in (upkeep, nights, library, reads):
+for _commands in (upkeep, nights, library, merging, reads):
     _commands.add_to(app)
 app.add_typer(sources.app, name="source")
 app.add_typer(library.adapters, name="adapters")

@@ -25,7 +25,8 @@ from flows.weighing import leave_out, weighed, without_source
 from flows.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft
 from rpe_core.fingerprint import fingerprint, make_id
-from rpe_core.merging.folders import MergeReport, merge_folders
+from rpe_core.merging.manifest import MergeReport
+from rpe_core.merging.merge import merge
 from rpe_core.records import Candidate, StrategySpec
 from rpe_core.weighting.guards import check_domain
 from rpe_core.weighting.tuning import Setting, Tuning
@@ -149,7 +150,7 @@ def merge_members(
         from rpe_core.adapters.peft_merge import merge_with_peft
 
         return merge_with_peft(members, out, method=method)
-    return merge_folders(members, out, method=method, rank=rank)
+    return merge(members, out, method=method, rank=rank)
 
 
 def answers_of(

@@ -8,6 +8,7 @@ RpeError
 ├── ContractError               catalog/errors.py: ContractInvalid, ContractViolated > PhiFound
 ├── StoreError                  catalog/errors.py: StoreUnavailable (Transient),
 │                               RecordNotFound, RecordConflict
+├── WriteFailed                 a file could not be written; nothing is left of it
 ├── WorkspaceBusy               flows/locking.py
 └── StepFailed, NightFailed     flows/nightly.py
 
@@ -56,6 +57,10 @@ def _rebuild(kind: type[RpeError], args: tuple[object, ...], state: dict[str, ob
 
 class InputError(RpeError):
     """The caller passed something that cannot be used."""
+
+
+class WriteFailed(RpeError):
+    """A file could not be written; nothing is left of it."""
 
 
 class ShapeMismatch(InputError):

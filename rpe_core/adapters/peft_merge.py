@@ -22,7 +22,8 @@ from torch import Tensor
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, UnknownName
 from rpe_core.merging.configs import common_base, common_text
-from rpe_core.merging.folders import SERVABLE_RANKS, MergeReport, read_adapter, write_adapter
+from rpe_core.merging.folders import read_adapter, write_adapter
+from rpe_core.merging.manifest import MergeReport, servable_rank
 from rpe_core.merging.methods import MergedDeltas, merge_deltas
 
 Terms = Sequence[tuple[LowRankDelta, float]]
@@ -68,7 +69,7 @@ def merge_with_peft(
         task_type=common_text(configs, "task_type"),
         manifest={"method": method, "density": density, "seed": seed, "rank": merged.rank},
     )
-    servable = next((limit for limit in SERVABLE_RANKS if limit >= merged.rank), 0)
+    servable = servable_rank(merged.rank)
     return MergeReport(
         method, merged.rank, merged.relative_error, sha256, servable, is_servable=servable > 0
     )

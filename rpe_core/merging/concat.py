@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 
 import torch
 
 from rpe_core.delta import LowRankDelta
+from rpe_core.merging.rounding import Rounding, Workbench, cast, require_finite
 
 Term = tuple[LowRankDelta, float]  # a delta of one module and its weight
+Write = Callable[[str, int, torch.Tensor], None]  # factor, place of its first number, piece
+
+_PIECE = 1 << 18  # numbers that are computed at a time: they stay in the cache
 
 
 def stack_factors(terms: Sequence[Term]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -18,7 +23,55 @@ def stack_factors(terms: Sequence[Term]) -> tuple[torch.Tensor, torch.Tensor]:
     return a, b
 
 
+def join_factors(
+    terms: Sequence[Term], dtype: torch.dtype, write: Write, bench: Workbench
+) -> Rounding:
+    """The same side by side in fp32, checked and cast, and handed to `write` piece by piece.
+
+    A piece may be a view of its term or memory that the next piece overwrites. The rounding is
+    that of what was cast: a factor A that has the dtype already goes through untouched.
+
+    Raises:
+        InputError: a factor or the result holds NaN, infinity or more than the dtype holds.
+    """
+    rounding, at = Rounding(), 0
+    for delta, _ in terms:
+        for piece in torch.split(delta.a.reshape(-1), _PIECE):
+            if piece.dtype == dtype:
+                require_finite(piece)
+                write("A", at, piece)
+            else:
+                single = bench.take("single", tuple(piece.shape), torch.float32).copy_(piece)
+                made, more = cast(single, dtype, bench)
+                write("A", at, made)
+                rounding += more
+            at += len(piece)
+    rank, d_out = sum(delta.rank for delta, _ in terms), terms[0][0].shape[0]
+    factors = [[w * delta.scaling] * delta.rank for delta, w in terms]
+    scales = torch.tensor([*chain(*factors)], dtype=torch.float64).float()
+    rows = max(1, _PIECE // rank)
+    for first in range(0, d_out, rows):
+        parts = [delta.b[first : first + rows] for delta, _ in terms]
+        single = bench.take("single", (len(parts[0]), rank), torch.float32)
+        torch.cat(parts, dim=1, out=single)
+        made, more = cast(single.mul_(scales), dtype, bench)
+        write("B", first * rank, made)
+        rounding += more
+    return rounding
+
+
 def merge_concat(terms: Sequence[Term]) -> LowRankDelta:
-    """The weighted sum as one delta of rank R = sum r_i and scaling 1, in fp32."""
-    a, b = stack_factors(terms)
-    return LowRankDelta(a.float(), b.float())
+    """The weighted sum as one delta of rank R = sum r_i and scaling 1, in fp32.
+
+    Raises:
+        InputError: a factor or the result holds NaN, infinity or more than fp32 holds.
+    """
+    rank, (d_out, d_in) = sum(delta.rank for delta, _ in terms), terms[0][0].shape
+    factors = {"A": torch.empty(rank, d_in), "B": torch.empty(d_out, rank)}
+
+    def write(factor: str, start: int, piece: torch.Tensor) -> None:
+        flat = piece.reshape(-1)
+        factors[factor].view(-1)[start : start + len(flat)] = flat
+
+    join_factors(terms, torch.float32, write, Workbench())
+    return LowRankDelta(factors["A"], factors["B"], layout=terms[0][0].layout)

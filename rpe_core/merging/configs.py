@@ -20,6 +20,7 @@ def peft_config(
     base_name: str,
     task_type: str | None,
     target_modules: Sequence[str] | None = None,
+    modules_to_save: Sequence[str] = (),
     fan_in_fan_out: bool = False,
 ) -> dict[str, Any]:
     """The configuration of a LoRA with these ranks by module and scaling 1: lora_alpha equals r.
@@ -40,7 +41,7 @@ def peft_config(
         "init_lora_weights": True,
         "lora_alpha": rank,
         "lora_dropout": 0.0,
-        "modules_to_save": None,
+        "modules_to_save": sorted(modules_to_save) or None,
         "peft_type": "LORA",
         "r": rank,
         "rank_pattern": others,
@@ -80,6 +81,20 @@ def common_base(configs: Sequence[Config]) -> str:
             expected="adapters of one base",
         )
     return max(names, default="")
+
+
+def check_agreement(configs: Sequence[Config]) -> None:
+    """Raise InputError unless the members are adapters of one base, stored in one orientation."""
+    common_base(configs)
+    revisions = {str(config["revision"]) for config in configs if config.get("revision")}
+    if len(revisions) > 1:
+        raise InputError(
+            "Members were trained on different revisions of the base.",
+            where=f"{len(revisions)} different revision",
+            expected="adapters of one base",
+        )
+    if len({bool(config.get("fan_in_fan_out")) for config in configs}) > 1:
+        raise InputError("Members differ in fan_in_fan_out.", expected="adapters of one base")
 
 
 def common_text(configs: Sequence[Config], key: str) -> str | None:

@@ -22,6 +22,7 @@ def merge_dense(terms: Sequence[Term]) -> LowRankDelta:
     """The sum as a delta of full rank min(d_out, d_in): dW beside an identity, in fp32."""
     total = sum_products(terms).float()
     d_out, d_in = total.shape
+    layout = terms[0][0].layout
     if d_in <= d_out:
-        return LowRankDelta(torch.eye(d_in), total)
-    return LowRankDelta(total, torch.eye(d_out))
+        return LowRankDelta(torch.eye(d_in), total, layout=layout)
+    return LowRankDelta(total, torch.eye(d_out), layout=layout)

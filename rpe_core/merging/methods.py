@@ -1,9 +1,8 @@
-"""The table of merge methods: weighted adapters in, one adapter and its error out."""
+"""The table of merge methods: weighted deltas of a module in, one delta and its error out."""
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +13,44 @@ from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, UnknownName, shown_name
 from rpe_core.merging.concat import Term, merge_concat
 from rpe_core.merging.dense import merge_dense
-from rpe_core.merging.svd import Truncation, merge_svd
+from rpe_core.merging.svd import Truncation, merge_svd, rank_for_energy
+from rpe_core.merging.threads import map_in_order
 
 Adapter = Mapping[str, LowRankDelta]
 
-_THREADS = threading.Lock()
+
+@dataclass(frozen=True)
+class Form:
+    """What a merged adapter is to be: its dtype, and for `svd` a largest rank or a least energy."""
+
+    rank: int | None = None
+    energy: float | None = None
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Squared Frobenius norms: the exact sum, the error, and the least error of this rank."""
+
+    total: float
+    error: float
+    bound: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """Deltas whose factors side by side are the merged one, and the truncation if there was one."""
+
+    terms: Sequence[Term]
+    truncation: Truncation | None = None
+
+    def norms(self, dtype: torch.dtype) -> Norms | None:
+        """How far the merged delta is from the exact sum, written in this dtype; None if exact."""
+        if self.truncation is None:
+            return None
+        delta, lost = self.truncation.delta, self.truncation
+        made = LowRankDelta(delta.a.to(dtype), delta.b.to(dtype))
+        return Norms(lost.squared_norm, lost.squared_error(made), lost.squared_bound)
 
 
 @dataclass(frozen=True)
@@ -26,11 +58,12 @@ class MergedDeltas:
     """One adapter, modules sorted, fp32, scaling 1.
 
     `relative_error` is ||exact sum - merged||_F / ||exact sum||_F over all modules, 0 for an exact
-    method; the rounding of the last fp32 digit is not counted.
+    method, whose last fp32 digit is not counted; `error_bound` is the least one of these ranks.
     """
 
     deltas: dict[str, LowRankDelta]
     relative_error: float
+    error_bound: float
 
     @property
     def rank(self) -> int:
@@ -40,82 +73,142 @@ class MergedDeltas:
 
 @dataclass(frozen=True)
 class MergeMethod:
-    """How the terms of one module become one delta; `merge(terms, rank)`."""
+    """How the terms of one module become one delta: `reduce(terms, rank)`, of `rank(terms, form)`.
+
+    The rank follows from the shapes; only where a share of energy is asked for, from the numbers.
+    """
 
     name: str
     doc: str
-    merge: Callable[[Sequence[Term], int], Truncation]
+    reduce: Callable[[Sequence[Term], int], Reduced]
+    rank: Callable[[Sequence[Term], Form], int]
     takes_rank: bool = False
 
 
+def find_method(name: str, *, rank: int | None, energy: float | None) -> MergeMethod:
+    """The method of this name, if it can be asked for this rank or share of energy.
+
+    Raises:
+        UnknownName: the method is not known.
+        InputError: a rank or energy where none is taken, both, or one outside its range.
+    """
+    if name not in MERGE_METHODS:
+        raise UnknownName("merge method", name, MERGE_METHODS)
+    method = MERGE_METHODS[name]
+    if rank is not None and not (method.takes_rank and rank >= 1):
+        expected = "rank >= 1" if method.takes_rank else "no rank"
+        raise InputError(f"Merge method {name} cannot take this rank.", expected=expected)
+    if energy is not None and not (method.takes_rank and rank is None and 0 < energy <= 1):
+        expected = "0 < energy <= 1, and no rank" if method.takes_rank else "no energy"
+        raise InputError(f"Merge method {name} cannot take this energy.", expected=expected)
+    return method
+
+
+@contextmanager
+def naming(module: str) -> Iterator[None]:
+    """Refusals that come from within say which module they are about."""
+    try:
+        yield
+    except InputError as error:
+        where = f"module {shown_name(module)}"
+        raise InputError(error.what, where=where, expected=error.expected) from None
+
+
+def overall_ratio(squares: Sequence[tuple[float, float]]) -> float:
+    """The root of all that is lost over the root of all there is; 0 where nothing is lost.
+
+    >>> overall_ratio([(1.0, 9.0), (3.0, 7.0)])
+    0.5
+    """
+    lost, total = (
+        (math.fsum(column) for column in zip(*squares, strict=True)) if squares else (0, 0)
+    )
+    return math.sqrt(lost / total) if lost > 0 < total else 0.0
+
+
 def merge_deltas(
-    method: str, members: Sequence[tuple[Adapter, float]], *, rank: int | None = None
+    method: str,
+    members: Sequence[tuple[Adapter, float]],
+    *,
+    rank: int | None = None,
+    energy: float | None = None,
 ) -> MergedDeltas:
-    """The adapter of sum_i w_i dW_i; a module that a member lacks counts as a zero delta.
+    """The adapter of sum_i w_i dW_i in memory; a module that a member lacks counts as zero.
 
     Members of weight zero are left out. The weights may be negative and need not sum to one.
-    Single-threaded in its kernels, so that the same members give the same bytes on any machine
+    The kernels are single-threaded, so that the same members give the same bytes on any machine
     of the same kind.
 
     Args:
         method: a key of MERGE_METHODS.
         members: deltas by module name, with their weights.
         rank: the largest rank allowed, `svd` only; by default the largest rank of a member.
+        energy: instead of a rank, the share of each ||dW||_F^2 to keep, `svd` only.
 
     Raises:
         UnknownName: the method is not known.
         ShapeMismatch: a module has another shape in another member.
-        InputError: no weight, a weight that is not finite, a rank where none is taken.
+        InputError: no weight, a weight that is not finite, a rank or energy where none is taken.
     """
-    if method not in MERGE_METHODS:
-        raise UnknownName("merge method", method, MERGE_METHODS)
-    entry = MERGE_METHODS[method]
-    if rank is not None and (not entry.takes_rank or rank < 1):
-        expected = "rank >= 1" if entry.takes_rank else "no rank"
-        raise InputError(f"Merge method {method} cannot take this rank.", expected=expected)
-    modules = _terms_by_module(members)
-    limit = rank or max(delta.rank for terms in modules.values() for delta, _ in terms)
-    with _one_thread():
-        parts = {module: entry.merge(terms, limit) for module, terms in modules.items()}
-    for module, part in parts.items():
-        if not bool(torch.isfinite(part.delta.a).all() and torch.isfinite(part.delta.b).all()):
-            raise InputError("The merged delta exceeds fp32.", where=f"module {shown_name(module)}")
-    total = math.fsum(part.squared_norm for part in parts.values())
-    lost = math.fsum(part.squared_error for part in parts.values())
-    error = math.sqrt(lost / total) if lost > 0 else 0.0
-    return MergedDeltas({module: part.delta for module, part in parts.items()}, error)
+    entry = find_method(method, rank=rank, energy=energy)
+    terms = _terms_by_module(members)
+    if rank is None and energy is None:
+        rank = max(delta.rank for parts in terms.values() for delta, _ in parts)
+    form = Form(rank, energy)
+
+    def work(module: str) -> tuple[LowRankDelta, Norms | None]:
+        with naming(module):
+            reduced = entry.reduce(terms[module], entry.rank(terms[module], form))
+            return merge_concat(reduced.terms), reduced.norms(form.dtype)
+
+    parts = dict(zip(terms, map_in_order(work, terms), strict=True))
+    norms = [each for _, each in parts.values() if each is not None]
+    return MergedDeltas(
+        {module: delta for module, (delta, _) in parts.items()},
+        overall_ratio([(each.error, each.total) for each in norms]),
+        overall_ratio([(each.bound, each.total) for each in norms]),
+    )
+
+
+def check_weights(weights: Sequence[float]) -> None:
+    """Raise InputError unless all weights are finite and one of them is not zero."""
+    if not all(math.isfinite(weight) for weight in weights):
+        raise InputError("A member's weight is not finite.", expected="finite weights")
+    if not any(weights):
+        raise InputError("There is nothing to merge.", expected="a member of non-zero weight")
+
+
+def check_same_shape(module: str, shapes: Sequence[object]) -> None:
+    """Raise ShapeMismatch where members give a module different shapes."""
+    if len(set(shapes)) > 1:
+        raise ShapeMismatch(
+            "Members adapt different bases: a module differs in shape.",
+            where=f"module {shown_name(module)}, shapes {sorted(set(map(str, shapes)))}",
+            expected="adapters of one base",
+        )
 
 
 def _terms_by_module(members: Sequence[tuple[Adapter, float]]) -> dict[str, list[Term]]:
-    if not all(math.isfinite(weight) for _, weight in members):
-        raise InputError("A member's weight is not finite.", expected="finite weights")
+    check_weights([weight for _, weight in members])
     terms: dict[str, list[Term]] = {}
     for deltas, weight in members:
         for module, delta in deltas.items() if weight else ():
             terms.setdefault(module, []).append((delta, float(weight)))
-    if not terms:
-        raise InputError("There is nothing to merge.", expected="a member of non-zero weight")
     for module, parts in terms.items():
-        shapes = {delta.shape for delta, _ in parts}
-        if len(shapes) > 1:
-            raise ShapeMismatch(
-                "Members adapt different bases: a module differs in shape.",
-                where=f"module {shown_name(module)}, shapes {sorted(shapes)}",
-                expected="adapters of one base",
-            )
+        check_same_shape(module, [delta.shape for delta, _ in parts])
     return {module: terms[module] for module in sorted(terms)}
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """QR, SVD and products give other last digits on another number of threads."""
-    with _THREADS:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+def _svd_rank(terms: Sequence[Term], form: Form) -> int:
+    if form.energy is not None:
+        return rank_for_energy(terms, form.energy)
+    whole = sum(delta.rank for delta, _ in terms)
+    return min(form.rank or whole, whole, *terms[0][0].shape)
+
+
+def _by_svd(terms: Sequence[Term], rank: int) -> Reduced:
+    truncation = merge_svd(terms, rank=rank)
+    return Reduced([(truncation.delta, 1.0)], truncation)
 
 
 MERGE_METHODS: dict[str, MergeMethod] = {
@@ -124,18 +217,21 @@ MERGE_METHODS: dict[str, MergeMethod] = {
         MergeMethod(
             "concat",
             "exact: factors side by side, ranks add",
-            lambda terms, _: Truncation(merge_concat(terms), 0.0, 0.0),
+            lambda terms, _: Reduced(terms),
+            lambda terms, _: sum(delta.rank for delta, _ in terms),
         ),
         MergeMethod(
             "svd",
-            "optimal truncation to a rank; its relative error is recorded",
-            lambda terms, rank: merge_svd(terms, rank=rank),
+            "optimal truncation to a rank or a share of energy; its error is recorded",
+            _by_svd,
+            _svd_rank,
             takes_rank=True,
         ),
         MergeMethod(
             "dense",
             "exact: the full sum of products, of full rank",
-            lambda terms, _: Truncation(merge_dense(terms), 0.0, 0.0),
+            lambda terms, _: Reduced([(merge_dense(terms), 1.0)]),
+            lambda terms, _: min(terms[0][0].shape),
         ),
     )
 }

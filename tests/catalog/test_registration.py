@@ -21,7 +21,7 @@ from catalog.stores.registry import ModelVersionRef
 from catalog.stores.transaction import Transaction
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import make_id
-from rpe_core.merging.folders import merge_folders
+from rpe_core.merging.merge import merge
 from rpe_core.records import BaseModel, Member, Representation, StrategySpec
 from tests.catalog.models import TASK, TEXTS, WIDTH, adapter_card, pico_adapter, pico_base
 from tests.catalog.stores import RUN, open_stores
@@ -70,7 +70,7 @@ class House:
 
     def ensemble(self, *members: tuple[AdapterCard, float]) -> tuple[EnsembleCard, Path]:
         folder = self.root / "merged"
-        report = merge_folders([(self.folder_of(card), w) for card, w in members], folder)
+        report = merge([(self.folder_of(card), w) for card, w in members], folder)
         card = EnsembleCard(
             ensemble_id=make_id("ensemble", "site-t", report.weights_sha256),
             sha256=report.weights_sha256,

@@ -39,7 +39,8 @@ def test_every_method_is_the_dense_sum_when_its_rank_allows(method, shape):
     merged = merge_deltas(method, [({"m": delta}, weight) for delta, weight in terms], rank=rank)
     assert merged.deltas["m"].a.dtype == merged.deltas["m"].b.dtype == torch.float32
     assert _relative(merged.deltas["m"].dense(dtype=torch.float64), exact) <= 1e-6
-    assert merged.relative_error <= 1e-12
+    assert merged.relative_error <= (1e-6 if method == "svd" else 0.0)
+    assert merged.error_bound <= 1e-12
 
 
 def test_concat_adds_ranks_and_treats_a_missing_module_as_zero():
@@ -77,7 +78,8 @@ def test_svd_is_the_best_of_its_rank_and_its_error_is_true():
         merged = merge_deltas("svd", [({"m": d}, w) for d, w in terms], rank=rank)
         bound = float(singular[rank:].norm() / singular.norm())
         assert merged.deltas["m"].rank == rank
-        assert merged.relative_error == pytest.approx(bound, rel=1e-9)
+        assert merged.error_bound == pytest.approx(bound, rel=1e-9)
+        assert merged.relative_error == pytest.approx(bound, rel=1e-6)
         found = _relative(merged.deltas["m"].dense(dtype=torch.float64), exact)
         assert found == pytest.approx(bound, rel=1e-6)
 
@@ -138,5 +140,5 @@ def test_wrong_input_is_refused():
         merge_deltas("svd", [(one, 1.0)], rank=0)
     with pytest.raises(ShapeMismatch, match="different bases"):
         merge_deltas("concat", [(one, 0.5), ({"m": _delta(0, d_in=7)}, 0.5)])
-    with pytest.raises(InputError, match="exceeds fp32"):
+    with pytest.raises(InputError, match="exceed the dtype"):
         merge_deltas("concat", [({"m": _delta(0, scaling=1e300)}, 1.0)])

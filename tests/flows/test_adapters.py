@@ -13,7 +13,8 @@ import pytest
 from catalog.stores.bundle import Stores
 from flows.settings import Settings
 from flows.wiring import open_stores
-from rpe_core.merging.folders import merge_folders, read_adapter, write_adapter
+from rpe_core.merging.folders import read_adapter, write_adapter
+from rpe_core.merging.merge import merge
 from tests.pico import pico_texts
 from tests.pico_world import make_pico_workspace
 
@@ -82,7 +83,7 @@ def test_a_round_trip_gives_the_same_retrieval_and_the_same_merge(
                 (stores.artifacts.folder(r["artifact_sha256"], is_verified=True), w)
                 for r, w in zip(rows, (1.5, -0.5), strict=True)
             ]
-            merged = merge_folders(folders, tmp_path / f"merged{number}")
+            merged = merge(folders, tmp_path / f"merged{number}")
             told = [(r["weights_sha256"], r["license"], r["task_json"], r["rank"]) for r in rows]
             answers.append((found, merged, told, [r["recipe_id"] for r in rows]))
     assert len(answers[0][0]) == 2

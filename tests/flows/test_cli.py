@@ -16,6 +16,7 @@ import typer
 from flows.cli import app
 from flows.nightly import VERBS
 from flows.settings import Settings
+from tests.adapter_folders import linear, write_folder
 from tests.flows.conftest import enter_copy
 from tests.pico_world import write_contract, write_rows
 
@@ -75,6 +76,7 @@ EXAMPLES = {
     "adapters show": Example(words=("weights_sha256",)),
     "adapters export": Example(json_only=True, words=("bundles/site_a",)),
     "adapters import": Example(words=("0 new in the library",)),
+    "merge": Example(json_only=True, words=('"method": "svd"', '"rank": 4')),
     "maintain": Example(words=("aliases repaired",)),
     "doctor": Example(words=("declarations", "registry")),
 }
@@ -100,7 +102,7 @@ def workspace(copy: Settings, prefect_api: str, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to type commands in: data/reports.csv, and a contract filled in beside it."""
+    """A folder to type commands in: data/reports.csv with its contract, two adapters."""
     data = tmp_path / "data"
     data.mkdir()
     write_rows(data / "reports.jsonl", "reports", seed=7)
@@ -108,6 +110,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [",".join(row.values()) for row in rows]
     (data / "reports.csv").write_text("\n".join(["id,case,text,label", *lines]) + "\n")
     write_contract(tmp_path, data, "reports")
+    for seed, name in enumerate(("a", "b")):
+        write_folder(tmp_path / name, linear("query", seed=seed))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

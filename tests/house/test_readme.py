@@ -13,6 +13,7 @@ from flows.plans import AUTO, BASELINE_MERGES
 from rpe_core.adapters.methods import ADAPTER_METHODS
 from rpe_core.evaluation.metrics import METRICS
 from rpe_core.families.table import FAMILIES
+from rpe_core.merging.merge import METHODS
 from rpe_core.merging.methods import MERGE_METHODS
 from rpe_core.weighting.strategies import STRATEGIES
 
@@ -60,7 +61,7 @@ def test_every_strategy_is_in_the_table_and_no_other() -> None:
 
 def test_every_merge_method_is_in_the_table_and_no_other() -> None:
     listed = {name for cell, _ in table("merge method") for name in quoted(cell)}
-    assert listed == {*MERGE_METHODS, *BASELINE_MERGES}
+    assert listed == {*METHODS, *BASELINE_MERGES}
     assert all(method.doc for method in MERGE_METHODS.values())
 
 

@@ -9,7 +9,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import BertConfig, BertModel
 
-from rpe_core.merging.folders import merge_folders, read_adapter
+from rpe_core.merging.folders import read_adapter
+from rpe_core.merging.merge import merge
 
 # PEFT 0.21 asks transformers 5 for an attribute that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
@@ -110,7 +111,7 @@ def folders(request, tmp_path):
 def test_a_merged_folder_loads_in_peft_and_is_the_weighted_sum(folders, tmp_path, method):
     rank = 16 if method == "svd" else None
     members = list(zip(folders, WEIGHTS, strict=True))
-    merge_folders(members, tmp_path / "out", method=method, rank=rank)
+    merge(members, tmp_path / "out", method=method, rank=rank)
     merged, exact = _loaded(tmp_path / "out"), _dense_sum(folders)
     found = _delta_weights(merged)
     assert set(found) == set(exact)
@@ -118,7 +119,7 @@ def test_a_merged_folder_loads_in_peft_and_is_the_weighted_sum(folders, tmp_path
 
 
 def test_the_merged_model_computes_what_the_dense_sum_computes(folders, tmp_path):
-    merge_folders(list(zip(folders, WEIGHTS, strict=True)), tmp_path / "out")
+    merge(list(zip(folders, WEIGHTS, strict=True)), tmp_path / "out")
     by_hand = copy.deepcopy(BASE)
     with torch.no_grad():
         for module, delta in _dense_sum(folders).items():
@@ -142,7 +143,7 @@ def test_our_reading_of_an_adapter_is_peft_s(folders):
 @pytest.mark.parametrize("kind", ["plain", "mixed ranks and alphas"])
 def test_concat_is_peft_cat(tmp_path, kind):
     folders = [str(_adapter(tmp_path / f"a{i}", i, **c)) for i, c in enumerate(KINDS[kind])]
-    merge_folders(list(zip(folders, WEIGHTS, strict=True)), tmp_path / "out")
+    merge(list(zip(folders, WEIGHTS, strict=True)), tmp_path / "out")
     ours = _delta_weights(_loaded(tmp_path / "out"))
     assert _error(ours, _by_peft(folders, "cat")) <= 1e-6
 
@@ -165,5 +166,5 @@ def test_peft_overscales_where_the_first_adapter_is_rslora_and_we_do_not(tmp_pat
     theirs = _by_peft(folders, "cat")
     factor = {module: delta * 12**0.5 for module, delta in exact.items()}
     assert _error(theirs, factor) <= 1e-5
-    merge_folders(list(zip(folders, WEIGHTS, strict=True)), tmp_path / "out")
+    merge(list(zip(folders, WEIGHTS, strict=True)), tmp_path / "out")
     assert _error(_delta_weights(_loaded(tmp_path / "out")), exact) <= 1e-6

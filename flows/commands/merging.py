@@ -1,0 +1,70 @@
+"""`rpe merge`: exact merging of adapter folders, without a workspace."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.output import AsJson, show_rows
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this command to `rpe`."""
+    # several members after one --members: those after the first arrive as extra arguments
+    app.command(context_settings={"allow_extra_args": True})(merge)
+
+
+def merge(
+    context: typer.Context,
+    members: Annotated[
+        list[str], typer.Option(help="FOLDER=WEIGHT, one or more; a weight may be negative.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to make; it must not hold anything.")],
+    method: Annotated[str, typer.Option(help="concat, svd, dense or fold.")] = "concat",
+    rank: Annotated[int | None, typer.Option(help="svd: the largest rank of a module.")] = None,
+    energy: Annotated[
+        float | None, typer.Option(help="svd: the share of squared norm to keep, up to 1.")
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Folder of the base, for fold and modules_to_save.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    threads: Annotated[
+        int | None, typer.Option(help="Threads; the bytes do not depend on it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Merge PEFT LoRA folders by their weights, exactly, and without loading the base.
+
+    Example: rpe merge --members a=0.6 b=-0.1 --method svd --rank 16 --out merged
+    """
+    weighted = [_member(text) for text in [*members, *context.args]]
+    from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
+
+    report = merge_folders(
+        weighted,
+        out,
+        method=method,
+        rank=rank,
+        energy=energy,
+        base=base,
+        dtype=dtype,
+        threads=threads,
+    )
+    row = {"folder": str(out), **asdict(report)}
+    facts = [{"field": key, "value": value} for key, value in row.items()]
+    show_rows([row] if as_json else facts, as_json=as_json, title="merged")
+
+
+def _member(text: str) -> tuple[Path, float]:
+    folder, _, number = text.rpartition("=")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = None
+    if not folder or weight is None:
+        raise typer.BadParameter(f"a member is FOLDER=WEIGHT, and {len(text)} characters are none.")
+    return Path(folder), weight

@@ -1,0 +1,153 @@
+"""What a merge will add up, from headers alone: every refusal that needs no number happens here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rpe_core.delta import LowRankDelta
+from rpe_core.errors import InputError, ShapeMismatch, shown_name
+from rpe_core.merging.adapters import AdapterFolder
+from rpe_core.merging.checkpoint import Checkpoint
+from rpe_core.merging.concat import Term
+from rpe_core.merging.configs import check_agreement
+from rpe_core.merging.layout import ModuleSpec
+from rpe_core.merging.methods import check_same_shape, check_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Blueprint:
+    """Members with their weights, the base where one is given, and who takes part in what.
+
+    `modules` holds, by module, the members that adapt it; `whole`, by tensor of the base, those
+    that trained it as it is. `keys` are the base's own names of the tensors that are looked at.
+    Members of weight zero take part in nothing.
+    """
+
+    members: tuple[tuple[AdapterFolder, float], ...]
+    modules: dict[str, tuple[int, ...]]
+    whole: dict[str, tuple[int, ...]]
+    base: Checkpoint | None
+    keys: dict[str, str]
+
+    @property
+    def configs(self) -> list[dict[str, Any]]:
+        """adapter_config.json of every member."""
+        return [member.config for member, _ in self.members]
+
+    def spec(self, module: str) -> ModuleSpec:
+        """Shape and layout of a module, on which its members agree."""
+        return self.members[self.modules[module][0]][0].layout.modules[module]
+
+    def ranks(self, module: str) -> list[int]:
+        """The ranks of a module's members."""
+        return [self.members[i][0].layout.modules[module].rank for i in self.modules[module]]
+
+    def whole_shape(self, tensor: str) -> tuple[int, ...]:
+        """The shape of a tensor that members trained whole."""
+        member = self.members[self.whole[tensor][0]][0]
+        return member.tensors.specs[member.layout.whole[tensor]].shape
+
+    def terms(self, module: str) -> list[Term]:
+        """The deltas of a module, mapped, with their weights."""
+        return [(self._delta(i, module), self.members[i][1]) for i in self.modules[module]]
+
+    def release(self, module: str) -> None:
+        """Give back the memory of a module's factors."""
+        for i in self.modules[module]:
+            self.members[i][0].release(module)
+
+    def fault_in(self, module: str) -> InputError | None:
+        """The refusal that names the member whose factors of a module are not finite, if any."""
+        for i in self.modules[module]:
+            member, spec = self.members[i][0], self.members[i][0].layout.modules[module]
+            if fault := member.fault_in([spec.a_name, spec.b_name]):
+                return fault
+        return None
+
+    def _delta(self, i: int, module: str) -> LowRankDelta:
+        return self.members[i][0].delta(module)
+
+
+def draw_blueprint(
+    members: Sequence[tuple[Path, float]], *, base: Path | None, needs_base: bool = False
+) -> Blueprint:
+    """Open the members and the base, and refuse what cannot be added up exactly.
+
+    Args:
+        members: adapter folders and their weights.
+        base: the checkpoint folder of the base model.
+        needs_base: whether the merge writes into the base, so that every module must be in it.
+
+    Raises:
+        InputError: a member or the base cannot be read or merged, or they do not belong together.
+    """
+    check_weights([weight for _, weight in members])
+    opened = tuple((AdapterFolder(Path(folder)), float(weight)) for folder, weight in members)
+    check_agreement([member.config for member, _ in opened])
+    used = [i for i, (_, weight) in enumerate(opened) if weight]
+    modules = {
+        module: tuple(i for i in used if module in opened[i][0].layout.modules)
+        for module in sorted({m for i in used for m in opened[i][0].layout.modules})
+    }
+    whole = {
+        tensor: tuple(i for i in used if tensor in opened[i][0].layout.whole)
+        for tensor in sorted({t for i in used for t in opened[i][0].layout.whole})
+    }
+    copies = sorted({tensor for member, _ in opened for tensor in member.layout.copies})
+    if base is None and (needs_base or whole or copies):
+        raise _base_is_missing(opened, needs_base=needs_base)
+    weights = [f"{module}.weight" for module in modules] if needs_base else []
+    checkpoint = Checkpoint(Path(base)) if base is not None else None
+    keys = checkpoint.locate([*weights, *whole, *copies]) if checkpoint else {}
+    blueprint = Blueprint(opened, modules, whole, checkpoint, keys)
+    _check_modules(blueprint)
+    _check_whole(blueprint)
+    return blueprint
+
+
+def _check_modules(blueprint: Blueprint) -> None:
+    for module, taking in blueprint.modules.items():
+        specs = [blueprint.members[i][0].layout.modules[module] for i in taking]
+        check_same_shape(module, [(spec.shape, spec.layout) for spec in specs])
+        if any(tensor.startswith(f"{module}.") for tensor in blueprint.whole):
+            raise InputError(
+                "A module is adapted by factors in one member and saved whole in another.",
+                where=f"module {shown_name(module)}",
+                expected="one way to adapt a module",
+            )
+
+
+def _check_whole(blueprint: Blueprint) -> None:
+    """Whole tensors must be of the base's shape; what PEFT copied must be the base's own."""
+    base = blueprint.base
+    for member, _ in blueprint.members if base else ():
+        for tensor, name in (*member.layout.whole.items(), *member.layout.copies.items()):
+            if tensor not in blueprint.keys or base is None:
+                continue
+            key = blueprint.keys[tensor]
+            base.shards[base.home(key)].check_floating([key])
+            if member.tensors.specs[name].shape != base.spec(key).shape:
+                raise ShapeMismatch(
+                    f"The tensor {shown_name(tensor)} has another shape than in the base.",
+                    where=str(member.folder),
+                    expected="the base that the adapter was trained on, its vocabulary unchanged",
+                )
+
+
+def _base_is_missing(
+    opened: Sequence[tuple[AdapterFolder, float]], *, needs_base: bool
+) -> InputError:
+    if needs_base:
+        return InputError(
+            "A fold needs the base that it writes into.", remedy="pass the base's folder: --base"
+        )
+    where = next(m.folder for m, _ in opened if m.layout.whole or m.layout.copies)
+    return InputError(
+        "The adapter holds whole tensors, whose change counts from the base.",
+        where=str(where),
+        expected="the base's folder, for modules_to_save and copies of embeddings only",
+        remedy="pass the base's folder: --base",
+    )

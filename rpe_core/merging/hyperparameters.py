@@ -1,0 +1,137 @@
+"""adapter_config.json judged: what no weighted sum expresses; each module's rank and scaling."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rpe_core.errors import InputError
+
+# What a weighted sum of deltas cannot express: the key of adapter_config.json and the reason.
+_REFUSED = {
+    "use_dora": "DoRA rescales the base weight by a magnitude",
+    "lora_bias": "a LoRA bias is no part of B A",
+    "trainable_token_indices": "trained tokens are no part of B A",
+    "target_parameters": "adapted parameters have other factors than modules",
+    "layer_replication": "replicated layers change the base",
+    "alora_invocation_tokens": "an activated LoRA acts on some tokens only",
+    "use_qalora": "QA-LoRA pools its input",
+    "use_bdlora": "block-diagonal LoRA has other factors",
+    "arrow_config": "Arrow routes by token",
+    "kasa_config": "KaSA changes the base and has a diagonal of its own",
+    "monteclora_config": "MonteCLoRA samples its weights",
+    "ensure_weight_tying": "tied layers share one delta",
+}
+_CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_MAX_PATTERN = 200  # characters
+_MAX_REPEATS = 2
+
+
+def check_config(config: Mapping[str, Any], *, where: str = "") -> None:
+    """Raise InputError unless the configuration is a LoRA that a weighted sum of B A describes."""
+
+    def refuse(reason: str) -> InputError:
+        return InputError(
+            f"The adapter cannot be merged exactly: {reason}.",
+            where=where,
+            expected="a plain LoRA: peft_type LORA, bias none, base weights unchanged",
+        )
+
+    if config.get("peft_type") != "LORA":
+        raise refuse("it is no LoRA")
+    if config.get("bias", "none") != "none":
+        raise refuse("trained biases are no part of B A")
+    for key, reason in _REFUSED.items():
+        if config.get(key):
+            raise refuse(reason)
+    start = config.get("init_lora_weights", True)
+    if isinstance(start, str) and start.lower().startswith(_CHANGED_BASE):
+        raise refuse("its initialisation changed the base weights")
+    _check_numbers(config, where=where)
+    _check_saved(config, where=where)
+
+
+def rank_of(config: Mapping[str, Any], module: str) -> int:
+    """The rank r that the configuration gives a module."""
+    return int(_by_pattern(config.get("rank_pattern") or {}, module, config["r"]))
+
+
+def scaling_of(config: Mapping[str, Any], module: str) -> float:
+    """The scaling of a module: alpha / r, or alpha / sqrt(r) with rsLoRA.
+
+    >>> scaling_of({"r": 4, "lora_alpha": 8, "use_rslora": True}, "query")
+    4.0
+    """
+    rank = rank_of(config, module)
+    alpha = float(_by_pattern(config.get("alpha_pattern") or {}, module, config["lora_alpha"]))
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def is_saved_whole(config: Mapping[str, Any], tensor: str) -> bool:
+    """Whether a tensor of the base belongs to one of modules_to_save, by PEFT's rule.
+
+    >>> is_saved_whole({"modules_to_save": ["classifier"]}, "bert.classifier.out.weight")
+    True
+    """
+    saved = config.get("modules_to_save") or ()
+    return any(re.search(rf"{re.escape(name)}\.", tensor) for name in saved)
+
+
+def _by_pattern(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
+    """PEFT's rule: the first pattern that matches the module name or a tail of it."""
+    for pattern, value in patterns.items():
+        if re.match(_tail(pattern), module):
+            return value
+    return default
+
+
+def _check_numbers(config: Mapping[str, Any], *, where: str) -> None:
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    ranks = config.get("rank_pattern") or {}
+    alphas = config.get("alpha_pattern") or {}
+    if not isinstance(ranks, Mapping) or not isinstance(alphas, Mapping):
+        raise InputError("rank_pattern and alpha_pattern must be mappings.", where=where)
+    if not all(type(r) is int and r >= 1 for r in (rank, *ranks.values())):
+        raise InputError("A LoRA rank must be a positive whole number.", where=where)
+    if not all(_is_finite_number(value) for value in (alpha, *alphas.values())):
+        raise InputError("lora_alpha must be a finite number.", where=where)
+    for pattern in (*ranks, *alphas):
+        if not _is_harmless(pattern):
+            raise InputError(
+                "A key of rank_pattern or alpha_pattern is no usable expression.",
+                where=where,
+                expected=f"at most {_MAX_PATTERN} characters, {_MAX_REPEATS} repeats, of no group",
+            )
+
+
+def _check_saved(config: Mapping[str, Any], *, where: str) -> None:
+    saved = config.get("modules_to_save") or []
+    if not isinstance(saved, list) or not all(isinstance(name, str) and name for name in saved):
+        raise InputError("modules_to_save must be a list of names.", where=where)
+
+
+def _is_finite_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
+def _is_harmless(pattern: str) -> bool:
+    """Whether matching ends soon: the file may come from anywhere, and a search can be endless."""
+    plain = re.sub(r"\\.", "", pattern)
+    if len(pattern) > _MAX_PATTERN or len(re.findall(r"[*+?{]", plain)) > _MAX_REPEATS:
+        return False
+    if re.search(r"\)[*+?{]", plain):
+        return False
+    try:
+        re.compile(_tail(pattern))
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
+
+
+def _tail(pattern: str) -> str:
+    return rf"(.*\.)?({pattern})$"

@@ -1,0 +1,150 @@
+"""What a merge leaves beside its weights: inputs by hash, weights, errors, and who can serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rpe_core.merging.blueprint import Blueprint
+from rpe_core.merging.methods import Form, Norms, overall_ratio
+from rpe_core.merging.rounding import DTYPES, Rounding
+from rpe_core.merging.stream import Account
+
+SERVABLE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be told to serve
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge made.
+
+    rank: the largest of a module. relative_error: ||exact sum - merged||_F / ||exact sum||_F as
+    measured, 0 for an exact method; error_bound: the least that is possible at these ranks.
+    rounding_ratio: what the cast to a narrower dtype changed, relative to the factors (an adapter)
+    or to what was added to the base (a fold). servable_rank: the smallest rank limit of vLLM that
+    holds the adapter, 0 where none does; `not_servable` says why.
+    """
+
+    method: str
+    rank: int
+    relative_error: float
+    weights_sha256: str
+    servable_rank: int
+    is_servable: bool
+    error_bound: float = 0.0
+    rounding_ratio: float = 0.0
+    not_servable: str = ""
+
+
+def servable_rank(rank: int) -> int:
+    """The smallest rank limit of vLLM that holds this rank, 0 where none does.
+
+    >>> servable_rank(80), servable_rank(600)
+    (128, 0)
+    """
+    return next((limit for limit in SERVABLE_RANKS if limit >= rank), 0)
+
+
+def why_not_servable(blueprint: Blueprint, rank: int) -> str:
+    """Why vLLM cannot serve the adapter, or nothing."""
+    if blueprint.whole:
+        return "it holds whole tensors beside its factors (modules_to_save)"
+    if any(blueprint.spec(module).layout.kernel for module in blueprint.modules):
+        return "it adapts convolutions"
+    return "" if servable_rank(rank) else f"its rank exceeds {SERVABLE_RANKS[-1]}"
+
+
+def adapter_report(
+    blueprint: Blueprint, account: Account, *, method: str, weights_sha256: str
+) -> MergeReport:
+    """The report of a merge to an adapter."""
+    rank = max(account.ranks.values())
+    reason = why_not_servable(blueprint, rank)
+    return MergeReport(
+        method=method,
+        rank=rank,
+        relative_error=account.relative_error,
+        weights_sha256=weights_sha256,
+        servable_rank=servable_rank(rank),
+        is_servable=not reason,
+        error_bound=account.error_bound,
+        rounding_ratio=account.rounding.ratio,
+        not_servable=reason,
+    )
+
+
+def adapter_manifest(
+    blueprint: Blueprint, account: Account, report: MergeReport, form: Form, hashes: Sequence[str]
+) -> dict[str, Any]:
+    """rpe_merge.json of a merged adapter; `hashes` are those of the members' weights."""
+    return {
+        "method": report.method,
+        "members": members_of(blueprint, hashes),
+        "dtype": next(name for name, dtype in DTYPES.items() if dtype == form.dtype),
+        "asked": {"rank": form.rank, "energy": form.energy},
+        "rank": report.rank,
+        "servable_rank": report.servable_rank,
+        "servable_ranks": [limit for limit in SERVABLE_RANKS if limit >= report.rank],
+        "is_servable": report.is_servable,
+        "not_servable": report.not_servable,
+        "relative_error": report.relative_error,
+        "error_bound": report.error_bound,
+        "rounding_ratio": report.rounding_ratio,
+        "modules": _errors(account.ranks, account.norms),
+        "weights_sha256": report.weights_sha256,
+    }
+
+
+def members_of(blueprint: Blueprint, hashes: Sequence[str]) -> list[dict[str, str | float]]:
+    """The inputs of a merge: no path, but what was in the files, and how much it weighed."""
+    weights = [weight for _, weight in blueprint.members]
+    return [
+        {"weights_sha256": sha256, "weight": weight}
+        for sha256, weight in zip(hashes, weights, strict=True)
+    ]
+
+
+def _errors(ranks: Mapping[str, int], norms: Mapping[str, Norms]) -> dict[str, Any]:
+    return {
+        module: {
+            "rank": ranks[module],
+            "relative_error": overall_ratio([(each.error, each.total)]),
+            "error_bound": overall_ratio([(each.bound, each.total)]),
+        }
+        for module, each in norms.items()
+    }
+
+
+def fold_report(blueprint: Blueprint, rounding: Rounding, *, weights_sha256: str) -> MergeReport:
+    """The report of a fold: a whole checkpoint, which any server of its base serves."""
+    return MergeReport(
+        method="fold",
+        rank=max((sum(blueprint.ranks(module)) for module in blueprint.modules), default=0),
+        relative_error=0.0,
+        weights_sha256=weights_sha256,
+        servable_rank=0,
+        is_servable=True,
+        rounding_ratio=rounding.ratio,
+    )
+
+
+def fold_manifest(
+    blueprint: Blueprint,
+    report: MergeReport,
+    *,
+    inputs: Sequence[str],
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+) -> dict[str, Any]:
+    """rpe_merge.json of a fold: the shards by hash, before and after."""
+    return {
+        "method": report.method,
+        "members": members_of(blueprint, inputs),
+        "base": dict(before),
+        "shards": dict(after),
+        "modules": {module: sum(blueprint.ranks(module)) for module in blueprint.modules},
+        "whole_tensors": list(blueprint.whole),
+        "relative_error": report.relative_error,
+        "rounding_ratio": report.rounding_ratio,
+        "weights_sha256": report.weights_sha256,
+    }

@@ -1,0 +1,157 @@
+"""The merge: adapter folders and weights in, an adapter or a checkpoint out. Touches files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from rpe_core.errors import InputError, UnknownName
+from rpe_core.merging.adapters import CONFIG, WEIGHTS
+from rpe_core.merging.blueprint import Blueprint, draw_blueprint
+from rpe_core.merging.checkpoint import Checkpoint
+from rpe_core.merging.configs import common_base, common_targets, common_text, peft_config
+from rpe_core.merging.fold import fold_into, plan_folds
+from rpe_core.merging.manifest import (
+    MergeReport,
+    adapter_manifest,
+    adapter_report,
+    fold_manifest,
+    fold_report,
+)
+from rpe_core.merging.methods import MERGE_METHODS, Form, MergeMethod, find_method
+from rpe_core.merging.reading import TensorFile
+from rpe_core.merging.rounding import DTYPES
+from rpe_core.merging.stream import Account, stream_adapter
+from rpe_core.merging.threads import map_in_order
+from rpe_core.merging.writing import appearing, write_json
+
+FOLD = "fold"
+METHODS = (*MERGE_METHODS, FOLD)
+MANIFEST = "rpe_merge.json"
+
+
+def merge(
+    members: Sequence[tuple[Path, float]],
+    out: Path,
+    *,
+    method: str = "concat",
+    rank: int | None = None,
+    energy: float | None = None,
+    base: Path | None = None,
+    dtype: str = "float32",
+    threads: int | None = None,
+) -> MergeReport:
+    """Merge PEFT LoRA folders by their weights: dW = sum_i w_i s_i B_i A_i, by streaming.
+
+    A module that a member lacks counts as zero; weights may be negative and need not sum to one.
+    The base model is never loaded: its files are read, tensor by tensor, where a member holds whole
+    tensors (modules_to_save, whose change is theta_i - theta_0), and for `fold`. The folder appears
+    whole or not at all, with rpe_merge.json beside the weights: inputs by hash, weights, method,
+    errors, ranks. The same members give the same bytes, whatever the number of threads.
+
+    Args:
+        members: adapter folders (adapter_config.json, adapter_model.safetensors) with weights.
+        out: the folder to make; must not exist, or be empty. Its parent must exist.
+        method: `concat` (exact, ranks add), `svd` (the best adapter of a rank), `dense` (exact,
+            full rank), or `fold` (a new checkpoint: the base with the sum added to its weights).
+        rank: `svd` only: the largest rank; by default the largest of a member.
+        energy: `svd` only, instead of a rank: the share of each ||dW||_F^2 to keep, in ]0, 1].
+        base: the folder of the base's safetensors, whole or in shards.
+        dtype: of the adapter: `float32`, or `bfloat16` with the rounding recorded. A fold keeps the
+            dtype of every tensor of the base; its arithmetic is fp32.
+        threads: by default as many as the process may use.
+
+    Raises:
+        UnknownName: the merge method or dtype is not known.
+        InputError: the members cannot be merged exactly, bases differ, a file is corrupt or holds
+            NaN, or `out` is taken. Nothing is written then.
+        WriteFailed: the disk is full, or the place cannot be written to. Nothing is left then.
+    """
+    if dtype not in DTYPES:
+        raise UnknownName("dtype", dtype, DTYPES)
+    if method not in METHODS:
+        raise UnknownName("merge method", method, METHODS)
+    if method == FOLD:
+        if (rank, energy, dtype) != (None, None, "float32"):
+            raise InputError("A fold takes no rank, energy or dtype: it keeps what the base has.")
+        return _merge_into_base(members, Path(out), base=base, threads=threads)
+    entry, form = find_method(method, rank=rank, energy=energy), Form(rank, energy, DTYPES[dtype])
+    blueprint = draw_blueprint(members, base=base)
+    form = _with_default_rank(form, entry, blueprint)
+    with appearing(Path(out)) as part:
+        account = stream_adapter(
+            blueprint, part / WEIGHTS, method=entry, form=form, threads=threads
+        )
+        write_json(part / CONFIG, _config(blueprint, account))
+        *inputs, output = hash_files(
+            [
+                *(one.tensors for one, _ in blueprint.members),
+                TensorFile(part / WEIGHTS, what="The result"),
+            ],
+            threads=threads,
+        )
+        report = adapter_report(blueprint, account, method=method, weights_sha256=output)
+        write_json(part / MANIFEST, adapter_manifest(blueprint, account, report, form, inputs))
+    return report
+
+
+def hash_files(files: Sequence[TensorFile], *, threads: int | None = None) -> list[str]:
+    """The sha256 of each file, several at a time."""
+    return list(map_in_order(TensorFile.sha256, files, threads=threads))
+
+
+def _merge_into_base(
+    members: Sequence[tuple[Path, float]], out: Path, *, base: Path | None, threads: int | None
+) -> MergeReport:
+    blueprint = draw_blueprint(members, base=base, needs_base=True)
+    checkpoint = blueprint.base
+    if checkpoint is None:
+        raise InputError("A fold needs the base that it writes into.")
+    folds = plan_folds(blueprint, checkpoint)
+    with appearing(out) as part:
+        rounding = fold_into(blueprint, checkpoint, folds, part, threads=threads)
+        written = Checkpoint(part)
+        tensors = [one.tensors for one, _ in blueprint.members]
+        shards = [*checkpoint.shards.values(), *written.shards.values()]
+        hashes = hash_files([*tensors, *shards], threads=threads)
+        inputs, of_shards = hashes[: len(tensors)], hashes[len(tensors) :]
+        before = dict(zip(checkpoint.shards, of_shards, strict=False))
+        after = dict(zip(written.shards, of_shards[len(before) :], strict=True))
+        report = fold_report(blueprint, rounding, weights_sha256=_hash_of(after))
+        manifest = fold_manifest(blueprint, report, inputs=inputs, before=before, after=after)
+        write_json(part / MANIFEST, manifest)
+    return report
+
+
+def _with_default_rank(form: Form, method: MergeMethod, blueprint: Blueprint) -> Form:
+    """Where nothing is asked for, `svd` gives the largest rank of a member."""
+    if not method.takes_rank or form.rank is not None or form.energy is not None:
+        return form
+    return replace(form, rank=max(max(blueprint.ranks(module)) for module in blueprint.modules))
+
+
+def _config(blueprint: Blueprint, account: Account) -> dict[str, Any]:
+    configs = blueprint.configs
+    is_covered = all(
+        set(one.layout.modules) == set(blueprint.modules) for one, _ in blueprint.members
+    )
+    saved = {name for config in configs for name in config.get("modules_to_save") or ()}
+    return peft_config(
+        account.ranks,
+        base_name=common_base(configs),
+        task_type=common_text(configs, "task_type"),
+        target_modules=common_targets(configs) if is_covered else None,
+        modules_to_save=sorted(saved) if blueprint.whole else (),
+        fan_in_fan_out=bool(configs[0].get("fan_in_fan_out")),
+    )
+
+
+def _hash_of(shards: Mapping[str, str]) -> str:
+    """The hash of a file where there is one, else of the table of the shards' hashes."""
+    if len(shards) == 1:
+        return next(iter(shards.values()))
+    return sha256(json.dumps(shards, sort_keys=True).encode()).hexdigest()

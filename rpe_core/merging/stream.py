@@ -1,0 +1,151 @@
+"""A merged adapter written module by module, few of them in memory at a time. Touches files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from rpe_core.delta import PREFIX, peft_names, peft_shapes
+from rpe_core.errors import InputError
+from rpe_core.merging.blueprint import Blueprint
+from rpe_core.merging.concat import join_factors
+from rpe_core.merging.methods import Form, MergeMethod, Norms, naming, overall_ratio
+from rpe_core.merging.rounding import Rounding, Workbench, cast
+from rpe_core.merging.threads import map_in_order
+from rpe_core.merging.whole import Range, check_copies, pieces, release_whole, sum_whole
+from rpe_core.merging.writing import TensorWriter
+
+Shape = tuple[int, ...]
+
+
+class Made(NamedTuple):
+    """What became of a job: the rounding, and of a module how exact it is."""
+
+    rounding: Rounding
+    module: str = ""
+    norms: Norms | None = None
+
+
+@dataclass
+class Account:
+    """What a merge did: rank and norms by module, and the rounding over everything."""
+
+    ranks: dict[str, int]
+    norms: dict[str, Norms] = field(default_factory=dict)
+    rounding: Rounding = field(default_factory=Rounding)
+
+    @property
+    def relative_error(self) -> float:
+        """||exact sum - merged||_F / ||exact sum||_F over all modules, 0 for an exact method."""
+        return overall_ratio([(norms.error, norms.total) for norms in self.norms.values()])
+
+    @property
+    def error_bound(self) -> float:
+        """The least relative error that any adapter of these ranks could have (Eckart-Young)."""
+        return overall_ratio([(norms.bound, norms.total) for norms in self.norms.values()])
+
+    def add(self, made: Made) -> None:
+        """Count what a job made."""
+        self.rounding += made.rounding
+        if made.norms is not None:
+            self.norms[made.module] = made.norms
+
+
+def stream_adapter(
+    blueprint: Blueprint, path: Path, *, method: MergeMethod, form: Form, threads: int | None = None
+) -> Account:
+    """Write the merged safetensors file and tell what was done; the same bytes on any threads.
+
+    Raises:
+        InputError: a number is not finite, or what PEFT copied from the base is not the base's.
+    """
+    check_copies(blueprint)
+    ranks = _ranks(blueprint, method, form, threads=threads)
+    account = Account(ranks)
+    writer = TensorWriter(path, _shapes(blueprint, ranks), dtype=form.dtype)
+    bench = Workbench()
+    jobs = [
+        *(partial(_write_module, blueprint, m, method, ranks[m], writer, bench) for m in ranks),
+        *(
+            partial(_write_piece, blueprint, tensor, of, writer, bench)
+            for tensor in blueprint.whole
+            for of in pieces(blueprint.whole_shape(tensor))
+        ),
+    ]
+    try:
+        for made in map_in_order(lambda job: job(), jobs, threads=threads):
+            account.add(made)
+        writer.finish()
+    finally:
+        writer.close()
+    return account
+
+
+def _ranks(
+    blueprint: Blueprint, method: MergeMethod, form: Form, *, threads: int | None
+) -> dict[str, int]:
+    """The rank of every module, before the first is written: they decide where the others lie."""
+
+    def rank(module: str) -> int:
+        with _blaming(blueprint, module):
+            return method.rank(blueprint.terms(module), form)
+
+    modules = blueprint.modules
+    return dict(zip(modules, map_in_order(rank, modules, threads=threads), strict=True))
+
+
+def _shapes(blueprint: Blueprint, ranks: Mapping[str, int]) -> dict[str, Shape]:
+    shapes = {PREFIX + tensor: blueprint.whole_shape(tensor) for tensor in blueprint.whole}
+    for module, rank in ranks.items():
+        spec = blueprint.spec(module)
+        names = peft_names(module, spec.layout)
+        shapes.update(zip(names, peft_shapes(spec.shape, rank, spec.layout), strict=True))
+    return dict(sorted(shapes.items()))
+
+
+def _write_module(
+    blueprint: Blueprint,
+    module: str,
+    method: MergeMethod,
+    rank: int,
+    writer: TensorWriter,
+    bench: Workbench,
+) -> Made:
+    names = dict(zip("AB", peft_names(module, blueprint.spec(module).layout), strict=True))
+
+    def write(factor: str, start: int, piece: torch.Tensor) -> None:
+        writer.write(names[factor], start, piece)
+
+    with _blaming(blueprint, module):
+        reduced = method.reduce(blueprint.terms(module), rank)
+        rounding = join_factors(reduced.terms, writer.dtype, write, bench)
+        return Made(rounding, module, reduced.norms(writer.dtype))
+
+
+def _write_piece(
+    blueprint: Blueprint, tensor: str, of: Range, writer: TensorWriter, bench: Workbench
+) -> Made:
+    start, change = sum_whole(blueprint, tensor, of)
+    with naming(tensor):
+        made, rounding = cast((start + change).float(), writer.dtype, bench)
+    writer.write(PREFIX + tensor, of[0], made)
+    release_whole(blueprint, tensor, of)
+    return Made(rounding)
+
+
+@contextmanager
+def _blaming(blueprint: Blueprint, module: str) -> Iterator[None]:
+    """The module's memory is given back; where a number is not finite, its member is named."""
+    try:
+        with naming(module):
+            yield
+    except InputError as error:
+        raise (blueprint.fault_in(module) or error) from None
+    finally:
+        blueprint.release(module)
