@@ -36,7 +36,8 @@ class Shelf:
             FirstPass(part.frame, part.rows, start=int(start))
             for part, start in zip(parts, self.starts, strict=False)
         ]
-        self.keys = pa.concat_tables([part.keys for part in parts]) if parts else None
+        whole = pa.concat_tables([part.keys for part in parts]) if parts else None
+        self.keys = whole.combine_chunks() if whole is not None else None
 
     def exact(self, rows: Rows) -> Matrix:
         """The z of rows in ascending order, shape (n, d)."""
@@ -181,9 +182,10 @@ class Library:
         if len(rows) > k:
             is_near = squares <= np.partition(squares, k - 1)[k - 1]
             rows, squares = rows[is_near], squares[is_near]
-        names = np.array(self.adapter_ids(rows), dtype=object)
-        order = np.lexsort((_ranks(names), squares))[:k]
-        return rows[order], squares[order]
+        order = np.argsort(squares)
+        if (np.diff(squares[order]) == 0).any():
+            order = np.lexsort((self._ranks(rows), squares))
+        return rows[order[:k]], squares[order[:k]]
 
     def _nearest(self, targets: Matrix, k: int, excluded: frozenset[str]) -> tuple[Rows, Matrix]:
         shelf, mask = self._shelf, self._mask(excluded)
@@ -201,8 +203,7 @@ class Library:
         owners, rows, squares = owners[order], rows[order], squares[order]
         is_tied = (np.diff(owners) == 0) & (np.diff(squares) == 0)
         if is_tied.any():
-            names = np.array(self.adapter_ids(rows), dtype=object)
-            order = np.lexsort((_ranks(names), squares, owners))
+            order = np.lexsort((self._ranks(rows), squares, owners))
             owners, rows, squares = owners[order], rows[order], squares[order]
         firsts = np.searchsorted(owners, np.arange(len(targets)))
         chosen = firsts[:, None] + np.arange(k)
@@ -218,6 +219,11 @@ class Library:
             z = self._shelf.exact(unique)[places]
             squares[part] = exact_squares(z, targets[owners[part]])
         return squares
+
+    def _ranks(self, rows: Rows) -> Rows:
+        """The place of each row's adapter id in their order: what decides between equals."""
+        names = np.array(self.adapter_ids(rows), dtype=object)
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
     def _candidates(self, rows: Rows, distances: Vector) -> list[Candidate]:
         if not np.isfinite(distances).all():
@@ -254,7 +260,3 @@ def visible_rows(shelf: Shelf, allow: Allowed) -> Mask:
     wanted = allow if is_arrow else pa.array(list(allow), pa.string())
     found = pc.is_in(shelf.keys["adapter_id"], value_set=wanted)
     return np.asarray(found.to_numpy(), dtype=bool)
-
-
-def _ranks(names: npt.NDArray[np.object_]) -> Rows:
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)

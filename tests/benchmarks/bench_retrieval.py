@@ -1,0 +1,292 @@
+"""Top-16 search against numpy, FAISS flat and LanceDB flat; 1,000 targets against FAISS; one run.
+
+Peers hold the same rows in single precision, loaded before they are timed, and take turns with us.
+Ids are held against exact distances in double precision.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import faiss
+import lancedb
+import numpy as np
+import pyarrow as pa
+import torch
+
+from catalog.stores.vector_library import Library
+from catalog.stores.vector_rows import table_name, table_schema
+from catalog.stores.vectors import Vectors
+from rpe_core.retrieval import nearest_references
+
+K = 16
+ENCODER = "encoder:bench@0123456789ab"
+CLUSTERS = 2_000
+TARGETS = 40  # of one search each
+LANCE_TARGETS = 3  # it takes seconds for each
+BATCH = 16_384
+Row = dict[str, Any]
+Search = Callable[[np.ndarray], list[int]]
+
+
+def row_top16_of_1e5_at_384(workdir: Path) -> Row:
+    """The sentence encoder's width."""
+    return _row(workdir, 100_000, 384)
+
+
+def row_top16_of_1e5_at_1024(workdir: Path) -> Row:
+    """The width of a large encoder."""
+    return _row(workdir, 100_000, 1024)
+
+
+def row_top16_of_1e6_at_384(workdir: Path) -> Row:
+    """A million adapters."""
+    return _row(workdir, 1_000_000, 384)
+
+
+def row_top16_of_1e6_at_1024(workdir: Path) -> Row:
+    """A million adapters of a large encoder; needs 30 GB of disk and 12 GB of memory."""
+    return _row(workdir, 1_000_000, 1024)
+
+
+def row_1000_targets_of_1e5_at_384(workdir: Path) -> Row:
+    """A night of many targets."""
+    measured = {kind: _batch(workdir, kind, 100_000, 384) for kind in ("clustered", "isotropic")}
+    return _told("1,000 targets, top-16 of 1e5 at 384", measured, target=1.0)
+
+
+def _row(workdir: Path, n: int, d: int) -> Row:
+    measured = {kind: _single(workdir, kind, n, d) for kind in ("clustered", "isotropic")}
+    return _told(f"top-{K} of {n:,} at {d}, exact", measured, target=2.0)
+
+
+def _told(work: str, measured: dict[str, Row], *, target: float) -> Row:
+    """The harder of both kinds of data is the row; all of both stands in `extra`."""
+    worst = min(measured.values(), key=lambda one: float(one["ratio"]))
+    return {
+        "work": work,
+        "peer": worst["peer"],
+        "ours_seconds": worst["ours_seconds"],
+        "peer_seconds": worst["peer_seconds"],
+        "ratio": worst["ratio"],
+        "target": target,
+        "extra": {"threads": torch.get_num_threads(), "cpus": os.cpu_count(), **measured},
+    }
+
+
+def features(kind: str, n: int, d: int, *, seed: int) -> np.ndarray:
+    """Means of encoder features: clusters with a falling spectrum, or the hardest case, none."""
+    rng = np.random.default_rng(seed)
+    if kind == "isotropic":
+        return rng.standard_normal((n, d), dtype=np.float32)
+    spectrum = (1.0 / np.sqrt(1.0 + np.arange(d) / 8.0)).astype(np.float32)
+    centers = np.random.default_rng(7).standard_normal((CLUSTERS, d), dtype=np.float32)
+    found = rng.standard_normal((n, d), dtype=np.float32)
+    found *= 0.5
+    found += centers[rng.integers(0, CLUSTERS, n)]
+    found *= spectrum
+    turn = np.linalg.qr(np.random.default_rng(8).standard_normal((d, d)))[0].astype(np.float32)
+    for first in range(0, n, BATCH):  # no coordinate is a principal one by chance
+        found[first : first + BATCH] = found[first : first + BATCH] @ turn
+    return found
+
+
+def _single(workdir: Path, kind: str, n: int, d: int) -> Row:
+    x = features(kind, n, d, seed=1)
+    targets = features(kind, TARGETS, d, seed=2)
+    with _Peers(workdir, x) as peers:
+        library, facts = _library(workdir, x)
+        searches = {**peers.searches, "ours": _ours(library)}
+        times: dict[str, list[float]] = {name: [] for name in searches}
+        same = dict.fromkeys(searches, 0)
+        for number, target in enumerate(targets):
+            exact, _ = nearest_in_blocks(target, x)
+            for name, search in searches.items():
+                if name == "LanceDB flat" and number >= LANCE_TARGETS:
+                    continue
+                started = time.perf_counter()
+                found = search(target)
+                times[name].append(time.perf_counter() - started)
+                same[name] += found == exact
+        shutil.rmtree(workdir / "vectors")
+    return _summary(times, same, facts, x)
+
+
+def _summary(times: dict[str, list[float]], same: dict[str, int], facts: Row, x: np.ndarray) -> Row:
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    ours = medians.pop("ours")
+    best = min(medians, key=lambda name: medians[name])
+    bandwidth = _read_bandwidth()
+    return {
+        "peer": best,
+        "ours_seconds": ours,
+        "peer_seconds": medians[best],
+        "ratio": medians[best] / ours,
+        "p95_seconds": {name: float(np.percentile(v, 95)) for name, v in times.items()},
+        "median_seconds": medians,
+        "same_ids": {name: f"{same[name]}/{len(times[name])}" for name in times},
+        "read_bandwidth_bytes_per_second": bandwidth,
+        "limit_of_fp32_seconds": x.nbytes / bandwidth,
+        "limit_of_codes_seconds": x.size / bandwidth,
+        **facts,
+    }
+
+
+def _batch(workdir: Path, kind: str, n: int, d: int) -> Row:
+    x, targets = features(kind, n, d, seed=1), features(kind, 1000, d, seed=2)
+    library, facts = _library(workdir, x)
+    index = faiss.IndexFlatL2(d)
+    index.add(x)
+    ours, theirs = [], []
+    rows, ids = np.empty(0), np.empty(0)
+    for _ in range(7):
+        started = time.perf_counter()
+        rows, _ = library.nearest(targets, k=K)
+        ours.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        _, ids = index.search(targets, K)
+        theirs.append(time.perf_counter() - started)
+    checked = range(0, 1000, 50)
+    exact = [nearest_in_blocks(targets[i], x)[0] for i in checked]
+    shutil.rmtree(workdir / "vectors")
+    return {
+        "peer": "FAISS flat batch",
+        "ours_seconds": statistics.median(ours),
+        "peer_seconds": statistics.median(theirs),
+        "ratio": statistics.median(theirs) / statistics.median(ours),
+        "p95_seconds": {"ours": float(np.percentile(ours, 95)), "FAISS": max(theirs)},
+        "same_ids": {
+            "ours": f"{sum(rows[i].tolist() == e for i, e in zip(checked, exact, strict=True))}/20",
+            "FAISS": f"{sum(ids[i].tolist() == e for i, e in zip(checked, exact, strict=True))}/20",
+        },
+        **facts,
+    }
+
+
+def nearest_in_blocks(target: np.ndarray, x: np.ndarray) -> tuple[list[int], list[float]]:
+    """The oracle over rows that do not fit the memory in double precision."""
+    found: list[tuple[float, int]] = []
+    for first in range(0, len(x), 1 << 16):
+        rows, distances = nearest_references(target, x[first : first + (1 << 16)], k=K)
+        found += [(float(e), first + int(i)) for e, i in zip(distances, rows, strict=True)]
+    best = sorted(found)[:K]
+    return [i for _, i in best], [e for e, _ in best]
+
+
+def _ours(library: Library) -> Search:
+    return lambda target: [int(c.adapter_id[-12:]) for c in library.search(target, k=K)]
+
+
+def _library(workdir: Path, x: np.ndarray) -> tuple[Library, Row]:
+    """LoRA-VecDB with these rows, opened anew; how long making the shelves and reopening took."""
+    home = workdir / "vectors"
+    shutil.rmtree(home, ignore_errors=True)
+    lancedb.connect(str(home)).create_table(table_name(ENCODER), _filed(x))
+    names = pa.array([f"adapter:s@{i:012d}" for i in range(len(x))])
+    facts: Row = {}
+    for name in ("first_open_seconds", "reopen_seconds"):
+        started = time.perf_counter()
+        store = Vectors.open(str(home), lock_path=workdir / "writer.lock")
+        library = store.library(ENCODER, allow=names)
+        library.search(x[0], k=K)
+        facts[name] = time.perf_counter() - started
+    library.nearest(x[:2], k=K)
+    return library, facts
+
+
+def _filed(x: np.ndarray) -> pa.RecordBatchReader:
+    schema = table_schema(x.shape[1])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for first in range(0, len(x), BATCH):
+            z = x[first : first + BATCH].astype(np.float64)
+            ids = [f"{i:012d}" for i in range(first, first + len(z))]
+            columns: dict[str, Any] = {
+                "representation_id": [f"representation:s@{i}" for i in ids],
+                "adapter_id": [f"adapter:s@{i}" for i in ids],
+                "dataset_version_id": [f"dataset:s@{i}" for i in ids],
+                "source": ["s"] * len(z),
+                "encoder_id": [ENCODER] * len(z),
+                "role": ["reference"] * len(z),
+                "n_items": [1] * len(z),
+                "z": _vectors(z),
+                "variance": _vectors(np.zeros_like(z)),
+            }
+            yield pa.record_batch(columns, schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _vectors(values: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+class _Peers:
+    """numpy, FAISS and LanceDB over the same rows."""
+
+    def __init__(self, workdir: Path, x: np.ndarray) -> None:
+        self._x, self._folder = x, workdir / "peer"
+        self._norms = np.concatenate(
+            [
+                np.einsum("ij,ij->i", x[i : i + BATCH], x[i : i + BATCH])
+                for i in range(0, len(x), BATCH)
+            ]
+        )
+        self._index = faiss.IndexFlatL2(x.shape[1])
+        self._index.add(x)
+
+    def __enter__(self) -> _Peers:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        schema = pa.schema(
+            [pa.field("z", pa.list_(pa.float32(), self._x.shape[1])), ("i", pa.int64())]
+        )
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for first in range(0, len(self._x), BATCH):
+                z = self._x[first : first + BATCH]
+                ids = np.arange(first, first + len(z))
+                yield pa.record_batch([_vectors(z), pa.array(ids)], schema=schema)
+
+        reader = pa.RecordBatchReader.from_batches(schema, batches())
+        self._table = lancedb.connect(str(self._folder)).create_table("flat", reader)
+        for search in self.searches.values():
+            search(self._x[0])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder)
+
+    @property
+    def searches(self) -> dict[str, Search]:
+        """Each peer as it is used best."""
+        return {"numpy": self._numpy, "FAISS flat": self._faiss, "LanceDB flat": self._lance}
+
+    def _numpy(self, target: np.ndarray) -> list[int]:
+        scores = self._norms - 2 * (self._x @ target)
+        near = np.argpartition(scores, K)[:K]
+        return [int(i) for i in near[np.argsort(scores[near], kind="stable")]]
+
+    def _faiss(self, target: np.ndarray) -> list[int]:
+        return [int(i) for i in self._index.search(target[None], K)[1][0]]
+
+    def _lance(self, target: np.ndarray) -> list[int]:
+        found = self._table.search(target).limit(K).select(["i", "_distance"]).to_arrow()
+        return [int(i) for i in found["i"].to_pylist()]
+
+
+def _read_bandwidth() -> float:
+    """Bytes read per second by the fastest reader at hand: matrix times vector, best of nine."""
+    block = np.ones((1 << 18, 256), dtype=np.float32)
+    vector = np.ones(256, dtype=np.float32)
+    best = float("inf")
+    for _ in range(9):
+        started = time.perf_counter()
+        block @ vector
+        best = min(best, time.perf_counter() - started)
+    return block.nbytes / best
