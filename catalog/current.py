@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,20 +14,53 @@ from catalog.stores.lake import Lake
 Row = dict[str, Any]
 
 
-def dataset_version(lake: Lake, source: str) -> Row | None:
-    """The newest standing dataset version of a source, or None before its first accepted batch."""
-    return _first(
-        lake.rows(
-            "SELECT * FROM core.dataset_versions WHERE source = ? AND superseded_at IS NULL"
-            " AND retracted_at IS NULL ORDER BY recorded_at DESC, dataset_version_id LIMIT 1",
-            [source],
-        )
+@dataclass(frozen=True)
+class Standing:
+    """All that a step asks before it acts, read at once: a night of a thousand targets asks often.
+
+    Every mapping is by id or name; rows are those of the core tables.
+    """
+
+    versions: Mapping[str, Row]  # source -> its newest dataset version
+    representation_ids: frozenset[str]
+    ensembles: Mapping[str, Row]
+    evaluation_ids: frozenset[str]
+    champions: Mapping[str, Row]  # target -> the ensemble that serves it
+    rolled_back: frozenset[tuple[str, str]]  # (target, ensemble) that a person took back
+    questions: frozenset[str]  # what the gate has answered
+
+
+def read_standing(lake: Lake) -> Standing:
+    """What the lake holds now."""
+    ensembles = _by(lake, "ensemble_id", "FROM core.ensembles WHERE retracted_at IS NULL")
+    serving = lake.rows(
+        "SELECT target_name, ensemble_id FROM core.promotions WHERE retracted_at IS NULL"
+        " AND action IN ('promoted', 'approved', 'rolled_back')"
+        " QUALIFY row_number() OVER (PARTITION BY target_name"
+        " ORDER BY recorded_at DESC, promotion_id) = 1"
     )
-
-
-def has_record(lake: Lake, table: str, column: str, value: str) -> bool:
-    """Whether a standing row of a core table has this value."""
-    return bool(lake.rows(f"SELECT 1 FROM core.{table} WHERE {column} = ? LIMIT 1", [value]))
+    taken_back = lake.rows(
+        "SELECT target_name, champion_ensemble_id FROM core.promotions WHERE action = 'rolled_back'"
+    )
+    return Standing(
+        versions=_by(
+            lake,
+            "source",
+            "FROM core.dataset_versions WHERE superseded_at IS NULL AND retracted_at IS NULL"
+            " QUALIFY row_number() OVER (PARTITION BY source"
+            " ORDER BY recorded_at DESC, dataset_version_id) = 1",
+        ),
+        representation_ids=_ids(lake, "representation_id", "representations"),
+        ensembles=ensembles,
+        evaluation_ids=_ids(lake, "evaluation_id", "scores"),
+        champions={
+            row["target_name"]: ensembles[row["ensemble_id"]]
+            for row in serving
+            if row["ensemble_id"] in ensembles
+        },
+        rolled_back=frozenset((r["target_name"], r["champion_ensemble_id"]) for r in taken_back),
+        questions=_ids(lake, "question_id", "promotions"),
+    )
 
 
 @dataclass(frozen=True)
@@ -45,15 +78,12 @@ class AdapterFilter:
     as_of: datetime | None = None
 
 
-def visible_adapters(
-    lake: Lake, base_id: str, *, without_source: str | None, licenses: Sequence[str] | None
-) -> list[Row]:
+def visible_adapters(lake: Lake, wanted: AdapterFilter) -> list[Row]:
     """The newest standing adapter of each (source, recipe) under a base, sorted by id.
 
-    A target's own source is left out by name; older adapters stay for lineage only.
+    Older adapters stay for lineage only.
     """
-    sql, parameters = _visible("*", AdapterFilter(base_id, licenses=licenses))
-    return [row for row in lake.rows(sql, parameters) if row["source"] != without_source]
+    return lake.rows(*_visible("*", wanted))
 
 
 def visible_ids(lake: Lake, wanted: AdapterFilter) -> pa.Table:
@@ -99,36 +129,32 @@ def _visible(columns: str, wanted: AdapterFilter) -> tuple[str, list[Any]]:
     )
 
 
-def ensembles(lake: Lake, ensemble_ids: Sequence[str]) -> list[Row]:
-    """The ensembles with these ids, in that order; ids that do not exist yet are left out."""
+def adapters(lake: Lake, adapter_ids: Collection[str]) -> dict[str, Row]:
+    """The rows of these adapters, as far as they are on record."""
+    rows = lake.rows("FROM core.adapters WHERE list_contains(?, adapter_id)", [sorted(adapter_ids)])
+    return {row["adapter_id"]: row for row in rows}
+
+
+def validation_scores(lake: Lake, evaluation_ids: Sequence[str]) -> dict[str, dict[str, Row]]:
+    """Evaluation -> "arm metric" -> its row of scores over all items of the validation split."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in lake.rows(
+        "FROM core.scores WHERE split = 'validation' AND slice = ''"
+        " AND list_contains(?, evaluation_id)",
+        [list(evaluation_ids)],
+    ):
+        found.setdefault(row["evaluation_id"], {})[f"{row['arm']} {row['metric']}"] = row
+    return found
+
+
+def choices(lake: Lake, evaluation_ids: Sequence[str]) -> dict[str, str]:
+    """Evaluation -> the arm that was chosen there without labels."""
     rows = lake.rows(
-        "SELECT * FROM core.ensembles WHERE list_contains(?, ensemble_id)", [list(ensemble_ids)]
+        "SELECT choice_id, candidate FROM core.choices WHERE is_chosen"
+        " AND list_contains(?, choice_id)",
+        [list(evaluation_ids)],
     )
-    found = {row["ensemble_id"]: row for row in rows}
-    return [found[i] for i in ensemble_ids if i in found]
-
-
-def members(lake: Lake, ensemble_id: str) -> list[Row]:
-    """Members of an ensemble with source, weight and distance, the heaviest first."""
-    return lake.rows(
-        "SELECT m.*, a.source, a.artifact_sha256, a.weights_sha256, a.license"
-        " FROM core.ensemble_members m JOIN core.adapters a USING (adapter_id)"
-        " WHERE m.ensemble_id = ? ORDER BY m.weight DESC, m.adapter_id",
-        [ensemble_id],
-    )
-
-
-def champion(lake: Lake, target: str) -> Row | None:
-    """The ensemble that serves a target now, or None: the last promotion, approval or roll-back."""
-    row = _first(
-        lake.rows(
-            "SELECT * FROM core.promotions WHERE target_name = ? AND retracted_at IS NULL"
-            " AND action IN ('promoted', 'approved', 'rolled_back')"
-            " ORDER BY recorded_at DESC, promotion_id LIMIT 1",
-            [target],
-        )
-    )
-    return _first(ensembles(lake, [row["ensemble_id"]])) if row else None
+    return {row["choice_id"]: row["candidate"] for row in rows}
 
 
 def item_scores(lake: Lake, evaluation_id: str, split: str) -> list[Row]:
@@ -140,5 +166,10 @@ def item_scores(lake: Lake, evaluation_id: str, split: str) -> list[Row]:
     )
 
 
-def _first(rows: list[Row]) -> Row | None:
-    return rows[0] if rows else None
+def _by(lake: Lake, key: str, sql: str) -> dict[str, Row]:
+    return {row[key]: row for row in lake.rows(sql)}
+
+
+def _ids(lake: Lake, column: str, table: str) -> frozenset[str]:
+    rows = lake.rows(f"SELECT DISTINCT {column} AS id FROM core.{table}")
+    return frozenset(row["id"] for row in rows if row["id"])

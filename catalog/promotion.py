@@ -24,7 +24,8 @@ ACTIONS = (*SERVING, "refused", "abstained", "pending")
 class VerdictRecord:
     """What was decided about a challenger; the id leaves out time and run, so it is kept once.
 
-    `follows` is the promotion that a person's act answers: the same act on another state is new.
+    `question_id` is what the gate was asked, '' for a person's act; `follows` is the promotion that
+    such an act answers: the same act on another state is new.
     """
 
     target_name: str
@@ -37,11 +38,12 @@ class VerdictRecord:
     reasons: tuple[str, ...]
     actor: str
     policy: Mapping[str, Any] = field(default_factory=dict)
+    question_id: str = ""
     follows: str = ""
 
     @property
     def promotion_id(self) -> str:
-        """Sha12 over target, data, challenger, champion, evidence, policy and action."""
+        """Sha12 over target, data, challenger, champion, evidence, policy, question and action."""
         made_of = {
             "target": self.target_name,
             "dataset": self.dataset_version_id,
@@ -50,6 +52,7 @@ class VerdictRecord:
             "evidence": self.evidence,
             "policy": self.policy,
             "action": self.action,
+            "question": self.question_id,
             "follows": self.follows,
         }
         return fingerprint(made_of)[:SHORT]
@@ -72,6 +75,7 @@ def record_verdict(
     model = _model_of(stores, verdict.ensemble_id) if verdict.ensemble_id else None
     row = {
         "promotion_id": verdict.promotion_id,
+        "question_id": verdict.question_id,
         "run_id": run.run_id,
         "target_name": verdict.target_name,
         "dataset_version_id": verdict.dataset_version_id,

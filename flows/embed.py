@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from catalog import current, landing, registration
+from catalog import landing, registration
 from flows.workspace import Workspace
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.records import Representation, Role
@@ -27,7 +27,7 @@ class EmbedUnit:
 
 def unit_of(workspace: Workspace, source: str, base_name: str, role: Role) -> EmbedUnit | None:
     """What to encode for a source as it stands, or None while it has no data."""
-    version = current.dataset_version(workspace.stores.lake, source)
+    version = workspace.standing.versions.get(source)
     if version is None:
         return None
     encoder = encoder_id(workspace.bases[base_name], workspace.family(base_name).POOLING)
@@ -45,15 +45,8 @@ def pending(workspace: Workspace) -> list[EmbedUnit]:
     ]
     wanted += [(target.source, target.base, "target") for target in workspace.plan.targets]
     units = [unit_of(workspace, *entry) for entry in dict.fromkeys(wanted)]
-    lake = workspace.stores.lake
-    return [
-        unit
-        for unit in units
-        if unit
-        and not current.has_record(
-            lake, "representations", "representation_id", unit.representation_id
-        )
-    ]
+    known = workspace.standing.representation_ids
+    return [unit for unit in units if unit and unit.representation_id not in known]
 
 
 def act(workspace: Workspace, unit: EmbedUnit) -> str:

@@ -60,25 +60,22 @@ def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
 
     A target's own source is never its reference unless the plan says `include_own`.
     """
-    stores = workspace.stores
+    standing = workspace.standing
     asked = embed.unit_of(workspace, target.source, target.base, "target")
-    if asked is None or not current.has_record(
-        stores.lake, "representations", "representation_id", asked.representation_id
-    ):
+    if asked is None or asked.representation_id not in standing.representation_ids:
         return None
-    representation = stores.vectors.representation(asked.representation_id)
+    representation = workspace.stores.vectors.representation(asked.representation_id)
     found, everyone = references_of(workspace, target, representation)
     library = [c for c in found if target.include_own or c.source != target.source]
     if not library:
         return None
-    version = current.dataset_version(stores.lake, target.source)
     whole = library_of(everyone)
     hidden = () if target.include_own else (target.source,)
     domain = check_domain(library[0].distance, distances_within(workspace, whole), without=hidden)
     return Retrieval(
         target,
         asked.dataset_version_id,
-        version["sha256"] if version else "",
+        standing.versions[target.source]["sha256"],
         representation,
         tuple(library),
         tuple(library[: target.k_most]),
@@ -117,9 +114,8 @@ def pending(workspace: Workspace) -> list[EnsembleUnit]:
     """Ensembles of the plan's targets that do not exist yet."""
     found = [retrieve(workspace, target) for target in workspace.plan.targets]
     units = [unit for r in found if r for unit in units_of(workspace, r)]
-    known = current.ensembles(workspace.stores.lake, [unit.ensemble_id for unit in units])
-    ids = {row["ensemble_id"] for row in known}
-    return [unit for unit in units if unit.ensemble_id not in ids]
+    known = workspace.standing.ensembles
+    return [unit for unit in units if unit.ensemble_id not in known]
 
 
 def act(workspace: Workspace, unit: EnsembleUnit) -> str:
@@ -140,10 +136,12 @@ def merge_members(
     workspace: Workspace, draft: EnsembleDraft, out: Path, *, method: str, rank: int | None
 ) -> MergeReport:
     """The weighted sum of the members' deltas, from stored folders to a new one."""
+    weights = {m.adapter_id: m.weight for m in draft.members if m.weight != 0.0}
+    rows, artifacts = current.adapters(workspace.stores.lake, weights), workspace.stores.artifacts
     members = [
-        (_adapter_folder(workspace, member.adapter_id), member.weight)
-        for member in draft.members
-        if member.weight != 0.0
+        # hashed again: an adapter that was changed since it was kept must not be served
+        (artifacts.folder(rows[adapter_id]["artifact_sha256"], is_verified=True), weight)
+        for adapter_id, weight in weights.items()
     ]
     if method in BASELINE_MERGES:
         # a baseline through PEFT, which the exact methods neither need nor import
@@ -196,26 +194,12 @@ def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) ->
     return found
 
 
-def _adapter_folder(workspace: Workspace, adapter_id: str) -> Path:
-    rows: Sequence[dict[str, str]] = workspace.stores.lake.rows(
-        "SELECT artifact_sha256 FROM core.adapters WHERE adapter_id = ?", [adapter_id]
-    )
-    # hashed again: an adapter that was changed since it was kept must not be served under its id
-    return workspace.stores.artifacts.folder(rows[0]["artifact_sha256"], is_verified=True)
-
-
 def _card(
     workspace: Workspace, unit: EnsembleUnit, draft: EnsembleDraft, report: MergeReport
 ) -> EnsembleCard:
     retrieval = unit.retrieval
     used = {member.adapter_id for member in draft.members if member.weight != 0.0}
-    visible = current.visible_adapters(
-        workspace.stores.lake,
-        workspace.bases[retrieval.target.base].base_id,
-        without_source=None,
-        licenses=None,
-    )
-    licenses = [row["license"] for row in visible if row["adapter_id"] in used]
+    members = current.adapters(workspace.stores.lake, used)
     return EnsembleCard(
         ensemble_id=unit.ensemble_id,
         sha256=unit.sha256,
@@ -234,7 +218,7 @@ def _card(
         distance_ratio=draft.distance_ratio,
         abstained=draft.abstained,
         reason=draft.reason,
-        license=strictest_license(licenses),
+        license=strictest_license([row["license"] for row in members.values()]),
         tuning=tuning_record(draft.tuning) if draft.tuning else None,
         attributions=_attributions(workspace, unit, draft),
     )

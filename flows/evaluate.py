@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from catalog import current, landing
+from catalog import current
+from catalog.current import AdapterFilter
 from flows import ensemble
 from flows.leave_one_out import LeftOut, leave_one_out
+from flows.plans import TargetSpec
 from flows.retrieval import Retrieval
 from flows.scoring import (
     AUTO_ARM,
@@ -68,28 +70,38 @@ class EvaluateUnit:
         return self.retrieval.target.name
 
 
-def unit_of(workspace: Workspace, target_name: str) -> EvaluateUnit | None:
-    """The arms of a target as they stand, or None while something before them is missing."""
-    target = workspace.plan.target(target_name)
+def units_of(workspace: Workspace) -> list[EvaluateUnit]:
+    """The arms of every target for which all ensembles stand; found once a run."""
+    if "evaluations" not in workspace.memo:
+        own = _own_adapters(workspace)
+        units = [_unit_of(workspace, target, own) for target in workspace.plan.targets]
+        workspace.memo["evaluations"] = [unit for unit in units if unit]
+    found: list[EvaluateUnit] = workspace.memo["evaluations"]
+    return found
+
+
+def _unit_of(
+    workspace: Workspace, target: TargetSpec, own: Mapping[tuple[str, str], Arm]
+) -> EvaluateUnit | None:
     retrieval = ensemble.retrieve(workspace, target)
     if retrieval is None:
         return None
-    lake = workspace.stores.lake
+    standing = workspace.standing
     units = ensemble.units_of(workspace, retrieval)
-    rows = current.ensembles(lake, [unit.ensemble_id for unit in units])
-    if len(rows) < len(units):
+    if any(unit.ensemble_id not in standing.ensembles for unit in units):
         return None
+    rows = [standing.ensembles[unit.ensemble_id] for unit in units]
     arms = [Arm(BASE_ARM, "", "", is_candidate=False)]
     arms += [
         Arm(r["strategy"], r["ensemble_id"], r["artifact_sha256"], is_candidate=not r["abstained"])
         for r in rows
     ]
-    champion = current.champion(lake, target.name)
+    champion = standing.champions.get(target.name)
     if champion and champion["ensemble_id"] not in {arm.record_id for arm in arms}:
         arms.append(_served(CHAMPION_ARM, champion["ensemble_id"], champion["artifact_sha256"]))
     evidence = _evidence(workspace, retrieval)
-    if evidence == "labels":
-        arms += _own_adapter(workspace, retrieval)
+    if evidence == "labels" and (target.base, target.source) in own:
+        arms.append(own[target.base, target.source])
     made_of = {
         "target": target.name,
         "dataset": retrieval.dataset_sha256,
@@ -104,13 +116,8 @@ def unit_of(workspace: Workspace, target_name: str) -> EvaluateUnit | None:
 
 def pending(workspace: Workspace) -> list[EvaluateUnit]:
     """Targets whose arms, rows or metrics are not the ones that were evaluated."""
-    units = [unit_of(workspace, name) for name in workspace.plan.target_names]
-    lake = workspace.stores.lake
-    wanted = [
-        unit
-        for unit in units
-        if unit and not current.has_record(lake, "scores", "evaluation_id", unit.evaluation_id)
-    ]
+    known = workspace.standing.evaluation_ids
+    wanted = [unit for unit in units_of(workspace) if unit.evaluation_id not in known]
     # those without labels first: what they find out about the library serves the others too
     return sorted(wanted, key=lambda unit: unit.evidence == "labels")
 
@@ -257,24 +264,20 @@ def _scored_rows(workspace: Workspace, rows: TaskRows) -> dict[str, np.ndarray]:
 
 def _evidence(workspace: Workspace, retrieval: Retrieval) -> Evidence:
     """`labels` where the target has labelled test rows, else leave-one-out over the references."""
-    column = workspace.contracts[retrieval.target.source].task.target
-    rows = landing.read_rows(
-        workspace.stores.lake, retrieval.dataset_version_id, columns=[column], split="test"
-    )
-    targets = rows.column(column)
-    return "labels" if targets.null_count < len(targets) else "leave_one_out"
+    version = workspace.standing.versions[retrieval.target.source]
+    return "labels" if version["n_test_labelled"] else "leave_one_out"
 
 
-def _own_adapter(workspace: Workspace, retrieval: Retrieval) -> list[Arm]:
-    """The adapter that was trained on the target itself: a yardstick, never promoted."""
-    rows = current.visible_adapters(
-        workspace.stores.lake,
-        workspace.bases[retrieval.target.base].base_id,
-        without_source=None,
-        licenses=None,
-    )
-    own = [row for row in rows if row["source"] == retrieval.target.source][:1]
-    return [_served(OWN_ARM, row["adapter_id"], row["artifact_sha256"]) for row in own]
+def _own_adapters(workspace: Workspace) -> dict[tuple[str, str], Arm]:
+    """(base, source) -> the adapter trained on a target itself: a yardstick, never promoted."""
+    found = {}
+    for name, base in workspace.bases.items():
+        sources = {target.source for target in workspace.plan.targets if target.base == name}
+        wanted = AdapterFilter(base.base_id, sources=sources)
+        for row in reversed(current.visible_adapters(workspace.stores.lake, wanted)):
+            own = _served(OWN_ARM, row["adapter_id"], row["artifact_sha256"])
+            found[name, row["source"]] = own
+    return found
 
 
 def _served(name: str, record_id: str, artifact_sha256: str) -> Arm:

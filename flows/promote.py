@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from catalog import current, promotion, registration
@@ -23,84 +24,114 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What the gate says of a target now: the verdict to record and the comparisons behind it."""
+class Question:
+    """What the gate is asked of a target: may this challenger take this champion's place?"""
 
     unit: EvaluateUnit
-    verdict: VerdictRecord
-    comparisons: tuple[Row, ...]
+    challenger: Arm  # the base where every ensemble abstained
+    champion: Row | None
+    policy: GatePolicy
+    is_rolled_back: bool  # the challenger served before, and a person took it back
+
+    @property
+    def champion_id(self) -> str:
+        """The ensemble that serves, or ''."""
+        return self.champion["ensemble_id"] if self.champion else ""
+
+    @cached_property
+    def question_id(self) -> str:
+        """Sha12 over all that the answer follows from: asked once, answered once."""
+        made_of = {
+            "evaluation": self.unit.evaluation_id,
+            "challenger": self.challenger.record_id,
+            "champion": self.champion_id,
+            "policy": asdict(self.policy),
+            "rolled_back": self.is_rolled_back,
+        }
+        return fingerprint(made_of)[:12]
 
     def __str__(self) -> str:
         return self.unit.retrieval.target.name
 
 
-def pending(workspace: Workspace) -> list[Decision]:
-    """Verdicts that follow from what is evaluated and are not on record yet."""
-    lake = workspace.stores.lake
-    units = [evaluate.unit_of(workspace, name) for name in workspace.plan.target_names]
-    decisions = [
-        decision_of(workspace, unit)
-        for unit in units
-        if unit and current.has_record(lake, "scores", "evaluation_id", unit.evaluation_id)
-    ]
-    return [
-        decision
-        for decision in decisions
-        if decision
-        and not current.has_record(
-            lake, "promotions", "promotion_id", decision.verdict.promotion_id
+def pending(workspace: Workspace) -> list[Question]:
+    """What the gate was not asked yet of the targets that are evaluated."""
+    standing = workspace.standing
+    units = [u for u in evaluate.units_of(workspace) if u.evaluation_id in standing.evaluation_ids]
+    ids = [unit.evaluation_id for unit in units]
+    scores = current.validation_scores(workspace.stores.lake, ids)
+    chosen = current.choices(workspace.stores.lake, ids)
+    questions = []
+    for unit in units:
+        name = unit.retrieval.target.name
+        challenger = _challenger(workspace, unit, scores, chosen.get(unit.evaluation_id, ""))
+        question = Question(
+            unit,
+            challenger,
+            standing.champions.get(name),
+            _policy(workspace, unit),
+            (name, challenger.record_id) in standing.rolled_back,
         )
-    ]
+        is_champion = challenger.record_id and challenger.record_id == question.champion_id
+        if not is_champion and question.question_id not in standing.questions:
+            questions.append(question)
+    return questions
 
 
-def act(workspace: Workspace, decision: Decision) -> str:
-    """Register the challenger, then record the verdict, then let the aliases follow it."""
-    verdict = decision.verdict
+def act(workspace: Workspace, question: Question) -> str:
+    """Answer: register the challenger, record the verdict, then let the aliases follow it."""
+    verdict, comparisons = answer(workspace, question)
     if verdict.ensemble_id:
+        target = question.unit.retrieval.target
         registration.register_challenger(
             workspace.stores,
             verdict.ensemble_id,
-            base=workspace.bases[decision.unit.retrieval.target.base],
-            task=workspace.contracts[decision.unit.retrieval.target.source].task_spec,
+            base=workspace.bases[target.base],
+            task=workspace.contracts[target.source].task_spec,
             evidence=verdict.evidence,
             run=workspace.run,
         )
-    promotion.record_verdict(
-        workspace.stores, verdict, comparisons=decision.comparisons, run=workspace.run
-    )
+    promotion.record_verdict(workspace.stores, verdict, comparisons=comparisons, run=workspace.run)
     return verdict.promotion_id
 
 
-def decision_of(workspace: Workspace, unit: EvaluateUnit) -> Decision | None:
-    """The verdict that follows from what the lake holds; None if the champion stands."""
-    champion = current.champion(workspace.stores.lake, unit.retrieval.target.name)
-    champion_id = champion["ensemble_id"] if champion else ""
+def answer(workspace: Workspace, question: Question) -> tuple[VerdictRecord, list[Row]]:
+    """The verdict that follows from what the lake holds, and the comparisons behind it."""
+    unit, challenger, policy = question.unit, question.challenger, question.policy
     if not unit.candidates:
-        reason = unit.retrieval.domain.reason
-        return _decision(
-            unit, "abstained", Arm(BASE_ARM, "", "", is_candidate=False), champion_id, (reason,), ()
-        )
+        reasons = (unit.retrieval.domain.reason,)
+        return _verdict(question, "abstained", reasons, policy={}), []
     evidence = _Evidence(workspace, unit)
-    challenger = evidence.challenger()
-    if challenger.record_id == champion_id:
-        return None
-    policy = _policy(workspace, unit)
     against_base = evidence.compare(challenger, BASE_ARM, policy)
-    against_champion = None
-    if champion:
-        against_champion = evidence.compare(challenger, evidence.arm_of(champion), policy)
-    verdict = decide(policy, against_base, against_champion)
-    action = "refused"
-    if verdict.is_promoted:
-        action = "pending" if policy.approval == "required" else "promoted"
-    reasons = verdict.reasons
-    if action != "refused" and _was_rolled_back(workspace, unit, challenger):
-        action, reasons = "refused", (*reasons, "It was rolled back by a person before.")
     compared = [(BASE_ARM, "", against_base)]
-    if champion and against_champion:
-        compared.append((champion["strategy"], champion_id, against_champion))
-    rows = tuple(_comparison_row(workspace, unit, challenger, *entry) for entry in compared)
-    return _decision(unit, action, challenger, champion_id, reasons, rows, policy)
+    against_champion = None
+    if question.champion:
+        served = evidence.arm_of(question.champion)
+        against_champion = evidence.compare(challenger, served, policy)
+        compared.append((question.champion["strategy"], question.champion_id, against_champion))
+    decided = decide(policy, against_base, against_champion)
+    action, reasons = "refused", decided.reasons
+    if decided.is_promoted and question.is_rolled_back:
+        reasons = (*reasons, "It was rolled back by a person before.")
+    elif decided.is_promoted:
+        action = "pending" if policy.approval == "required" else "promoted"
+    rows = [_comparison_row(workspace, unit, challenger, *entry) for entry in compared]
+    return _verdict(question, action, reasons, policy=asdict(policy)), rows
+
+
+def _challenger(
+    workspace: Workspace, unit: EvaluateUnit, scores: Mapping[str, Mapping[str, Row]], chosen: str
+) -> Arm:
+    """The candidate with the best validation score; without labels, the choice of `auto`."""
+    if not unit.candidates:
+        return Arm(BASE_ARM, "", "", is_candidate=False)
+    metric = find_metric(_metric(workspace, unit))
+    scored = scores.get(unit.evaluation_id, {})
+    if unit.evidence == LEAVE_ONE_OUT or not scored:
+        by_name = {arm.name: arm for arm in unit.candidates}
+        return by_name.get(chosen, unit.candidates[0])
+    sign = 1.0 if metric.is_higher_better else -1.0
+    return max(unit.candidates, key=lambda arm: sign * scored[f"{arm.name} {metric.name}"]["value"])
 
 
 class _Evidence:
@@ -111,25 +142,6 @@ class _Evidence:
         self.lake = workspace.stores.lake
         self.split = "test" if unit.evidence == "labels" else LEAVE_ONE_OUT
         self.items = _items_by_arm(current.item_scores(self.lake, unit.evaluation_id, self.split))
-
-    def challenger(self) -> Arm:
-        """The candidate with the best validation score; without labels, the choice of `auto`."""
-        metric = find_metric(_metric(self.workspace, self.unit))
-        scored = _items_by_arm(
-            current.item_scores(self.lake, self.unit.evaluation_id, "validation")
-        )
-        if self.unit.evidence == LEAVE_ONE_OUT or not scored:
-            return self._chosen()
-        sign = 1.0 if metric.is_higher_better else -1.0
-        return max(self.unit.candidates, key=lambda arm: sign * metric.value(scored[arm.name]))
-
-    def _chosen(self) -> Arm:
-        rows = self.lake.rows(
-            "SELECT candidate FROM core.choices WHERE choice_id = ? AND is_chosen",
-            [self.unit.evaluation_id],
-        )
-        by_name = {arm.name: arm for arm in self.unit.candidates}
-        return by_name[rows[0]["candidate"]] if rows else self.unit.candidates[0]
 
     def compare(self, challenger: Arm, baseline: str, policy: GatePolicy) -> Comparison:
         """Challenger against another arm on the same items."""
@@ -181,37 +193,22 @@ def _policy(workspace: Workspace, unit: EvaluateUnit) -> GatePolicy:
     )
 
 
-def _was_rolled_back(workspace: Workspace, unit: EvaluateUnit, arm: Arm) -> bool:
-    rows = workspace.stores.lake.rows(
-        "SELECT 1 FROM core.promotions WHERE target_name = ? AND action = 'rolled_back'"
-        " AND champion_ensemble_id = ?",
-        [unit.retrieval.target.name, arm.record_id],
-    )
-    return bool(rows)
-
-
-def _decision(
-    unit: EvaluateUnit,
-    action: str,
-    arm: Arm,
-    champion_id: str,
-    reasons: Sequence[str],
-    comparisons: tuple[Row, ...],
-    policy: GatePolicy | None = None,
-) -> Decision:
-    verdict = VerdictRecord(
-        target_name=unit.retrieval.target.name,
-        dataset_version_id=unit.retrieval.dataset_version_id,
-        arm=arm.name,
-        ensemble_id=arm.record_id,
-        champion_ensemble_id=champion_id,
+def _verdict(
+    question: Question, action: str, reasons: Sequence[str], *, policy: Mapping[str, Any]
+) -> VerdictRecord:
+    return VerdictRecord(
+        target_name=question.unit.retrieval.target.name,
+        dataset_version_id=question.unit.retrieval.dataset_version_id,
+        arm=question.challenger.name,
+        ensemble_id=question.challenger.record_id,
+        champion_ensemble_id=question.champion_id,
         action=action,
-        evidence=unit.evidence,
+        evidence=question.unit.evidence,
         reasons=tuple(reasons),
         actor="gate",
-        policy=asdict(policy) if policy else {},
+        policy=policy,
+        question_id=question.question_id,
     )
-    return Decision(unit, verdict, comparisons)
 
 
 def _comparison_row(

@@ -53,7 +53,7 @@ def unit_of(
     workspace: Workspace, source: str, base_name: str, recipe_name: str
 ) -> TrainUnit | None:
     """What to train for a source as it stands, or None where it has no labelled training rows."""
-    version = current.dataset_version(workspace.stores.lake, source)
+    version = workspace.standing.versions.get(source)
     filed = embed.unit_of(workspace, source, base_name, "reference")
     if version is None or filed is None or not version["n_labelled"] or not version["n_train"]:
         return None
@@ -70,18 +70,15 @@ def unit_of(
 
 def pending(workspace: Workspace) -> list[TrainUnit]:
     """References whose standing dataset version has no adapter under the recipe."""
-    lake = workspace.stores.lake
     wanted = dict.fromkeys(
         (source, reference.base, reference.recipe)
         for reference in workspace.plan.references
         for source in reference.sources
     )
     units = [unit_of(workspace, *entry) for entry in wanted]
-    return [
-        unit
-        for unit in units
-        if unit and not current.has_record(lake, "adapters", "adapter_id", unit.adapter_id)
-    ]
+    wanted_ids = [unit.adapter_id for unit in units if unit]
+    known = current.adapters(workspace.stores.lake, wanted_ids)
+    return [unit for unit in units if unit and unit.adapter_id not in known]
 
 
 def prepare(workspace: Workspace, unit: TrainUnit) -> Path:

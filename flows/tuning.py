@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from catalog import current
 from flows.calibration import Library
 from flows.scoring import TaskRows, read_task_rows
 from flows.workspace import Workspace
@@ -35,8 +34,8 @@ def is_tuned(spec: StrategySpec, k: int | str) -> bool:
 
 def recorded_tuning(workspace: Workspace, ensemble_id: str) -> Tuning | None:
     """What was chosen when this ensemble was made, or None before."""
-    rows = current.ensembles(workspace.stores.lake, [ensemble_id])
-    found = json.loads(rows[0]["parameters"]).get("tuning") if rows else None
+    row = workspace.standing.ensembles.get(ensemble_id)
+    found = json.loads(row["parameters"]).get("tuning") if row else None
     if found is None:
         return None
     tried = tuple(Alternative(**alternative) for alternative in found["alternatives"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
+from catalog.current import Standing, read_standing
 from catalog.errors import ContractInvalid
 from catalog.stores.bundle import Stores
 from flows.bases import base_folder, identify_base, load_base
@@ -43,6 +44,15 @@ class Workspace:
     def bases(self) -> Mapping[str, BaseModel]:
         """The plan's base models, identified by the hash of their files."""
         return {name: identify_base(name, spec) for name, spec in self.plan.bases.items()}
+
+    @property
+    def standing(self) -> Standing:
+        """What stands in the lake, read again after a commit only."""
+        n_commits = self.stores.lake.n_commits
+        if self.memo.get("standing", (-1, None))[0] != n_commits:
+            self.memo["standing"] = (n_commits, read_standing(self.stores.lake))
+        found: Standing = self.memo["standing"][1]
+        return found
 
     def family(self, base_name: str) -> Any:
         """The family module of a base."""

@@ -49,6 +49,7 @@ class Lake:
         self._threads = threading.local()
         self._cursors: list[Any] = []
         self._is_writing = False
+        self.n_commits = 0  # through this object: what was read before the last one may be stale
 
     @classmethod
     def open(
@@ -172,6 +173,7 @@ class Lake:
                 flush_files(self._data_uri, since_ns=began - _CLOCK_SLACK_NS)
                 with lake_errors("commit"):
                     cursor.execute("COMMIT")
+                self.n_commits += 1
             except BaseException:
                 # a failed COMMIT has rolled back already
                 with suppress(duckdb.Error):

@@ -71,6 +71,7 @@ DATASET_VERSIONS = TableSpec(
         count("n_train", "rows of the training split"),
         count("n_validation", "rows of the validation split"),
         count("n_test", "rows of the test split"),
+        count("n_test_labelled", "rows of the test split with a label"),
         count("n_groups", "distinct groups (patients, documents)"),
         Column("snapshot_id", "BIGINT", "DuckLake snapshot that first held it"),
         *HISTORY,

@@ -155,6 +155,7 @@ PROMOTIONS = TableSpec(
     "Verdicts of the gate and moves of the champion alias; the alias is a projection of this table",
     (
         text("promotion_id", "sha12 over challenger, champion, policy and action"),
+        text("question_id", "what the gate was asked, sha12; '' for a decision of a person"),
         text("run_id", "run that decided"),
         text("target_name", "target of the plan"),
         text("dataset_version_id", "target dataset version"),

@@ -234,14 +234,18 @@ class KeyIndex:
             yield from (line for (line,) in rows)
 
     def counts(self) -> dict[str, int]:
-        """n_rows, n_labelled, n_train, n_validation, n_test and n_groups of the source."""
-        names = ("n_rows", "n_labelled", "n_train", "n_validation", "n_test", "n_groups")
-        values = self._run(
-            "SELECT count(*), count(label), count(*) FILTER (split = 'train'),"
-            " count(*) FILTER (split = 'validation'), count(*) FILTER (split = 'test'),"
-            " count(DISTINCT grp) FROM standing"
-        )[0]
-        return dict(zip(names, map(int, values), strict=True))
+        """The counts of a dataset version: rows, labelled rows, rows by split, groups."""
+        counted = {
+            "n_rows": "count(*)",
+            "n_labelled": "count(label)",
+            "n_train": "count(*) FILTER (split = 'train')",
+            "n_validation": "count(*) FILTER (split = 'validation')",
+            "n_test": "count(*) FILTER (split = 'test')",
+            "n_test_labelled": "count(label) FILTER (split = 'test')",
+            "n_groups": "count(DISTINCT grp)",
+        }
+        values = self._run(f"SELECT {', '.join(counted.values())} FROM standing")[0]
+        return dict(zip(counted, map(int, values), strict=True))
 
     def _variety(self, table: str) -> Variety:
         n_rows, n_labelled, *ends = self._run(
