@@ -23,7 +23,7 @@ night: $(STAMP) ## install, make the demo workspace in .rpe and run one night
 	$(BIN)/rpe nightly
 
 test: $(STAMP) ## the default tests
-	$(PYTEST) -n $(WORKERS) --dist loadfile
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(STAMP) ## the tests that take minutes
 	$(PYTEST) -m slow

@@ -139,28 +139,21 @@ def _one(
 
 
 def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: bool) -> Filed:
-    if spec.base not in workspace.bases:
-        raise UnknownName("base", spec.base, workspace.bases)
-    if spec.task_of not in workspace.contracts:
-        raise UnknownName("source", spec.task_of, workspace.contracts)
-    source = spec.source if is_alone else f"{spec.source}_{_slug(folder.name)}"
-    if not NAME.fullmatch(source):
-        raise InputError(f"{shown_name(source)} is no name of a source.", expected=NAME.pattern)
+    source = _source(workspace, folder, spec, is_alone=is_alone)
     base, task = workspace.bases[spec.base], workspace.contracts[spec.task_of].task_spec
     adapter = read_adapter(folder)
     if not spec.is_base_confirmed:
         require_base_name(workspace, spec.base, adapter)
     require_shapes(workspace, spec.base, adapter)
     place = read_place(workspace, spec.base, folder, task, spec.sample, spec.representation)
-    encoder = _encoder(workspace, spec.base)
-    recipe = _recipe(adapter)
+    representation = _representation(workspace, source, _encoder(workspace, spec.base), place)
     made_of = {
         "dataset": place.sha256,
         "base": base.sha256,
         "tokens": base.max_tokens,
         "weights": adapter.weights_sha256,
     }
-    representation = _representation(workspace, source, encoder, place)
+    recipe = _recipe(adapter)
     card = AdapterCard(
         adapter_id=make_id("adapter", source, fingerprint(made_of)),
         source=source,
@@ -180,6 +173,17 @@ def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone
         origin="imported",
     )
     return Filed(card, representation, folder, _named(adapter.config, base))
+
+
+def _source(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: bool) -> str:
+    if spec.base not in workspace.bases:
+        raise UnknownName("base", spec.base, workspace.bases)
+    if spec.task_of not in workspace.contracts:
+        raise UnknownName("source", spec.task_of, workspace.contracts)
+    source = spec.source if is_alone else f"{spec.source}_{_slug(folder.name)}"
+    if not NAME.fullmatch(source):
+        raise InputError(f"{shown_name(source)} is no name of a source.", expected=NAME.pattern)
+    return source
 
 
 def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, Filed]:

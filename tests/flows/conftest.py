@@ -1,11 +1,13 @@
 """Fixtures of the flow tests: one finished night a session, and `rpe` in this process."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from flows import cli
 from flows.nightly import run_night
@@ -19,10 +21,22 @@ TARGET = "site-d"
 def finished_night(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Settings:
     """A workspace after one night, to be read only; `night_copy` is one to write to.
 
-    Its target has the name that the examples of the commands use, learns enough to win, and waits
-    for approval.
+    Whichever worker of the test run asks first makes it for all.
     """
-    settings = make_pico_workspace(tmp_path_factory.mktemp("finished"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    root = folder / "finished"
+    with FileLock(f"{root}.lock"):
+        if not (root / "is_finished").exists():
+            _run_a_night(root, prefect_api)
+            (root / "is_finished").touch()
+    return Settings(home=root / "home")
+
+
+def _run_a_night(root: Path, prefect_api: str) -> None:
+    """Its target has the name that the examples use, learns enough to win, waits for approval."""
+    settings = make_pico_workspace(root)
     plan = settings.plan_file.read_text()
     plan = plan.replace("name: site-c", f"name: {TARGET}").replace("epochs: 1", "epochs: 6")
     plan = plan.replace("learning_rate: 5.0e-3", "learning_rate: 2.0e-2")
@@ -33,7 +47,6 @@ def finished_night(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -
         patch.setenv("RPE_HOME", str(settings.root))
         summary = run_night(settings)
     assert summary.faults == ()
-    return settings
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from flows.settings import Settings
 from tests.end_state import end_state
 from tests.pico_world import make_pico_workspace
 
+pytestmark = pytest.mark.slow
+
 NIGHT = [sys.executable, "-m", "flows.cli", "nightly", "--json"]
 
 
@@ -100,7 +102,6 @@ def test_killed_while_it_works(world: tuple[Path, dict, float]) -> None:
     assert end_state(settings) == calm
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", range(10))
 def test_killed_at_a_random_moment(world: tuple[Path, dict, float], number: int) -> None:
     root, calm, seconds = world

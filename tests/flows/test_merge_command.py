@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from tests.adapter_folders import bytes_of, dense_deltas, dense_sum, distance, linear, write_folder
 
-MAIN = "from flows.cli import main; main()"
+Rpe = Callable[..., int]
 
 
 @pytest.fixture
@@ -21,13 +22,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def rpe(*words: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-c", MAIN, *words], capture_output=True, text=True, check=False
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.mark.parametrize(
     "members",
     [
@@ -35,27 +29,28 @@ def rpe(*words: str) -> tuple[int, str, str]:
         ["--members", "a=0.6", "--members", "b=-0.1", "--members", "c=d=2"],
     ],
 )
-def test_members_may_follow_one_option_or_each_their_own(desk: Path, members: list[str]) -> None:
-    code, out, _ = rpe("merge", *members, "--out", "merged", "--json")
-    assert code == 0
-    (row,) = json.loads(out)["rows"]
+def test_members_may_follow_one_option_or_each_their_own(
+    desk: Path, rpe: Rpe, capsys: pytest.CaptureFixture[str], members: list[str]
+) -> None:
+    assert rpe("merge", *members, "--out", "merged", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert (row["folder"], row["method"], row["rank"]) == ("merged", "concat", 6)
     exact = dense_sum([(desk / "a", 0.6), (desk / "b", -0.1), (desk / "c=d", 2.0)])
     assert distance(dense_deltas(desk / "merged"), exact) <= 1e-6
 
 
-def test_every_option_reaches_the_merge(desk: Path) -> None:
+def test_every_option_reaches_the_merge(desk: Path, rpe: Rpe) -> None:
     from safetensors.torch import load_file, save_file
 
     (desk / "base").mkdir()
     save_file({"query.weight": torch.ones(5, 6)}, desk / "base" / "model.safetensors")
     members = ("--members", "b=1", "c=d=1")
-    assert rpe("merge", *members, "--method", "svd", "--energy", "0.5", "--out", "e")[0] == 0
+    assert rpe("merge", *members, "--method", "svd", "--energy", "0.5", "--out", "e") == 0
     assert json.loads((desk / "e" / "rpe_merge.json").read_text())["asked"]["energy"] == 0.5
-    assert rpe("merge", *members, "--dtype", "bfloat16", "--threads", "1", "--out", "h")[0] == 0
+    assert rpe("merge", *members, "--dtype", "bfloat16", "--threads", "1", "--out", "h") == 0
     weights = load_file(desk / "h" / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
-    assert rpe("merge", *members, "--method", "fold", "--base", "base", "--out", "f")[0] == 0
+    assert rpe("merge", *members, "--method", "fold", "--base", "base", "--out", "f") == 0
     assert (desk / "f" / "model.safetensors").is_file()
 
 
@@ -74,10 +69,16 @@ def test_every_option_reaches_the_merge(desk: Path) -> None:
     ],
 )
 def test_what_goes_wrong_is_told_and_leaves_nothing(
-    desk: Path, words: tuple[str, ...], code: int, says: str
+    desk: Path,
+    rpe: Rpe,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: int,
+    says: str,
 ) -> None:
     before = bytes_of(desk / "a")
-    found, _, told = rpe("merge", *words)
+    found = rpe("merge", *words)
+    told = capsys.readouterr().err
     assert (found, says in told) == (code, True), told
     assert "secret" not in told
     assert sorted(path.name for path in desk.iterdir()) == ["a", "b", "c=d"]

@@ -28,7 +28,10 @@ def test_file_says_what_belongs_there_and_is_short(path: Path) -> None:
 def test_functions_are_short_and_typed(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            is_told = ast.get_docstring(node) is not None
+            start = node.body[0].end_lineno if is_told else node.lineno - 1  # code, not docstring
+            head = node.body[0].lineno - node.lineno if is_told else 0
+            lines = head + (node.end_lineno or 0) - (start or 0)
             assert lines <= 40, f"{node.name} has {lines} lines"
             assert node.returns is not None, f"{node.name} does not say what it returns"
 
