@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+OUT ?= build/bench.jsonl
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help night test test-slow check clean
+.PHONY: help night test test-slow check bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +35,10 @@ check: $(STAMP) ## format, lint, types, import contracts, then doctests and the 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory test
+
+bench: $(STAMP) ## measure against the peers; ROWS="row_a row_b" for some, OUT=FILE keeps JSON lines
+	$(BIN)/python -m pip install --quiet --constraint infra/constraints.txt --editable '.[bench]'
+	$(BIN)/python -m tests.benchmarks $(ROWS) --out $(OUT)
 
 clean: ## remove the environment and the workspace
 	rm -rf $(VENV) .rpe
