@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ DEFAULT_TARGETS = ("query", "value")
 SHARPNESS = 20.0  # logits = 20 cos(feature, anchor)
 CHARACTERS_PER_TOKEN = 64  # a text is cut here before the tokenizer sees it: no cell is too long
 WINDOW = 4096  # items held as tokens at a time
+CHUNK_TOKENS = 2048  # a processor computes at a time: what lies between layers stays in its cache
+FEW_TOKENS = 256  # of a chunk that takes more rows whatever their padding costs
+PADDING = 1.1  # tokens computed for one token of text, at most, in a chunk of more
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -107,13 +112,16 @@ def encode(
 ) -> Iterator[tuple[Integers, Floats]]:
     """Features under the frozen base, even while an adapter is attached.
 
+    At most `batch_size` rows are computed together. The number of threads changes no bit.
+
     Yields:
-        Indices (b,) and un-normalised features (b, d) of batches of similar length; each index
-        comes once; the batch size changes a feature by less than 1e-6 of its length.
+        Indices (b,) and un-normalised features (b, d), shorter items first within a window of
+        items; each index comes once; the batch size changes a feature by less than 1e-6 of its
+        length.
     """
-    for indices, tokens in _batches(base, items, batch_size):
+    for indices, tokens in _windows(base, items):
         with torch.no_grad():
-            yield indices, _frozen_features(base, tokens).cpu().numpy()
+            yield indices, _frozen_features(base, tokens, batch_size).cpu().numpy()
 
 
 def prepare(base: Base, labels: Mapping[str, str]) -> Task:
@@ -155,9 +163,9 @@ def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 3
     The batch size changes them by less than 1e-5: float32 noise, twenty times sharpened.
     """
     probabilities = np.empty((len(items), len(task.labels)))
-    for indices, tokens in _batches(base, items, batch_size):
+    for indices, tokens in _windows(base, items):
         with torch.no_grad():
-            logits = _logits(base, task, tokens)
+            logits = _logits(base, task, tokens, batch_size)
         probabilities[indices] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
     return probabilities
 
@@ -186,20 +194,60 @@ def validate(
     }
 
 
-def _logits(base: Base, task: Task, tokens: Sequence[list[int]]) -> Tensor:
-    features = functional.normalize(_features(base, tokens), dim=-1)
+def _logits(
+    base: Base, task: Task, tokens: Sequence[list[int]], batch_size: int | None = None
+) -> Tensor:
+    features = functional.normalize(_features(base, tokens, batch_size), dim=-1)
     return SHARPNESS * features @ task.anchors.T
 
 
-def _frozen_features(base: Base, tokens: Sequence[list[int]]) -> Tensor:
+def _frozen_features(
+    base: Base, tokens: Sequence[list[int]], batch_size: int | None = None
+) -> Tensor:
     if base.adapter is None:
-        return _features(base, tokens)
+        return _features(base, tokens, batch_size)
     with base.adapter.disable_adapter():
-        return _features(base, tokens)
+        return _features(base, tokens, batch_size)
 
 
-def _features(base: Base, tokens: Sequence[list[int]]) -> Tensor:
-    """The attention-masked mean of the last hidden state in float32, shape (b, d)."""
+def _features(base: Base, tokens: Sequence[list[int]], batch_size: int | None = None) -> Tensor:
+    """The attention-masked mean of the last hidden state in float32, shape (n, d)."""
+    order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+    limit = CHUNK_TOKENS if base.device == "cpu" else None
+    chunks = list(_chunks([tokens[i] for i in order], batch_size, limit))
+    threads = torch.get_num_threads()
+    if base.device != "cpu" or threads == 1 or torch.is_grad_enabled():
+        found = [_chunk_features(base, chunk) for chunk in chunks]
+    else:  # a thread to a chunk: quicker than many threads to one, and the same bits as one thread
+        with ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,)) as pool:
+            found = list(pool.map(partial(_frozen_chunk, base), chunks))
+        torch.set_num_threads(threads)  # a worker's number had become that of new threads
+    return torch.cat(found)[torch.tensor(order, device=base.device).argsort()]
+
+
+def _frozen_chunk(base: Base, tokens: Sequence[list[int]]) -> Tensor:
+    with torch.no_grad():  # each thread has a switch of its own
+        return _chunk_features(base, tokens)
+
+
+def _chunks(
+    tokens: Sequence[list[int]], batch_size: int | None, limit: int | None
+) -> Iterator[Sequence[list[int]]]:
+    """Cut rows that are sorted by length; with a limit, chunks are small and hardly padded."""
+    first, total = 0, 0
+    for i, row in enumerate(tokens):
+        n_rows = i - first + 1
+        size, text = n_rows * len(row), total + len(row)
+        is_full = n_rows > (batch_size or n_rows) or size > (limit or size)
+        is_padded = limit is not None and total >= FEW_TOKENS and size > PADDING * text
+        if i > first and (is_full or is_padded):
+            yield tokens[first:i]
+            first, text = i, len(row)
+        total = text
+    yield tokens[first:]
+
+
+def _chunk_features(base: Base, tokens: Sequence[list[int]]) -> Tensor:
     longest, padding = max(map(len, tokens)), base.tokenizer.pad_token_id or 0
     ids = torch.tensor([row + [padding] * (longest - len(row)) for row in tokens])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in tokens])
@@ -210,16 +258,12 @@ def _features(base: Base, tokens: Sequence[list[int]]) -> Tensor:
     return pooled
 
 
-def _batches(
-    base: Base, items: Sequence[str], batch_size: int
-) -> Iterator[tuple[Integers, list[list[int]]]]:
-    """Batches of similar length: sorted within a window by token count, ties by index."""
+def _windows(base: Base, items: Sequence[str]) -> Iterator[tuple[Integers, list[list[int]]]]:
+    """Indices and tokens of some items at a time, sorted by token count, ties by index."""
     for start in range(0, len(items), WINDOW):
         tokens = _tokenize(base, items[start : start + WINDOW])
         order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i]), i))
-        for first in range(0, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            yield np.array(chosen, dtype=np.int64) + start, [tokens[i] for i in chosen]
+        yield np.array(order, dtype=np.int64) + start, [tokens[i] for i in order]
 
 
 def _tokenize(base: Base, items: Sequence[str]) -> list[list[int]]:

@@ -14,6 +14,7 @@ from rpe_core.errors import UnknownName
 from rpe_core.families import text_encoder
 from rpe_core.families.table import FAMILIES, Family, family_source, load_family
 from rpe_core.merging.folders import read_adapter, write_adapter
+from rpe_core.training.seeding import own_random_state
 from tests.pico import LABELS, pico_encoder, pico_texts
 
 ODD = [
@@ -98,6 +99,44 @@ def test_windows_are_seamless(base, texts, monkeypatch):
     monkeypatch.setattr(text_encoder, "WINDOW", 7)
     np.testing.assert_allclose(features_of(base, texts[0]), whole, atol=1e-6)
     assert (text_encoder.sizes(base, texts[0]) > 2).all()
+
+
+def test_the_number_of_threads_changes_no_bit(base, texts, monkeypatch):
+    monkeypatch.setattr(text_encoder, "CHUNK_TOKENS", 64)
+    task, found = text_encoder.prepare(base, LABELS), []
+    for threads in (1, 2):
+        with own_random_state(0, threads=threads):
+            found.append((features_of(base, texts[0]), text_encoder.predict(base, task, texts[0])))
+            assert torch.get_num_threads() == threads
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
+def test_chunks_keep_every_row_in_order_small_and_hardly_padded():
+    rng = np.random.default_rng(0)
+    rows = [[index] * length for index, length in enumerate(np.sort(rng.integers(1, 97, 500)))]
+    chunks = list(text_encoder._chunks(rows, 32, text_encoder.CHUNK_TOKENS))
+    assert [row for chunk in chunks for row in chunk] == rows
+    assert max(map(len, chunks)) == 32
+    for chunk in chunks[:-1]:
+        size, text = len(chunk) * len(chunk[-1]), sum(map(len, chunk))
+        assert size <= text_encoder.CHUNK_TOKENS
+        assert size <= text_encoder.PADDING * text or text <= 2 * text_encoder.FEW_TOKENS
+    assert list(text_encoder._chunks(rows, None, None)) == [rows]
+
+
+def test_a_gradient_does_not_depend_on_the_chunks(base, texts, monkeypatch):
+    task = text_encoder.prepare(base, LABELS)
+    weight = base.model.get_submodule("encoder.layer.0.attention.self.query").weight
+    weight.requires_grad_()
+    found = []
+    for chunk_tokens in (text_encoder.CHUNK_TOKENS, 64):
+        monkeypatch.setattr(text_encoder, "CHUNK_TOKENS", chunk_tokens)
+        text_encoder.loss(base, task, *texts).backward()
+        found.append(weight.grad)
+        weight.grad = None
+    assert float(found[0].norm()) > 0
+    torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-5)
 
 
 def test_odd_texts_have_finite_features_and_probabilities(base):
