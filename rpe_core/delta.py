@@ -58,11 +58,12 @@ class LowRankDelta:
 
     def __post_init__(self) -> None:
         """Refuse factors that cannot be multiplied."""
-        shapes = f"A {tuple(self.a.shape)}, B {tuple(self.b.shape)}"
-        fits = self.a.ndim == self.b.ndim == 2 and self.a.shape[0] == self.b.shape[1]
-        if not fits or 0 in (*self.a.shape, *self.b.shape):
+        a, b = tuple(self.a.shape), tuple(self.b.shape)
+        if not (len(a) == len(b) == 2 and a[0] == b[1] and 0 not in (*a, *b)):
             raise ShapeMismatch(
-                "LoRA factors do not fit.", where=shapes, expected="A (r, d_in), B (d_out, r)"
+                "LoRA factors do not fit.",
+                where=f"A {a}, B {b}",
+                expected="A (r, d_in), B (d_out, r)",
             )
         if not math.isfinite(self.scaling):
             raise InputError("The scaling of a delta must be finite.")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 import torch
 
 from rpe_core.delta import LowRankDelta
-from rpe_core.merging.rounding import Rounding, Workbench, cast, require_finite
+from rpe_core.merging.rounding import Rounding, Workbench, cast
 
 Term = tuple[LowRankDelta, float]  # a delta of one module and its weight
 Write = Callable[[str, int, torch.Tensor], None]  # factor, place of its first number, piece
 
-_PIECE = 1 << 18  # numbers that are computed at a time: they stay in the cache
+_PIECE = 1 << 19  # numbers that are computed at a time: few calls, and they stay in the cache
 
 
 def stack_factors(terms: Sequence[Term]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,33 +28,27 @@ def join_factors(
 ) -> Rounding:
     """The same side by side in fp32, checked and cast, and handed to `write` piece by piece.
 
-    A piece may be a view of its term or memory that the next piece overwrites. The rounding is
-    that of what was cast: a factor A that has the dtype already goes through untouched.
+    A piece is memory that the next piece overwrites. The rounding is that of what was cast: where
+    all factors A have the dtype already, they go through untouched.
 
     Raises:
         InputError: a factor or the result holds NaN, infinity or more than the dtype holds.
     """
     rounding, at = Rounding(), 0
-    for delta, _ in terms:
-        for piece in torch.split(delta.a.reshape(-1), _PIECE):
-            if piece.dtype == dtype:
-                require_finite(piece)
-                write("A", at, piece)
-            else:
-                single = bench.take("single", tuple(piece.shape), torch.float32).copy_(piece)
-                made, more = cast(single, dtype, bench)
-                write("A", at, made)
-                rounding += more
-            at += len(piece)
+    is_untouched = all(delta.a.dtype == dtype for delta, _ in terms)
+    for parts in _blocks([delta.a for delta, _ in terms]):
+        stacked = _joined(parts, 0, dtype if is_untouched else torch.float32, bench)
+        made, more = cast(stacked, dtype, bench)
+        write("A", at, made)
+        at, rounding = at + made.numel(), rounding + more
     rank, d_out = sum(delta.rank for delta, _ in terms), terms[0][0].shape[0]
     factors = [[w * delta.scaling] * delta.rank for delta, w in terms]
     scales = torch.tensor([*chain(*factors)], dtype=torch.float64).float()
     rows = max(1, _PIECE // rank)
     for first in range(0, d_out, rows):
         parts = [delta.b[first : first + rows] for delta, _ in terms]
-        single = bench.take("single", (len(parts[0]), rank), torch.float32)
-        torch.cat(parts, dim=1, out=single)
-        made, more = cast(single.mul_(scales), dtype, bench)
+        single = _joined(parts, 1, torch.float32, bench).mul_(scales)
+        made, more = cast(single, dtype, bench)
         write("B", first * rank, made)
         rounding += more
     return rounding
@@ -75,3 +69,25 @@ def merge_concat(terms: Sequence[Term]) -> LowRankDelta:
 
     join_factors(terms, torch.float32, write, Workbench())
     return LowRankDelta(factors["A"], factors["B"], layout=terms[0][0].layout)
+
+
+def _blocks(factors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """The rows of factors one below the other, in blocks of bounded size."""
+    block: list[torch.Tensor] = []
+    for factor in factors:
+        for part in torch.split(factor, max(1, _PIECE // factor.shape[1])):
+            if block and sum(map(torch.numel, block)) + part.numel() > _PIECE:
+                yield block
+                block = []
+            block.append(part)
+    yield block
+
+
+def _joined(
+    parts: Sequence[torch.Tensor], dim: int, dtype: torch.dtype, bench: Workbench
+) -> torch.Tensor:
+    shape = list(parts[0].shape)
+    shape[dim] = sum(part.shape[dim] for part in parts)
+    joined = bench.take("joined", tuple(shape), dtype)
+    torch.cat(list(parts), dim=dim, out=joined)
+    return joined

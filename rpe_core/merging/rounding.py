@@ -57,22 +57,23 @@ def cast(
     Raises:
         InputError: it holds NaN, infinity or more than the dtype can hold.
     """
-    require_finite(single)
     if dtype == single.dtype:
+        require_finite(single)
         return single, Rounding()
     shape = tuple(single.shape)
     made = bench.take("made", shape, dtype).copy_(single)
-    change = torch.sub(made, single, out=bench.take("change", shape, single.dtype))
+    change = bench.take("change", shape, single.dtype).copy_(made).sub_(single)
     rounding = Rounding(_squared_norm(single), _squared_norm(change))
-    if not math.isfinite(rounding.squared_change):  # beyond the largest number of the dtype
-        require_finite(made)
+    # a sum of squares keeps NaN and infinity; the change is infinite beyond the dtype's last number
+    if not math.isfinite(rounding.squared_norm + rounding.squared_change):
+        raise _not_finite()
     return made, rounding
 
 
 def require_finite(tensor: torch.Tensor) -> None:
     """Raise InputError where a number is NaN or infinite."""
     if not is_finite(tensor):
-        raise InputError("Numbers are not finite, or exceed the dtype.", expected="finite numbers")
+        raise _not_finite()
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
@@ -83,6 +84,10 @@ def is_finite(tensor: torch.Tensor) -> bool:
     """
     low, high = torch.aminmax(tensor)
     return math.isfinite(low) and math.isfinite(high)
+
+
+def _not_finite() -> InputError:
+    return InputError("Numbers are not finite, or exceed the dtype.", expected="finite numbers")
 
 
 def _squared_norm(tensor: torch.Tensor) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ import torch
 from rpe_core.delta import PREFIX, peft_names, peft_shapes
 from rpe_core.errors import InputError
 from rpe_core.merging.blueprint import Blueprint
-from rpe_core.merging.concat import join_factors
+from rpe_core.merging.concat import Term, join_factors
 from rpe_core.merging.methods import Form, MergeMethod, Norms, naming, overall_ratio
 from rpe_core.merging.rounding import Rounding, Workbench, cast
 from rpe_core.merging.threads import map_in_order
@@ -66,12 +66,16 @@ def stream_adapter(
         InputError: a number is not finite, or what PEFT copied from the base is not the base's.
     """
     check_copies(blueprint)
-    ranks = _ranks(blueprint, method, form, threads=threads)
+    terms = {module: blueprint.terms(module) for module in blueprint.modules}
+    ranks = _ranks(blueprint, terms, method, form, threads=threads)
     account = Account(ranks)
     writer = TensorWriter(path, _shapes(blueprint, ranks), dtype=form.dtype)
     bench = Workbench()
     jobs = [
-        *(partial(_write_module, blueprint, m, method, ranks[m], writer, bench) for m in ranks),
+        *(
+            partial(_write_module, blueprint, module, method, terms[module], rank, writer, bench)
+            for module, rank in ranks.items()
+        ),
         *(
             partial(_write_piece, blueprint, tensor, of, writer, bench)
             for tensor in blueprint.whole
@@ -88,16 +92,22 @@ def stream_adapter(
 
 
 def _ranks(
-    blueprint: Blueprint, method: MergeMethod, form: Form, *, threads: int | None
+    blueprint: Blueprint,
+    terms: Mapping[str, Sequence[Term]],
+    method: MergeMethod,
+    form: Form,
+    *,
+    threads: int | None,
 ) -> dict[str, int]:
     """The rank of every module, before the first is written: they decide where the others lie."""
+    if form.energy is None:  # no number is read
+        return {module: method.rank(parts, form) for module, parts in terms.items()}
 
     def rank(module: str) -> int:
         with _blaming(blueprint, module):
-            return method.rank(blueprint.terms(module), form)
+            return method.rank(terms[module], form)
 
-    modules = blueprint.modules
-    return dict(zip(modules, map_in_order(rank, modules, threads=threads), strict=True))
+    return dict(zip(terms, map_in_order(rank, terms, threads=threads), strict=True))
 
 
 def _shapes(blueprint: Blueprint, ranks: Mapping[str, int]) -> dict[str, Shape]:
@@ -113,6 +123,7 @@ def _write_module(
     blueprint: Blueprint,
     module: str,
     method: MergeMethod,
+    terms: Sequence[Term],
     rank: int,
     writer: TensorWriter,
     bench: Workbench,
@@ -123,7 +134,7 @@ def _write_module(
         writer.write(names[factor], start, piece)
 
     with _blaming(blueprint, module):
-        reduced = method.reduce(blueprint.terms(module), rank)
+        reduced = method.reduce(terms, rank)
         rounding = join_factors(reduced.terms, writer.dtype, write, bench)
         return Made(rounding, module, reduced.norms(writer.dtype))
 
