@@ -82,7 +82,7 @@ def discover(folder: Path) -> Mapping[str, Path]:
 
 def run(row: str, path: Path) -> Entry:
     """Measure one row in a fresh process; what went wrong in it is an entry too."""
-    start = time.perf_counter()
+    start, where = time.perf_counter(), machine()
     with tempfile.TemporaryDirectory(prefix="rpe-bench-") as workdir:
         answer = Path(workdir) / "answer.json"
         command = [sys.executable, "-c", CHILD, row, str(path), workdir, str(answer)]
@@ -95,7 +95,7 @@ def run(row: str, path: Path) -> Entry:
         "row": row,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": time.perf_counter() - start,
-        "machine": machine(),
+        "machine": where,
         "versions": versions(),
         **outcome,
     }
@@ -120,7 +120,7 @@ def measure(row: str, path: str, workdir: str, answer: str) -> None:
     Path(answer).write_text(json.dumps(outcome))
 
 
-def machine() -> dict[str, str | int | None]:
+def machine() -> dict[str, str | int | float | None]:
     """What decides a time, as far as the system tells."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
@@ -131,6 +131,7 @@ def machine() -> dict[str, str | int | None]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "load_average": os.getloadavg()[0],  # above what the row itself takes: others were at work
     }
 
 
