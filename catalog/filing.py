@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from catalog import lineage
 from catalog.errors import RecordConflict
 from catalog.stores import drafts
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.bundle import Stores
-from catalog.stores.cards import AdapterCard, adapter_row, model_row
+from catalog.stores.cards import AdapterCard, adapter_row, model_row, representation_row
 from catalog.stores.registry import ModelVersionRef
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import Representation, RunRef
@@ -83,7 +81,9 @@ def _commit(stores: Stores, new: Sequence[Filed], *, is_registered: bool, run: R
         )
     ]
     with stores.lake.transaction(message="import adapters", run=run) as commit:
-        commit.insert_new("representations", [_representation_row(one) for one in new])
+        commit.insert_new(
+            "representations", [representation_row(one.representation) for one in new]
+        )
         commit.insert_new(
             "adapters",
             [adapter_row(o.card, r, a) for o, r, a in zip(new, refs, artifacts, strict=True)],
@@ -127,20 +127,6 @@ def _register(stores: Stores, one: Filed, artifact_sha256: str) -> ModelVersionR
         folder=stores.artifacts.folder(artifact_sha256),
     )
     return stores.registry.register(draft)
-
-
-def _representation_row(one: Filed) -> dict[str, Any]:
-    kept = one.representation
-    z, variance = np.asarray(kept.z), np.asarray(kept.variance)
-    return {
-        "representation_id": kept.representation_id,
-        "dataset_version_id": kept.dataset_version_id,
-        "encoder_id": kept.encoder_id,
-        "role": kept.role,
-        "n_items": kept.n_items,
-        "norm": float(np.linalg.norm(z)),
-        "standard_error": float(np.sqrt(variance.sum() / kept.n_items)),
-    }
 
 
 def _known(stores: Stores, adapter_ids: Sequence[str]) -> dict[str, str]:

@@ -58,42 +58,30 @@ class VerdictRecord:
         return fingerprint(made_of)[:SHORT]
 
 
-def record_verdict(
+def record_verdicts(
     stores: Stores,
-    verdict: VerdictRecord,
+    verdicts: Sequence[tuple[VerdictRecord, Sequence[Mapping[str, Any]]]],
     *,
-    comparisons: Sequence[Mapping[str, Any]] = (),
     run: RunRef,
-) -> Row:
-    """Keep a verdict with the comparisons behind it, then let the aliases follow; returns its row.
+) -> list[Row]:
+    """Keep verdicts, each with the comparisons behind it, in one commit; then the aliases follow.
+
+    Returns the row of each.
 
     Raises:
-        RecordNotFound: the challenger has no version in the registry.
+        RecordNotFound: a challenger has no version in the registry.
         UnknownName: an action or evidence that does not exist.
     """
-    _require_known(verdict)
-    model = _model_of(stores, verdict.ensemble_id) if verdict.ensemble_id else None
-    row = {
-        "promotion_id": verdict.promotion_id,
-        "question_id": verdict.question_id,
-        "run_id": run.run_id,
-        "target_name": verdict.target_name,
-        "dataset_version_id": verdict.dataset_version_id,
-        "arm": verdict.arm,
-        "ensemble_id": verdict.ensemble_id,
-        "champion_ensemble_id": verdict.champion_ensemble_id,
-        "action": verdict.action,
-        "evidence": verdict.evidence,
-        "reasons": "\n".join(verdict.reasons),
-        "actor": verdict.actor,
-        "model_name": model.name if model else "",
-        "model_version": model.version if model else "",
-    }
-    with stores.lake.transaction(message=f"{verdict.action} {verdict.target_name}", run=run) as t:
-        t.insert_new("comparisons", comparisons)
-        t.insert_new("promotions", [row])
-    repair_aliases(stores, targets=[verdict.target_name])
-    return _row(stores, verdict.promotion_id)
+    for verdict, _ in verdicts:
+        _require_known(verdict)
+    models = _models_of(stores, [verdict.ensemble_id for verdict, _ in verdicts])
+    rows = [_verdict_row(verdict, models.get(verdict.ensemble_id), run) for verdict, _ in verdicts]
+    message = ", ".join(sorted({verdict.action for verdict, _ in verdicts}))
+    with stores.lake.transaction(message=message, run=run) as commit:
+        commit.insert_new("comparisons", [row for _, compared in verdicts for row in compared])
+        commit.insert_new("promotions", rows)
+    repair_aliases(stores, targets=[verdict.target_name for verdict, _ in verdicts])
+    return _rows(stores, [verdict.promotion_id for verdict, _ in verdicts])
 
 
 def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
@@ -133,7 +121,7 @@ def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
         actor=actor,
         follows=pending["promotion_id"],
     )
-    return record_verdict(stores, verdict, run=run)
+    return record_verdicts(stores, [(verdict, ())], run=run)[0]
 
 
 def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
@@ -166,7 +154,7 @@ def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
         actor=actor,
         follows=present["promotion_id"],
     )
-    return record_verdict(stores, verdict, run=run)
+    return record_verdicts(stores, [(verdict, ())], run=run)[0]
 
 
 def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> list[str]:
@@ -246,25 +234,50 @@ def _histories(stores: Stores, targets: Sequence[str] | None) -> dict[str, list[
     return histories
 
 
-def _row(stores: Stores, promotion_id: str) -> Row:
-    return stores.lake.rows("SELECT * FROM core.promotions WHERE promotion_id = ?", [promotion_id])[
-        0
-    ]
-
-
-def _model_of(stores: Stores, ensemble_id: str) -> ModelVersionRef:
+def _rows(stores: Stores, promotion_ids: Sequence[str]) -> list[Row]:
     rows = stores.lake.rows(
-        "SELECT model_name, model_version FROM core.model_versions WHERE kind = 'ensemble'"
-        " AND record_id = ? AND retracted_at IS NULL",
-        [ensemble_id],
+        "SELECT * FROM core.promotions WHERE list_contains(?, promotion_id)", [list(promotion_ids)]
     )
-    if not rows:
-        raise RecordNotFound(
-            "The challenger has no version in the registry.",
-            where=ensemble_id,
-            remedy="register the challenger before its verdict is recorded",
-        )
-    return ModelVersionRef(rows[0]["model_name"], rows[0]["model_version"])
+    found = {row["promotion_id"]: row for row in rows}
+    return [found[promotion_id] for promotion_id in promotion_ids]
+
+
+def _verdict_row(verdict: VerdictRecord, model: ModelVersionRef | None, run: RunRef) -> Row:
+    return {
+        "promotion_id": verdict.promotion_id,
+        "question_id": verdict.question_id,
+        "run_id": run.run_id,
+        "target_name": verdict.target_name,
+        "dataset_version_id": verdict.dataset_version_id,
+        "arm": verdict.arm,
+        "ensemble_id": verdict.ensemble_id,
+        "champion_ensemble_id": verdict.champion_ensemble_id,
+        "action": verdict.action,
+        "evidence": verdict.evidence,
+        "reasons": "\n".join(verdict.reasons),
+        "actor": verdict.actor,
+        "model_name": model.name if model else "",
+        "model_version": model.version if model else "",
+    }
+
+
+def _models_of(stores: Stores, ensemble_ids: Sequence[str]) -> dict[str, ModelVersionRef]:
+    """The registered versions of ensembles; '' stands for none and has none."""
+    wanted = [ensemble_id for ensemble_id in ensemble_ids if ensemble_id]
+    rows = stores.lake.rows(
+        "SELECT record_id, model_name, model_version FROM core.model_versions"
+        " WHERE kind = 'ensemble' AND list_contains(?, record_id) AND retracted_at IS NULL",
+        [wanted],
+    )
+    found = {r["record_id"]: ModelVersionRef(r["model_name"], r["model_version"]) for r in rows}
+    for ensemble_id in wanted:
+        if ensemble_id not in found:
+            raise RecordNotFound(
+                "The challenger has no version in the registry.",
+                where=ensemble_id,
+                remedy="register the challenger before its verdict is recorded",
+            )
+    return found
 
 
 def _require_known(verdict: VerdictRecord) -> None:

@@ -9,34 +9,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from catalog import lineage
+from catalog.ensemble_facts import facts_of
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.stores import drafts
 from catalog.stores.bundle import Stores
 from catalog.stores.cards import (
     AdapterCard,
+    Challenger,
     EnsembleCard,
     adapter_row,
     base_row,
     ensemble_row,
     member_rows,
     model_row,
+    representation_row,
 )
-from catalog.stores.model_card import EnsembleFacts, MemberLine, ScoreLine
 from catalog.stores.registry import ModelVersionRef, require_target_name
 from rpe_core.errors import InputError
-from rpe_core.records import BaseModel, Representation, RunRef, TaskSpec
+from rpe_core.records import BaseModel, Representation, RunRef
 
 __all__ = [
     "AdapterCard",
+    "Challenger",
     "EnsembleCard",
-    "keep_representation",
+    "keep_representations",
     "register_adapter",
     "register_base",
-    "register_challenger",
-    "register_ensemble",
+    "register_challengers",
+    "register_ensembles",
 ]
 
 Row = dict[str, Any]
@@ -74,27 +75,23 @@ def register_base(
     return ref
 
 
-def keep_representation(stores: Stores, representation: Representation, *, run: RunRef) -> None:
-    """File z in LoRA-VecDB and its length and standard error in the lake.
+def keep_representations(
+    stores: Stores, representations: Sequence[Representation], *, run: RunRef
+) -> None:
+    """File each z in LoRA-VecDB, its length and standard error in the lake, in one commit.
 
     Raises:
-        InputError: z or its variance is not finite, or they differ in length.
+        InputError: a z or its variance is not finite, or they differ in length.
     """
-    stores.vectors.put(representation)
-    z, variance = np.asarray(representation.z), np.asarray(representation.variance)
-    row = {
-        "representation_id": representation.representation_id,
-        "dataset_version_id": representation.dataset_version_id,
-        "encoder_id": representation.encoder_id,
-        "role": representation.role,
-        "n_items": representation.n_items,
-        "norm": float(np.linalg.norm(z)),
-        "standard_error": float(np.sqrt(variance.sum() / representation.n_items)),
-    }
-    parents = [("dataset", representation.dataset_version_id)]
-    with stores.lake.transaction(message="keep representation", run=run) as commit:
-        commit.insert_new("representations", [row])
-        commit.insert_new("lineage", lineage.edges(representation.representation_id, parents))
+    stores.vectors.put_many([(one, None) for one in representations])
+    edges = [
+        edge
+        for one in representations
+        for edge in lineage.edges(one.representation_id, [("dataset", one.dataset_version_id)])
+    ]
+    with stores.lake.transaction(message="keep representations", run=run) as commit:
+        commit.insert_new("representations", [representation_row(one) for one in representations])
+        commit.insert_new("lineage", edges)
 
 
 def register_adapter(
@@ -132,85 +129,95 @@ def register_adapter(
     return ref
 
 
-def register_ensemble(stores: Stores, card: EnsembleCard, folder: Path, *, run: RunRef) -> None:
-    """Keep a merged ensemble; only a challenger gets a version in the registry.
+def register_ensembles(
+    stores: Stores, merged: Sequence[tuple[EnsembleCard, str]], *, run: RunRef
+) -> None:
+    """Keep merged ensembles in one commit; only a challenger gets a version in the registry.
+
+    Args:
+        stores: where to.
+        merged: cards, each with the sha256 of its folder in the artifact store.
+        run: the run that merged them.
 
     Raises:
         RecordConflict: an ensemble of this id with other weights is on record.
-        InputError: a member belongs to another base, or the weights do not sum to one.
+        InputError: a member belongs to another base, or weights do not sum to one.
     """
-    known = _find(stores, "ensembles", "ensemble_id", card.ensemble_id)
-    if known:
-        _require_weights(known, card.ensemble_id, card.weights_sha256)
-        return
-    require_target_name(card.target_name)
-    _require_members(stores, card)
-    artifact_sha256 = stores.artifacts.put_folder(folder)
+    known = _find_all(stores, "ensembles", "ensemble_id", [card.ensemble_id for card, _ in merged])
+    for card, _ in merged:
+        require_target_name(card.target_name)
+        if card.ensemble_id in known:
+            _require_weights(known[card.ensemble_id], card.ensemble_id, card.weights_sha256)
+    new = [(card, artifact) for card, artifact in merged if card.ensemble_id not in known]
+    _require_members(stores, [card for card, _ in new])
+    with stores.lake.transaction(message="register ensembles", run=run) as commit:
+        commit.insert_new("ensembles", [ensemble_row(card, artifact) for card, artifact in new])
+        commit.insert_new("ensemble_members", [row for card, _ in new for row in member_rows(card)])
+        commit.insert_new("attributions", [row for card, _ in new for row in card.attributions])
+        commit.insert_new("lineage", [edge for card, _ in new for edge in _edges(card)])
+
+
+def register_challengers(
+    stores: Stores, challengers: Sequence[Challenger], *, run: RunRef
+) -> list[ModelVersionRef]:
+    """Give kept ensembles a version of their target's registered model; a second call finds them.
+
+    Raises:
+        RecordNotFound: no such ensemble, or its base was not registered before.
+        InputError: base is not the one that the ensemble was merged for.
+    """
+    ids = [one.ensemble_id for one in challengers]
+    known = _find_all(stores, "model_versions", "record_id", ids)
+    refs = {ensemble_id: _ref(row) for ensemble_id, row in known.items()}
+    new = [one for one in challengers if one.ensemble_id not in refs]
+    rows = _find_all(stores, "ensembles", "ensemble_id", [one.ensemble_id for one in new])
+    for one in new:
+        if one.ensemble_id not in rows:
+            raise RecordNotFound("There is no such ensemble.", where=one.ensemble_id)
+        lineage.require_same_base(
+            one.base.base_id, {one.ensemble_id: rows[one.ensemble_id]["base_id"]}
+        )
+    facts = facts_of(stores, rows, {one.ensemble_id: one.evidence for one in new})
+    for one in new:
+        draft = drafts.ensemble_draft(
+            facts[one.ensemble_id],
+            one.base,
+            one.task,
+            registered_base=_registered_base(stores, one.base),
+            folder=stores.artifacts.folder(rows[one.ensemble_id]["artifact_sha256"]),
+            weights_sha256=rows[one.ensemble_id]["weights_sha256"],
+        )
+        refs[one.ensemble_id] = stores.registry.register(draft)
+    made = [model_row(refs[one.ensemble_id], "ensemble", one.ensemble_id) for one in new]
+    with stores.lake.transaction(message="register challengers", run=run) as commit:
+        commit.insert_new("model_versions", made)
+    return [refs[ensemble_id] for ensemble_id in ids]
+
+
+def _edges(card: EnsembleCard) -> list[Row]:
     parents = [("member", member.adapter_id) for member in card.members]
     parents += [
         ("target", card.dataset_version_id),
         ("representation", card.representation_id),
         ("base", card.base.base_id),
     ]
-    with stores.lake.transaction(message="register ensemble", run=run) as commit:
-        commit.insert_new("ensembles", [ensemble_row(card, artifact_sha256)])
-        commit.insert_new("ensemble_members", member_rows(card))
-        commit.insert_new("attributions", list(card.attributions))
-        commit.insert_new("lineage", lineage.edges(card.ensemble_id, parents))
+    return lineage.edges(card.ensemble_id, parents)
 
 
-def register_challenger(
-    stores: Stores,
-    ensemble_id: str,
-    *,
-    base: BaseModel,
-    task: TaskSpec,
-    evidence: str,
-    run: RunRef,
-) -> ModelVersionRef:
-    """Give a kept ensemble a version of its target's registered model; a second call finds it.
-
-    Raises:
-        RecordNotFound: no such ensemble, or its base was not registered before.
-        InputError: base is not the one that the ensemble was merged for.
-    """
-    known = _find(stores, "model_versions", "record_id", ensemble_id)
-    if known:
-        return _ref(known)
-    row = _find(stores, "ensembles", "ensemble_id", ensemble_id)
-    if row is None:
-        raise RecordNotFound("There is no such ensemble.", where=ensemble_id)
-    lineage.require_same_base(base.base_id, {ensemble_id: row["base_id"]})
-    ref = stores.registry.register(
-        drafts.ensemble_draft(
-            _ensemble_facts(stores, row, evidence),
-            base,
-            task,
-            registered_base=_registered_base(stores, base),
-            folder=stores.artifacts.folder(row["artifact_sha256"]),
-            weights_sha256=row["weights_sha256"],
-        )
-    )
-    with stores.lake.transaction(message="register challenger", run=run) as commit:
-        commit.insert_new("model_versions", [model_row(ref, "ensemble", ensemble_id)])
-    return ref
-
-
-def _require_members(stores: Stores, card: EnsembleCard) -> None:
-    total = float(sum(member.weight for member in card.members))
-    if not abs(total - 1.0) <= 1e-9:
-        raise InputError("The weights of an ensemble must sum to one.", where=card.ensemble_id)
-    ids = [member.adapter_id for member in card.members]
-    rows = stores.lake.rows(
-        "SELECT adapter_id, base_id FROM core.adapters WHERE list_contains(?, adapter_id)", [ids]
-    )
-    found = {row["adapter_id"]: row["base_id"] for row in rows}
-    missing = sorted(set(ids) - set(found))
-    if missing:
-        raise RecordNotFound(
-            "An ensemble names adapters that are not on record.", where=", ".join(missing)
-        )
-    lineage.require_same_base(card.base.base_id, found)
+def _require_members(stores: Stores, cards: Sequence[EnsembleCard]) -> None:
+    wanted = sorted({member.adapter_id for card in cards for member in card.members})
+    rows = _find_all(stores, "adapters", "adapter_id", wanted)
+    for card in cards:
+        total = float(sum(member.weight for member in card.members))
+        if not abs(total - 1.0) <= 1e-9:
+            raise InputError("The weights of an ensemble must sum to one.", where=card.ensemble_id)
+        ids = [member.adapter_id for member in card.members]
+        missing = sorted(set(ids) - set(rows))
+        if missing:
+            raise RecordNotFound(
+                "An ensemble names adapters that are not on record.", where=", ".join(missing)
+            )
+        lineage.require_same_base(card.base.base_id, {i: rows[i]["base_id"] for i in ids})
 
 
 def _require_weights(known: Row, record_id: str, weights_sha256: str) -> None:
@@ -234,41 +241,16 @@ def _registered_base(stores: Stores, base: BaseModel) -> tuple[str, str]:
     return row["model_name"], row["model_version"]
 
 
-def _ensemble_facts(stores: Stores, row: Row, evidence: str) -> EnsembleFacts:
-    members = stores.lake.rows(
-        "SELECT m.adapter_id, a.dataset_version_id, m.weight, m.distance, a.license,"
-        " a.weights_sha256 FROM core.ensemble_members m JOIN core.adapters a USING (adapter_id)"
-        " WHERE m.ensemble_id = ? ORDER BY m.adapter_id",
-        [row["ensemble_id"]],
-    )
-    scores = stores.lake.rows(
-        "SELECT arm, split, metric, value, ci_low, ci_high, n_items FROM core.scores"
-        " WHERE target_name = ? AND dataset_version_id = ? AND slice = ''"
-        " AND (ensemble_id = ? OR arm = 'base') AND split <> 'train'"
-        " QUALIFY row_number() OVER (PARTITION BY arm, split, metric"
-        " ORDER BY recorded_at DESC, evaluation_id) = 1 ORDER BY split, metric, arm",
-        [row["target_name"], row["dataset_version_id"], row["ensemble_id"]],
-    )
-    return EnsembleFacts(
-        row["ensemble_id"],
-        row["target_name"],
-        row["dataset_version_id"],
-        row["strategy"],
-        row["merge"],
-        evidence,
-        row["license"],
-        row["reason"],
-        row["rank"],
-        tuple(MemberLine(**member) for member in members),
-        tuple(ScoreLine(**score) for score in scores),
-    )
-
-
 def _find(stores: Stores, table: str, column: str, value: str) -> Row | None:
+    return _find_all(stores, table, column, [value]).get(value)
+
+
+def _find_all(stores: Stores, table: str, column: str, values: Sequence[str]) -> dict[str, Row]:
     rows = stores.lake.rows(
-        f"SELECT * FROM core.{table} WHERE {column} = ? AND retracted_at IS NULL", [value]
+        f"SELECT * FROM core.{table} WHERE list_contains(?, {column}) AND retracted_at IS NULL",
+        [list(values)],
     )
-    return rows[0] if rows else None
+    return {row[column]: row for row in rows}
 
 
 def _ref(row: Row) -> ModelVersionRef:

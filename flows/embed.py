@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catalog import landing, registration
@@ -49,8 +50,8 @@ def pending(workspace: Workspace) -> list[EmbedUnit]:
     return [unit for unit in units if unit and unit.representation_id not in known]
 
 
-def act(workspace: Workspace, unit: EmbedUnit) -> str:
-    """Encode the inputs (a reference: training rows, a target: all rows); keep their mean."""
+def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
+    """The mean over the inputs: of a reference's training rows, of all rows of a target."""
     contract = workspace.contracts[unit.source]
     rows = landing.read_rows(
         workspace.stores.lake,
@@ -60,7 +61,7 @@ def act(workspace: Workspace, unit: EmbedUnit) -> str:
     )
     family, base = workspace.family(unit.base_name), workspace.loaded(unit.base_name)
     mean = mean_feature(family.encode(base, rows.column(contract.task.input).to_pylist()))
-    representation = Representation(
+    return Representation(
         unit.representation_id,
         unit.dataset_version_id,
         encoder_id(workspace.bases[unit.base_name], family.POOLING),
@@ -69,5 +70,8 @@ def act(workspace: Workspace, unit: EmbedUnit) -> str:
         tuple(mean.mean.tolist()),
         tuple(mean.variance.tolist()),
     )
-    registration.keep_representation(workspace.stores, representation, run=workspace.run)
-    return unit.representation_id
+
+
+def keep(workspace: Workspace, made: Sequence[Representation]) -> None:
+    """File them in LoRA-VecDB and in the lake."""
+    registration.keep_representations(workspace.stores, made, run=workspace.run)

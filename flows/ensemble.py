@@ -118,8 +118,8 @@ def pending(workspace: Workspace) -> list[EnsembleUnit]:
     return [unit for unit in units if unit.ensemble_id not in known]
 
 
-def act(workspace: Workspace, unit: EnsembleUnit) -> str:
-    """Merge the members into one PEFT folder and keep it with its recipe."""
+def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
+    """Merge the members into one PEFT folder; its card, and its place in the artifact store."""
     target, draft = unit.retrieval.target, unit.draft
     if draft is None:
         tuning = tuning_of(workspace, unit.retrieval, unit.strategy)
@@ -127,9 +127,13 @@ def act(workspace: Workspace, unit: EnsembleUnit) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
         report = merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
-        card = _card(workspace, unit, draft, report)
-        registration.register_ensemble(workspace.stores, card, folder, run=workspace.run)
-    return unit.ensemble_id
+        artifact_sha256 = workspace.stores.artifacts.put_folder(folder)
+    return _card(workspace, unit, draft, report), artifact_sha256
+
+
+def keep(workspace: Workspace, made: Sequence[tuple[EnsembleCard, str]]) -> None:
+    """Put the ensembles on record with their recipes."""
+    registration.register_ensembles(workspace.stores, made, run=workspace.run)
 
 
 def merge_members(

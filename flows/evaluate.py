@@ -122,26 +122,30 @@ def pending(workspace: Workspace) -> list[EvaluateUnit]:
     return sorted(wanted, key=lambda unit: unit.evidence == "labels")
 
 
-def act(workspace: Workspace, unit: EvaluateUnit) -> str:
-    """Score the arms and keep scores, per-item scores and the choice in one commit."""
+def make(workspace: Workspace, unit: EvaluateUnit) -> Record:
+    """Scores of the arms, per item and over all, and the choice among them."""
     target = unit.retrieval.target
     contract = workspace.contracts[target.source]
     rows = read_task_rows(workspace, contract, unit.retrieval.dataset_version_id)
-    record = _Record(unit, contract.task.type, workspace.run.run_id)
+    record = Record(unit, contract.task.type, workspace.run.run_id)
     answers = _answer(workspace, unit, rows)
     for arm in unit.arms:
         for split, chosen in _scored_rows(workspace, rows).items():
             record.add(rows, split, chosen, arm, answers[arm.name])
     if unit.candidates and (target.has_auto or unit.evidence == LEAVE_ONE_OUT):
         _choose(workspace, unit, rows, answers, record)
+    return record
+
+
+def keep(workspace: Workspace, made: Sequence[Record]) -> None:
+    """Put the evaluations on record in one commit."""
     with workspace.stores.lake.transaction(message="evaluate", run=workspace.run) as commit:
-        commit.insert_new("scores", record.scores)
-        commit.insert_new("item_scores", record.items)
-        commit.insert_new("choices", record.choices)
-    return unit.evaluation_id
+        commit.insert_new("scores", [row for record in made for row in record.scores])
+        commit.insert_new("item_scores", [row for record in made for row in record.items])
+        commit.insert_new("choices", [row for record in made for row in record.choices])
 
 
-class _Record:
+class Record:
     """The rows of one evaluation, gathered before they are kept."""
 
     def __init__(self, unit: EvaluateUnit, task_type: str, run_id: str) -> None:
@@ -195,7 +199,7 @@ def _choose(
     unit: EvaluateUnit,
     rows: TaskRows,
     answers: Mapping[str, np.ndarray],
-    record: _Record,
+    record: Record,
 ) -> None:
     """Choose among the candidates without a label of the target, and keep why."""
     seen = rows.first(workspace.plan.evaluation.criterion_items)
@@ -217,7 +221,7 @@ def _choose(
 
 
 def _keep_evidence(
-    unit: EvaluateUnit, left_out: Sequence[LeftOut], margin: float, record: _Record
+    unit: EvaluateUnit, left_out: Sequence[LeftOut], margin: float, record: Record
 ) -> None:
     """Answers on the test rows of the references, per arm and by the rule that `auto` follows."""
     pooled: dict[str, list[Any]] = {}

@@ -16,7 +16,7 @@ def pending(workspace: Workspace) -> list[str]:
     ]
 
 
-def act(workspace: Workspace, source: str) -> str | None:
+def make(workspace: Workspace, source: str) -> str | None:
     """Land every new file of a source in one transaction; the dataset version that stands after it.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from catalog import promotion
 from flows import embed, ensemble, evaluate, ingest, promote, train
-from flows.ledger import Ledger, Step, safe_message
+from flows.chunks import StepFailed, Verb, chunks_of, own_error
+from flows.ledger import Ledger, Step
 from flows.locking import hold_workspace
 from flows.progress import announce
 from flows.run_record import Summary, close_run, markdown_of, open_run
@@ -32,10 +32,6 @@ from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import RpeError, Transient
 
 VERBS = ("ingest", "embed", "train", "ensemble", "evaluate", "promote")
-
-
-class StepFailed(RpeError):
-    """A unit failed with an error that is not ours; its text is withheld, it may hold values."""
 
 
 class NightFailed(RpeError):
@@ -50,20 +46,12 @@ class NightFailed(RpeError):
         )
 
 
-@dataclass(frozen=True)
-class Verb:
-    """A step of the night: what is to be done now, and how one unit of it is done."""
-
-    pending: Callable[[Workspace], Sequence[Any]]
-    act: Callable[[Workspace, Any], Any]
-
-
 STEPS = {
-    "ingest": Verb(ingest.pending, ingest.act),
-    "embed": Verb(embed.pending, embed.act),
-    "ensemble": Verb(ensemble.pending, ensemble.act),
-    "evaluate": Verb(evaluate.pending, evaluate.act),
-    "promote": Verb(promote.pending, promote.act),
+    "ingest": Verb(ingest.pending, ingest.make),
+    "embed": Verb(embed.pending, embed.make, embed.keep),
+    "ensemble": Verb(ensemble.pending, ensemble.make, ensemble.keep),
+    "evaluate": Verb(evaluate.pending, evaluate.make, evaluate.keep),
+    "promote": Verb(promote.pending, promote.make, promote.keep),
 }
 
 
@@ -138,15 +126,11 @@ def nightly(home: str, only: list[str], targets: list[str]) -> Summary:
     tags={"rpe"},
 )
 def do_unit(step: str, unit: str, action: Callable[[], Any]) -> Any:
-    """One unit of a step, as a task; an error that is not ours loses its text at this border."""
+    """A unit or a chunk of them, as a task; an error that is not ours loses its text here."""
     try:
         return action()
-    except RpeError:
-        raise
     except Exception as error:
-        raise StepFailed(
-            f"{step} {unit} failed with {safe_message(error)}", where=_place(error)
-        ) from None
+        raise own_error(error, step, unit) from None
 
 
 def _run_verb(workspace: Workspace, verb: str, ledger: Ledger, step: Step) -> None:
@@ -154,12 +138,16 @@ def _run_verb(workspace: Workspace, verb: str, ledger: Ledger, step: Step) -> No
         _train(workspace, ledger, step)
         return
     units = _units(ledger, step, STEPS[verb].pending, workspace)
-    for number, unit in enumerate(units, start=1):
-        announce(verb, str(unit), number, len(units))
-        with ledger.unit(step, str(unit)):
-            do_unit.with_options(name=verb)(
-                verb, str(unit), partial(STEPS[verb].act, workspace, unit)
-            )
+    for chunk in chunks_of(workspace, verb, STEPS[verb], units):
+        stopped: Exception | None = None
+        try:
+            do_unit.with_options(name=verb)(verb, str(chunk), chunk.do)
+        except Exception as error:
+            stopped = error
+        for unit, is_done, fault in zip(chunk.units, chunk.is_done, chunk.faults, strict=True):
+            with ledger.unit(step, str(unit)):
+                if not is_done:
+                    raise fault or stopped or StepFailed(f"{verb} {unit} was not done.")
 
 
 def _train(workspace: Workspace, ledger: Ledger, step: Step) -> None:
@@ -202,10 +190,3 @@ def _hand_over_records() -> None:
 def _is_transient(state: Any) -> bool:
     error = state.result(raise_on_failure=False)
     return isinstance(error, Transient)
-
-
-def _place(error: BaseException) -> str:
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    return f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog import current, promotion, registration
 from catalog.promotion import VerdictRecord
+from catalog.registration import Challenger
 from flows import evaluate
 from flows.evaluate import LEAVE_ONE_OUT, Arm, EvaluateUnit
 from flows.plans import GateSpec
@@ -54,6 +55,15 @@ class Question:
         return self.unit.retrieval.target.name
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the gate says: the verdict, what it compared, and who gets a version for it."""
+
+    verdict: VerdictRecord
+    comparisons: Sequence[Row]
+    challenger: Challenger | None
+
+
 def pending(workspace: Workspace) -> list[Question]:
     """What the gate was not asked yet of the targets that are evaluated."""
     standing = workspace.standing
@@ -78,29 +88,20 @@ def pending(workspace: Workspace) -> list[Question]:
     return questions
 
 
-def act(workspace: Workspace, question: Question) -> str:
-    """Answer: register the challenger, record the verdict, then let the aliases follow it."""
-    verdict, comparisons = answer(workspace, question)
-    if verdict.ensemble_id:
-        target = question.unit.retrieval.target
-        registration.register_challenger(
-            workspace.stores,
-            verdict.ensemble_id,
-            base=workspace.bases[target.base],
-            task=workspace.contracts[target.source].task_spec,
-            evidence=verdict.evidence,
-            run=workspace.run,
-        )
-    promotion.record_verdict(workspace.stores, verdict, comparisons=comparisons, run=workspace.run)
-    return verdict.promotion_id
+def keep(workspace: Workspace, made: Sequence[Answer]) -> None:
+    """Register the challengers, record the verdicts, then let the aliases follow them."""
+    challengers = [answer.challenger for answer in made if answer.challenger]
+    registration.register_challengers(workspace.stores, challengers, run=workspace.run)
+    verdicts = [(answer.verdict, answer.comparisons) for answer in made]
+    promotion.record_verdicts(workspace.stores, verdicts, run=workspace.run)
 
 
-def answer(workspace: Workspace, question: Question) -> tuple[VerdictRecord, list[Row]]:
+def make(workspace: Workspace, question: Question) -> Answer:
     """The verdict that follows from what the lake holds, and the comparisons behind it."""
     unit, challenger, policy = question.unit, question.challenger, question.policy
     if not unit.candidates:
         reasons = (unit.retrieval.domain.reason,)
-        return _verdict(question, "abstained", reasons, policy={}), []
+        return Answer(_verdict(question, "abstained", reasons, policy={}), (), None)
     evidence = _Evidence(workspace, unit)
     against_base = evidence.compare(challenger, BASE_ARM, policy)
     compared = [(BASE_ARM, "", against_base)]
@@ -116,7 +117,10 @@ def answer(workspace: Workspace, question: Question) -> tuple[VerdictRecord, lis
     elif decided.is_promoted:
         action = "pending" if policy.approval == "required" else "promoted"
     rows = [_comparison_row(workspace, unit, challenger, *entry) for entry in compared]
-    return _verdict(question, action, reasons, policy=asdict(policy)), rows
+    target = unit.retrieval.target
+    base, task = workspace.bases[target.base], workspace.contracts[target.source].task_spec
+    registered = Challenger(challenger.record_id, base, task, unit.evidence)
+    return Answer(_verdict(question, action, reasons, policy=asdict(policy)), rows, registered)
 
 
 def _challenger(

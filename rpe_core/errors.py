@@ -10,7 +10,8 @@ RpeError
 │                               RecordNotFound, RecordConflict
 ├── WriteFailed                 a file could not be written; nothing is left of it
 ├── WorkspaceBusy               flows/locking.py
-└── StepFailed, NightFailed     flows/nightly.py
+├── StepFailed                  flows/chunks.py
+└── NightFailed                 flows/nightly.py
 
 Transient is a mark, not a branch: the one thing that a retry condition asks.
 """

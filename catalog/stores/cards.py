@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from catalog.stores.registry import ModelVersionRef
 from rpe_core.fingerprint import canonical_json
-from rpe_core.records import BaseModel, Member, StrategySpec, TaskSpec
+from rpe_core.records import BaseModel, Member, Representation, StrategySpec, TaskSpec
 
 Row = dict[str, Any]
 
@@ -64,6 +66,30 @@ class EnsembleCard:
     license: str
     tuning: Mapping[str, Any] | None = None
     attributions: Sequence[Row] = ()
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A kept ensemble that is to get a version, and the kind of evidence that it stands on."""
+
+    ensemble_id: str
+    base: BaseModel
+    task: TaskSpec
+    evidence: str
+
+
+def representation_row(representation: Representation) -> Row:
+    """Row of core.representations: length and standard error of z, not z itself."""
+    z, variance = np.asarray(representation.z), np.asarray(representation.variance)
+    return {
+        "representation_id": representation.representation_id,
+        "dataset_version_id": representation.dataset_version_id,
+        "encoder_id": representation.encoder_id,
+        "role": representation.role,
+        "n_items": representation.n_items,
+        "norm": float(np.linalg.norm(z)),
+        "standard_error": float(np.sqrt(variance.sum() / representation.n_items)),
+    }
 
 
 def base_row(base: BaseModel, ref: ModelVersionRef, *, model: str, revision: str) -> Row:

@@ -90,7 +90,7 @@ def _file_adapter(workspace: Workspace, folder: Path, number: int) -> None:
         tuple(mean.mean.tolist()),
         tuple(mean.variance.tolist()),
     )
-    registration.keep_representation(workspace.stores, representation, run=workspace.run)
+    registration.keep_representations(workspace.stores, [representation], run=workspace.run)
     weights = write_adapter(folder, _deltas(number), base_name="pico", task_type=None)
     card = AdapterCard(
         adapter_id=make_id("adapter", source, sha256),

@@ -62,7 +62,7 @@ class Gate:
 
     def record(self, ensemble_id: str, action: str, *, champion: str = "") -> dict[str, object]:
         verdict = self.verdict(ensemble_id, action, champion=champion)
-        return promotion.record_verdict(self.stores, verdict, run=RUN)
+        return promotion.record_verdicts(self.stores, [(verdict, ())], run=RUN)[0]
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -103,7 +103,7 @@ def test_the_same_verdict_is_kept_once_and_writes_nothing(gate: Gate) -> None:
     before = gate.stores.lake.snapshot_id
     later = dataclasses.replace(RUN, run_id="run:night@ffffffffffff")
     verdict = gate.verdict(first, "promoted")
-    assert promotion.record_verdict(gate.stores, verdict, run=later) == row
+    assert promotion.record_verdicts(gate.stores, [(verdict, ())], run=later) == [row]
     assert gate.stores.lake.snapshot_id == before
     assert promotion.repair_aliases(gate.stores) == []
 
@@ -134,11 +134,9 @@ def test_comparisons_are_kept_with_the_verdict_or_not_at_all(gate: Gate) -> None
     }
     verdict = gate.verdict(first, "promoted")
     with pytest.raises(InputError):
-        promotion.record_verdict(
-            gate.stores, verdict, comparisons=[comparison, {"nothing": 1}], run=RUN
-        )
+        promotion.record_verdicts(gate.stores, [(verdict, [comparison, {"nothing": 1}])], run=RUN)
     assert gate.actions == []
-    promotion.record_verdict(gate.stores, verdict, comparisons=[comparison], run=RUN)
+    promotion.record_verdicts(gate.stores, [(verdict, [comparison])], run=RUN)
     assert len(gate.stores.lake.rows("SELECT * FROM core.comparisons")) == 1
 
 
@@ -245,12 +243,13 @@ def test_a_kill_between_row_and_alias_is_repaired_at_the_next_start(
 def test_verdicts_that_make_no_sense_are_refused(gate: Gate) -> None:
     verdict = gate.verdict("ensemble:site-t@nobody", "promoted")
     with pytest.raises(RecordNotFound, match="no version"):
-        promotion.record_verdict(gate.stores, verdict, run=RUN)
+        promotion.record_verdicts(gate.stores, [(verdict, ())], run=RUN)
     for wrong, error in (
         ({"action": "promote"}, UnknownName),
         ({"evidence": "label"}, UnknownName),
         ({"ensemble_id": ""}, InputError),
     ):
+        spoilt = dataclasses.replace(verdict, **wrong)
         with pytest.raises(error):
-            promotion.record_verdict(gate.stores, dataclasses.replace(verdict, **wrong), run=RUN)
+            promotion.record_verdicts(gate.stores, [(spoilt, ())], run=RUN)
     assert gate.actions == []

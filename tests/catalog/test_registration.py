@@ -15,7 +15,7 @@ import pytest
 from catalog import registration
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.lineage import ancestors
-from catalog.registration import AdapterCard, EnsembleCard
+from catalog.registration import AdapterCard, Challenger, EnsembleCard
 from catalog.stores.bundle import Stores
 from catalog.stores.registry import ModelVersionRef
 from catalog.stores.transaction import Transaction
@@ -50,7 +50,7 @@ class House:
             tuple(z.tolist()),
             tuple(np.ones(WIDTH).tolist()),
         )
-        registration.keep_representation(self.stores, representation, run=RUN)
+        registration.keep_representations(self.stores, [representation], run=RUN)
         return representation
 
     def adapter(self, source: str, *, seed: int) -> tuple[AdapterCard, Path]:
@@ -68,7 +68,7 @@ class House:
         (row,) = self.rows("adapters", "adapter_id", card.adapter_id)
         return self.stores.artifacts.folder(str(row["artifact_sha256"]))
 
-    def ensemble(self, *members: tuple[AdapterCard, float]) -> tuple[EnsembleCard, Path]:
+    def ensemble(self, *members: tuple[AdapterCard, float]) -> tuple[EnsembleCard, str]:
         folder = self.root / "merged"
         report = merge([(self.folder_of(card), w) for card, w in members], folder)
         card = EnsembleCard(
@@ -91,7 +91,7 @@ class House:
             reason="uncalibrated",
             license="internal",
         )
-        return card, folder
+        return card, self.stores.artifacts.put_folder(folder)
 
     def rows(self, table: str, column: str, value: str) -> list[dict[str, object]]:
         return self.stores.lake.rows(f"SELECT * FROM core.{table} WHERE {column} = ?", [value])
@@ -234,21 +234,21 @@ def test_a_representation_must_be_finite(house: House) -> None:
         kept, representation_id="representation:b@1", z=(float("nan"), *kept.z[1:])
     )
     with pytest.raises(InputError, match="finite"):
-        registration.keep_representation(house.stores, broken, run=RUN)
+        registration.keep_representations(house.stores, [broken], run=RUN)
     assert not house.rows("representations", "representation_id", "representation:b@1")
 
 
 def test_an_ensemble_is_kept_and_only_a_challenger_gets_a_version(house: House) -> None:
     first, second = house.registered("site_a", seed=1), house.registered("site_b", seed=2)
-    card, folder = house.ensemble((first, 1.25), (second, -0.25))
-    registration.register_ensemble(house.stores, card, folder, run=RUN)
+    card, artifact = house.ensemble((first, 1.25), (second, -0.25))
+    registration.register_ensembles(house.stores, [(card, artifact)], run=RUN)
     assert "site-t" not in house.models
     (row,) = house.rows("ensembles", "ensemble_id", card.ensemble_id)
     assert row["l1_norm"] == 1.5
     assert (row["residual_ratio"], row["kkt_residual_ratio"]) == (0.25, None)
     assert json.loads(str(row["parameters"]))["strategy"]["kind"] == "linear"
     before = house.snapshot()
-    registration.register_ensemble(house.stores, card, folder, run=RUN)
+    registration.register_ensembles(house.stores, [(card, artifact)], run=RUN)
     assert house.snapshot() == before
 
     ref = _challenge(house, card)
@@ -270,36 +270,41 @@ def test_an_ensemble_is_kept_and_only_a_challenger_gets_a_version(house: House) 
 
 
 def _challenge(house: House, card: EnsembleCard) -> ModelVersionRef:
-    return registration.register_challenger(
-        house.stores, card.ensemble_id, base=house.base, task=TASK, evidence="labels", run=RUN
-    )
+    challenger = Challenger(card.ensemble_id, house.base, TASK, "labels")
+    (ref,) = registration.register_challengers(house.stores, [challenger], run=RUN)
+    return ref
 
 
 def test_an_ensemble_that_cannot_be_is_refused(house: House) -> None:
     member = house.registered("site_a", seed=1)
-    card, folder = house.ensemble((member, 1.0))
+    card, artifact = house.ensemble((member, 1.0))
     with pytest.raises(InputError, match="sum to one"):
-        registration.register_ensemble(
+        registration.register_ensembles(
             house.stores,
-            dataclasses.replace(card, members=(Member(member.adapter_id, 0.9, 0.5),)),
-            folder,
+            [(dataclasses.replace(card, members=(Member(member.adapter_id, 0.9, 0.5),)), artifact)],
             run=RUN,
         )
     with pytest.raises(RecordNotFound, match="not on record"):
-        registration.register_ensemble(
+        registration.register_ensembles(
             house.stores,
-            dataclasses.replace(card, members=(Member("adapter:nobody@1", 1.0, 0.5),)),
-            folder,
+            [
+                (
+                    dataclasses.replace(card, members=(Member("adapter:nobody@1", 1.0, 0.5),)),
+                    artifact,
+                )
+            ],
             run=RUN,
         )
     with pytest.raises(InputError, match="cannot be called"):
-        registration.register_ensemble(
-            house.stores, dataclasses.replace(card, target_name="rpe-base-pico"), folder, run=RUN
+        registration.register_ensembles(
+            house.stores,
+            [(dataclasses.replace(card, target_name="rpe-base-pico"), artifact)],
+            run=RUN,
         )
     stranger = dataclasses.replace(house.base, sha256="f" * 64)
     with pytest.raises(InputError, match="another base model"):
-        registration.register_ensemble(
-            house.stores, dataclasses.replace(card, base=stranger), folder, run=RUN
+        registration.register_ensembles(
+            house.stores, [(dataclasses.replace(card, base=stranger), artifact)], run=RUN
         )
     assert house.stores.lake.rows("SELECT * FROM core.ensembles") == []
     with pytest.raises(RecordNotFound, match="no such ensemble"):
@@ -307,14 +312,9 @@ def test_an_ensemble_that_cannot_be_is_refused(house: House) -> None:
 
 
 def test_a_merge_of_another_base_is_no_challenger(house: House) -> None:
-    card, folder = house.ensemble((house.registered("site_a", seed=1), 1.0))
-    registration.register_ensemble(house.stores, card, folder, run=RUN)
+    card, artifact = house.ensemble((house.registered("site_a", seed=1), 1.0))
+    registration.register_ensembles(house.stores, [(card, artifact)], run=RUN)
+    stranger = dataclasses.replace(house.base, sha256="f" * 64)
+    challenger = Challenger(card.ensemble_id, stranger, TASK, "labels")
     with pytest.raises(InputError, match="another base model"):
-        registration.register_challenger(
-            house.stores,
-            card.ensemble_id,
-            base=dataclasses.replace(house.base, sha256="f" * 64),
-            task=TASK,
-            evidence="labels",
-            run=RUN,
-        )
+        registration.register_challengers(house.stores, [challenger], run=RUN)

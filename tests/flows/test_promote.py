@@ -4,6 +4,7 @@ from contextlib import closing
 
 from catalog import promotion, registration
 from catalog.promotion import VerdictRecord
+from catalog.registration import Challenger
 from flows.deciding import approve, roll_back
 from flows.nightly import run_night
 from flows.run_record import open_run
@@ -49,15 +50,11 @@ def _serve_the_weakest(settings: Settings) -> str:
         workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
         (weakest,) = stores.lake.rows(WEAKEST)
         target = declared.plan.target(TARGET)
-        registration.register_challenger(
-            stores,
-            weakest["ensemble_id"],
-            base=workspace.bases[target.base],
-            task=declared.contracts[target.source].task_spec,
-            evidence="labels",
-            run=run,
-        )
-        promotion.record_verdict(stores, _promoted(weakest), run=run)
+        base = workspace.bases[target.base]
+        task = declared.contracts[target.source].task_spec
+        challenger = Challenger(weakest["ensemble_id"], base, task, "labels")
+        registration.register_challengers(stores, [challenger], run=run)
+        promotion.record_verdicts(stores, [(_promoted(weakest), ())], run=run)
     return str(weakest["ensemble_id"])
 
 

@@ -1,0 +1,56 @@
+"""What a version's tags and model card say of an ensemble, read from the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from catalog.stores.bundle import Stores
+from catalog.stores.model_card import EnsembleFacts, MemberLine, ScoreLine
+
+_MEMBERS = """
+SELECT m.ensemble_id, m.adapter_id, a.dataset_version_id, m.weight, m.distance, a.license,
+    a.weights_sha256
+FROM core.ensemble_members m JOIN core.adapters a USING (adapter_id)
+WHERE list_contains(?, m.ensemble_id)
+ORDER BY m.adapter_id
+"""
+# the newest score of the ensemble and of the base on the data that it was made for
+_SCORES = """
+SELECT e.ensemble_id, s.arm, s.split, s.metric, s.value, s.ci_low, s.ci_high, s.n_items
+FROM core.scores s JOIN core.ensembles e
+    ON e.target_name = s.target_name AND e.dataset_version_id = s.dataset_version_id
+    AND (s.ensemble_id = e.ensemble_id OR s.arm = 'base')
+WHERE list_contains(?, e.ensemble_id) AND s.slice = '' AND s.split <> 'train'
+QUALIFY row_number() OVER (PARTITION BY e.ensemble_id, s.arm, s.split, s.metric
+    ORDER BY s.recorded_at DESC, s.evaluation_id) = 1
+ORDER BY s.split, s.metric, s.arm
+"""
+
+
+def facts_of(
+    stores: Stores, rows: Mapping[str, Mapping[str, Any]], evidence: Mapping[str, str]
+) -> dict[str, EnsembleFacts]:
+    """Members and scores of ensembles, by id; `rows` are theirs of core.ensembles."""
+    members: dict[str, list[MemberLine]] = {}
+    for row in stores.lake.rows(_MEMBERS, [list(rows)]):
+        members.setdefault(row.pop("ensemble_id"), []).append(MemberLine(**row))
+    scores: dict[str, list[ScoreLine]] = {}
+    for row in stores.lake.rows(_SCORES, [list(rows)]):
+        scores.setdefault(row.pop("ensemble_id"), []).append(ScoreLine(**row))
+    return {
+        ensemble_id: EnsembleFacts(
+            ensemble_id,
+            row["target_name"],
+            row["dataset_version_id"],
+            row["strategy"],
+            row["merge"],
+            evidence[ensemble_id],
+            row["license"],
+            row["reason"],
+            row["rank"],
+            tuple(members.get(ensemble_id, ())),
+            tuple(scores.get(ensemble_id, ())),
+        )
+        for ensemble_id, row in rows.items()
+    }

@@ -1,0 +1,111 @@
+"""Chunks: units of a step that one task makes, each by itself, and keeps together in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.ledger import safe_message
+from flows.progress import announce
+from flows.workspace import Workspace
+from rpe_core.errors import RpeError, Transient
+
+MAX_TASKS = 32  # of a step: each costs its record at the server and a commit in the lake
+
+
+class StepFailed(RpeError):
+    """A unit failed with an error that is not ours; its text is withheld, it may hold values."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A step of the night: what is to be done now, how a unit is made, how what is made is kept.
+
+    Without `keep`, making a unit keeps it.
+    """
+
+    pending: Callable[[Workspace], Sequence[Any]]
+    make: Callable[[Workspace, Any], Any]
+    keep: Callable[[Workspace, Sequence[Any]], None] | None = None
+
+
+class Chunk:
+    """Some units of a step, `first` the number of the first among `total`; some may be done."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        step: str,
+        verb: Verb,
+        units: Sequence[Any],
+        *,
+        first: int,
+        total: int,
+    ) -> None:
+        self._workspace, self._step, self._verb = workspace, step, verb
+        self.units, self._first, self._total = units, first, total
+        self.is_done = [False] * len(units)
+        self.faults: list[RpeError | None] = [None] * len(units)
+
+    def __str__(self) -> str:
+        others = len(self.units) - 1
+        return f"{self.units[0]} and {others} more" if others else str(self.units[0])
+
+    def do(self) -> None:
+        """Do what is not done yet and may still succeed; a failing unit never stops the others.
+
+        Raises:
+            RpeError: a unit failed; one that may succeed if `do` is called again, if there is one.
+        """
+        made = {}
+        for i in range(len(self.units)):
+            fault = self.faults[i]
+            if self.is_done[i] or (fault is not None and not isinstance(fault, Transient)):
+                continue
+            announce(self._step, str(self.units[i]), self._first + i, self._total)
+            try:
+                made[i] = self._verb.make(self._workspace, self.units[i])
+            except Exception as error:
+                self.faults[i] = own_error(error, self._step, self.units[i])
+        self._keep(made)
+        faults = [fault for fault in self.faults if fault is not None]
+        for fault in sorted(faults, key=lambda fault: not isinstance(fault, Transient)):
+            raise fault
+
+    def _keep(self, made: dict[int, Any]) -> None:
+        try:
+            if self._verb.keep and made:
+                self._verb.keep(self._workspace, list(made.values()))
+        except Exception as error:
+            if len(made) == 1:
+                (i,) = made
+                self.faults[i] = own_error(error, self._step, self.units[i])
+                return
+            for i, one in made.items():  # whose fault it is shows when each is kept by itself
+                self._keep({i: one})
+        else:
+            for i in made:
+                self.is_done[i], self.faults[i] = True, None
+
+
+def chunks_of(workspace: Workspace, step: str, verb: Verb, units: Sequence[Any]) -> Iterator[Chunk]:
+    """The units in order, in chunks of one size, so few that a step has at most MAX_TASKS."""
+    size = -(-len(units) // MAX_TASKS)
+    for first in range(0, len(units), size or 1):
+        some = units[first : first + size]
+        yield Chunk(workspace, step, verb, some, first=first + 1, total=len(units))
+
+
+def own_error(error: Exception, step: str, unit: object) -> RpeError:
+    """The error if it is ours; else one of ours that withholds its text and tells its place."""
+    if isinstance(error, RpeError):
+        return error
+    return StepFailed(f"{step} {unit} failed with {safe_message(error)}", where=_place(error))
+
+
+def _place(error: BaseException) -> str:
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_name}, line {frame.tb_lineno}" if frame else ""
