@@ -57,12 +57,7 @@ def _gram(workspace: Workspace, adapter_ids: list[str]) -> Matrix:
     """Inner products of adapters, shared by the strategies of a target."""
     key = "gram " + fingerprint(adapter_ids)
     if key not in workspace.memo:
-        rows = workspace.stores.lake.rows(
-            "SELECT adapter_id, artifact_sha256 FROM core.adapters"
-            " WHERE list_contains(?, adapter_id)",
-            [adapter_ids],
-        )
-        artifacts = {row["adapter_id"]: row["artifact_sha256"] for row in rows}
-        folders = [workspace.stores.artifacts.folder(artifacts[i]) for i in adapter_ids]
+        rows, artifacts = workspace.adapter_rows(adapter_ids), workspace.stores.artifacts
+        folders = [artifacts.folder(rows[i]["artifact_sha256"]) for i in adapter_ids]
         workspace.memo[key] = delta_gram([read_adapter(folder).deltas for folder in folders])
     return np.asarray(workspace.memo[key])

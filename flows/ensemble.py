@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from catalog import current, registration
+from catalog import registration
 from catalog.lineage import strictest_license
 from catalog.registration import EnsembleCard
 from flows import embed
@@ -141,7 +141,7 @@ def merge_members(
 ) -> MergeReport:
     """The weighted sum of the members' deltas, from stored folders to a new one."""
     weights = {m.adapter_id: m.weight for m in draft.members if m.weight != 0.0}
-    rows, artifacts = current.adapters(workspace.stores.lake, weights), workspace.stores.artifacts
+    rows, artifacts = workspace.adapter_rows(weights), workspace.stores.artifacts
     members = [
         # hashed again: an adapter that was changed since it was kept must not be served
         (artifacts.folder(rows[adapter_id]["artifact_sha256"], is_verified=True), weight)
@@ -203,7 +203,7 @@ def _card(
 ) -> EnsembleCard:
     retrieval = unit.retrieval
     used = {member.adapter_id for member in draft.members if member.weight != 0.0}
-    members = current.adapters(workspace.stores.lake, used)
+    members = workspace.adapter_rows(used)
     return EnsembleCard(
         ensemble_id=unit.ensemble_id,
         sha256=unit.sha256,

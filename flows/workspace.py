@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from catalog import current
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.current import Standing, read_standing
@@ -53,6 +54,14 @@ class Workspace:
             self.memo["standing"] = (n_commits, read_standing(self.stores.lake))
         found: Standing = self.memo["standing"][1]
         return found
+
+    def adapter_rows(self, adapter_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The rows of adapters that are on record, each read once a run: they do not change."""
+        known = self.memo.setdefault("adapters", {})
+        wanted = set(adapter_ids)
+        if missing := wanted - set(known):
+            known.update(current.adapters(self.stores.lake, missing))
+        return {adapter_id: known[adapter_id] for adapter_id in sorted(wanted)}
 
     def family(self, base_name: str) -> Any:
         """The family module of a base."""

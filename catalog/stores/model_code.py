@@ -6,6 +6,7 @@ import json
 import platform
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -97,8 +98,7 @@ def _base(parts: ServedParts) -> dict[str, str]:
 
 
 def _write_environment(folder: Path) -> None:
-    # a local build such as 2.13.0+cpu is on no index that a consumer can be expected to use
-    pinned = [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
+    pinned = _pinned()
     python = platform.python_version()
     (folder / "requirements.txt").write_text("\n".join(pinned) + "\n", encoding="utf-8")
     conda = {
@@ -114,6 +114,12 @@ def _write_environment(folder: Path) -> None:
     # JSON is YAML, and its writer sorts
     _write_json(folder / "conda.yaml", conda)
     _write_json(folder / "python_env.yaml", build)
+
+
+@cache
+def _pinned() -> list[str]:
+    # a local build such as 2.13.0+cpu is on no index that a consumer can be expected to use
+    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
 
 
 def _write_example(folder: Path, column: str) -> None:

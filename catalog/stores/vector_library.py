@@ -65,6 +65,7 @@ class Library:
 
     def __init__(self, shelf: Shelf, allow: Allowed, *, renew: Callable[[], Shelf]) -> None:
         self._allow, self._renew = allow, renew
+        self._places: dict[str, tuple[float, ...]] = {}  # z by adapter: many answers share one
         self._take(shelf)
 
     def __len__(self) -> int:
@@ -238,7 +239,13 @@ class Library:
             for name in ("adapter_id", "source", "dataset_version_id")
         ]
         return [
-            Candidate(adapter_id, source, version, distance, tuple(z))
+            Candidate(
+                adapter_id,
+                source,
+                version,
+                distance,
+                self._places.setdefault(adapter_id, tuple(z)),
+            )
             for adapter_id, source, version, distance, z in zip(
                 *columns, distances.tolist(), places.tolist(), strict=True
             )

@@ -100,6 +100,15 @@ def test_a_candidate_says_where_it_is_and_how_far(store: Vectors) -> None:
     assert (candidate.distance, candidate.z) == (5.0, (3.0, 4.0))
 
 
+def test_the_answers_of_one_library_share_what_they_point_at(store: Vectors) -> None:
+    for name, z in (("a", 1.0), ("b", 2.0)):
+        store.put(filed(name, z, 0), adapter_id=name)
+    library = store.library(ENCODER, allow=["a", "b"])
+    first, second = (library.search(z, k=2) for z in ((0.0, 0.0), (5.0, 5.0)))
+    places = {c.adapter_id: c.z for c in first}
+    assert all(places[c.adapter_id] is c.z for c in second)
+
+
 def test_encoders_never_mix(store: Vectors) -> None:
     store.put(filed("a", 1, 0), adapter_id="a")
     store.put(filed("b", 0, 0, encoder="encoder:other@1"), adapter_id="b")
