@@ -1,7 +1,8 @@
-"""Chunks: units of a step that one task makes, each by itself, and keeps together in one commit."""
+"""Chunks: units of a step that one task makes, each by itself, and keeps in few commits."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,11 @@ from flows.progress import announce
 from flows.workspace import Workspace
 from rpe_core.errors import RpeError, Transient
 
-MAX_TASKS = 32  # of a step: each costs its record at the server and a commit in the lake
+# A task costs its record at the server, a commit its files in the lake: many small units share
+# them, and what took long to make is kept soon.
+TASK_UNITS = 16  # of a task at least, as far as there are so many
+MAX_TASKS = 32  # of a step
+KEPT_WITHIN_SECONDS = 5.0
 
 
 class StepFailed(RpeError):
@@ -58,7 +63,8 @@ class Chunk:
         Raises:
             RpeError: a unit failed; one that may succeed if `do` is called again, if there is one.
         """
-        made = {}
+        made: dict[int, Any] = {}
+        began = time.monotonic()
         for i in range(len(self.units)):
             fault = self.faults[i]
             if self.is_done[i] or (fault is not None and not isinstance(fault, Transient)):
@@ -68,6 +74,9 @@ class Chunk:
                 made[i] = self._verb.make(self._workspace, self.units[i])
             except Exception as error:
                 self.faults[i] = own_error(error, self._step, self.units[i])
+            if time.monotonic() - began > KEPT_WITHIN_SECONDS:
+                self._keep(made)
+                made, began = {}, time.monotonic()
         self._keep(made)
         faults = [fault for fault in self.faults if fault is not None]
         for fault in sorted(faults, key=lambda fault: not isinstance(fault, Transient)):
@@ -90,9 +99,9 @@ class Chunk:
 
 
 def chunks_of(workspace: Workspace, step: str, verb: Verb, units: Sequence[Any]) -> Iterator[Chunk]:
-    """The units in order, in chunks of one size, so few that a step has at most MAX_TASKS."""
-    size = -(-len(units) // MAX_TASKS)
-    for first in range(0, len(units), size or 1):
+    """The units in order, in chunks of one size: at least TASK_UNITS, at most MAX_TASKS chunks."""
+    size = max(TASK_UNITS, -(-len(units) // MAX_TASKS))
+    for first in range(0, len(units), size):
         some = units[first : first + size]
         yield Chunk(workspace, step, verb, some, first=first + 1, total=len(units))
 

@@ -27,7 +27,7 @@ from rpe_core.ensemble import EnsembleDraft
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.manifest import MergeReport
 from rpe_core.merging.merge import merge
-from rpe_core.records import Candidate, StrategySpec
+from rpe_core.records import Candidate, Representation, StrategySpec
 from rpe_core.weighting.guards import check_domain
 from rpe_core.weighting.tuning import Setting, Tuning
 
@@ -64,7 +64,7 @@ def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
     asked = embed.unit_of(workspace, target.source, target.base, "target")
     if asked is None or asked.representation_id not in standing.representation_ids:
         return None
-    representation = workspace.stores.vectors.representation(asked.representation_id)
+    representation = _representation(workspace, asked.representation_id)
     found, everyone = references_of(workspace, target, representation)
     library = [c for c in found if target.include_own or c.source != target.source]
     if not library:
@@ -82,6 +82,19 @@ def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
         domain,
         whole,
     )
+
+
+def _representation(workspace: Workspace, representation_id: str) -> Representation:
+    """A target's representation; those of all targets are read when the first is asked for."""
+    known: dict[str, Representation] = workspace.memo.setdefault("representations", {})
+    if representation_id not in known:
+        targets = workspace.plan.targets
+        units = [embed.unit_of(workspace, t.source, t.base, "target") for t in targets]
+        wanted = {unit.representation_id for unit in units if unit}
+        standing = wanted & workspace.standing.representation_ids
+        read = workspace.stores.vectors.representations({representation_id} | standing - set(known))
+        known.update(read)
+    return known[representation_id]
 
 
 def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:

@@ -41,8 +41,10 @@ def references_of(
 def visible_library(workspace: Workspace, target: TargetSpec, encoder_id: str) -> Library:
     """The newest standing adapters under a target's base and licences, opened once for a run."""
     lake, base_id = workspace.stores.lake, workspace.bases[target.base].base_id
-    state = current.library_state(lake, base_id)
-    key = f"library {encoder_id} {base_id} {target.licenses} {state}"
+    moment = f"library {base_id} at {lake.n_commits}"  # asked again after a commit only
+    if moment not in workspace.memo:
+        workspace.memo[moment] = current.library_state(lake, base_id)
+    key = f"library {encoder_id} {base_id} {target.licenses} {workspace.memo[moment]}"
     if key not in workspace.memo:
         wanted = AdapterFilter(base_id, licenses=target.licenses)
         allowed = current.visible_ids(lake, wanted)["adapter_id"]

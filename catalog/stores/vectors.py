@@ -24,7 +24,6 @@ from catalog.stores.vector_rows import (
     as_table,
     table_name,
     table_schema,
-    text,
     texts,
 )
 from catalog.stores.vector_shelves import forget, open_shelf, table_token
@@ -112,14 +111,29 @@ class Vectors:
         Raises:
             RecordNotFound: there is none.
         """
-        with _vector_errors("read a vector", self._uri):
+        return self.representations([representation_id])[representation_id]
+
+    def representations(self, representation_ids: Collection[str]) -> dict[str, Representation]:
+        """Representations by id, in one read per encoder.
+
+        Raises:
+            RecordNotFound: one of them is not there.
+        """
+        found: dict[str, Representation] = {}
+        if not representation_ids:
+            return found
+        with _vector_errors("read the vectors", self._uri):
             for table in self._tables():
-                rows = self._rows(table, f"representation_id = {text(representation_id)}")
-                if rows:
-                    return as_representation(rows[0])
-        raise RecordNotFound(
-            "No representation has this id.", where=representation_id, remedy="run `rpe embed`"
-        )
+                rows = self._rows(table, f"representation_id IN ({texts(representation_ids)})")
+                found.update((row["representation_id"], as_representation(row)) for row in rows)
+        for representation_id in representation_ids:
+            if representation_id not in found:
+                raise RecordNotFound(
+                    "No representation has this id.",
+                    where=representation_id,
+                    remedy="run `rpe embed`",
+                )
+        return found
 
     def search(
         self,
