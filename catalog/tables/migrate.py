@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any, Protocol
 
@@ -55,12 +56,13 @@ class Declaration:
         """Number of the last migration; 0 before the first."""
         return max((number for number, _ in self.migrations), default=0)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash over everything that a lake is made to hold."""
         return fingerprint(asdict(self))
 
 
+@cache
 def declared() -> Declaration:
     """What this release declares: tables, views/*.sql and tables/migrations/NNNN_name.sql."""
     folder = files("catalog") / "tables" / "migrations"
