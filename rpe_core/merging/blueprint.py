@@ -16,6 +16,8 @@ from rpe_core.merging.configs import check_agreement
 from rpe_core.merging.layout import ModuleSpec
 from rpe_core.merging.methods import check_same_shape, check_weights
 
+_REMEDY = "pass the base's folder: --base"
+
 
 @dataclass(frozen=True, eq=False)
 class Blueprint:
@@ -66,6 +68,12 @@ class Blueprint:
             if fault := member.fault_in([spec.a_name, spec.b_name]):
                 return fault
         return None
+
+    def needed_base(self) -> Checkpoint:
+        """The base, where there must be one."""
+        if self.base is None:
+            raise InputError("What is merged counts from the base.", remedy=_REMEDY)
+        return self.base
 
     def _delta(self, i: int, module: str) -> LowRankDelta:
         return self.members[i][0].delta(module)
@@ -141,13 +149,11 @@ def _base_is_missing(
     opened: Sequence[tuple[AdapterFolder, float]], *, needs_base: bool
 ) -> InputError:
     if needs_base:
-        return InputError(
-            "A fold needs the base that it writes into.", remedy="pass the base's folder: --base"
-        )
+        return InputError("A fold needs the base that it writes into.", remedy=_REMEDY)
     where = next(m.folder for m, _ in opened if m.layout.whole or m.layout.copies)
     return InputError(
         "The adapter holds whole tensors, whose change counts from the base.",
         where=str(where),
         expected="the base's folder, for modules_to_save and copies of embeddings only",
-        remedy="pass the base's folder: --base",
+        remedy=_REMEDY,
     )

@@ -20,7 +20,7 @@ from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import Rounding, Workbench, cast
 from rpe_core.merging.threads import map_in_order
 from rpe_core.merging.whole import check_copies, pieces, release_whole, sum_whole
-from rpe_core.merging.writing import bytes_of, write_at
+from rpe_core.merging.writing import bytes_of, reserve, write_at
 
 _PIECE = 1 << 20  # numbers that are computed at a time
 _COPIED = 32 << 20  # bytes that are copied at a time
@@ -94,7 +94,7 @@ def fold_into(
     for name, shard in base.shards.items():
         here = [fold for fold in folds if base.home(fold.key) == name]
         with (out / name).open("wb") as file:
-            os.ftruncate(file.fileno(), shard.size)
+            reserve(file.fileno(), shard.size)
             jobs = [partial(_copy, shard, file.fileno(), *gap) for gap in _gaps(shard, here)]
             jobs += [partial(_fold, blueprint, base, fold, file.fileno(), bench) for fold in here]
             for part in map_in_order(lambda job: job(), jobs, threads=threads):

@@ -13,11 +13,10 @@ from rpe_core.delta import LowRankDelta, peft_names, peft_shapes
 from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder
 from rpe_core.merging.configs import is_machine_path, peft_config
+from rpe_core.merging.manifest import MANIFEST
 from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import is_finite
 from rpe_core.merging.writing import TensorWriter, appearing, write_json
-
-MANIFEST = "rpe_merge.json"
 
 
 @dataclass(frozen=True)

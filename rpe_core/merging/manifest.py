@@ -11,6 +11,7 @@ from rpe_core.merging.methods import Form, Norms, overall_ratio
 from rpe_core.merging.rounding import DTYPES, Rounding
 from rpe_core.merging.stream import Account
 
+MANIFEST = "rpe_merge.json"
 SERVABLE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be told to serve
 
 

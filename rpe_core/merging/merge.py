@@ -16,6 +16,7 @@ from rpe_core.merging.checkpoint import Checkpoint
 from rpe_core.merging.configs import common_base, common_targets, common_text, peft_config
 from rpe_core.merging.fold import fold_into, plan_folds
 from rpe_core.merging.manifest import (
+    MANIFEST,
     MergeReport,
     adapter_manifest,
     adapter_report,
@@ -31,7 +32,6 @@ from rpe_core.merging.writing import appearing, write_json
 
 FOLD = "fold"
 METHODS = (*MERGE_METHODS, FOLD)
-MANIFEST = "rpe_merge.json"
 
 
 def merge(
@@ -108,9 +108,7 @@ def _merge_into_base(
     members: Sequence[tuple[Path, float]], out: Path, *, base: Path | None, threads: int | None
 ) -> MergeReport:
     blueprint = draw_blueprint(members, base=base, needs_base=True)
-    checkpoint = blueprint.base
-    if checkpoint is None:
-        raise InputError("A fold needs the base that it writes into.")
+    checkpoint = blueprint.needed_base()
     folds = plan_folds(blueprint, checkpoint)
     with appearing(out) as part:
         rounding = fold_into(blueprint, checkpoint, folds, part, threads=threads)

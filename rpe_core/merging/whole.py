@@ -30,7 +30,7 @@ def pieces(shape: tuple[int, ...]) -> Iterator[Range]:
 
 def sum_whole(blueprint: Blueprint, tensor: str, of: Range) -> tuple[torch.Tensor, torch.Tensor]:
     """A piece of theta_0, and of what the members add to it, both in fp64."""
-    base = _base(blueprint)
+    base = blueprint.needed_base()
     start = _piece(base.read(blueprint.keys[tensor]), of)
     change = torch.zeros_like(start)
     for i in blueprint.whole[tensor]:
@@ -42,7 +42,7 @@ def sum_whole(blueprint: Blueprint, tensor: str, of: Range) -> tuple[torch.Tenso
 
 def release_whole(blueprint: Blueprint, tensor: str, of: Range) -> None:
     """Give back the memory of a piece in the base and in the members."""
-    base, key = _base(blueprint), blueprint.keys[tensor]
+    base, key = blueprint.needed_base(), blueprint.keys[tensor]
     base.release(key, of)
     for i in blueprint.whole[tensor]:
         member, _ = blueprint.members[i]
@@ -53,7 +53,7 @@ def check_copies(blueprint: Blueprint) -> None:
     """Raise InputError where a weight that PEFT saved beside an embedding is not the base's own."""
     for member, _ in blueprint.members:
         for tensor, name in member.layout.copies.items():
-            _check_copy(_base(blueprint), blueprint.keys[tensor], member, name)
+            _check_copy(blueprint.needed_base(), blueprint.keys[tensor], member, name)
 
 
 def _check_copy(base: Checkpoint, key: str, member: AdapterFolder, name: str) -> None:
@@ -69,12 +69,6 @@ def _check_copy(base: Checkpoint, key: str, member: AdapterFolder, name: str) ->
             )
         base.release(key, (start, end))
         member.tensors.release(name, (start, end))
-
-
-def _base(blueprint: Blueprint) -> Checkpoint:
-    if blueprint.base is None:
-        raise InputError("Whole tensors count from the base.", remedy="pass the base's folder")
-    return blueprint.base
 
 
 def _piece(tensor: torch.Tensor, of: Range) -> torch.Tensor:

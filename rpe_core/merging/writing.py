@@ -38,8 +38,7 @@ class TensorWriter:
         text = text.ljust(-(-len(text) // 8) * 8)
         self._header = len(text).to_bytes(8, "little") + text
         self._file: IO[bytes] = path.open("wb")
-        # a full disk is known before the arithmetic, and pages that have a place are written faster
-        os.posix_fallocate(self._file.fileno(), 0, len(self._header) + at)
+        reserve(self._file.fileno(), len(self._header) + at)
 
     def write(self, name: str, start: int, piece: torch.Tensor) -> None:
         """Write numbers of a tensor, the first of them at this place of the flattened tensor."""
@@ -55,6 +54,11 @@ class TensorWriter:
     def close(self) -> None:
         """Let go of the file, finished or not."""
         self._file.close()
+
+
+def reserve(file: int, size: int) -> None:
+    """Give an open file its size and its place: a full disk is known before the arithmetic."""
+    os.posix_fallocate(file, 0, size)
 
 
 def write_at(file: int, data: memoryview, at: int) -> None:

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rpe_core.errors import InputError, ShapeMismatch
-from rpe_core.merging.merge import MANIFEST, merge
+from rpe_core.merging.manifest import MANIFEST
+from rpe_core.merging.merge import merge
 from tests.adapter_folders import convolution, dense_sum, embedding, linear, write_folder
 
 SHAPES = {

@@ -70,6 +70,15 @@ def test_a_pattern_matches_tails_and_not_parts_of_a_name():
         {"arrow_config": {"k": 1}},
         {"init_lora_weights": "pissa_niter_16"},
         {"init_lora_weights": "olora"},
+        {"init_lora_weights": "corda"},
+        {"init_lora_weights": "loftq"},
+        {"init_lora_weights": "lora_ga"},
+        {"peft_type": "ADALORA"},
+        {"bias": "lora_only"},
+        {"use_bdlora": {"nblocks": 2}},
+        {"kasa_config": {"beta": 0.1}},
+        {"monteclora_config": {"num_samples": 2}},
+        {"alora_invocation_tokens": [1]},
     ],
 )
 def test_what_a_weighted_sum_cannot_express_is_refused(change):

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from rpe_core.errors import InputError
-from rpe_core.merging.merge import MANIFEST, merge
+from rpe_core.merging.manifest import MANIFEST
+from rpe_core.merging.merge import merge
 from tests.adapter_folders import (
     CONFIG,
     WEIGHTS,
