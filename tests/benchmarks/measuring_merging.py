@@ -71,9 +71,4 @@ def disk_traffic(command: Sequence[str], inputs: Sequence[Path]) -> dict[str, fl
         raise subprocess.CalledProcessError(child.returncode, command)
     read, written = usage.ru_inblock * 512, usage.ru_oublock * 512
     found = {"seconds": seconds, "n_bytes": read + written}
-    return {
-        **found,
-        "read_bytes": read,
-        "written_bytes": written,
-        "peak_bytes": usage.ru_maxrss << 10,
-    }
+    return {**found, "read_bytes": read, "written_bytes": written}
