@@ -102,8 +102,7 @@ def test_the_same_members_give_the_same_bytes_on_any_threads_and_anywhere(
     assert str(tmp_path).encode() not in b"".join(bytes_of(places[0]).values())
 
 
-@pytest.mark.parametrize("method", ["concat", "svd", "dense", "fold"])
-def test_processes_of_one_and_two_threads_write_the_same_bytes(tmp_path, method):
+def test_processes_of_one_and_two_threads_write_the_same_bytes(tmp_path):
     """Large enough for every kernel to split its work, in processes that start with 1 and 2."""
     shape, rank = (700, 900), 48
     members, weights = [], {"m.weight": torch.ones(shape), "n.weight": torch.ones(shape)}
@@ -115,14 +114,17 @@ def test_processes_of_one_and_two_threads_write_the_same_bytes(tmp_path, method)
     save_file(weights, tmp_path / "base" / "model.safetensors")
     code = (
         "import sys; from pathlib import Path; from rpe_core.merging.merge import merge\n"
-        "(one, two, base, out), (method, n) = map(Path, sys.argv[1:5]), sys.argv[5:]\n"
-        "merge([(one, 0.6), (two, 0.5)], out, method=method, base=base, threads=int(n))"
+        "(one, two, base, out), n = map(Path, sys.argv[1:5]), int(sys.argv[5])\n"
+        "for method in ('concat', 'svd', 'dense', 'fold'):\n"
+        "    merge([(one, 0.6), (two, 0.5)], out / method, method=method, base=base, threads=n)"
     )
     for threads in ("1", "2"):
         out = tmp_path / f"out{threads}"
+        out.mkdir()
         command = [sys.executable, "-c", code, *map(str, members), str(tmp_path / "base"), str(out)]
-        subprocess.run([*command, method, threads], check=True, env={"OMP_NUM_THREADS": threads})
-    assert bytes_of(tmp_path / "out1") == bytes_of(tmp_path / "out2")
+        subprocess.run([*command, threads], check=True, env={"OMP_NUM_THREADS": threads})
+    for method in ("concat", "svd", "dense", "fold"):
+        assert bytes_of(tmp_path / "out1" / method) == bytes_of(tmp_path / "out2" / method)
 
 
 def test_svd_records_the_error_of_each_module_beside_the_bound(tmp_path, members):

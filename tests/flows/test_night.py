@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from flows.nightly import run_night
 from flows.reading import read_rows_of
 from flows.settings import Settings
@@ -63,6 +65,7 @@ def test_verdict_stands_and_aliases_follow_it(finished_night: Settings) -> None:
     assert aliases == {"challenger": verdict["model_version"]}
 
 
+@pytest.mark.slow
 def test_new_rows_make_a_new_dataset_version_and_retrain(pico_workspace: Settings) -> None:
     data = pico_workspace.root.parent / "data"
     assert run_night(pico_workspace, only=("ingest", "embed", "train")).outcome == "ok"

@@ -11,6 +11,8 @@ from flows.reading import read_rows_of
 from flows.settings import Settings
 from tests.pico_world import SITES, make_pico_workspace, write_contract, write_rows
 
+pytestmark = pytest.mark.slow
+
 STEPS = ("ingest", "embed", "train", "ensemble")
 MORE = ("site_e", "site_f", "site_g")
 STRATEGIES = (

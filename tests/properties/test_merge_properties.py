@@ -27,7 +27,7 @@ MAKERS = {
     "pixels": (convolution, (4, 2, 3, 2)),
 }
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
-busy = settings(deadline=None, max_examples=40)
+busy = settings(deadline=None, max_examples=20)
 
 
 @st.composite
