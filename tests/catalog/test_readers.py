@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from catalog.contracts.contract import ColumnRule
@@ -385,6 +385,8 @@ class Slow(io.BytesIO):
     piece=st.integers(1, 9),
 )
 def test_rows_are_cut_as_the_csv_module_wrote_them(rows, line_end, quoting, piece):
+    # a bare CR before LF is a line end to every reader
+    assume(quoting == csv.QUOTE_ALL or not any(row[-1].endswith("\r") for row in rows))
     text = io.StringIO()
     csv.writer(text, lineterminator=line_end, quoting=quoting).writerows(rows)
     cut = list(csv_rows(Slow(text.getvalue().encode(), piece), uri="x", max_cell_bytes=1000))
