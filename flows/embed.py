@@ -9,7 +9,7 @@ from catalog import landing, registration
 from flows.workspace import Workspace
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.records import Representation, Role
-from rpe_core.representation import encoder_id, mean_feature
+from rpe_core.representation import mean_feature
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def unit_of(workspace: Workspace, source: str, base_name: str, role: Role) -> Em
     version = workspace.standing.versions.get(source)
     if version is None:
         return None
-    encoder = encoder_id(workspace.bases[base_name], workspace.family(base_name).POOLING)
+    encoder = workspace.encoder(base_name)
     made_of = fingerprint({"dataset": version["sha256"], "encoder": encoder, "role": role})
     representation_id = make_id("representation", source, made_of)
     return EmbedUnit(source, base_name, role, version["dataset_version_id"], representation_id)
@@ -64,7 +64,7 @@ def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
     return Representation(
         unit.representation_id,
         unit.dataset_version_id,
-        encoder_id(workspace.bases[unit.base_name], family.POOLING),
+        workspace.encoder(unit.base_name),
         unit.role,
         mean.n,
         tuple(mean.mean.tolist()),

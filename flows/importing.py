@@ -27,7 +27,6 @@ from rpe_core.errors import DeclarationError, Fault, InputError, RpeError, Unkno
 from rpe_core.fingerprint import SHORT, fingerprint, make_id
 from rpe_core.merging.folders import AdapterFiles, read_adapter
 from rpe_core.records import BaseModel, Representation, TaskSpec
-from rpe_core.representation import encoder_id
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone
         require_base_name(workspace, spec.base, adapter)
     require_shapes(workspace, spec.base, adapter)
     place = read_place(workspace, spec.base, folder, task, spec.sample, spec.representation)
-    representation = _representation(workspace, source, _encoder(workspace, spec.base), place)
+    representation = _representation(workspace, source, workspace.encoder(spec.base), place)
     made_of = {
         "dataset": place.sha256,
         "base": base.sha256,
@@ -214,7 +213,7 @@ def _base_of(workspace: Workspace, told: dict[str, Any]) -> tuple[str, str]:
     """The plan's base with the files that a bundle was made on, and its encoder."""
     for name, base in workspace.bases.items():
         if base.sha256 == told["sha256"]:
-            encoder = _encoder(workspace, name)
+            encoder = workspace.encoder(name)
             if encoder.rpartition("@")[2] == str(told["encoder_id"]).rpartition("@")[2]:
                 return name, encoder
     raise InputError(
@@ -222,10 +221,6 @@ def _base_of(workspace: Workspace, told: dict[str, Any]) -> tuple[str, str]:
         expected=f"base files {str(told['sha256'])[:SHORT]} with equal dtype and max_tokens",
         remedy="add the base to plan.yaml",
     )
-
-
-def _encoder(workspace: Workspace, base_name: str) -> str:
-    return encoder_id(workspace.bases[base_name], workspace.family(base_name).POOLING)
 
 
 def _representation(

@@ -17,8 +17,9 @@ from flows.bases import base_folder, identify_base, load_base
 from flows.plans import Plan, load_plan
 from flows.settings import Settings
 from rpe_core.errors import InputError
-from rpe_core.families.table import load_family
+from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.records import BaseModel, RunRef
+from rpe_core.representation import encoder_id
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Workspace:
     def family(self, base_name: str) -> Any:
         """The family module of a base."""
         return load_family(self.plan.bases[base_name].family)
+
+    def encoder(self, base_name: str) -> str:
+        """The fingerprint under which a base's features are filed."""
+        pooling = FAMILIES[self.plan.bases[base_name].family].pooling
+        return encoder_id(self.bases[base_name], pooling)
 
     def loaded(self, base_name: str) -> Any:
         """The base model in memory, without any adapter."""

@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rpe_core.distance import IntVector, Matrix, Vector
 
@@ -132,6 +131,8 @@ def packed_product(codes: Codes) -> Product:
     Integers below 2^24 come out exactly; the zero point 64 keeps digits within seven bits, so that
     no intermediate sum saturates on machines without a 32-bit multiply-add of bytes.
     """
+    import torch  # takes seconds; a library that is held in memory alone does without it
+
     with warnings.catch_warnings():
         # it announces that quantised tensors will leave torch, which is pinned
         warnings.simplefilter("ignore", UserWarning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,13 +15,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-FAMILIES: dict[str, str] = {"text-encoder": "rpe_core.families.text_encoder"}
+
+@dataclass(frozen=True)
+class FamilyEntry:
+    """A family's module, and how it pools features: known without loading torch."""
+
+    module: str
+    pooling: str
+
+
+FAMILIES = {
+    # the attention-masked mean of the last hidden state, not normalised
+    "text-encoder": FamilyEntry("rpe_core.families.text_encoder", pooling="mean"),
+}
 
 
 class Family(Protocol):
     """A module that says everything about a kind of base model; base and task are its own types."""
 
-    POOLING: str
     DEFAULT_TARGETS: tuple[str, ...]
 
     def load(self, folder: str, *, max_tokens: int, dtype: str = ..., device: str = ...) -> Any:
@@ -84,4 +96,4 @@ def family_source(name: str) -> str:
 def _module_of(name: str) -> str:
     if name not in FAMILIES:
         raise UnknownName("base family", name, FAMILIES)
-    return FAMILIES[name]
+    return FAMILIES[name].module

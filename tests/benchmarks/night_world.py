@@ -19,7 +19,7 @@ from rpe_core.delta import LowRankDelta
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.folders import write_adapter
 from rpe_core.records import Representation
-from rpe_core.representation import encoder_id, mean_feature
+from rpe_core.representation import mean_feature
 from tests.pico import pico_encoder, pico_texts
 from tests.pico_world import write_contract, write_rows
 
@@ -84,7 +84,7 @@ def _file_adapter(workspace: Workspace, folder: Path, number: int) -> None:
     representation = Representation(
         make_id("representation", source, sha256),
         make_id("dataset", source, sha256),
-        encoder_id(base, family.POOLING),
+        workspace.encoder("pico"),
         "reference",
         mean.n,
         tuple(mean.mean.tolist()),
