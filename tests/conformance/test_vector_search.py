@@ -46,7 +46,7 @@ def append(store: Vectors, references: np.ndarray, *, first: int) -> list[str]:
 
 
 def agree(store: Vectors, names: list[str], target: np.ndarray, references: np.ndarray) -> None:
-    for k in (1, 3, len(names), len(names) + 5) if len(names) < LARGE // 2 else (1, 3, 400):
+    for k in (1, 3, len(names), len(names) + 5):
         indices, distances = nearest_references(target, references, k=k)
         found = store.search(target, encoder_id=ENCODER, k=k, allow=names)
         assert [c.adapter_id for c in found] == [names[i] for i in indices]
