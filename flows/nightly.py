@@ -157,7 +157,7 @@ def _train(workspace: Workspace, ledger: Ledger, step: Step) -> None:
     for unit in units:
         with ledger.unit(step, str(unit), is_done=False):
             folder = train.prepare(workspace, unit)
-            action = partial(train.run_process, folder, train.environment(workspace, unit))
+            action = partial(train.run_process, folder)
             future = do_unit.with_options(name="train").submit("train", str(unit), action)
             started.append((unit, folder, future))
     for number, (unit, folder, future) in enumerate(started, start=1):

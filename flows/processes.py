@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
 
 import psutil
 
 _PR_SET_PDEATHSIG = 1
+
+
+def run_child(module: str, folder: Path, *, log: Path, preload: Sequence[str] = ()) -> int:
+    """Call `main(folder)` of a module in a process of its own that ends with us; its exit status.
+
+    Children are forked from one server that has imported the module and what else is to be
+    preloaded, once for all of them. What they print is added to `log`.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module, *preload])  # heeded once: the server stays
+    child = context.Process(target=_call_main, args=(module, folder, log))
+    child.start()
+    child.join()
+    return child.exitcode or 0
+
+
+def _call_main(module: str, folder: Path, log: Path) -> None:
+    Thread(target=_leave_after_parent, daemon=True).start()
+    with log.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    import_module(module).main(folder)
+
+
+def _leave_after_parent() -> None:
+    """Wait for the end of who asked for this process: its parent is the server that forked it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def end_with_parent(parent_pid: int) -> None:

@@ -50,7 +50,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str, Deployment], None]) ->
     """
     deployment = night_of(load_declarations(settings).plan, home=str(settings.root))
     schedule = _schedule(deployment)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts its `&` deaf to the first
+        signal.signal(number, signal.default_int_handler)
     try:
         with ExitStack() as stack:
             stack.enter_context(hold_schedule(settings))

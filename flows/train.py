@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from catalog import current, landing, registration
 from catalog.registration import AdapterCard
 from flows import embed
 from flows.bases import base_folder, is_hub, model_files
-from flows.settings import child_environment
+from flows.processes import run_child
 from flows.workspace import Workspace
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import RpeError
@@ -112,40 +109,22 @@ def prepare(workspace: Workspace, unit: TrainUnit) -> Path:
     return folder
 
 
-def run_process(folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+def run_process(folder: Path) -> dict[str, Any]:
     """Train in a child that ends with us; what it measured.
 
     Raises:
         TrainingFailed: with the exit status; the log stays beside the request.
     """
-    with (folder / "training.log").open("ab") as log:
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.training_process", str(folder), str(os.getpid())],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            check=False,
-        )
-    if done.returncode != 0:
+    log = folder / "training.log"
+    status = run_child("flows.training_process", folder, log=log, preload=["peft"])
+    if status != 0:
         raise TrainingFailed(
-            f"The training process ended with status {done.returncode}.",
-            where=str(folder / "training.log"),
+            f"The training process ended with status {status}.",
+            where=str(log),
             remedy="the next night goes on from its last checkpoint; status -9 is often memory",
         )
     outcome: dict[str, Any] = json.loads((folder / "outcome.json").read_text())
     return outcome
-
-
-def environment(workspace: Workspace, unit: TrainUnit) -> dict[str, str]:
-    """The child's environment: threads belong to the recipe, because bytes depend on them."""
-    threads = str(unit.recipe.threads)
-    return {
-        **child_environment(workspace.settings),
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-    }
 
 
 def register_base_of(workspace: Workspace, base_name: str) -> None:

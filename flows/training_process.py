@@ -1,6 +1,6 @@
-"""The training process: `python -m flows.training_process FOLDER PARENT_PID`, one adapter.
+"""The training process: one adapter, trained from what lies in a folder.
 
-FOLDER holds request.json, train.parquet and validation.parquet; adapter/ and outcome.json stay.
+The folder holds request.json, train.parquet and validation.parquet; adapter/ and outcome.json stay.
 A checkpoint after every epoch (resume.safetensors, resume.json) lets a killed training go on.
 """
 
@@ -19,7 +19,6 @@ import flows.settings  # noqa: F401 - first: it switches telemetry off
 import pyarrow.parquet as pq
 from safetensors.torch import load_file, save_file
 
-from flows.processes import end_with_parent
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families.table import load_family
 from rpe_core.merging.folders import write_adapter
@@ -104,8 +103,3 @@ def _write(file: Path, values: dict[str, Any]) -> None:
     temporary = file.with_suffix(".part")
     temporary.write_text(json.dumps(values, sort_keys=True))
     temporary.replace(file)
-
-
-if __name__ == "__main__":
-    end_with_parent(int(sys.argv[2]))
-    main(Path(sys.argv[1]))

@@ -1,10 +1,14 @@
 """Fixtures that several parts share: a pico workspace, one Prefect server a session."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from flows.server import prefect_server
 from flows.settings import Settings
@@ -12,9 +16,49 @@ from tests.pico_world import make_pico_workspace
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a named folder for all workers of a test run: whichever asks first makes it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder = shared / name
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "is_made").exists():
+                fill(folder)
+                (folder / "is_made").touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lay_prefect_tables(make_once: Callable[..., Path]) -> Callable[[Settings], None]:
+    """Gives a new workspace Prefect's tables: to migrate an empty database takes 14 s of CPU."""
+
+    def migrate(folder: Path) -> None:
+        settings = Settings(home=folder)
+        with prefect_server(settings):
+            pass
+        with closing(sqlite3.connect(settings.prefect_home / "prefect.db")) as connection:
+            connection.execute("VACUUM INTO ?", (str(folder / "migrated.db"),))
+
+    def lay(settings: Settings) -> None:
+        tables = make_once("prefect", migrate) / "migrated.db"
+        settings.prefect_home.mkdir(parents=True)
+        shutil.copyfile(tables, settings.prefect_home / "prefect.db")
+
+    return lay
+
+
+@pytest.fixture(scope="session")
+def prefect_home(
+    tmp_path_factory: pytest.TempPathFactory, lay_prefect_tables: Callable[[Settings], None]
+) -> Settings:
     """Where the session's Prefect server keeps its records."""
-    return Settings(home=tmp_path_factory.mktemp("prefect"))
+    settings = Settings(home=tmp_path_factory.mktemp("prefect"))
+    lay_prefect_tables(settings)
+    return settings
 
 
 @pytest.fixture(scope="session")

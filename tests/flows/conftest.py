@@ -1,13 +1,11 @@
 """Fixtures of the flow tests: one finished night a session, and `rpe` in this process."""
 
-import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from flows import cli
 from flows.nightly import run_night
@@ -18,20 +16,10 @@ TARGET = "site-d"
 
 
 @pytest.fixture(scope="session")
-def finished_night(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Settings:
-    """A workspace after one night, to be read only; `night_copy` is one to write to.
-
-    Whichever worker of the test run asks first makes it for all.
-    """
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    root = folder / "finished"
-    with FileLock(f"{root}.lock"):
-        if not (root / "is_finished").exists():
-            _run_a_night(root, prefect_api)
-            (root / "is_finished").touch()
-    return Settings(home=root / "home")
+def finished_night(make_once: Callable[..., Path], prefect_api: str) -> Settings:
+    """A workspace after one night, to be read only; `night_copy` is one to write to."""
+    folder = make_once("finished", lambda root: _run_a_night(root, prefect_api))
+    return Settings(home=folder / "home")
 
 
 def _run_a_night(root: Path, prefect_api: str) -> None:

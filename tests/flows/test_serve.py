@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -26,9 +26,10 @@ READY = "serving nightly (0 0 1 1 * Europe/Zurich); Prefect at http://127.0.0.1:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Settings:
+def workspace(tmp_path: Path, lay_prefect_tables: Callable[[Settings], None]) -> Settings:
     """A pico workspace without targets, whose next night is far away."""
     settings = make_pico_workspace(tmp_path)
+    lay_prefect_tables(settings)
     text = settings.plan_file.read_text()
     kept = text[: text.index("targets:")] + text[text.index("gate:") :]
     schedule = 'schedule: {cron: "0 0 1 1 *", timezone: Europe/Zurich}\n'
@@ -135,4 +136,4 @@ def test_a_schedule_that_is_none_is_a_fault_of_the_plan(workspace: Settings) -> 
         serve(workspace, on_ready=lambda url, deployment: None)
     (fault,) = raised.value.faults
     assert (fault.path, fault.what) == ("schedule.cron", "is no cron line")
-    assert not workspace.prefect_home.exists()
+    assert not (workspace.prefect_home / "server.log").exists()

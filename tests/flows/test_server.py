@@ -19,11 +19,13 @@ Child = Callable[[], subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """An empty workspace, and no API in the environment."""
+def settings(
+    tmp_path: Path, lay_prefect_tables: Callable[[Settings], None], monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """A workspace with nothing but a server's database, and no API in the environment."""
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     settings = Settings(home=tmp_path)
-    settings.prefect_home.mkdir()
+    lay_prefect_tables(settings)
     return settings
 
 
@@ -79,7 +81,8 @@ def test_a_stale_server_gives_way_to_a_new_one_that_is_reused_and_stopped(
         assert url == f"http://127.0.0.1:{entry['port']}/api"
         assert httpx.get(f"{url}/health", trust_env=False).json() is True
         assert listening(entry["pid"]) == {"127.0.0.1"}
-        assert (settings.prefect_home / "prefect.db").is_file(), "its database is the workspace's"
+        opened = {file.path for file in psutil.Process(entry["pid"]).open_files()}
+        assert str(settings.prefect_home / "prefect.db") in opened, "the workspace's own database"
         with prefect_server(settings) as again:
             assert again == url
         assert json.loads(record(settings).read_text()) == entry
