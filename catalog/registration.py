@@ -178,12 +178,13 @@ def register_challengers(
             one.base.base_id, {one.ensemble_id: rows[one.ensemble_id]["base_id"]}
         )
     facts = facts_of(stores, rows, {one.ensemble_id: one.evidence for one in new})
+    bases = {base: _registered_base(stores, base) for base in {one.base for one in new}}
     for one in new:
         draft = drafts.ensemble_draft(
             facts[one.ensemble_id],
             one.base,
             one.task,
-            registered_base=_registered_base(stores, one.base),
+            registered_base=bases[one.base],
             folder=stores.artifacts.folder(rows[one.ensemble_id]["artifact_sha256"]),
             weights_sha256=rows[one.ensemble_id]["weights_sha256"],
         )

@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
 from flows.server import prefect_server
 from flows.settings import Settings
 from tests.pico_world import make_pico_workspace
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -67,8 +67,10 @@ def extension_path(name: str) -> Path:
     return path
 
 
-def connect(catalog: Path, data_uri: str, *, is_read_only: bool) -> Any:
+def connect(catalog: Path, data_uri: str, *, is_read_only: bool, threads: int | None = None) -> Any:
     """A DuckDB connection with the lake attached as `lake` (the default only per cursor).
+
+    On as many threads as there are cores, unless told otherwise.
 
     Raises:
         RecordNotFound: read-only, and there is no lake yet.
@@ -86,6 +88,8 @@ def connect(catalog: Path, data_uri: str, *, is_read_only: bool) -> Any:
         for name in _EXTENSIONS:
             connection.execute(f"LOAD {quoted_text(str(extension_path(name)))}")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        if threads:
+            connection.execute(f"SET GLOBAL threads = {threads}")
         # a large sort spills beside the data it sorts, never into the folder we were started in
         connection.execute(f"SET GLOBAL temp_directory = {quoted_text(str(_spill(catalog)))}")
         # a workspace may be moved: the path that is given wins over the one the catalog has stored
