@@ -10,8 +10,8 @@ from rpe_core.weighting.homotopy import affine_path, free_solution
 from rpe_core.weighting.one_thread import one_thread
 
 _TOLERANCE = 1e-13  # of the mean of diag(Q): a bound crossed by less is met
-_PATIENCE = 3  # sweeps in a row that may leave as many signs wrong as the best one did
-_FIRST_SHARE = 8  # one of so many references is active at the start, the nearest ones
+_FIRST_SHARE = 3  # one of so many references is active at the start, the nearest ones
+_COLUMNS = 32  # of a triangular system that are solved at a time
 
 
 def minimise_l1(quadratic: Matrix, linear: Vector, *, lambda2: float, is_affine: bool) -> Vector:
@@ -21,8 +21,8 @@ def minimise_l1(quadratic: Matrix, linear: Vector, *, lambda2: float, is_affine:
     units of Q.
 
     Block pivoting: solve for the signs assumed, then correct all that prove wrong at once (Kim and
-    Park, 2011). A handful of systems lead to the exact solution; where they do not, the path is
-    followed instead, which always ends.
+    Park, 2011). A handful of systems lead to the exact solution; where one of them leaves no fewer
+    signs wrong, as with more references than features, the path is followed, which always ends.
 
     Raises:
         InputError: Q is not positive definite to working precision.
@@ -30,8 +30,8 @@ def minimise_l1(quadratic: Matrix, linear: Vector, *, lambda2: float, is_affine:
     with one_thread():
         signs = _first_signs(quadratic, linear, is_affine=is_affine)
         tolerance = _TOLERANCE * float(np.diagonal(quadratic).mean())
-        fewest, patience = len(signs) + 1, _PATIENCE
-        while patience >= 0:
+        fewest = len(signs) + 1
+        while True:
             point, low = _stationary(quadratic, linear, lambda2, signs, is_affine=is_affine)
             found = _signs_of(quadratic @ point, point, signs, low, low + lambda2, tolerance)
             if is_affine and not found.any():  # a sum of one needs somebody
@@ -39,8 +39,9 @@ def minimise_l1(quadratic: Matrix, linear: Vector, *, lambda2: float, is_affine:
             n_wrong = int(np.count_nonzero(found != signs))
             if n_wrong == 0:
                 return point
-            patience = _PATIENCE if n_wrong < fewest else patience - 1
-            signs, fewest = found, min(fewest, n_wrong)
+            if n_wrong >= fewest:
+                break
+            signs, fewest = found, n_wrong
         if not is_affine:
             return free_solution(quadratic, linear, lambda2=lambda2)
         return point_on(*affine_path(quadratic, down_to=lambda2), lambda2)
@@ -86,7 +87,7 @@ def _stationary(
     if is_affine:
         right = [np.ones(len(active)), is_negative]
     try:
-        solved = np.linalg.solve(quadratic[np.ix_(active, active)], np.stack(right, axis=1))
+        solved = _solve(quadratic.take(active, 0).take(active, 1), np.stack(right, axis=1))
     except np.linalg.LinAlgError:
         raise InputError(
             "The weights are not determined: references coincide.",
@@ -100,6 +101,21 @@ def _stationary(
     low = (1.0 - lambda2 * b.sum()) / a.sum()
     point[active] = low * a + lambda2 * b
     return point, np.full(len(signs), low)
+
+
+def _solve(matrix: Matrix, right: Matrix) -> Matrix:
+    """The solution of a positive definite system: its Cholesky factor, forward, then backward."""
+    factor, solved = np.linalg.cholesky(matrix), right.copy()
+    starts = range(0, len(matrix), _COLUMNS)
+    for start in starts:
+        block = slice(start, start + _COLUMNS)
+        solved[block] -= factor[block, :start] @ solved[:start]
+        solved[block] = np.linalg.solve(factor[block, block], solved[block])
+    for start in reversed(starts):
+        block, after = slice(start, start + _COLUMNS), slice(start + _COLUMNS, None)
+        solved[block] -= factor[after, block].T @ solved[after]
+        solved[block] = np.linalg.solve(factor[block, block].T, solved[block])
+    return solved
 
 
 def _signs_of(

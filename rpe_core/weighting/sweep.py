@@ -13,7 +13,7 @@ from rpe_core.distance import Matrix, Vector
 
 BoolVector = npt.NDArray[np.bool_]
 
-_PENDING = 64  # exchanges gathered before they are applied
+_PENDING = 128  # exchanges gathered before they are applied
 _ROWS = 256  # of a block of the matrix, of which only the lower half is kept up to date
 
 
