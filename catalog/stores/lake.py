@@ -29,9 +29,8 @@ from rpe_core.records import RunRef
 
 __all__ = ["Lake", "Transaction", "guarded_reader"]
 
-_THREADS = (
-    1  # our statements find few rows: two threads cost 1.4 times the CPU, a large scan gains 1.2
-)
+# Our statements find few rows: two threads cost 1.4 times the CPU, a large scan gains 1.2 in time.
+_THREADS = 1
 _CLOCK_SLACK_NS = 2_000_000_000  # file systems stamp files by a coarser clock than ours
 
 

@@ -7,19 +7,20 @@ import pytest
 from flows.nightly import run_night
 from flows.reading import read_rows_of
 from flows.settings import Settings
-from flows.wiring import open_registry
+from flows.wiring import open_lake, open_registry
 from tests.pico_world import write_rows
 
 
 def counts(settings: Settings) -> dict[str, int]:
     """Rows of every core table."""
-    tables = read_rows_of(
-        settings, "SELECT DISTINCT table_name AS t FROM mart.columns WHERE schema_name = 'core'"
-    )
-    return {
-        row["t"]: read_rows_of(settings, f"SELECT count(*) AS n FROM core.{row['t']}")[0]["n"]
-        for row in tables
-    }
+    with open_lake(settings, read_only=True) as lake:
+        tables = lake.rows(
+            "SELECT DISTINCT table_name AS t FROM mart.columns WHERE schema_name = 'core'"
+        )
+        counts = " UNION ALL ".join(
+            f"SELECT '{row['t']}' AS t, count(*) AS n FROM core.{row['t']}" for row in tables
+        )
+        return {row["t"]: row["n"] for row in lake.rows(counts)}
 
 
 def files_of(settings: Settings) -> dict[str, int]:
