@@ -1,5 +1,6 @@
 """The night on a pico world: what it leaves behind, and that a second one leaves nothing."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from flows.nightly import run_night
 from flows.reading import read_rows_of
 from flows.settings import Settings
+from flows.train import TrainingFailed, run_process
 from flows.wiring import open_lake, open_registry
 from tests.pico_world import write_rows
 
@@ -86,3 +88,11 @@ def test_a_refused_source_does_not_stop_the_others(pico_workspace: Settings) -> 
     assert summary.exit_code == 3
     adapters = read_rows_of(pico_workspace, "SELECT source FROM core.adapters")
     assert [row["source"] for row in adapters] == ["site_a"]
+
+
+def test_a_training_that_dies_tells_its_status_and_its_log(tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="ended with status 1") as raised:
+        run_process(tmp_path)
+    log = tmp_path / "training.log"
+    assert raised.value.where == str(log)
+    assert "request.json" in log.read_text(), "what the child said before it died"

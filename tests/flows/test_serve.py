@@ -108,13 +108,14 @@ def test_serve_runs_what_is_asked_for_and_leaves_nothing_behind(
     assert schedule["schedule"]["timezone"] == "Europe/Zurich"
 
     with temporary_settings({PREFECT_API_URL: api}):
-        run = run_deployment(
-            "night/nightly", parameters={"only": ["ingest"]}, timeout=240, poll_interval=1
-        )
+        steps = {"only": ["ingest", "embed", "train"]}  # train starts processes of its own
+        run = run_deployment("night/nightly", parameters=steps, timeout=240, poll_interval=1)
     assert run.state is not None
     assert run.state.is_completed(), run.state.name
     with open_lake(workspace, read_only=True) as lake:
-        assert [r["source"] for r in lake.rows("FROM core.batches ORDER BY source")] == [*SITES[:2]]
+        for table in ("batches", "adapters"):
+            rows = lake.rows(f"FROM core.{table} ORDER BY source")
+            assert [row["source"] for row in rows] == [*SITES[:2]]
 
     second = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False)
     assert second.returncode == 1
