@@ -27,7 +27,7 @@ from flows.locking import hold_workspace
 from flows.progress import announce
 from flows.run_record import Summary, close_run, markdown_of, open_run
 from flows.server import prefect_server
-from flows.wiring import open_stores, utc_now
+from flows.wiring import load_drivers, open_stores, utc_now
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import RpeError, Transient
 
@@ -67,7 +67,7 @@ def run_night(
     load_declarations(settings).plan.narrowed(targets)
     with (
         hold_workspace(settings),
-        prefect_server(settings) as url,
+        prefect_server(settings, meanwhile=partial(load_drivers, settings)) as url,
         temporary_settings({PREFECT_API_URL: url}),
     ):
         try:

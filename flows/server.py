@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,10 +49,13 @@ class ServerRecord:
 
 
 @contextmanager
-def prefect_server(settings: Settings) -> Iterator[str]:
+def prefect_server(
+    settings: Settings, *, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[str]:
     """The URL of a Prefect API: the one that the environment names, a living one, or a new one.
 
-    A server that this call started is stopped on leaving, and by the kernel if we are killed.
+    A server that this call started is stopped on leaving, and by the kernel if we are killed. It
+    takes seconds to start, in which `meanwhile` is called.
     """
     named = prefect_api_url()
     if named:
@@ -65,6 +68,7 @@ def prefect_server(settings: Settings) -> Iterator[str]:
     reap_stale_server(settings)
     process, url = _start(settings)
     try:
+        meanwhile()
         _await_health(settings, process, url)
         yield url
     finally:
@@ -83,9 +87,10 @@ def reap_stale_server(settings: Settings) -> None:
 
 def _living_server(settings: Settings) -> str | None:
     found = _read(settings)
-    if found and found.is_owned and found.is_alive and _is_healthy(found.url):
-        return found.url
-    return None
+    if not (found and found.is_owned and found.is_alive):
+        return None
+    with _client() as client:
+        return found.url if _is_healthy(client, found.url) else None
 
 
 def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], str]:
@@ -105,10 +110,11 @@ def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], str]:
 
 def _await_health(settings: Settings, process: subprocess.Popen[bytes], url: str) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        if _is_healthy(url):
-            return
-        time.sleep(0.1)  # a server has no other way to tell us that it listens
+    with _client() as client:
+        while process.poll() is None and time.monotonic() < deadline:
+            if _is_healthy(client, url):
+                return
+            time.sleep(0.1)  # a server has no other way to tell us that it listens
     raise RpeError(
         "The workspace's Prefect server did not start.",
         where=str(settings.prefect_home / "server.log"),
@@ -116,9 +122,14 @@ def _await_health(settings: Settings, process: subprocess.Popen[bytes], url: str
     )
 
 
-def _is_healthy(url: str) -> bool:
+def _client() -> httpx.Client:
+    """To be used for many questions: to make one reads every certificate of the system."""
+    return httpx.Client(timeout=2.0, trust_env=False)
+
+
+def _is_healthy(client: httpx.Client, url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", timeout=2.0, trust_env=False).is_success
+        return client.get(f"{url}/health").is_success
     except httpx.HTTPError:
         return False
 

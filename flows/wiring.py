@@ -52,3 +52,9 @@ def open_stores(settings: Settings) -> Stores:
         registry=open_registry(settings),
         artifacts=Artifacts.open(settings.artifacts),
     )
+
+
+def load_drivers(settings: Settings) -> None:
+    """Open the stores whose drivers take seconds to import, while something else is waited for."""
+    open_vectors(settings)
+    open_registry(settings)
