@@ -64,6 +64,7 @@ def served(
         process.communicate()
 
 
+@pytest.mark.slow
 def test_serve_stops_in_the_moment_it_says_that_it_serves(served: subprocess.Popen[str]) -> None:
     assert served.stderr is not None
     told = served.stderr.readline()
@@ -73,6 +74,7 @@ def test_serve_stops_in_the_moment_it_says_that_it_serves(served: subprocess.Pop
     assert (served.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_stops_while_it_starts(
     served: subprocess.Popen[str], workspace: Settings, number: signal.Signals
