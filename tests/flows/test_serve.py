@@ -26,10 +26,9 @@ READY = "serving nightly (0 0 1 1 * Europe/Zurich); Prefect at http://127.0.0.1:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, lay_prefect_tables: Callable[[Settings], None]) -> Settings:
+def workspace(tmp_path: Path) -> Settings:
     """A pico workspace without targets, whose next night is far away."""
     settings = make_pico_workspace(tmp_path)
-    lay_prefect_tables(settings)
     text = settings.plan_file.read_text()
     kept = text[: text.index("targets:")] + text[text.index("gate:") :]
     schedule = 'schedule: {cron: "0 0 1 1 *", timezone: Europe/Zurich}\n'
@@ -46,9 +45,13 @@ def environment(workspace: Settings) -> dict[str, str]:
 
 @pytest.fixture
 def served(
-    workspace: Settings, environment: dict[str, str], tmp_path: Path
+    workspace: Settings,
+    environment: dict[str, str],
+    lay_prefect_tables: Callable[[Settings], None],
+    tmp_path: Path,
 ) -> Iterator[subprocess.Popen[str]]:
     """`rpe serve`, started somewhere else than where the code is; ended however the test ends."""
+    lay_prefect_tables(workspace)
     process = subprocess.Popen(
         COMMAND,
         cwd=tmp_path,
@@ -139,4 +142,4 @@ def test_a_schedule_that_is_none_is_a_fault_of_the_plan(workspace: Settings) -> 
         serve(workspace, on_ready=lambda url, deployment: None)
     (fault,) = raised.value.faults
     assert (fault.path, fault.what) == ("schedule.cron", "is no cron line")
-    assert not (workspace.prefect_home / "server.log").exists()
+    assert not workspace.prefect_home.exists()
