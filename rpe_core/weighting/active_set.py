@@ -1,4 +1,4 @@
-"""One solution of an l1-penalised quadratic at one lambda2: block pivoting, the path behind it."""
+"""One solution of an l1-penalised quadratic: signs guessed, proven by block pivoting, or walked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from rpe_core.distance import IntVector, Matrix, Vector
 from rpe_core.errors import InputError
 from rpe_core.weighting.homotopy import affine_path, free_solution
 from rpe_core.weighting.one_thread import one_thread
+from rpe_core.weighting.proximal import likely_signs
 
 _TOLERANCE = 1e-13  # of the mean of diag(Q): a bound crossed by less is met
-_FIRST_SHARE = 3  # one of so many references is active at the start, the nearest ones
 _COLUMNS = 32  # of a triangular system that are solved at a time
 
 
@@ -20,15 +20,15 @@ def minimise_l1(quadratic: Matrix, linear: Vector, *, lambda2: float, is_affine:
     Q (k, k) is symmetric positive definite, q (k,) is 0 where `is_affine`, lambda2 >= 0 in the
     units of Q.
 
-    Block pivoting: solve for the signs assumed, then correct all that prove wrong at once (Kim and
-    Park, 2011). A handful of systems lead to the exact solution; where one of them leaves no fewer
-    signs wrong, as with more references than features, the path is followed, which always ends.
+    Block pivoting: solve for the signs guessed, then correct all that prove wrong at once (Kim and
+    Park, 2011). Two to four systems lead to the exact solution; where one of them leaves no fewer
+    signs wrong, the path is followed, which always ends.
 
     Raises:
         InputError: Q is not positive definite to working precision.
     """
     with one_thread():
-        signs = _first_signs(quadratic, linear, is_affine=is_affine)
+        signs = likely_signs(quadratic, linear, lambda2=lambda2, is_affine=is_affine)
         tolerance = _TOLERANCE * float(np.diagonal(quadratic).mean())
         fewest = len(signs) + 1
         while True:
@@ -59,15 +59,6 @@ def point_on(breakpoints: Vector, weights: Matrix, lambda2: float) -> Vector:
     width = breakpoints[after] - breakpoints[after - 1]
     share = (lambda2 - breakpoints[after - 1]) / width
     return np.asarray((1.0 - share) * weights[after - 1] + share * weights[after])
-
-
-def _first_signs(quadratic: Matrix, linear: Vector, *, is_affine: bool) -> IntVector:
-    """A share of the references that lie nearest, or that the linear term pulls most."""
-    pull = -np.diagonal(quadratic) if is_affine else np.abs(linear)
-    signs = np.zeros(len(linear), dtype=np.int64)
-    first = np.argsort(-pull, kind="stable")[: 1 + len(linear) // _FIRST_SHARE]
-    signs[first] = 1 if is_affine else np.where(linear[first] < 0, -1, 1)
-    return signs
 
 
 def _stationary(

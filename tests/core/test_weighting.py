@@ -8,6 +8,7 @@ from rpe_core.weighting.active_set import minimise_l1
 from rpe_core.weighting.gram import gram
 from rpe_core.weighting.linear import judged, linear_weights
 from rpe_core.weighting.linear_l1 import lasso_weights, linear_l1_weights
+from rpe_core.weighting.proximal import likely_signs
 from rpe_core.weighting.similarity import median_temperature
 from rpe_core.weighting.strategies import STRATEGIES, check_parameters, weigh
 
@@ -205,6 +206,20 @@ def test_two_hundred_references_stay_exact():
     plain = linear_weights(target, references).weights
     free = linear_l1_weights(target, references, lambda2=0.0).weights
     np.testing.assert_allclose(free, plain, atol=1e-7)
+
+
+@pytest.mark.parametrize("is_affine", [True, False])
+def test_hardly_a_sign_is_guessed_wrong(is_affine):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(100, 200))
+    quadratic = rows @ rows.T / 200
+    linear = np.zeros(100) if is_affine else rng.normal(size=100)
+    lambda2 = 0.001 if is_affine else 0.1
+    exact = minimise_l1(quadratic, linear, lambda2=lambda2, is_affine=is_affine)
+    guessed = likely_signs(quadratic, linear, lambda2=lambda2, is_affine=is_affine)
+    assert exact.min() < 0 < exact.max()
+    assert np.count_nonzero(exact) < 100
+    assert np.count_nonzero(guessed != np.sign(exact)) <= 10
 
 
 def test_an_unknown_strategy_lists_the_known_ones():
