@@ -60,10 +60,9 @@ def file_adapters(
 
 def _commit(stores: Stores, new: Sequence[Filed], *, is_registered: bool, run: RunRef) -> None:
     artifacts = [_keep(stores.artifacts, one) for one in new]
-    refs = [
-        _register(stores, one, sha256) if is_registered else _UNREGISTERED
-        for one, sha256 in zip(new, artifacts, strict=True)
-    ]
+    refs = [_UNREGISTERED] * len(new)
+    if is_registered:
+        refs = _register(stores, new, artifacts)
     stores.vectors.put_many([(one.representation, one.card.adapter_id) for one in new])
     edges = [
         edge
@@ -116,17 +115,25 @@ def _keep(artifacts: Artifacts, one: Filed) -> str:
         return artifacts.put_folder(folder)
 
 
-def _register(stores: Stores, one: Filed, artifact_sha256: str) -> ModelVersionRef:
-    base = stores.lake.rows(
-        "SELECT model_name, model_version FROM core.bases WHERE base_id = ?",
-        [one.card.base.base_id],
-    )[0]
-    draft = drafts.adapter_draft(
-        one.card,
-        registered_base=(base["model_name"], base["model_version"]),
-        folder=stores.artifacts.folder(artifact_sha256),
+def _register(
+    stores: Stores, new: Sequence[Filed], artifacts: Sequence[str]
+) -> list[ModelVersionRef]:
+    """A version of each adapter; the bases are on record, so are the folders with these hashes."""
+    rows = stores.lake.rows(
+        "SELECT base_id, model_name, model_version FROM core.bases WHERE list_contains(?, base_id)",
+        [sorted({one.card.base.base_id for one in new})],
     )
-    return stores.registry.register(draft)
+    bases = {row["base_id"]: (row["model_name"], row["model_version"]) for row in rows}
+    return [
+        stores.registry.register(
+            drafts.adapter_draft(
+                one.card,
+                registered_base=bases[one.card.base.base_id],
+                folder=stores.artifacts.folder(sha256),
+            )
+        )
+        for one, sha256 in zip(new, artifacts, strict=True)
+    ]
 
 
 def _known(stores: Stores, adapter_ids: Sequence[str]) -> dict[str, str]:

@@ -123,7 +123,6 @@ def nightly(home: str, only: list[str], targets: list[str]) -> Summary:
     retry_delay_seconds=[1, 5],
     retry_condition_fn=lambda task, task_run, state: _is_transient(state),
     task_run_name="{step} {unit}",
-    tags={"rpe"},
 )
 def do_unit(step: str, unit: str, action: Callable[[], Any]) -> Any:
     """A unit or a chunk of them, as a task; an error that is not ours loses its text here."""

@@ -7,6 +7,7 @@ per group; counts @ per-group sums gives the statistics of 10,000 resamples with
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -109,6 +110,21 @@ def _group_sums(items: Items, metric: Metric) -> Floats:
 
 def _draws(n_groups: int, n_resamples: int, *, seed: int) -> Iterator[Floats]:
     """Counts per group of each resample, (chunk, n_groups); chunking does not change the draws."""
+    if n_groups * n_resamples <= CELLS:
+        yield _few_draws(n_groups, n_resamples, seed)
+    else:
+        yield from _drawn(n_groups, n_resamples, seed)
+
+
+@lru_cache(maxsize=4)
+def _few_draws(n_groups: int, n_resamples: int, seed: int) -> Floats:
+    """Draws of one chunk, kept: every arm and metric of a split asks for the same ones."""
+    (counts,) = _drawn(n_groups, n_resamples, seed)
+    counts.flags.writeable = False
+    return counts
+
+
+def _drawn(n_groups: int, n_resamples: int, seed: int) -> Iterator[Floats]:
     rng = np.random.default_rng(seed)
     rows = max(1, CELLS // n_groups)
     for start in range(0, n_resamples, rows):
