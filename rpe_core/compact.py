@@ -56,6 +56,9 @@ class CompactRows:
     def __len__(self) -> int:
         return len(self.scales)
 
+    def __getitem__(self, rows: slice) -> CompactRows:
+        return CompactRows(self.codes[rows], self.scales[rows], self.norms[rows], self.errors[rows])
+
 
 @dataclass(frozen=True)
 class Query:
@@ -183,15 +186,7 @@ class FirstPass:
     def __init__(self, frame: Frame, rows: CompactRows, *, start: int = 0) -> None:
         self.frame, self.start, self.n_rows = frame, start, len(rows)
         self._blocks = [
-            Block(
-                start + first,
-                CompactRows(
-                    rows.codes[first : first + BLOCK],
-                    rows.scales[first : first + BLOCK],
-                    rows.norms[first : first + BLOCK],
-                    rows.errors[first : first + BLOCK],
-                ),
-            )
+            Block(start + first, rows[first : first + BLOCK])
             for first in range(0, len(rows), BLOCK)
         ]
 

@@ -9,7 +9,7 @@ import numpy as np
 from rpe_core.delta import LowRankDelta
 from rpe_core.distance import Matrix
 from rpe_core.errors import ShapeMismatch, shown_name
-from rpe_core.weighting.one_thread import one_thread
+from rpe_core.one_thread import one_thread
 
 
 def delta_gram(adapters: Sequence[Mapping[str, LowRankDelta]]) -> Matrix:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.stores.vector_parts import Matrix, Part, PartDamaged
-from rpe_core.batch_pass import ROWS, TARGETS, BatchPass
+from rpe_core.batch_pass import ROWS, TARGETS, CompactBlock, likely_pairs
 from rpe_core.compact import FirstPass, Horizon
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.records import Candidate
@@ -36,8 +38,8 @@ class Shelf:
             FirstPass(part.frame, part.rows, start=int(start))
             for part, start in zip(parts, self.starts, strict=False)
         ]
-        whole = pa.concat_tables([part.keys for part in parts]) if parts else None
-        self.keys = whole.combine_chunks() if whole is not None else None
+        whole = pa.concat_tables([part.keys for part in parts]).combine_chunks() if parts else None
+        self.keys = _plain_columns(whole) if whole is not None else None
 
     def exact(self, rows: Rows) -> Matrix:
         """The z of rows in ascending order, shape (n, d)."""
@@ -146,7 +148,7 @@ class Library:
         if not excluded or self._shelf.keys is None:
             return self._visible
         named = pc.is_in(self._shelf.keys["source"], pa.array(sorted(excluded), pa.string()))
-        others: Mask = ~np.asarray(named.to_numpy(), dtype=bool)
+        others: Mask = ~np.asarray(named, dtype=bool)
         return self._visible & others
 
     def _take(self, shelf: Shelf) -> None:
@@ -189,16 +191,7 @@ class Library:
         return rows[order[:k]], squares[order[:k]]
 
     def _nearest(self, targets: Matrix, k: int, excluded: frozenset[str]) -> tuple[Rows, Matrix]:
-        shelf, mask = self._shelf, self._mask(excluded)
-        frame = shelf.parts[0].frame
-        batch = BatchPass(targets, k=k, center=frame.center, unit=frame.unit)
-        for part, offset in zip(shelf.parts, shelf.starts, strict=False):
-            for first in range(0, len(part), ROWS):
-                stop = min(first + ROWS, len(part))
-                hidden = np.flatnonzero(~mask[offset + first : offset + stop])
-                if len(hidden) < stop - first:
-                    batch.see(int(offset) + first, part.exact(slice(first, stop)), hidden)
-        owners, rows = batch.pairs()
+        owners, rows = likely_pairs(targets, self._blocks(excluded), k=k)
         squares = self._pair_squares(targets, owners, rows)
         order = np.lexsort((squares, owners))
         owners, rows, squares = owners[order], rows[order], squares[order]
@@ -210,15 +203,30 @@ class Library:
         chosen = firsts[:, None] + np.arange(k)
         return rows[chosen], squares[chosen]
 
+    def _blocks(self, excluded: frozenset[str]) -> list[CompactBlock]:
+        """The compact rows of all parts, block by block, with those that are left out."""
+        mask, found = self._mask(excluded), []
+        for part, start in zip(self._shelf.parts, self._shelf.starts.tolist(), strict=False):
+            for first in range(0, len(part), ROWS):
+                rows = part.rows[first : first + ROWS]
+                visible = mask[start + first : start + first + len(rows)]
+                hidden = np.flatnonzero(~visible).astype(np.int64)
+                found.append(CompactBlock(start + first, rows, part.frame, hidden))
+        return found
+
     def _pair_squares(self, targets: Matrix, owners: Rows, rows: Rows) -> Vector:
         """Exact squared distances of pairs; each row is read once, in the order of the disk."""
-        squares = np.empty(len(rows))
         order = np.argsort(rows, kind="stable")
-        for first in range(0, len(rows), _GATHERED):
-            part = order[first : first + _GATHERED]
+        parts = [order[first : first + _GATHERED] for first in range(0, len(rows), _GATHERED)]
+        squares = np.empty(len(rows))
+
+        def measure(part: Rows) -> None:
             unique, places = np.unique(rows[part], return_inverse=True)
             z = self._shelf.exact(unique)[places]
             squares[part] = exact_squares(z, targets[owners[part]])
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(measure, parts))
         return squares
 
     def _ranks(self, rows: Rows) -> Rows:
@@ -252,6 +260,14 @@ class Library:
         ]
 
 
+def _plain_columns(table: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """Columns by name; of one chunk as arrays, from which single rows are taken much faster."""
+    return {
+        name: column.chunk(0) if column.num_chunks == 1 else column
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+
+
 def exact_squares(z: Matrix, targets: npt.NDArray[np.float64]) -> Vector:
     """Squared distances from the differences, bit for bit as `rpe_core.distance` computes them."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -266,4 +282,4 @@ def visible_rows(shelf: Shelf, allow: Allowed) -> Mask:
     is_arrow = isinstance(allow, pa.Array | pa.ChunkedArray)
     wanted = allow if is_arrow else pa.array(list(allow), pa.string())
     found = pc.is_in(shelf.keys["adapter_id"], value_set=wanted)
-    return np.asarray(found.to_numpy(), dtype=bool)
+    return np.asarray(found, dtype=bool)

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,12 @@ class Part:
 def row_sums(z: Matrix) -> npt.NDArray[np.uint64]:
     """A sum over the bits of each row, in which every coordinate has another odd factor."""
     bits = np.ascontiguousarray(z).view(np.uint64)
-    factors = _WEIGHT * (np.uint64(2) * np.arange(z.shape[1], dtype=np.uint64) + np.uint64(1))
-    return np.asarray(np.einsum("ij,j->i", bits, factors))
+    return np.asarray(np.einsum("ij,j->i", bits, _factors(z.shape[1])))
+
+
+@cache
+def _factors(dimension: int) -> npt.NDArray[np.uint64]:
+    return _WEIGHT * (np.uint64(2) * np.arange(dimension, dtype=np.uint64) + np.uint64(1))
 
 
 def make_part(blocks: Iterable[tuple[pa.Table, Matrix]]) -> Part:
@@ -134,8 +139,9 @@ def open_part(folder: Path, name: str) -> Part:
         sums = json.loads((place / "sums.json").read_text())
         if any(_sum_of(place / file) != value for file, value in sums.items()):
             raise PartDamaged
-        z = np.load(place / "z.npy", mmap_mode="r")
-        codes = np.load(place / "codes.npy", mmap_mode="r")
+        # plain arrays over the mappings: memmap's own indexing costs more than what it reads
+        z = np.asarray(np.load(place / "z.npy", mmap_mode="r"))
+        codes = np.asarray(np.load(place / "codes.npy", mmap_mode="r"))
         facts, checks = np.load(place / "facts.npy"), np.load(place / "checks.npy")
         frame = np.load(place / "frame.npy")
         with pa.memory_map(str(place / "keys.arrow")) as source:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from rpe_core.distance import IntVector, Matrix, Vector, comparable, squared_distances
 from rpe_core.errors import InputError, ShapeMismatch
+from rpe_core.one_thread import one_thread
 from rpe_core.records import StrategySpec
 from rpe_core.weighting.binomial import Rate, measured_rate
-from rpe_core.weighting.one_thread import one_thread
 from rpe_core.weighting.strategies import weigh
 
 MIN_CALIBRATED = 20  # references; below, a 95th percentile is hardly more than the maximum

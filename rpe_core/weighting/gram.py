@@ -8,7 +8,7 @@ import numpy as np
 
 from rpe_core.distance import Matrix, Vector, comparable
 from rpe_core.errors import InputError
-from rpe_core.weighting.one_thread import one_thread
+from rpe_core.one_thread import one_thread
 
 RIDGE = 1e-6  # in units of tr(C)/k
 _COLUMNS = 1024  # of a block: what is held beside the features is k of these, whatever d is

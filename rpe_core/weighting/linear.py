@@ -8,8 +8,8 @@ import numpy as np
 
 from rpe_core.distance import Matrix, Vector, comparable
 from rpe_core.errors import InputError
+from rpe_core.one_thread import one_thread
 from rpe_core.weighting.gram import RIDGE, gram
-from rpe_core.weighting.one_thread import one_thread
 from rpe_core.weighting.optimality import judge
 
 MAX_KKT_RESIDUAL_RATIO = 1e-9

@@ -9,11 +9,11 @@ import numpy as np
 
 from rpe_core.distance import Matrix, Vector, comparable
 from rpe_core.errors import InputError
+from rpe_core.one_thread import one_thread
 from rpe_core.weighting.active_set import minimise_l1, point_on
 from rpe_core.weighting.gram import RIDGE, Gram, gram, products_of
 from rpe_core.weighting.homotopy import affine_path
 from rpe_core.weighting.linear import LinearSolution, judged, trusted
-from rpe_core.weighting.one_thread import one_thread
 from rpe_core.weighting.optimality import judge
 
 LAMBDA2 = 0.1  # in units of tr(C)/k

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpe_core.batch_pass import BatchPass
+from rpe_core.batch_pass import CompactBlock, likely_pairs
 from rpe_core.compact import (
     FirstPass,
     Frame,
@@ -78,11 +78,15 @@ def test_the_nearest_survive_the_pass_of_many(
 ) -> None:
     z, target, visible = made
     targets = np.stack([target, z[0], z.mean(axis=0) if len(z) else target])
-    frame = frame_of(z)
-    batch = BatchPass(targets, k=k, center=frame.center, unit=frame.unit)
-    for start in range(0, len(z), 16):
-        batch.see(start, z[start : start + 16], np.flatnonzero(~visible[start : start + 16]))
-    owners, rows = batch.pairs()
+    blocks, cut = [], len(z) // 2
+    for first, last in ((0, cut), (cut, len(z))):
+        if last > first:  # parts with frames of their own
+            frame = frame_of(z[first:last])
+            rows = encode(z[first:last], frame)
+            for at in range(0, last - first, 16):
+                hidden = np.flatnonzero(~visible[first:last][at : at + 16])
+                blocks.append(CompactBlock(first + at, rows[at : at + 16], frame, hidden))
+    owners, rows = likely_pairs(targets, blocks, k=k)
     assert visible[rows].all()
     if visible.any():
         seen = np.flatnonzero(visible)

@@ -7,7 +7,7 @@ import threading
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from rpe_core.weighting.one_thread import one_thread
+from rpe_core.one_thread import one_thread
 
 CODE = """
 import hashlib
