@@ -104,7 +104,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     references[100:140] = references[7]
     references[200] *= 1e6
     references[201] *= 1e-9
-    fill(home, references)
+    store, names = fill(home, references)
+    store.search(references[0], encoder_id=ENCODER, k=1, allow=names)  # writes the parts
     return home, references
 
 
