@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from catalog.contracts.contract import SPLITS, SourceContract, SplitColumn
 from catalog.errors import ContractInvalid, RecordNotFound, StoreUnavailable
+from catalog.lineage import source_of
 from catalog.readers.formats import FileUnreadable, file_sha256, list_files, open_batches
 from catalog.stores import source_tables
 from catalog.stores.disk import disk_errors
@@ -128,15 +129,12 @@ def read_rows(
         RecordNotFound: no such version.
         UnknownName: no such column or split.
     """
-    found = lake.rows(
-        "SELECT source FROM core.dataset_versions WHERE dataset_version_id = ?",
-        [dataset_version_id],
-    )
-    if not found:
+    batches = source_tables.batches_of(lake, dataset_version_id)
+    if not batches:
         raise RecordNotFound("The lake has no such dataset version.", where=dataset_version_id)
     if split is not None and split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
-    table = source_tables.raw_name(found[0]["source"])
+    table = source_tables.raw_name(source_of(dataset_version_id))
     known = lake.table(f"SELECT * FROM {table} LIMIT 0").column_names
     for name in columns:
         if name not in known:
@@ -144,11 +142,10 @@ def read_rows(
             raise UnknownName("column", name, set(known) - system, where=dataset_version_id)
     names = ["_item_sha256", "_group_sha256", "_split", *map(quoted, columns)]
     return lake.table(
-        "WITH batches AS (SELECT parent_id FROM core.lineage WHERE child_id = ? AND role = 'batch')"
-        f" SELECT {', '.join(names)} FROM {table} WHERE _batch_id IN (FROM batches)"
-        " AND (_superseded_by IS NULL OR _superseded_by NOT IN (FROM batches))"
+        f"SELECT {', '.join(names)} FROM {table} WHERE list_contains(?, _batch_id)"
+        " AND (_superseded_by IS NULL OR NOT list_contains(?, _superseded_by))"
         " AND (? IS NULL OR _split = ?) ORDER BY _item_sha256",
-        [dataset_version_id, split, split],
+        [batches, batches, split, split],
     )
 
 

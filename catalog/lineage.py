@@ -123,3 +123,12 @@ def _require_same(kind: str, expected: str, members: Mapping[str, str]) -> None:
             expected=expected,
             remedy="train adapters of these sources under the target's base, or leave them out",
         )
+
+
+def source_of(dataset_version_id: str) -> str:
+    """`dataset:<source>@sha12` -> source.
+
+    >>> source_of("dataset:site_a@0123456789ab")
+    'site_a'
+    """
+    return dataset_version_id.removeprefix("dataset:").rpartition("@")[0]

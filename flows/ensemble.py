@@ -128,7 +128,10 @@ def pending(workspace: Workspace) -> list[EnsembleUnit]:
     found = [retrieve(workspace, target) for target in workspace.plan.targets]
     units = [unit for r in found if r for unit in units_of(workspace, r)]
     known = workspace.standing.ensembles
-    return [unit for unit in units if unit.ensemble_id not in known]
+    wanted = [unit for unit in units if unit.ensemble_id not in known]
+    # read in one question, for all that will ask
+    workspace.adapter_rows(c.adapter_id for unit in wanted for c in unit.retrieval.candidates)
+    return wanted
 
 
 def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from catalog.lineage import source_of
 from catalog.stores.locks import WriterLock
 from catalog.stores.mlflow_door import connect, translate_mlflow_errors
 from rpe_core.errors import InputError, shown_name
@@ -53,7 +54,7 @@ class DatasetRef:
     @property
     def name(self) -> str:
         """The source."""
-        return self.dataset_version_id.removeprefix("dataset:").split("@")[0]
+        return source_of(self.dataset_version_id)
 
     @property
     def digest(self) -> str:
@@ -235,8 +236,14 @@ class Registry:
         self._client.set_terminated(run_id)
 
     def _require_model(self, name: str) -> None:
-        if not list(self._client.search_registered_models(f"name = '{name}'", max_results=1)):
+        """Make the registered model; to be told that there is one costs less than to ask first."""
+        from mlflow.exceptions import MlflowException  # loaded by open() already
+
+        try:
             self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
 
     def _delete(self, version: ModelVersion) -> None:
         # the only way to remove files that is not bound to a local disk

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from catalog.lineage import source_of
 from rpe_core.fingerprint import SHORT, fingerprint
 from rpe_core.records import Representation
 
@@ -75,15 +76,6 @@ def as_representation(row: dict[str, Any]) -> Representation:
         tuple(row["z"]),
         tuple(row["variance"]),
     )
-
-
-def source_of(dataset_version_id: str) -> str:
-    """`dataset:<source>@sha12` -> source.
-
-    >>> source_of("dataset:site_a@0123456789ab")
-    'site_a'
-    """
-    return dataset_version_id.removeprefix("dataset:").rpartition("@")[0]
 
 
 def texts(values: Collection[str]) -> str:
