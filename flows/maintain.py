@@ -1,4 +1,4 @@
-"""Maintain: remove what no row names, compact the vectors, repair aliases, clear scratch."""
+"""Maintain: remove what no row names, compact the stores, repair aliases, clear scratch."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
             leftovers = stores.artifacts.remove_leftovers()
             rows.append({"what": "half-written artifacts", "count": leftovers})
             stores.vectors.optimize()
+            rows.append({"what": "small lake files merged", "count": stores.lake.merge_files()})
+            removed = stores.lake.remove_replaced_files()
+            rows.append({"what": "replaced lake files", "count": removed})
         finally:
             stores.lake.close()
         rows.append({"what": "scratch folders", "count": _clear_scratch(settings)})

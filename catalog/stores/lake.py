@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from catalog.errors import StoreError
+from catalog.errors import StoreError, StoreUnavailable
 from catalog.stores.disk import disk_errors, flush
 from catalog.stores.guarded import GuardedReader
 from catalog.stores.lake_errors import lake_errors
@@ -24,6 +24,7 @@ from catalog.stores.lake_session import ALIAS, catalog_path, connect, open_curso
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
 from catalog.stores.transaction import Transaction
 from catalog.tables.migrate import apply, declared, is_current
+from catalog.tables.schema import TABLES
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import RunRef
 
@@ -32,6 +33,11 @@ __all__ = ["Lake", "Transaction", "guarded_reader"]
 # Our statements find few rows: two threads cost 1.4 times the CPU, a large scan gains 1.2 in time.
 _THREADS = 1
 _CLOCK_SLACK_NS = 2_000_000_000  # file systems stamp files by a coarser clock than ours
+# A commit leaves a file in every table that it writes to, and every statement opens them all.
+_MERGED_AFTER = 32  # commits through one object
+_MANY_FILES = 32  # of a table: from here on they are merged
+_SMALL_BYTES = 1 << 20  # of a file; larger ones are not written again
+_READ_WITHIN = timedelta(days=1)  # no statement runs longer
 
 
 class Lake:
@@ -127,6 +133,43 @@ class Lake:
         """
         with self._begun(message=message, run=run) as cursor:
             yield Transaction(cursor, recorded_at=self._clock())
+        if self.n_commits % _MERGED_AFTER == 0:
+            with suppress(StoreUnavailable):  # the rows are kept; the next time will do
+                self.merge_files()
+
+    def merge_files(self) -> int:
+        """Write the small files of each table that has many as one; how many they were.
+
+        Every snapshot reads as before. The small files stay until `remove_replaced_files`.
+
+        Raises:
+            StoreUnavailable: another writer held the lock for longer than the timeout.
+        """
+        found = self.rows(
+            f"SELECT table_name FROM ducklake_table_info('{ALIAS}') WHERE file_count >= ?",
+            [_MANY_FILES],
+        )
+        tables = sorted({row["table_name"] for row in found} & {table.name for table in TABLES})
+        if not tables:
+            return 0
+        with self._begun(message="merge small files", run=None) as cursor:
+            merged = [
+                cursor.execute(
+                    f"CALL ducklake_merge_adjacent_files('{ALIAS}', '{table}', schema => 'core',"
+                    f" max_file_size => {_SMALL_BYTES})"
+                ).fetchall()
+                for table in tables
+            ]
+        return sum(int(n_files) for rows in merged for _, _, n_files, _ in rows)
+
+    def remove_replaced_files(self) -> int:
+        """Remove the files that a merge replaced more than a day ago; how many they were."""
+        before = self._clock() - _READ_WITHIN
+        with self._lock.hold(), lake_errors("remove replaced files"):
+            found = self._cursor().execute(
+                f"CALL ducklake_cleanup_old_files('{ALIAS}', older_than => ?)", [before]
+            )
+            return len(found.fetchall())
 
     @property
     def snapshot_id(self) -> int:

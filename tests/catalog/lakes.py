@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +28,18 @@ def uri_of(home: Path) -> str:
     return f"ducklake:sqlite:{home}/lake/catalog.sqlite"
 
 
-def open_lake(home: Path, *, read_only: bool = False, timeout: float = 30.0) -> Lake:
+def open_lake(
+    home: Path,
+    *,
+    read_only: bool = False,
+    timeout: float = 30.0,
+    clock: Callable[[], datetime] = lambda: NOON,
+) -> Lake:
     return Lake.open(
         uri=uri_of(home),
         data_uri=f"{home}/lake/data",
         lock_path=home / "writer.lock",
-        clock=lambda: NOON,
+        clock=clock,
         read_only=read_only,
         lock_timeout_seconds=timeout,
     )

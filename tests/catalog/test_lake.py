@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -159,6 +159,31 @@ def test_a_transaction_that_changes_nothing_makes_no_snapshot(lake: Lake, tmp_pa
         assert tx.insert_new("lineage", []) == 0
         assert tx.execute("UPDATE core.runs SET outcome = 'ok' WHERE run_id = 'none'") == 0
     assert (lake.snapshot_id, n_files(tmp_path)) == (at, files)
+
+
+def test_many_small_files_become_one_and_every_snapshot_reads_as_before(
+    lake: Lake, tmp_path: Path
+) -> None:
+    for number in range(33):
+        with lake.transaction(message="edge", run=RUN) as commit:
+            commit.insert_new("lineage", [{**EDGE, "child_id": f"dataset:a@{number:03d}"}])
+        if number == 9:
+            tenth = lake.snapshot_id
+    query = f"SELECT child_id FROM core.lineage AT (VERSION => {tenth}) ORDER BY child_id"
+    assert [row["child_id"] for row in lake.rows(query)] == [
+        f"dataset:a@{i:03d}" for i in range(10)
+    ]
+    assert lake.rows("SELECT count(*) AS n FROM core.lineage")[0]["n"] == 33
+    files = lake.rows("FROM ducklake_list_files('lake', 'lineage', schema => 'core')")
+    assert len(files) == 2  # one of 32, and the last
+    on_disk = n_files(tmp_path)
+    assert lake.merge_files() == 0
+    assert lake.remove_replaced_files() == 0
+    assert n_files(tmp_path) == on_disk
+    with open_lake(tmp_path, clock=lambda: datetime.now(UTC) + timedelta(days=2)) as later:
+        assert later.remove_replaced_files() == 32
+        assert len(later.rows(query)) == 10
+    assert n_files(tmp_path) == on_disk - 32
 
 
 def test_insert_new_adds_only_new_keys(lake: Lake) -> None:
