@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 Row = Mapping[str, Any]
 INK, ACCENT, MUTED, NEGATIVE = "#1d2733", "#1f6f8b", "#8a97a6", "#b5533c"
 WIDTH_INCHES = 5.2
+NAMED = 60  # points of a map that still have room for their names
 
 
 def draw_arms(rows: Sequence[Row], *, challenger: str) -> str:
@@ -55,7 +56,10 @@ def draw_weights(rows: Sequence[Row]) -> str:
 
 
 def draw_map(names: Sequence[str], roles: Sequence[str], z: npt.NDArray[np.float64]) -> str:
-    """The library in feature space: z (n, d) on its two main axes; targets are diamonds."""
+    """The library in feature space: z (n, d) on its two main axes; targets are diamonds.
+
+    Names stand beside the points while there is room.
+    """
     centred = z - z.mean(axis=0)
     _, singular, axes_of_space = np.linalg.svd(centred, full_matrices=False)
     places = centred @ axes_of_space[:2].T
@@ -64,7 +68,7 @@ def draw_map(names: Sequence[str], roles: Sequence[str], z: npt.NDArray[np.float
     for role, marker, color in (("reference", "o", INK), ("target", "D", ACCENT)):
         chosen = [i for i, r in enumerate(roles) if r == role]
         axes.plot(places[chosen, 0], places[chosen, 1], marker, color=color, markersize=6)
-        for i in chosen:
+        for i in chosen if len(names) <= NAMED else ():
             offset = (5, 4) if role == "reference" else (5, -10)
             axes.annotate(names[i], places[i], xytext=offset, textcoords="offset points",
                           fontsize=8, color=color)  # fmt: skip

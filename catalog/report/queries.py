@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from catalog.stores.lake import Lake
@@ -45,14 +45,25 @@ ORDER BY l.model_name, l.weight DESC, l.source, l.file_uri
 def read_verdicts(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     """One row per target: evidence, challenger, score, differences, verdict and why."""
     names = list(targets)
-    comparisons = lake.rows(
+    compared = lake.rows(
         "SELECT * FROM core.comparisons WHERE list_contains(?, target_name)"
         " ORDER BY recorded_at DESC",
         [names],
     )
-    scores = lake.rows(_STANDING, [names])
+    comparisons, scores = by_target(compared), by_target(lake.rows(_STANDING, [names]))
     found = {row["target_name"]: row for row in lake.rows(_VERDICTS, [names])}
-    return [_verdict(name, found.get(name), comparisons, scores) for name in names]
+    return [
+        _verdict(name, found.get(name), comparisons.get(name, []), scores.get(name, []))
+        for name in names
+    ]
+
+
+def by_target(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Target -> its rows, in their order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["target_name"], []).append(row)
+    return found
 
 
 def read_arms(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
@@ -94,11 +105,7 @@ def read_places(lake: Lake) -> list[Row]:
 def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Row]) -> Row:
     if row is None:
         return {"target": name, "verdict": "waiting", "reason": "no data, or no library yet"}
-    mine = [
-        c
-        for c in comparisons
-        if c["target_name"] == name and c["ensemble_id"] == row["ensemble_id"]
-    ]
+    mine = [c for c in comparisons if c["ensemble_id"] == row["ensemble_id"]]
     base = next((c for c in mine if c["baseline_arm"] == "base"), None)
     champion = next(
         (c for c in mine if c["baseline_ensemble_id"] == row["champion_ensemble_id"] != ""), None
@@ -109,7 +116,7 @@ def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Ro
         (
             s
             for s in scores
-            if (s["target_name"], s["split"], s["arm"]) == (name, split, arm)
+            if (s["split"], s["arm"]) == (split, arm)
             and (base is None or s["metric"] == base["metric"])
         ),
         None,
