@@ -11,7 +11,8 @@ from rpe_core.weighting.homotopy import affine_path, free_solution
 from rpe_core.weighting.proximal import likely_signs
 
 _TOLERANCE = 1e-13  # of the mean of diag(Q): a bound crossed by less is met
-_COLUMNS = 32  # of a triangular system that are solved at a time
+_SMALL = 256  # rows of a system up to which one call of LAPACK is the fastest
+_COLUMNS = 64  # of a triangular system that are solved at a time
 
 
 def minimise_l1(quadratic: Matrix, linear: Vector, *, lambda2: float, is_affine: bool) -> Vector:
@@ -95,7 +96,9 @@ def _stationary(
 
 
 def _solve(matrix: Matrix, right: Matrix) -> Matrix:
-    """The solution of a positive definite system: its Cholesky factor, forward, then backward."""
+    """The solution of a positive definite system; of a large one by its Cholesky factor."""
+    if len(matrix) <= _SMALL:
+        return np.linalg.solve(matrix, right)
     factor, solved = np.linalg.cholesky(matrix), right.copy()
     starts = range(0, len(matrix), _COLUMNS)
     for start in starts:

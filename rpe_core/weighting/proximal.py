@@ -8,7 +8,8 @@ from rpe_core.distance import IntVector, Matrix, Vector
 
 _STEPS = 64  # at most
 _SETTLED = 1024  # one sign of so many may still change when the guess is taken
-_SHIFTS = 3  # Newton steps towards a sum of one in each step; the next one starts where they end
+_SHIFTS = 3  # Newton steps towards a sum of one, at most; the next step starts where they end
+_NEAR_ONE = 1e-3
 
 
 def likely_signs(
@@ -52,11 +53,11 @@ def _shift_to_one(aim: Vector, threshold: float, shift: float) -> float:
     """What is added to every coordinate so that the shrunk ones sum to one, to first order."""
     for _ in range(_SHIFTS):
         shrunk = _shrunk(aim + shift, threshold)
+        missing = 1.0 - float(shrunk.sum())
+        if abs(missing) < _NEAR_ONE:
+            break
         n = np.count_nonzero(shrunk)
-        if n:
-            shift += (1.0 - float(shrunk.sum())) / n
-        else:
-            shift = threshold - float(aim.max()) + 1.0 / len(aim)
+        shift = shift + missing / n if n else threshold - float(aim.max()) + 1.0 / len(aim)
     return shift
 
 
