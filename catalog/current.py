@@ -160,7 +160,8 @@ def choices(lake: Lake, evaluation_ids: Sequence[str]) -> dict[str, str]:
 def item_scores(lake: Lake, evaluation_id: str, split: str) -> list[Row]:
     """Per-item scores of an evaluation on one split, ordered so that arms pair up."""
     return lake.rows(
-        "SELECT * FROM core.item_scores WHERE evaluation_id = ? AND split = ?"
+        "SELECT arm, dataset_version_id, item_sha256, group_sha256, predicted, expected"
+        " FROM core.item_scores WHERE evaluation_id = ? AND split = ?"
         " ORDER BY arm, ensemble_id, dataset_version_id, item_sha256",
         [evaluation_id, split],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,10 +15,10 @@ from rpe_core.records import Candidate, StrategySpec
 from rpe_core.weighting.calibration import (
     MAX_REFERENCES,
     LibraryCalibration,
-    WeightCalibration,
     calibrate_library,
     calibrate_weights,
 )
+from rpe_core.weighting.guards import WeightLimits, weight_limits
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,15 @@ class Library:
         """Representations of the references, (n, d)."""
         return np.array([reference.z for reference in self.references], dtype=np.float64)
 
-    @property
+    @cached_property
     def sources(self) -> list[str]:
         """The source of each reference."""
         return [reference.source for reference in self.references]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The sources, each once."""
+        return frozenset(self.sources)
 
 
 def library_of(references: Sequence[Candidate]) -> Library:
@@ -62,12 +67,21 @@ def distances_within(workspace: Workspace, library: Library) -> LibraryCalibrati
     return found
 
 
-def weights_within(
-    workspace: Workspace, library: Library, spec: StrategySpec, *, k: int
-) -> WeightCalibration:
-    """What a strategy's weights do with the references of a library, each served by the others."""
-    key = "weights " + fingerprint([library.sha256, spec.kind, spec.parameters, k])
+def limits_within(
+    workspace: Workspace, library: Library, spec: StrategySpec, *, k: int, hidden: Collection[str]
+) -> WeightLimits:
+    """What is usual of a strategy's weights in a library, each reference served by the others.
+
+    Targets whose hidden sources are none of the library's share one answer.
+    """
+    name = fingerprint([library.sha256, spec.kind, spec.parameters, k])
+    absent = sorted(library.names.intersection(hidden))
+    key = f"limits {name} without {absent}"
     if key not in workspace.memo:
-        workspace.memo[key] = calibrate_weights(library.matrix, library.sources, spec, k=k)
-    found: WeightCalibration = workspace.memo[key]
-    return found
+        measured = f"weights {name}"
+        if measured not in workspace.memo:
+            found = calibrate_weights(library.matrix, library.sources, spec, k=k)
+            workspace.memo[measured] = found
+        workspace.memo[key] = weight_limits(workspace.memo[measured], without=absent)
+    limits: WeightLimits = workspace.memo[key]
+    return limits

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from flows.calibration import distances_within, weights_within
+from flows.calibration import distances_within, limits_within
 from flows.retrieval import Retrieval
 from flows.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft, draft_ensemble
 from rpe_core.records import Candidate, StrategySpec
-from rpe_core.weighting.guards import WeightLimits, check_domain, weight_limits
+from rpe_core.weighting.guards import WeightLimits, check_domain
 from rpe_core.weighting.tuning import Tuning, in_general
 
 
@@ -80,5 +80,5 @@ def _limits(
 ) -> WeightLimits:
     setting = tuning.chosen if tuning else {}
     k = int(setting.get("k", retrieval.target.k_most))
-    within = weights_within(workspace, retrieval.whole, in_general(spec, setting), k=k)
-    return weight_limits(within, without=hidden)
+    general = in_general(spec, setting)
+    return limits_within(workspace, retrieval.whole, general, k=k, hidden=hidden)

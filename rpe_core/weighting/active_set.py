@@ -98,7 +98,7 @@ def _stationary(
 def _solve(matrix: Matrix, right: Matrix) -> Matrix:
     """The solution of a positive definite system; of a large one by its Cholesky factor."""
     if len(matrix) <= _SMALL:
-        return np.linalg.solve(matrix, right)
+        return np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)
     factor, solved = np.linalg.cholesky(matrix), right.copy()
     starts = range(0, len(matrix), _COLUMNS)
     for start in starts:
