@@ -11,7 +11,7 @@ from rpe_core.weighting.homotopy import affine_path, free_solution
 from rpe_core.weighting.proximal import likely_signs
 
 _TOLERANCE = 1e-13  # of the mean of diag(Q): a bound crossed by less is met
-_SMALL = 256  # rows of a system up to which one call of LAPACK is the fastest
+_SMALL = 256  # rows of a system that one call of LAPACK solves
 _COLUMNS = 64  # of a triangular system that are solved at a time
 
 
@@ -96,10 +96,13 @@ def _stationary(
 
 
 def _solve(matrix: Matrix, right: Matrix) -> Matrix:
-    """The solution of a positive definite system; of a large one by its Cholesky factor."""
+    """The solution of a system; its Cholesky factor refuses what is not positive definite.
+
+    Python's steps through the factor cost a small system more than to factor it once more by LU.
+    """
+    factor, solved = np.linalg.cholesky(matrix), right.copy()
     if len(matrix) <= _SMALL:
         return np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)
-    factor, solved = np.linalg.cholesky(matrix), right.copy()
     starts = range(0, len(matrix), _COLUMNS)
     for start in starts:
         block = slice(start, start + _COLUMNS)

@@ -198,6 +198,12 @@ def test_a_singular_quadratic_is_refused_not_guessed():
         minimise_l1(np.zeros((2, 2)), np.ones(2), lambda2=0.1, is_affine=False)
 
 
+def test_an_indefinite_quadratic_is_refused_not_solved():
+    # its stationary point (0.5, 0.5) is a maximum along the constraint
+    with pytest.raises(InputError, match="ridge"):
+        minimise_l1(np.array([[1.0, 2.0], [2.0, 1.0]]), np.zeros(2), lambda2=0.1, is_affine=True)
+
+
 def test_two_hundred_references_stay_exact():
     target, references = _problem(0, k=200, d=64, shift=2.0)
     for lambda2 in (0.0, 0.01, 1.0):
