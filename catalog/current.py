@@ -135,6 +135,18 @@ def adapters(lake: Lake, adapter_ids: Collection[str]) -> dict[str, Row]:
     return {row["adapter_id"]: row for row in rows}
 
 
+def batches(lake: Lake, dataset_version_ids: Collection[str]) -> dict[str, list[str]]:
+    """Dataset version -> ids of the batches that it is made of, as far as it is on record."""
+    found: dict[str, list[str]] = {}
+    for row in lake.rows(
+        "SELECT child_id, parent_id FROM core.lineage WHERE role = 'batch'"
+        " AND list_contains(?, child_id) ORDER BY ALL",
+        [sorted(dataset_version_ids)],
+    ):
+        found.setdefault(row["child_id"], []).append(row["parent_id"])
+    return found
+
+
 def validation_scores(lake: Lake, evaluation_ids: Sequence[str]) -> dict[str, dict[str, Row]]:
     """Evaluation -> "arm metric" -> its row of scores over all items of the validation split."""
     found: dict[str, dict[str, Row]] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from catalog import current
 from catalog.contracts.contract import SPLITS, SourceContract, SplitColumn
 from catalog.errors import ContractInvalid, RecordNotFound, StoreUnavailable
 from catalog.lineage import source_of
@@ -119,17 +120,23 @@ def ingest(
 
 
 def read_rows(
-    lake: Lake, dataset_version_id: str, *, columns: Sequence[str], split: str | None = None
+    lake: Lake,
+    dataset_version_id: str,
+    *,
+    columns: Sequence[str],
+    split: str | None = None,
+    batches: Sequence[str] = (),
 ) -> pa.Table:
     """Rows of a dataset version: `_item_sha256`, `_group_sha256`, `_split` and `columns`, by item.
 
-    A version keeps its rows for ever: later batches that replaced some do not count.
+    A version keeps its rows for ever: later batches that replaced some do not count. `batches` are
+    those that it is made of, if the caller has read them.
 
     Raises:
         RecordNotFound: no such version.
         UnknownName: no such column or split.
     """
-    batches = source_tables.batches_of(lake, dataset_version_id)
+    batches = batches or current.batches(lake, [dataset_version_id]).get(dataset_version_id, ())
     if not batches:
         raise RecordNotFound("The lake has no such dataset version.", where=dataset_version_id)
     if split is not None and split not in SPLITS:
@@ -145,7 +152,7 @@ def read_rows(
         f"SELECT {', '.join(names)} FROM {table} WHERE list_contains(?, _batch_id)"
         " AND (_superseded_by IS NULL OR NOT list_contains(?, _superseded_by))"
         " AND (? IS NULL OR _split = ?) ORDER BY _item_sha256",
-        [batches, batches, split, split],
+        [list(batches), list(batches), split, split],
     )
 
 

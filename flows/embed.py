@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from catalog import landing, registration
+from catalog import registration
 from flows.workspace import Workspace
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.records import Representation, Role
@@ -53,8 +53,7 @@ def pending(workspace: Workspace) -> list[EmbedUnit]:
 def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
     """The mean over the inputs: of a reference's training rows, of all rows of a target."""
     contract = workspace.contracts[unit.source]
-    rows = landing.read_rows(
-        workspace.stores.lake,
+    rows = workspace.rows(
         unit.dataset_version_id,
         columns=[contract.task.input],
         split="train" if unit.role == "reference" else None,

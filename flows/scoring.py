@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from catalog import landing
 from catalog.contracts.contract import SourceContract
 from flows.workspace import Workspace
 from rpe_core.evaluation.bootstrap import score_interval
@@ -51,11 +50,8 @@ def read_task_rows(
     """Read the rows of a dataset version for scoring."""
     task = contract.task
     sliced = [name for name, rule in contract.columns.items() if rule.slice]
-    rows = landing.read_rows(
-        workspace.stores.lake,
-        dataset_version_id,
-        columns=list(dict.fromkeys([task.input, task.target, *sliced])),
-    )
+    columns = list(dict.fromkeys([task.input, task.target, *sliced]))
+    rows = workspace.rows(dataset_version_id, columns=columns)
     index = {label: i for i, label in enumerate(task.labels)}
     targets = rows.column(task.target).to_pylist()
     return TaskRows(

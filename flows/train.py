@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from catalog import current, landing, registration
+from catalog import current, registration
 from catalog.registration import AdapterCard
 from flows import embed
 from flows.bases import base_folder, is_hub, model_files
@@ -85,12 +85,8 @@ def prepare(workspace: Workspace, unit: TrainUnit) -> Path:
     contract = workspace.contracts[unit.source]
     task = contract.task
     for split in ("train", "validation"):
-        rows = landing.read_rows(
-            workspace.stores.lake,
-            unit.dataset_version_id,
-            columns=[task.input, task.target],
-            split=split,
-        )
+        columns = [task.input, task.target]
+        rows = workspace.rows(unit.dataset_version_id, columns=columns, split=split)
         rows = rows.filter(pc.is_valid(rows.column(task.target)))
         limit = unit.recipe.max_rows if split == "train" else None
         pq.write_table(rows.slice(0, limit), folder / f"{split}.parquet")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from catalog import current
+import pyarrow as pa
+
+from catalog import current, landing
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.current import Standing, read_standing
@@ -63,6 +65,22 @@ class Workspace:
         if missing := wanted - set(known):
             known.update(current.adapters(self.stores.lake, missing))
         return {adapter_id: known[adapter_id] for adapter_id in sorted(wanted)}
+
+    def rows(
+        self, dataset_version_id: str, *, columns: Sequence[str], split: str | None = None
+    ) -> pa.Table:
+        """Rows of a dataset version, see `landing.read_rows`.
+
+        What all standing versions are made of is read when the first is asked for.
+        """
+        lake, known = self.stores.lake, self.memo.setdefault("batches", {})
+        if dataset_version_id not in known:
+            standing = {row["dataset_version_id"] for row in self.standing.versions.values()}
+            known.update(current.batches(lake, standing | {dataset_version_id}))
+        batches = known.get(dataset_version_id, ())
+        return landing.read_rows(
+            lake, dataset_version_id, columns=columns, split=split, batches=batches
+        )
 
     def family(self, base_name: str) -> Any:
         """The family module of a base."""

@@ -50,15 +50,6 @@ def standing_version(lake: Lake, source: str) -> str | None:
     return str(rows[0]["dataset_version_id"]) if rows else None
 
 
-def batches_of(lake: Lake, dataset_version_id: str) -> list[str]:
-    """Ids of the batches that a dataset version is made of; none where there is no such version."""
-    rows = lake.rows(
-        "SELECT parent_id FROM core.lineage WHERE child_id = ? AND role = 'batch' ORDER BY ALL",
-        [dataset_version_id],
-    )
-    return [row["parent_id"] for row in rows]
-
-
 def put_in_force(tx: Transaction, contract: SourceContract) -> None:
     """Make this contract the source's current one, and its tables ready."""
     source = contract.source

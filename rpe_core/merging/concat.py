@@ -18,9 +18,9 @@ _PIECE = 1 << 19  # numbers that are computed at a time: few calls, and they sta
 
 def stack_factors(terms: Sequence[Term]) -> tuple[torch.Tensor, torch.Tensor]:
     """A = vstack(A_i), (R, d_in), and B = hstack(w_i s_i B_i), (d_out, R), in fp64."""
-    a = torch.cat([delta.a.double() for delta, _ in terms], dim=0)
-    b = torch.cat([(w * delta.scaling) * delta.b.double() for delta, w in terms], dim=1)
-    return a, b
+    a = torch.cat([delta.a for delta, _ in terms], dim=0).double()
+    b = torch.cat([delta.b for delta, _ in terms], dim=1).double()
+    return a, b.mul_(_scales(terms))
 
 
 def join_factors(
@@ -42,8 +42,7 @@ def join_factors(
         write("A", at, made)
         at, rounding = at + made.numel(), rounding + more
     rank, d_out = sum(delta.rank for delta, _ in terms), terms[0][0].shape[0]
-    factors = [[w * delta.scaling] * delta.rank for delta, w in terms]
-    scales = torch.tensor([*chain(*factors)], dtype=torch.float64).float()
+    scales = _scales(terms).float()
     rows = max(1, _PIECE // rank)
     for first in range(0, d_out, rows):
         parts = [delta.b[first : first + rows] for delta, _ in terms]
@@ -69,6 +68,12 @@ def merge_concat(terms: Sequence[Term]) -> LowRankDelta:
 
     join_factors(terms, torch.float32, write, Workbench())
     return LowRankDelta(factors["A"], factors["B"], layout=terms[0][0].layout)
+
+
+def _scales(terms: Sequence[Term]) -> torch.Tensor:
+    """What each column of the stacked B is multiplied by, (R,), in fp64."""
+    factors = [[weight * delta.scaling] * delta.rank for delta, weight in terms]
+    return torch.tensor([*chain(*factors)], dtype=torch.float64)
 
 
 def _blocks(factors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
