@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from catalog import current
 from catalog.contracts.contract import SPLITS, SourceContract, SplitColumn
+from catalog.deliveries import pending_files
 from catalog.errors import ContractInvalid, RecordNotFound, StoreUnavailable
 from catalog.lineage import source_of
-from catalog.readers.formats import FileUnreadable, file_sha256, list_files, open_batches
+from catalog.readers.formats import file_sha256, list_files, open_batches
 from catalog.stores import source_tables
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake import Lake, Transaction
@@ -31,11 +32,11 @@ from catalog.validation.keys import KeyIndex
 from catalog.validation.outcome import BatchReport, Delivery, Outcome, raise_refused
 from catalog.validation.run import Validator
 from catalog.validation.shape import shape_faults
-from rpe_core.errors import InputError, UnknownName
+from rpe_core.errors import UnknownName
 from rpe_core.fingerprint import fingerprint, fingerprint_stream, make_id
 from rpe_core.records import RunRef
 
-__all__ = ["BatchReport", "IngestReport", "ingest", "pending_files", "read_rows"]
+__all__ = ["BatchReport", "IngestReport", "ingest", "read_rows"]
 
 _SCRATCH = "rpe-ingest-"  # followed by the process id
 
@@ -54,39 +55,6 @@ class IngestReport:
         return tuple(batch for batch in self.batches if batch.is_refused)
 
 
-def pending_files(lake: Lake, contract: SourceContract) -> list[tuple[str, str]]:
-    """(uri, sha256) of each file that was never held against this contract, in landing order.
-
-    Every file is hashed, nothing else is read. A file that cannot be read has the hash '': it
-    counts as pending so that `ingest` gets to say so, and never raises here. Files that were
-    accepted under another contract come first, in the order of their arrival.
-    """
-    seen: dict[str, int] = {}
-    held: set[str] = set()
-    for row in lake.rows(
-        "SELECT file_sha256, contract_sha256, outcome, recorded_at FROM core.batches"
-        " WHERE source = ? ORDER BY recorded_at, file_uri",
-        [contract.source],
-    ):
-        if row["contract_sha256"] == contract.sha256:
-            held.add(row["file_sha256"])
-        if row["outcome"] == "accepted":
-            seen.setdefault(row["file_sha256"], len(seen))
-    try:
-        uris = list_files(contract.files.path)
-    except InputError:
-        return [] if seen or held else [(contract.files.path, "")]
-    found: dict[str, str] = {}
-    unreadable = []
-    for uri in uris:
-        try:
-            found.setdefault(file_sha256(uri), uri)
-        except FileUnreadable:
-            unreadable.append((uri, ""))
-    new = [(uri, sha256) for sha256, uri in found.items() if sha256 not in held]
-    return sorted(new, key=lambda f: (seen.get(f[1], len(seen)), f[0])) + unreadable
-
-
 def ingest(
     lake: Lake, contract: SourceContract, *, run: RunRef, scratch: Path | None = None
 ) -> IngestReport:
@@ -103,7 +71,7 @@ def ingest(
         StoreError: the disk is full or the lake failed; nothing landed.
     """
     _check_contract(lake, contract)
-    pending = pending_files(lake, contract)
+    pending = pending_files(lake, [contract])[contract.source]
     files = [(uri, sha256) for uri, sha256 in pending if sha256]
     reports: tuple[BatchReport, ...] = ()
     if files or (not pending and not source_tables.is_in_force(lake, contract)):

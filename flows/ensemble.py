@@ -17,7 +17,7 @@ from flows import embed
 from flows.attribution import MAX_ADAPTERS, attributions_of
 from flows.calibration import distances_within, library_of
 from flows.plans import BASELINE_MERGES, TargetSpec
-from flows.references import references_of
+from flows.references import references_of, visible_library
 from flows.retrieval import Retrieval
 from flows.scoring import predict_arm
 from flows.tuning import is_tuned, recorded_tuning, tune, tuning_record
@@ -123,10 +123,24 @@ def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
     return units
 
 
+def drafted(workspace: Workspace, target: TargetSpec) -> list[EnsembleUnit]:
+    """The ensembles of a target, if it can be retrieved for; found once while nothing changes."""
+    asked = embed.unit_of(workspace, target.source, target.base, "target")
+    if asked is None or asked.representation_id not in workspace.standing.representation_ids:
+        return []
+    library = visible_library(workspace, target, workspace.encoder(target.base))
+    seen = (asked.representation_id, library)
+    known = workspace.memo.setdefault("drafted", {})
+    if target.name not in known or known[target.name][0] != seen:
+        retrieval = retrieve(workspace, target)
+        known[target.name] = (seen, units_of(workspace, retrieval) if retrieval else [])
+    units: list[EnsembleUnit] = known[target.name][1]
+    return units
+
+
 def pending(workspace: Workspace) -> list[EnsembleUnit]:
     """Ensembles of the plan's targets that do not exist yet."""
-    found = [retrieve(workspace, target) for target in workspace.plan.targets]
-    units = [unit for r in found if r for unit in units_of(workspace, r)]
+    units = [unit for target in workspace.plan.targets for unit in drafted(workspace, target)]
     known = workspace.standing.ensembles
     wanted = [unit for unit in units if unit.ensemble_id not in known]
     # read in one question, for all that will ask

@@ -83,13 +83,10 @@ def units_of(workspace: Workspace) -> list[EvaluateUnit]:
 def _unit_of(
     workspace: Workspace, target: TargetSpec, own: Mapping[tuple[str, str], Arm]
 ) -> EvaluateUnit | None:
-    retrieval = ensemble.retrieve(workspace, target)
-    if retrieval is None:
+    standing, units = workspace.standing, ensemble.drafted(workspace, target)
+    if not units or any(unit.ensemble_id not in standing.ensembles for unit in units):
         return None
-    standing = workspace.standing
-    units = ensemble.units_of(workspace, retrieval)
-    if any(unit.ensemble_id not in standing.ensembles for unit in units):
-        return None
+    retrieval = units[0].retrieval
     rows = [standing.ensembles[unit.ensemble_id] for unit in units]
     arms = [Arm(BASE_ARM, "", "", is_candidate=False)]
     arms += [

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from catalog.landing import ingest, pending_files
+from catalog.deliveries import pending_files
+from catalog.landing import ingest
 from flows.workspace import Workspace
 
 
 def pending(workspace: Workspace) -> list[str]:
     """Sources of the plan with a file that was never held against their contract."""
-    return [
-        source
-        for source in workspace.plan.sources
-        if source in workspace.contracts
-        and pending_files(workspace.stores.lake, workspace.contracts[source])
-    ]
+    known = [source for source in workspace.plan.sources if source in workspace.contracts]
+    contracts = [workspace.contracts[source] for source in known]
+    files = pending_files(workspace.stores.lake, contracts)
+    return [source for source in known if files[source]]
 
 
 def make(workspace: Workspace, source: str) -> str | None:

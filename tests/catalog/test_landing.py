@@ -17,6 +17,7 @@ import pytest
 
 from catalog import landing
 from catalog.contracts.contract import SourceContract
+from catalog.deliveries import pending_files
 from catalog.errors import (
     ContractInvalid,
     ContractViolated,
@@ -24,7 +25,7 @@ from catalog.errors import (
     RecordNotFound,
     StoreUnavailable,
 )
-from catalog.landing import IngestReport, ingest, pending_files, read_rows
+from catalog.landing import IngestReport, ingest, read_rows
 from catalog.stores.lake import Lake
 from catalog.validation import staging
 from rpe_core.errors import InputError, UnknownName
@@ -119,7 +120,7 @@ def test_landing_twice_commits_nothing(world):
     world.deliver("a.jsonl", notes(6))
     first = world.ingest()
     counts, snapshot = world.counts(), world.lake.snapshot_id
-    assert pending_files(world.lake, world.contract()) == []
+    assert pending_files(world.lake, [world.contract()])[world.contract().source] == []
     second = world.ingest()
     assert (world.counts(), world.lake.snapshot_id) == (counts, snapshot)
     assert second == IngestReport("site_a", (), first.dataset_version_id)
@@ -129,10 +130,10 @@ def test_a_file_under_another_name_is_recognised_by_its_content(world):
     world.deliver("a.jsonl", notes(6))
     world.ingest()
     world.deliver("b.jsonl", notes(6))
-    assert pending_files(world.lake, world.contract()) == []
+    assert pending_files(world.lake, [world.contract()])[world.contract().source] == []
     (world.inbox / "a.jsonl").unlink()
     (world.inbox / "b.jsonl").unlink()
-    assert pending_files(world.lake, world.contract()) == []
+    assert pending_files(world.lake, [world.contract()])[world.contract().source] == []
     assert world.ingest().batches == ()
 
 
@@ -567,7 +568,7 @@ def test_read_rows_is_ordered_and_narrow(world):
 
 
 def test_a_missing_file_is_told_and_a_vanished_one_is_fine(world):
-    assert pending_files(world.lake, world.contract()) != []
+    assert pending_files(world.lake, [world.contract()])[world.contract().source] != []
     with pytest.raises(InputError, match="matches no file"):
         world.ingest()
     path = world.deliver("a.jsonl", notes(6))
