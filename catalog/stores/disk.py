@@ -55,7 +55,7 @@ def disk_errors(store: str, where: Path | str) -> Iterator[None]:
         ) from None
 
 
-def flush(path: Path) -> None:
+def flush(path: Path | str) -> None:
     """Wait until a file's bytes, or a folder's names, are on the device."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -246,12 +246,19 @@ def flush_files(data_uri: str, *, since_ns: int) -> None:
     """
     root = Path(data_uri)
     with disk_errors("the lake", root):
-        for folder, _, names in os.walk(root):
-            if Path(folder).stat().st_mtime_ns >= since_ns:
-                files = [Path(folder, name) for name in names]
-                fresh = [path for path in files if path.stat().st_mtime_ns >= since_ns]
-                for path in (*fresh, Path(folder)):
-                    flush(path)
+        _flush_folder(data_uri, root.stat().st_mtime_ns, since_ns=since_ns)
+
+
+def _flush_folder(folder: str, changed_ns: int, *, since_ns: int) -> None:
+    """The same of a folder and what it holds; plain paths, for a lake has thousands of folders."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _flush_folder(entry.path, entry.stat().st_mtime_ns, since_ns=since_ns)
+            elif changed_ns >= since_ns and entry.stat().st_mtime_ns >= since_ns:
+                flush(entry.path)
+    if changed_ns >= since_ns:
+        flush(folder)
 
 
 def _begin(cursor: Any, *, message: str, run: RunRef | None) -> None:
