@@ -172,9 +172,9 @@ def choices(lake: Lake, evaluation_ids: Sequence[str]) -> dict[str, str]:
 def item_scores(lake: Lake, evaluation_id: str, split: str) -> list[Row]:
     """Per-item scores of an evaluation on one split, ordered so that arms pair up."""
     return lake.rows(
-        "SELECT arm, dataset_version_id, item_sha256, group_sha256, predicted, expected"
+        "SELECT arm, dataset_version_id, group_sha256, metric, value, predicted, expected"
         " FROM core.item_scores WHERE evaluation_id = ? AND split = ?"
-        " ORDER BY arm, ensemble_id, dataset_version_id, item_sha256",
+        " ORDER BY arm, ensemble_id, dataset_version_id, metric, item_sha256",
         [evaluation_id, split],
     )
 

@@ -62,7 +62,7 @@ def explain_scores(settings: Settings, target: str) -> Rows:
 
 
 def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tuple[Rows, str]:
-    """Labels and scores for inputs, by the registered champion or, where none serves, the base."""
+    """Answers to inputs, by the registered champion or, where none serves, the base."""
     if not inputs:
         raise InputError("There is nothing to predict.", expected="--text or --file")
     plan = load_declarations(settings).plan
@@ -87,12 +87,13 @@ def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tup
 def _predict_base(settings: Settings, target: str, inputs: Sequence[str]) -> Rows:
     with _open(settings) as workspace:
         spec = workspace.plan.target(target)
-        labels = workspace.contracts[spec.source].task.labels
-        answers = predict_arm(workspace, spec.base, labels, None, inputs)
-        names = list(labels)
+        task = workspace.contracts[spec.source].task_spec
+        predictions = predict_arm(workspace, spec.base, task, None, inputs)
+        prepared = workspace.prepared(spec.base, task)
+        answers = workspace.family(spec.base).answers(prepared, predictions)
         return [
-            {"input": i + 1, "label": names[int(row.argmax())], "score": float(row.max())}
-            for i, row in enumerate(answers)
+            {"input": i + 1, **{name: column[i] for name, column in answers.items()}}
+            for i in range(len(inputs))
         ]
 
 

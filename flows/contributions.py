@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from flows import ensemble
 from flows.retrieval import Retrieval
-from flows.scoring import predict_arm, read_task_rows
+from flows.scoring import mean_score, predict_arm, read_task_rows, score_items
 from flows.weighing import weighed, without_source
 from flows.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft
@@ -18,7 +16,7 @@ from rpe_core.records import StrategySpec
 
 
 def score_changes(workspace: Workspace, retrieval: Retrieval) -> list[dict[str, Any]]:
-    """One row per strategy and source: accuracy on validation rows as it is and without the source.
+    """One row per strategy and source: the validation score as it is and without the source.
 
     Merges and predicts once for each, so it is asked for and not part of a night. Where an ensemble
     abstains, or nothing is left, the base answers.
@@ -34,14 +32,15 @@ def score_changes(workspace: Workspace, retrieval: Retrieval) -> list[dict[str, 
         raise InputError(
             "The target has no labelled validation rows to score on.", where=target.name
         )
-    labels, inputs = contract.task.labels, [rows.inputs[i] for i in chosen]
+    task, inputs = contract.task_spec, rows.inputs_of(chosen)
 
     def score(draft: EnsembleDraft) -> float:
         if draft.abstained:
-            answers = predict_arm(workspace, target.base, labels, None, inputs)
+            answers = predict_arm(workspace, target.base, task, None, inputs)
         else:
-            answers = ensemble.answers_of(workspace, target, draft, labels, inputs)
-        return float(rows.items(np.asarray(chosen), answers).correct.mean())
+            answers = ensemble.answers_of(workspace, target, draft, task, inputs)
+        items = score_items(workspace, target.base, task, rows, chosen, answers)
+        return mean_score(items, task.type)
 
     return [row for spec in target.specs for row in _rows(workspace, retrieval, spec, score)]
 

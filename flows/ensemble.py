@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from flows.calibration import distances_within, library_of
 from flows.plans import BASELINE_MERGES, TargetSpec
 from flows.references import references_of, visible_library
 from flows.retrieval import Retrieval
-from flows.scoring import predict_arm
+from flows.scoring import TaskRows, mean_score, predict_arm, score_items
 from flows.tuning import is_tuned, recorded_tuning, tune, tuning_record
 from flows.weighing import leave_out, weighed, without_source
 from flows.workspace import Workspace
@@ -27,7 +27,7 @@ from rpe_core.ensemble import EnsembleDraft
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.manifest import MergeReport
 from rpe_core.merging.merge import merge
-from rpe_core.records import Candidate, Representation, StrategySpec
+from rpe_core.records import Candidate, Representation, StrategySpec, TaskSpec
 from rpe_core.weighting.guards import check_domain
 from rpe_core.weighting.tuning import Setting, Tuning
 
@@ -189,14 +189,14 @@ def answers_of(
     workspace: Workspace,
     target: TargetSpec,
     draft: EnsembleDraft,
-    labels: Mapping[str, str],
-    inputs: Sequence[str],
+    task: TaskSpec,
+    inputs: Sequence[Any],
 ) -> np.ndarray:
     """Probabilities of a draft, merged for the occasion as the target asks, on these inputs."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
         merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
-        return predict_arm(workspace, target.base, labels, folder, inputs)
+        return predict_arm(workspace, target.base, task, folder, inputs)
 
 
 def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) -> Tuning | None:
@@ -214,15 +214,18 @@ def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) ->
     if key not in workspace.memo:
         unit = next(u for u in units_of(workspace, retrieval) if u.strategy == spec)
 
-        def answer(adapter: Candidate, setting: Setting, inputs: Sequence[str]) -> np.ndarray:
-            labels = workspace.contracts[adapter.source].task.labels
-            draft = leave_out(workspace, retrieval, adapter, spec, Tuning("default", setting))
+        def score(one: Candidate, setting: Setting, rows: TaskRows, chosen: np.ndarray) -> float:
+            task, inputs = workspace.contracts[one.source].task_spec, rows.inputs_of(chosen)
+            draft = leave_out(workspace, retrieval, one, spec, Tuning("default", setting))
             if draft is None:
-                return predict_arm(workspace, target.base, labels, None, inputs)
-            return answers_of(workspace, target, draft, labels, inputs)
+                answers = predict_arm(workspace, target.base, task, None, inputs)
+            else:
+                answers = answers_of(workspace, target, draft, task, inputs)
+            items = score_items(workspace, target.base, task, rows, chosen, answers)
+            return mean_score(items, task.type)
 
         workspace.memo[key] = recorded_tuning(workspace, unit.ensemble_id) or tune(
-            workspace, library, spec, k=target.k, answer=answer
+            workspace, library, spec, k=target.k, score=score
         )
     found: Tuning = workspace.memo[key]
     return found

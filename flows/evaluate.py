@@ -12,7 +12,7 @@ import numpy as np
 from catalog import current
 from catalog.current import AdapterFilter
 from flows import ensemble
-from flows.leave_one_out import LeftOut, leave_one_out
+from flows.choosing import Choice, choose_arm
 from flows.plans import TargetSpec
 from flows.retrieval import Retrieval
 from flows.scoring import (
@@ -24,17 +24,11 @@ from flows.scoring import (
     item_rows,
     predict_arm,
     read_task_rows,
+    score_items,
     score_row,
     score_rows,
 )
 from flows.workspace import Workspace
-from rpe_core.evaluation.choice import (
-    MIN_REFERENCES,
-    MarginChoice,
-    calibrate_margin,
-    choose,
-    mutual_information,
-)
 from rpe_core.evaluation.metrics import METRICS, gate_metric, pool
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import Evidence
@@ -99,6 +93,7 @@ def _unit_of(
     evidence = _evidence(workspace, retrieval)
     if evidence == "labels" and (target.base, target.source) in own:
         arms.append(own[target.base, target.source])
+    task_type = workspace.contracts[target.source].task.type
     made_of = {
         "target": target.name,
         "dataset": retrieval.dataset_sha256,
@@ -106,7 +101,7 @@ def _unit_of(
         "library": sorted(c.adapter_id for c in retrieval.library),
         "evaluation": workspace.plan.evaluation.model_dump(),
         "auto": target.has_auto,
-        "metrics": {name: metric.version for name, metric in METRICS.items()},
+        "metrics": {m.name: m.version for m in METRICS.values() if m.task_type == task_type},
     }
     return EvaluateUnit(retrieval, tuple(arms), evidence, fingerprint(made_of)[:12])
 
@@ -124,13 +119,12 @@ def make(workspace: Workspace, unit: EvaluateUnit) -> Record:
     target = unit.retrieval.target
     contract = workspace.contracts[target.source]
     rows = read_task_rows(workspace, contract, unit.retrieval.dataset_version_id)
-    record = Record(unit, contract.task.type, workspace.run.run_id)
+    record = Record(workspace, unit, rows)
     answers = _answer(workspace, unit, rows)
     for arm in unit.arms:
-        for split, chosen in _scored_rows(workspace, rows).items():
-            record.add(rows, split, chosen, arm, answers[arm.name])
+        record.add(arm, answers)
     if unit.candidates and (target.has_auto or unit.evidence == LEAVE_ONE_OUT):
-        _choose(workspace, unit, rows, answers, record)
+        _choose(workspace, unit, answers, record)
     return record
 
 
@@ -142,11 +136,25 @@ def keep(workspace: Workspace, made: Sequence[Record]) -> None:
         commit.insert_new("choices", [row for record in made for row in record.choices])
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What every arm answered on the rows that somebody asks about, `rows` (n,) ascending."""
+
+    rows: np.ndarray
+    by_arm: Mapping[str, np.ndarray]
+
+    def of(self, arm: str, wanted: np.ndarray) -> np.ndarray:
+        """The answers of an arm on some of the rows."""
+        return self.by_arm[arm][np.searchsorted(self.rows, wanted)]
+
+
 class Record:
     """The rows of one evaluation, gathered before they are kept."""
 
-    def __init__(self, unit: EvaluateUnit, task_type: str, run_id: str) -> None:
-        self.unit, self.task_type, self.run_id = unit, task_type, run_id
+    def __init__(self, workspace: Workspace, unit: EvaluateUnit, rows: TaskRows) -> None:
+        self.workspace, self.unit, self.rows = workspace, unit, rows
+        self.task = workspace.contracts[unit.retrieval.target.source].task_spec
+        self.run_id = workspace.run.run_id
         self.scores: list[dict[str, Any]] = []
         self.items: list[dict[str, Any]] = []
         self.choices: list[dict[str, Any]] = []
@@ -162,84 +170,69 @@ class Record:
             "ensemble_id": record_id,
         }
 
-    def add(
-        self, rows: TaskRows, split: str, chosen: np.ndarray, arm: Arm, answers: np.ndarray
-    ) -> None:
-        """Scores and per-item scores of one arm on one split; answers has one row per input."""
-        if len(chosen) == 0:
-            return
-        items = rows.items(chosen, answers[chosen])
-        common = self.common(split, arm.name, arm.record_id)
-        scored = {**common, "run_id": self.run_id}
-        self.scores += score_rows(rows, chosen, items, self.task_type, scored)
-        self.items += item_rows(rows, chosen, items, common)
+    def add(self, arm: Arm, answers: Answers, *, answered_by: str = "") -> None:
+        """Scores and per-item scores of one arm, or of the one that answers in its place."""
+        base_name = self.unit.retrieval.target.base
+        for split, chosen in _scored_rows(self.workspace, self.rows).items():
+            if not len(chosen):
+                continue
+            found = answers.of(answered_by or arm.name, chosen)
+            items = score_items(self.workspace, base_name, self.task, self.rows, chosen, found)
+            common = self.common(split, arm.name, arm.record_id)
+            scored = {**common, "run_id": self.run_id}
+            self.scores += score_rows(self.rows, chosen, items, self.task.type, scored)
+            self.items += item_rows(self.rows, chosen, items, common)
 
 
-def _answer(workspace: Workspace, unit: EvaluateUnit, rows: TaskRows) -> dict[str, np.ndarray]:
-    """Every arm's probabilities, shape (n, labels); rows that nobody asks about stay zero."""
+def _answer(workspace: Workspace, unit: EvaluateUnit, rows: TaskRows) -> Answers:
+    """Every arm's predictions on the rows that are scored or that the criterion looks at."""
     target = unit.retrieval.target
-    labels = workspace.contracts[target.source].task.labels
+    task = workspace.contracts[target.source].task_spec
     asked = [rows.first(workspace.plan.evaluation.criterion_items)]
     asked += list(_scored_rows(workspace, rows).values())
     wanted = np.unique(np.concatenate(asked))
-    inputs = [rows.inputs[i] for i in wanted]
-    answers = {}
-    for arm in unit.arms:
-        folder = _folder(workspace, arm)
-        answers[arm.name] = np.zeros((len(rows.inputs), len(labels)))
-        answers[arm.name][wanted] = predict_arm(workspace, target.base, labels, folder, inputs)
-    return answers
+    inputs = rows.inputs_of(wanted)
+    answers = {
+        arm.name: predict_arm(workspace, target.base, task, _folder(workspace, arm), inputs)
+        for arm in unit.arms
+    }
+    return Answers(wanted, answers)
 
 
-def _choose(
-    workspace: Workspace,
-    unit: EvaluateUnit,
-    rows: TaskRows,
-    answers: Mapping[str, np.ndarray],
-    record: Record,
-) -> None:
+def _choose(workspace: Workspace, unit: EvaluateUnit, answers: Answers, record: Record) -> None:
     """Choose among the candidates without a label of the target, and keep why."""
-    seen = rows.first(workspace.plan.evaluation.criterion_items)
-    criterion = {arm.name: mutual_information(answers[arm.name][seen]) for arm in unit.candidates}
-    needs_evidence = unit.evidence == LEAVE_ONE_OUT
-    left_out: tuple[LeftOut, ...] = ()
-    if needs_evidence or len(unit.retrieval.library) >= MIN_REFERENCES:
-        left_out = leave_one_out(workspace, unit.retrieval, with_test=needs_evidence)
-    tables = {left.adapter.adapter_id: left.table() for left in left_out}
-    margin = calibrate_margin({name: table for name, table in tables.items() if table})
-    chosen = choose(criterion, margin=margin.margin)
-    record.choices += _choice_rows(unit, criterion, margin, chosen)
+    seen = record.rows.first(workspace.plan.evaluation.criterion_items)
     by_name = {arm.name: arm for arm in unit.candidates}
-    auto = Arm(AUTO_ARM, by_name[chosen].record_id, "", is_candidate=False)
-    for split, scored in _scored_rows(workspace, rows).items():
-        record.add(rows, split, scored, auto, answers[chosen])
+    needs_evidence = unit.evidence == LEAVE_ONE_OUT
+    choice = choose_arm(
+        workspace,
+        unit.retrieval,
+        {name: answers.of(name, seen) for name in by_name},
+        with_test=needs_evidence,
+    )
+    record.choices += _choice_rows(unit, choice)
+    auto = Arm(AUTO_ARM, by_name[choice.chosen].record_id, "", is_candidate=False)
+    record.add(auto, answers, answered_by=choice.chosen)
     if needs_evidence:
-        _keep_evidence(unit, left_out, margin.margin, record)
+        _keep_evidence(choice, record)
 
 
-def _keep_evidence(
-    unit: EvaluateUnit, left_out: Sequence[LeftOut], margin: float, record: Record
-) -> None:
+def _keep_evidence(choice: Choice, record: Record) -> None:
     """Answers on the test rows of the references, per arm and by the rule that `auto` follows."""
     pooled: dict[str, list[Any]] = {}
-    for left in left_out:
-        n = len(left.calibration)
-        own = [(arm, arm) for arm in left.probabilities]
-        for arm, source in [*own, (AUTO_ARM, left.chosen(margin))]:
-            items = left.rows.items(left.test, left.probabilities[source][n:])
+    for left in choice.left_out:
+        for arm, items in {**left.test, AUTO_ARM: left.test[choice.served(left)]}.items():
             pooled.setdefault(arm, []).append(items)
             common = record.common(LEAVE_ONE_OUT, arm, "")
             common["dataset_version_id"] = left.adapter.dataset_version_id
-            record.items += item_rows(left.rows, left.test, items, common)
-    metric = gate_metric("auto", record.task_type)
+            record.items += item_rows(*left.test_rows, items, common)
+    metric = gate_metric("auto", record.task.type)
     for arm, parts in pooled.items():
         common = {**record.common(LEAVE_ONE_OUT, arm, ""), "run_id": record.run_id, "slice": ""}
         record.scores.append(score_row(pool(parts), metric, common))
 
 
-def _choice_rows(
-    unit: EvaluateUnit, criterion: Mapping[str, float], margin: MarginChoice, chosen: str
-) -> list[dict[str, Any]]:
+def _choice_rows(unit: EvaluateUnit, choice: Choice) -> list[dict[str, Any]]:
     by_name = {arm.name: arm.record_id for arm in unit.candidates}
     return [
         {
@@ -248,13 +241,13 @@ def _choice_rows(
             "dataset_version_id": unit.retrieval.dataset_version_id,
             "candidate": name,
             "ensemble_id": by_name[name],
-            "criterion": "mutual_information",
+            "criterion": choice.criterion,
             "value": value,
-            "margin": margin.margin,
-            "calibration": margin.calibration,
-            "is_chosen": name == chosen,
+            "margin": choice.margin.margin,
+            "calibration": choice.margin.calibration,
+            "is_chosen": name == choice.chosen,
         }
-        for name, value in criterion.items()
+        for name, value in choice.values.items()
     ]
 
 

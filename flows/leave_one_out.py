@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from flows import ensemble
 from flows.retrieval import Retrieval
-from flows.scoring import BASE_ARM, TaskRows, predict_arm, read_task_rows
+from flows.scoring import (
+    BASE_ARM,
+    TaskRows,
+    mean_score,
+    predict_arm,
+    read_task_rows,
+    score_items,
+)
 from flows.weighing import leave_out
 from flows.workspace import Workspace
-from rpe_core.evaluation.choice import choose, mutual_information
+from rpe_core.evaluation.choice import mutual_information
+from rpe_core.evaluation.metrics import Items
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import Candidate
 
@@ -22,28 +32,25 @@ class LeftOut:
     """A reference served as if it were a target: what each arm answered on its labelled rows."""
 
     adapter: Candidate
-    rows: TaskRows
-    calibration: np.ndarray  # labelled rows that the criterion and the score were taken on
-    test: np.ndarray  # labelled rows that stand as evidence
-    probabilities: Mapping[str, np.ndarray]  # arm -> (calibration + test, labels)
+    calibration: Mapping[str, Items]  # arm -> what the criterion and the score are taken on
+    test: Mapping[str, Items]  # arm -> what stands as evidence; none where it was not asked for
+    test_rows: tuple[TaskRows, np.ndarray]
+    criterion: Mapping[str, float]  # arm -> mutual information in nat, of a closed answer set
     abstained: frozenset[str]  # arms that would have abstained: the base answers in their place
 
-    def table(self) -> dict[str, tuple[float, float]]:
-        """Per strategy that may serve: the criterion (nat) and the accuracy on calibration rows."""
-        n = len(self.calibration)
-        return {
-            arm: (
-                mutual_information(p[:n]),
-                float(self.rows.items(self.calibration, p[:n]).correct.mean()),
-            )
-            for arm, p in self.probabilities.items()
-            if arm != BASE_ARM and arm not in self.abstained
-        }
+    def all_scores(self, task_type: str) -> dict[str, float]:
+        """The score of each arm on the calibration rows."""
+        return {arm: mean_score(items, task_type) for arm, items in self.calibration.items()}
 
-    def chosen(self, margin: float) -> str:
-        """The arm that `auto` would have served here."""
-        criterion = {arm: pair[0] for arm, pair in self.table().items()}
-        return choose(criterion, margin=margin) if criterion else BASE_ARM
+    def scores(self, task_type: str) -> dict[str, float]:
+        """The same of each strategy that may serve."""
+        unfit = {BASE_ARM, *self.abstained}
+        return {arm: s for arm, s in self.all_scores(task_type).items() if arm not in unfit}
+
+    def table(self, task_type: str) -> dict[str, tuple[float, float]]:
+        """The criterion and the score of each strategy that may serve, of a closed answer set."""
+        scores = self.scores(task_type)
+        return {arm: (self.criterion[arm], score) for arm, score in scores.items()}
 
 
 def leave_one_out(
@@ -79,17 +86,27 @@ def _serve_each(
         test = rows.labelled("test", limits.max_items) if with_test else np.array([], dtype=int)
         if len(calibration) == 0 or (with_test and len(test) == 0):
             continue
-        inputs = [rows.inputs[i] for i in np.concatenate([calibration, test])]
+        inputs = rows.inputs_of(np.concatenate([calibration, test]))
         answers, abstained = _answers(workspace, retrieval, adapter, inputs)
-        if answers.keys() - {BASE_ARM}:
-            yield LeftOut(adapter, rows, calibration, test, answers, frozenset(abstained))
+        if not answers.keys() - {BASE_ARM}:
+            continue
+        task, n = contract.task_spec, len(calibration)
+        score = partial(score_items, workspace, retrieval.target.base, task, rows)
+        yield LeftOut(
+            adapter,
+            {arm: score(calibration, found[:n]) for arm, found in answers.items()},
+            {arm: score(test, found[n:]) for arm, found in answers.items()} if len(test) else {},
+            (rows, test),
+            {arm: mutual_information(p[:n]) for arm, p in answers.items() if task.labels},
+            frozenset(abstained),
+        )
 
 
 def _answers(
-    workspace: Workspace, retrieval: Retrieval, adapter: Candidate, inputs: list[str]
+    workspace: Workspace, retrieval: Retrieval, adapter: Candidate, inputs: list[Any]
 ) -> tuple[dict[str, np.ndarray], set[str]]:
-    target, labels = retrieval.target, workspace.contracts[adapter.source].task.labels
-    answers = {BASE_ARM: predict_arm(workspace, target.base, labels, None, inputs)}
+    target, task = retrieval.target, workspace.contracts[adapter.source].task_spec
+    answers = {BASE_ARM: predict_arm(workspace, target.base, task, None, inputs)}
     abstained = set()
     for spec in target.specs:
         tuning = ensemble.tuning_of(workspace, retrieval, spec)
@@ -100,5 +117,5 @@ def _answers(
             abstained.add(spec.name)
             answers[spec.name] = answers[BASE_ARM]
             continue
-        answers[spec.name] = ensemble.answers_of(workspace, target, draft, labels, inputs)
+        answers[spec.name] = ensemble.answers_of(workspace, target, draft, task, inputs)
     return answers, abstained

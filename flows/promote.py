@@ -13,11 +13,11 @@ from catalog.registration import Challenger
 from flows import evaluate
 from flows.evaluate import LEAVE_ONE_OUT, Arm, EvaluateUnit
 from flows.plans import GateSpec
-from flows.scoring import AUTO_ARM, BASE_ARM
+from flows.scoring import AUTO_ARM, BASE_ARM, items_of
 from flows.workspace import Workspace
 from rpe_core.evaluation.gates import GatePolicy, decide
 from rpe_core.evaluation.head_to_head import compare
-from rpe_core.evaluation.metrics import Items, find_metric, gate_metric, make_items, pool
+from rpe_core.evaluation.metrics import Items, find_metric, gate_metric, pool
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import Comparison
 
@@ -168,17 +168,9 @@ def _items_by_arm(rows: Sequence[Row]) -> dict[str, Items]:
     for row in rows:
         parts.setdefault(row["arm"], {}).setdefault(row["dataset_version_id"], []).append(row)
     return {
-        arm: pool([_items(part) for _, part in sorted(versions.items())])
+        arm: pool([items_of(part) for _, part in sorted(versions.items())])
         for arm, versions in parts.items()
     }
-
-
-def _items(rows: Sequence[Row]) -> Items:
-    return make_items(
-        [row["predicted"] for row in rows],
-        [row["expected"] for row in rows],
-        [row["group_sha256"] for row in rows],
-    )
 
 
 def _gate(workspace: Workspace, unit: EvaluateUnit) -> GateSpec:

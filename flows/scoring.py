@@ -12,11 +12,12 @@ import numpy as np
 from catalog.contracts.contract import SourceContract
 from flows.workspace import Workspace
 from rpe_core.evaluation.bootstrap import score_interval
-from rpe_core.evaluation.metrics import METRICS, Items, make_items
+from rpe_core.evaluation.metrics import METRICS, Items, find_metric, gate_metric, make_items
 from rpe_core.fingerprint import fingerprint
+from rpe_core.records import TaskSpec
 
 BASE_ARM, OWN_ARM, CHAMPION_ARM, AUTO_ARM = "base", "sft", "champion", "auto"
-UNLABELLED = -1
+CLOSED = "accuracy"  # what an item of a closed answer set is filed under, beside its labels
 CONFIDENCE = 0.95
 
 
@@ -24,24 +25,25 @@ CONFIDENCE = 0.95
 class TaskRows:
     """Rows of a dataset version in the order of their hash; every array has shape (n,)."""
 
-    inputs: list[str]
+    inputs: list[Any]
+    targets: list[Any]  # None where there is no label
     item_sha256: np.ndarray
     groups: np.ndarray
     splits: np.ndarray
-    expected: np.ndarray  # label index in the contract, UNLABELLED where there is none
     slices: Mapping[str, np.ndarray]
 
     def labelled(self, split: str, limit: int | None) -> np.ndarray:
         """Indices of the labelled rows of a split, at most `limit` of them."""
-        return np.flatnonzero((self.splits == split) & (self.expected != UNLABELLED))[:limit]
+        is_labelled = np.array([target is not None for target in self.targets], dtype=bool)
+        return np.flatnonzero((self.splits == split) & is_labelled)[:limit]
+
+    def inputs_of(self, rows: np.ndarray) -> list[Any]:
+        """The inputs of these rows."""
+        return [self.inputs[i] for i in rows]
 
     def first(self, limit: int) -> np.ndarray:
         """Indices of the first rows, whatever their split or label."""
         return np.arange(min(limit, len(self.inputs)))
-
-    def items(self, rows: np.ndarray, probabilities: np.ndarray) -> Items:
-        """What was answered on these labelled rows; probabilities has shape (len(rows), labels)."""
-        return make_items(probabilities.argmax(axis=1), self.expected[rows], self.groups[rows])
 
 
 def read_task_rows(
@@ -52,35 +54,49 @@ def read_task_rows(
     sliced = [name for name, rule in contract.columns.items() if rule.slice]
     columns = list(dict.fromkeys([task.input, task.target, *sliced]))
     rows = workspace.rows(dataset_version_id, columns=columns)
-    index = {label: i for i, label in enumerate(task.labels)}
-    targets = rows.column(task.target).to_pylist()
     return TaskRows(
         rows.column(task.input).to_pylist(),
+        rows.column(task.target).to_pylist(),
         np.array(rows.column("_item_sha256").to_pylist(), dtype=str),
         np.array(rows.column("_group_sha256").to_pylist(), dtype=str),
         np.array(rows.column("_split").to_pylist(), dtype=str),
-        np.array([index.get(target, UNLABELLED) for target in targets], dtype=np.int64),
         {name: _slice_names(contract, name, rows.column(name).to_pylist()) for name in sliced},
     )
 
 
 def predict_arm(
-    workspace: Workspace,
-    base_name: str,
-    labels: Mapping[str, str],
-    folder: Path | None,
-    inputs: Sequence[str],
+    workspace: Workspace, base_name: str, task: TaskSpec, folder: Path | None, inputs: Sequence[Any]
 ) -> np.ndarray:
-    """Probabilities, shape (len(inputs), len(labels)), of the base with or without an adapter."""
+    """Predictions, first axis over inputs, of the base with or without an adapter."""
     family, base = workspace.family(base_name), workspace.loaded(base_name)
-    task = family.prepare(base, labels)
+    prepared = workspace.prepared(base_name, task)
     if folder is None:
-        return np.asarray(family.predict(base, task, inputs))
+        return np.asarray(family.predict(base, prepared, inputs))
     family.attach(base, str(folder))
     try:
-        return np.asarray(family.predict(base, task, inputs))
+        return np.asarray(family.predict(base, prepared, inputs))
     finally:
         family.detach(base)
+
+
+def score_items(
+    workspace: Workspace,
+    base_name: str,
+    task: TaskSpec,
+    rows: TaskRows,
+    chosen: np.ndarray,
+    predictions: np.ndarray,
+) -> Items:
+    """What was answered on these labelled rows; `predictions` has one entry for each of them."""
+    prepared = workspace.prepared(base_name, task)
+    targets = [rows.targets[i] for i in chosen]
+    statistics = workspace.family(base_name).score(prepared, predictions, targets)
+    return Items(statistics, rows.groups[chosen])
+
+
+def mean_score(items: Items, task_type: str) -> float:
+    """The score by the metric that a gate would use."""
+    return find_metric(gate_metric("auto", task_type)).value(items)
 
 
 def score_rows(
@@ -95,7 +111,7 @@ def score_rows(
         score_row(items.take(part), metric, {**common, "slice": name})
         for name, part in parts.items()
         for metric in sorted(METRICS)
-        if task_type in METRICS[metric].task_types
+        if task_type == METRICS[metric].task_type
     ]
 
 
@@ -118,18 +134,37 @@ def score_row(items: Items, metric: str, common: Mapping[str, Any]) -> dict[str,
 def item_rows(
     rows: TaskRows, chosen: np.ndarray, items: Items, common: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Rows of core.item_scores for one arm and split."""
+    """Rows of core.item_scores for one arm and split, one for an item and what it is scored by."""
+    is_closed = "target" in items.statistics
+    scores = {CLOSED: items["correct"]} if is_closed else items.statistics
     return [
         {
             **common,
             "item_sha256": str(rows.item_sha256[row]),
             "group_sha256": str(rows.groups[row]),
-            "value": float(items.correct[i]),
-            "predicted": int(items.predicted[i]),
-            "expected": int(items.target[i]),
+            "metric": metric,
+            "value": float(values[i]),
+            "predicted": int(items["predicted"][i]) if is_closed else None,
+            "expected": int(items["target"][i]) if is_closed else None,
         }
+        for metric, values in scores.items()
         for i, row in enumerate(chosen)
     ]
+
+
+def items_of(rows: Sequence[Mapping[str, Any]]) -> Items:
+    """The items behind rows of core.item_scores of one arm, in their order."""
+    by_metric: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_metric.setdefault(row["metric"], []).append(row)
+    groups = [row["group_sha256"] for row in next(iter(by_metric.values()))]
+    if CLOSED in by_metric:
+        closed = by_metric[CLOSED]
+        return make_items(
+            [row["predicted"] for row in closed], [row["expected"] for row in closed], groups
+        )
+    scores = {name: np.array([r["value"] for r in found]) for name, found in by_metric.items()}
+    return Items(scores, np.array(groups, dtype=str))
 
 
 def _slice_names(contract: SourceContract, column: str, values: list[Any]) -> np.ndarray:

@@ -99,7 +99,7 @@ def prepare(workspace: Workspace, unit: TrainUnit) -> Path:
         "dtype": spec.dtype,
         "device": workspace.settings.device,
         "recipe": asdict(unit.recipe),
-        "task": asdict(contract.task_spec),
+        "task": contract.task_spec.declared,
     }
     (folder / "request.json").write_text(json.dumps(request, sort_keys=True))
     return folder

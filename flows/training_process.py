@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
         dtype=request["dtype"],
         device=request["device"],
     )
-    task = family.prepare(base, request["task"]["labels"])
+    task = family.prepare(base, request["task"])
     trained = train(
         family,
         base,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from rpe_core.weighting.tuning import (
 )
 
 MAX_SCORED = 16  # labelled references that are served for every setting; of more, spaced ones
-Answer = Callable[[Candidate, Setting, Sequence[str]], np.ndarray]
+Score = Callable[[Candidate, Setting, TaskRows, np.ndarray], float]
 
 
 def is_tuned(spec: StrategySpec, k: int | str) -> bool:
@@ -48,12 +48,12 @@ def tune(
     spec: StrategySpec,
     *,
     k: int | str,
-    answer: Answer,
+    score: Score,
 ) -> Tuning:
     """Choose by the references' own scores; without enough labels by reconstruction or default.
 
     Every labelled reference is served from the others with every setting, and scored on its
-    validation rows. `answer(reference, setting, inputs)` gives the probabilities.
+    validation rows: `score(reference, setting, rows, chosen)`, higher is better.
     """
     settings = settings_of(spec, k=k, n_references=len(set(library.sources)))
     scored = _labelled(workspace, library)
@@ -61,7 +61,7 @@ def tune(
         return tune_by_reconstruction(library.matrix, library.sources, spec, k=k)
     return tune_by_scores(
         [
-            (setting, [_score(*reference, setting, answer) for reference in scored])
+            (setting, [score(one, setting, rows, chosen) for one, rows, chosen in scored])
             for setting in settings
         ]
     )
@@ -80,13 +80,6 @@ def _labelled(
         if len(chosen):
             found.append((reference, rows, chosen))
     return found[:: max(1, -(-len(found) // MAX_SCORED))]
-
-
-def _score(
-    reference: Candidate, rows: TaskRows, chosen: np.ndarray, setting: Setting, answer: Answer
-) -> float:
-    answers = answer(reference, setting, [rows.inputs[i] for i in chosen])
-    return float(rows.items(chosen, answers).correct.mean())
 
 
 def tuning_record(tuning: Tuning) -> dict[str, Any]:

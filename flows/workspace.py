@@ -20,7 +20,8 @@ from flows.plans import Plan, load_plan
 from flows.settings import Settings
 from rpe_core.errors import InputError
 from rpe_core.families.table import FAMILIES, load_family
-from rpe_core.records import BaseModel, RunRef
+from rpe_core.fingerprint import fingerprint
+from rpe_core.records import BaseModel, RunRef, TaskSpec
 from rpe_core.representation import encoder_id
 
 
@@ -96,6 +97,14 @@ class Workspace:
         spec = self.plan.bases[base_name]
         folder = str(base_folder(spec))
         return load_base(folder, spec.family, spec.max_tokens, spec.dtype, self.settings.device)
+
+    def prepared(self, base_name: str, task: TaskSpec) -> Any:
+        """What the base must know about a task, found once a run; no adapter may be attached."""
+        key = f"task {base_name} {fingerprint(task.declared)}"
+        if key not in self.memo:
+            family, base = self.family(base_name), self.loaded(base_name)
+            self.memo[key] = family.prepare(base, task.declared)
+        return self.memo[key]
 
 
 def load_declarations(settings: Settings) -> Declarations:

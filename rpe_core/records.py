@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 Result = Literal["win", "tie", "loss"]
 Evidence = Literal["labels", "leave_one_out"]
@@ -23,14 +23,23 @@ class RunRef:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What a model of this source answers: input column, target column, closed answer set."""
+    """What a model of this source answers: input column, target column, and how it is asked.
+
+    A closed answer set has `labels`, name -> prompt, in the order of their index. Free text has a
+    `prompt` around `{input}`, and a cap on the tokens of an answer.
+    """
 
     type: str
     input: str
     target: str
-    labels: Mapping[str, str] = field(
-        default_factory=dict
-    )  # label name -> prompt; order is the index
+    labels: Mapping[str, str] = field(default_factory=dict)
+    prompt: str = ""
+    max_new_tokens: int = 0
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """The task as plain values, as a family, a stored row or a served model is told of it."""
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 @dataclass(frozen=True)

@@ -61,13 +61,26 @@ class ColumnRule(Strict):
     pattern: str | None = None
 
 
-class Task(Strict):
-    """What is to be answered from which column; labels map a name to the prompt that says it."""
+class Classification(Strict):
+    """Which label fits the text; labels map a name to the prompt that says it."""
 
     type: Literal["text-classification"]
     input: str
     target: str
     labels: dict[str, str] = Field(min_length=2)
+
+
+class Generation(Strict):
+    """Which text follows from the input; the prompt says what is asked, around `{input}`."""
+
+    type: Literal["text-generation"]
+    input: str
+    target: str
+    prompt: str = "{input}\n"
+    max_new_tokens: int = Field(default=128, ge=1, le=8192)
+
+
+Task = Annotated[Classification | Generation, Discriminator("type")]
 
 
 class Deidentified(Strict):
@@ -193,7 +206,12 @@ class SourceContract(Strict):
     @property
     def task_spec(self) -> TaskSpec:
         """The task as the core knows it."""
-        return TaskSpec(self.task.type, self.task.input, self.task.target, dict(self.task.labels))
+        return TaskSpec(**self.task.model_dump())
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The closed answer set; none of a task that is answered in free text."""
+        return tuple(self.task.labels) if isinstance(self.task, Classification) else ()
 
     @property
     def sha256(self) -> str:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from catalog.contracts.contract import (
     ColumnRule,
     Expectation,
+    Generation,
     SplitColumn,
     Splits,
     Task,
@@ -34,7 +35,7 @@ REMEDIES: Mapping[str, str] = {
     "deidentified.method": "expert_determination, public, safe_harbor, synthetic",
     "deidentified.attested_by": "who attests that the data are de-identified",
     "deidentified.attested_on": "the day of the attestation, YYYY-MM-DD",
-    "task.target": "the column that holds the label",
+    "task.target": "the column that holds the answer",
     "task.labels": "two or more lines `name: prompt`",
 }
 
@@ -155,6 +156,10 @@ def _task_faults(parts: Parts) -> Iterator[Fault]:
         yield from _text_column_faults(parts, f"task.{role}", name)
     if parts.task.input == parts.task.target:
         yield Fault("task.target", "is the input too", "another column")
+    if isinstance(parts.task, Generation):
+        if parts.task.prompt.count("{input}") != 1:
+            yield Fault("task.prompt", "does not hold {input} once", "words around one {input}")
+        return
     prompts = [prompt.strip() for prompt in parts.task.labels.values()]
     for label, prompt in parts.task.labels.items():
         if not label.strip() or not prompt.strip():

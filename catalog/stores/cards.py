@@ -117,7 +117,7 @@ def adapter_row(card: AdapterCard, ref: ModelVersionRef, artifact_sha256: str) -
         "recipe_json": canonical_json(card.recipe),
         "representation_id": card.representation_id,
         "license": card.license,
-        "task_json": canonical_json(card.task),
+        "task_json": canonical_json(card.task.declared),
         "origin": card.origin,
         "weights_sha256": card.weights_sha256,
         "artifact_sha256": artifact_sha256,

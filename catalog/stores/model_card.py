@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catalog.stores.cards import AdapterCard
+from catalog.stores.model_code import outputs_of
 from rpe_core.records import BaseModel, TaskSpec
 
 
@@ -108,7 +109,7 @@ def ensemble_card(facts: EnsembleFacts, base: BaseModel, task: TaskSpec) -> str:
         _task(task),
         _members(facts.members),
         _evidence(facts),
-        _limits(facts),
+        _limits(facts, task),
         _use(f"models:/{facts.target_name}@champion", task),
     )
 
@@ -127,11 +128,11 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _task(task: TaskSpec) -> str:
-    names = ", ".join(f"`{label}`" for label in task.labels)
-    return (
-        f"## Task\n\n{task.type}: column `{task.input}` in, columns `label` and `score` out. "
-        f"Labels: {names}."
-    )
+    columns = " and ".join(f"`{name}`" for name, _ in outputs_of(task))
+    told = f"## Task\n\n{task.type}: column `{task.input}` in, {columns} out."
+    if not task.labels:
+        return f"{told} At most {task.max_new_tokens} tokens, decoded greedily."
+    return f"{told} Labels: {', '.join(f'`{label}`' for label in task.labels)}."
 
 
 def _members(members: Sequence[MemberLine]) -> str:
@@ -170,14 +171,17 @@ def _evidence(facts: EnsembleFacts) -> str:
     return f"## Evidence\n\n{told}" + (f"\n\n{table}" if rows else "\n\nNo score is on record.")
 
 
-def _limits(facts: EnsembleFacts) -> str:
+def _limits(facts: EnsembleFacts, task: TaskSpec) -> str:
     guard = facts.reason or "No guard was raised: the target lies within the span of the library."
     negative = sum(member.weight < 0 for member in facts.members)
     signs = f" {negative} weights are negative." if negative else ""
-    return (
-        f"## Limits\n\n{guard}{signs} It answers with the labels listed above and no other; "
+    answers = (
+        "It answers with the labels listed above and no other; "
         "a score is the model's probability, which was not calibrated."
+        if task.labels
+        else "It writes what is likely to follow, which may be wrong: a person has to read it."
     )
+    return f"## Limits\n\n{guard}{signs} {answers}"
 
 
 def _use(uri: str, task: TaskSpec) -> str:

@@ -13,17 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from catalog.stores.disk import disk_errors
-from rpe_core.errors import InputError
+from rpe_core.errors import UnknownName
 from rpe_core.families.table import family_source
 from rpe_core.records import BaseModel, TaskSpec
 
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
+_OUTPUTS = {  # columns of an answer and their types in a signature, by type of the task
+    "text-classification": (("label", "string"), ("score", "double")),
+    "text-generation": (("text", "string"),),
+}
 OPTIONS = {"batch_size": 32, "device": "cpu"}  # what a consumer may set through model_config
 EXAMPLE = "This is a made-up sentence that shows the form of an input."
 _FUTURE = "from __future__ import annotations\n"
 _END = """
 
-ServedModel.family = SimpleNamespace(load=load, prepare=prepare, attach=attach, predict=predict)
+ServedModel.family = SimpleNamespace(
+    load=load, prepare=prepare, attach=attach, predict=predict, answers=answers
+)
 set_model(ServedModel())
 """
 
@@ -54,20 +60,26 @@ def model_source(family: str) -> str:
     return f"{family_source(family).rstrip()}\n{imports}{body.rstrip()}\n{_END}"
 
 
+def outputs_of(task: TaskSpec) -> tuple[tuple[str, str], ...]:
+    """Columns that answer a task, each with its type in a signature.
+
+    Raises:
+        UnknownName: a task type that no version can be made for.
+    """
+    if task.type not in _OUTPUTS:
+        raise UnknownName("task type", task.type, _OUTPUTS)
+    return _OUTPUTS[task.type]
+
+
 def write_served_model(folder: Path, parts: ServedParts) -> None:
     """Write a version that `mlflow.pyfunc.load_model` loads; the same parts give the same bytes.
 
     The folder is laid out by hand: `save_model` would run model.py and leave times, ids and paths.
 
     Raises:
-        InputError: a task type that no version can be made for yet.
+        UnknownName: a task type that no version can be made for.
         StoreUnavailable: the disk is full.
     """
-    if parts.task.type != "text-classification":
-        raise InputError(
-            f"A model version cannot answer tasks of type {parts.task.type} yet.",
-            expected="text-classification",
-        )
     with disk_errors("a model version", folder):
         (folder / "artifacts").mkdir(parents=True, exist_ok=True)
         shutil.copytree(parts.adapter_folder, folder / "artifacts" / "adapter", dirs_exist_ok=True)
@@ -77,18 +89,19 @@ def write_served_model(folder: Path, parts: ServedParts) -> None:
         (folder / "model_card.md").write_text(parts.card, encoding="utf-8")
         _write_environment(folder)
         _write_example(folder, parts.task.input)
-        _write_mlmodel(folder, parts.task.input)
+        _write_mlmodel(folder, parts.task)
 
 
 def _task(parts: ServedParts) -> dict[str, Any]:
     """Labels as a list, because their order is the order of the outputs."""
+    declared = {name: value for name, value in parts.task.declared.items() if name != "target"}
+    if parts.task.labels:
+        declared["labels"] = [{"name": n, "prompt": p} for n, p in parts.task.labels.items()]
     return {
+        **declared,
         "dtype": parts.base.dtype,
         "family": parts.base.family,
-        "input": parts.task.input,
-        "labels": [{"name": n, "prompt": p} for n, p in parts.task.labels.items()],
         "max_tokens": parts.base.max_tokens,
-        "type": parts.task.type,
     }
 
 
@@ -128,7 +141,7 @@ def _write_example(folder: Path, column: str) -> None:
     _write_json(folder / "serving_input_example.json", {"dataframe_split": example})
 
 
-def _write_mlmodel(folder: Path, column: str) -> None:
+def _write_mlmodel(folder: Path, task: TaskSpec) -> None:
     # MLflow takes seconds to import, and only a night that registers something needs this
     from mlflow.models import Model, ModelSignature
     from mlflow.pyfunc import add_to_model
@@ -139,8 +152,8 @@ def _write_mlmodel(folder: Path, column: str) -> None:
         utc_time_created="1970-01-01 00:00:00",
         model_uuid=None,
         signature=ModelSignature(
-            inputs=Schema([ColSpec("string", column)]),
-            outputs=Schema([ColSpec("string", "label"), ColSpec("double", "score")]),
+            inputs=Schema([ColSpec("string", task.input)]),
+            outputs=Schema([ColSpec(kind, name) for name, kind in outputs_of(task)]),
         ),
         saved_input_example_info={
             "artifact_path": "input_example.json",

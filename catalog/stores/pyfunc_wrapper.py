@@ -15,7 +15,7 @@ from mlflow.pyfunc import PythonModel
 class ServedModel(PythonModel):  # type: ignore[misc]
     """A base fetched through MLflow and verified, with the adapter of this version attached."""
 
-    family: Any  # load, prepare, attach and predict of the base family; set at the end of model.py
+    family: Any  # load, prepare, attach, predict and answers of the base family; set at the end
 
     def load_context(self, context: Any) -> None:
         """Build the model once; labels are embedded before the adapter is attached."""
@@ -30,27 +30,23 @@ class ServedModel(PythonModel):  # type: ignore[misc]
             dtype=task["dtype"],
             device=str(options.get("device", "cpu")),
         )
-        labels = {label["name"]: label["prompt"] for label in task["labels"]}
-        self.names = list(labels)
-        self.task = self.family.prepare(self.base, labels)
+        labels = {label["name"]: label["prompt"] for label in task.get("labels", [])}
+        self.task = self.family.prepare(self.base, {**task, "labels": labels})
         self.family.attach(self.base, context.artifacts["adapter"])
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """One row per input, in its order: the likeliest label and its probability."""
+        """One row per input, in its order, with the columns that the signature names."""
         inputs = model_input[self.input_name]
         missing = [row for row, is_missing in enumerate(inputs.isna()) if is_missing]
         if missing:
             raise ValueError(f"{len(missing)} inputs are missing, the first in row {missing[0]}.")
-        if len(inputs) == 0:
-            return pd.DataFrame({"label": pd.Series(dtype=str), "score": pd.Series(dtype=float)})
-        probabilities = self.family.predict(
+        predictions = self.family.predict(
             self.base, self.task, inputs.tolist(), batch_size=self.batch_size
         )
-        labels = [self.names[best] for best in probabilities.argmax(axis=1)]
-        scores = probabilities.max(axis=1)
-        return pd.DataFrame({"label": labels, "score": scores}, index=model_input.index)
+        answers = self.family.answers(self.task, predictions)
+        return pd.DataFrame(answers, index=model_input.index)
 
 
 def fetch_base(base: dict[str, str]) -> Path:

@@ -51,7 +51,7 @@ SCORES = TableSpec(
 )
 ITEM_SCORES = TableSpec(
     "item_scores",
-    ("evaluation_id", "dataset_version_id", "split", "arm", "ensemble_id", "item_sha256"),
+    ("evaluation_id", "dataset_version_id", "split", "arm", "ensemble_id", "item_sha256", "metric"),
     "Per-item scores, so that any comparison can be made again",
     (
         text("evaluation_id", "sha12 over arms, rows and metrics of the evaluation"),
@@ -62,9 +62,10 @@ ITEM_SCORES = TableSpec(
         text("ensemble_id", "ensemble or adapter behind the arm; '' for base"),
         text("item_sha256", "row that was scored"),
         text("group_sha256", "its group"),
-        number("value", "per-item score (classification: 1 if right)"),
-        Column("predicted", "BIGINT", "index of the predicted label in the contract"),
-        Column("expected", "BIGINT", "index of the true label in the contract"),
+        text("metric", "what the item is scored by; accuracy of a closed answer set"),
+        number("value", "per-item score (accuracy: 1 if right, else 0)"),
+        Column("predicted", "BIGINT", "index of the predicted label; null of free text"),
+        Column("expected", "BIGINT", "index of the true label; null of free text"),
         *HISTORY,
     ),
 )

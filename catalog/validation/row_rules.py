@@ -23,6 +23,7 @@ class Place:
     name: str
     rule: ColumnRule
     labels: tuple[str, ...] | None = None  # answer set, where the column is the task's target
+    is_written: bool = False  # the task's target, answered in free text
     is_split: bool = False
 
 
@@ -51,6 +52,10 @@ def _out_of_range(column: pa.Array, place: Place) -> pa.Array:
     return pc.or_(below, above)
 
 
+def _is_blank(column: pa.Array) -> pa.Array:
+    return pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0)
+
+
 def _not_among(column: pa.Array, choices: Sequence[str]) -> pa.Array:
     known = pc.is_in(column, value_set=pa.array(choices, pa.string()))
     return pc.and_(pc.is_valid(column), pc.invert(known))
@@ -71,7 +76,7 @@ ROW_RULES: tuple[RowRule, ...] = (
         "blank_key",
         "a key or group holds more than blanks",
         lambda place: place.rule.type == "string" and (place.rule.key or place.rule.group),
-        lambda column, _: pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0),
+        lambda column, _: _is_blank(column),
     ),
     RowRule(
         "not_finite",
@@ -108,6 +113,12 @@ ROW_RULES: tuple[RowRule, ...] = (
         "a label is one of the task's; a row without a label is legal in a nullable column",
         lambda place: place.labels is not None,
         lambda column, place: _not_among(column, place.labels or ()),
+    ),
+    RowRule(
+        "blank_target",
+        "an answer that is there holds more than blanks",
+        lambda place: place.is_written,
+        lambda column, _: _is_blank(column),
     ),
     RowRule(
         "unknown_split",
@@ -153,12 +164,13 @@ def places(contract: SourceContract) -> tuple[Place, ...]:
     """The contract's columns with the parts they play, in the contract's order."""
     splits = contract.splits
     split_column = splits.column if isinstance(splits, SplitColumn) else None
-    labels = tuple(contract.task.labels)
+    target, labels = contract.task.target, contract.labels
     return tuple(
         Place(
             name,
             rule,
-            labels=labels if name == contract.task.target else None,
+            labels=labels if labels and name == target else None,
+            is_written=not labels and name == target,
             is_split=name == split_column,
         )
         for name, rule in contract.columns.items()

@@ -6,7 +6,7 @@ resampled by weighting those sums, so one table serves the score, the interval a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,42 +20,48 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 GATE_METRIC = {"text-classification": "accuracy"}
+LABELS = ("correct", "predicted", "target")  # statistics of a closed answer set: whole numbers
 
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """What one arm answered, item by item; every array has shape (n,) with n >= 1.
+    """What one arm answered, item by item: statistics by name, each of shape (n,) with n >= 1.
 
-    `predicted` and `target` are label indices, `correct` is 0 or 1, `groups` names the cluster
-    (the patient) that an item belongs to and that resampling never cuts.
+    Of a closed answer set they are `predicted` and `target`, label indices, and `correct`, 0 or 1;
+    else scores. `groups` (n,) names the cluster (the patient) that an item belongs to and that
+    resampling never cuts.
 
     Raises:
         ShapeMismatch: the arrays are empty, not flat or of unequal lengths.
         InputError: a value is NaN, infinite, no label index or no hit-or-miss.
     """
 
-    correct: Ints
-    predicted: Ints
-    target: Ints
+    statistics: Mapping[str, npt.NDArray[Any]]
     groups: npt.NDArray[Any]
 
     def __post_init__(self) -> None:
-        n = np.shape(self.target)
-        if len(n) != 1 or n[0] == 0:
+        n = np.shape(self.groups)
+        if len(n) != 1 or n[0] == 0 or not self.statistics:
             raise ShapeMismatch("items need flat arrays with one entry each.", expected="n >= 1")
-        for name in ("correct", "predicted", "target", "groups"):
-            if np.shape(getattr(self, name)) != n:
-                raise ShapeMismatch(f"{name} has another length than target.", expected=f"{n[0]}")
-        for name in ("correct", "predicted", "target"):
-            object.__setattr__(self, name, _indices(name, getattr(self, name)))
-        if self.correct.max() > 1:
+        for name, values in self.statistics.items():
+            if np.shape(values) != n:
+                raise ShapeMismatch(f"{name} has another length than groups.", expected=f"{n[0]}")
+        checked = {
+            name: (_indices if name in LABELS else _numbers)(name, values)
+            for name, values in self.statistics.items()
+        }
+        if "correct" in checked and checked["correct"].max() > 1:
             raise InputError("correct holds something other than hit or miss.", expected="0 or 1")
+        object.__setattr__(self, "statistics", checked)
         object.__setattr__(self, "groups", _group_names(self.groups))
+
+    def __getitem__(self, statistic: str) -> npt.NDArray[Any]:
+        return self.statistics[statistic]
 
     @property
     def n_items(self) -> int:
         """How many items were answered."""
-        return len(self.target)
+        return len(self.groups)
 
     @property
     def n_groups(self) -> int:
@@ -70,28 +76,29 @@ class Items:
     @property
     def n_labels(self) -> int:
         """One more than the largest label index that occurs."""
-        return int(max(self.predicted.max(), self.target.max())) + 1
+        return int(max(self["predicted"].max(), self["target"].max())) + 1
 
     def take(self, rows: npt.ArrayLike) -> Items:
         """The items of a slice: row numbers or a mask of shape (n,)."""
         chosen = np.asarray(rows)
-        return Items(
-            self.correct[chosen], self.predicted[chosen], self.target[chosen], self.groups[chosen]
-        )
+        taken = {name: values[chosen] for name, values in self.statistics.items()}
+        return Items(taken, self.groups[chosen])
 
 
 def make_items(predicted: npt.ArrayLike, target: npt.ArrayLike, groups: npt.ArrayLike) -> Items:
-    """Items from label indices (n,) and group names or numbers (n,).
+    """Items of a closed answer set from label indices (n,) and group names or numbers (n,).
 
     >>> items = make_items([0, 1, 1], [0, 1, 0], ["p1", "p1", "p2"])
-    >>> items.correct.tolist(), items.n_groups
+    >>> items["correct"].tolist(), items.n_groups
     ([1, 1, 0], 2)
     """
     first, second = np.asarray(predicted), np.asarray(target)
     if first.shape != second.shape:
         raise ShapeMismatch("predicted and target differ in length.")
-    # The arrays are typed by the checks of Items, which accept any integer-valued input.
-    return Items((first == second).astype(np.int64), first, second, np.asarray(groups))
+    correct = (first == second).astype(np.int64)
+    return Items(
+        {"correct": correct, "predicted": first, "target": second}, groups=np.asarray(groups)
+    )
 
 
 def pool(parts: Sequence[Items]) -> Items:
@@ -101,15 +108,20 @@ def pool(parts: Sequence[Items]) -> Items:
     in two parts is one cluster, because groups are platform-wide.
 
     Raises:
-        ShapeMismatch: there are no parts.
+        ShapeMismatch: there are no parts, or they have other statistics.
     """
-    if not parts:
-        raise ShapeMismatch("there is nothing to pool.", expected="at least one part")
-    shifts = np.cumsum([0, *(items.n_labels for items in parts[:-1])])
+    names = {tuple(sorted(items.statistics)) for items in parts}
+    if len(names) != 1:
+        raise ShapeMismatch("there is nothing to pool.", expected="parts of the same statistics")
+    is_closed = "target" in parts[0].statistics
+    shifts = np.cumsum([0, *(items.n_labels if is_closed else 0 for items in parts[:-1])])
+
+    def joined(name: str) -> npt.NDArray[Any]:
+        apart = shifts if name in ("predicted", "target") else np.zeros(len(parts), dtype=int)
+        return np.concatenate([i[name] + s for i, s in zip(parts, apart, strict=True)])
+
     return Items(
-        np.concatenate([items.correct for items in parts]),
-        np.concatenate([i.predicted + shift for i, shift in zip(parts, shifts, strict=True)]),
-        np.concatenate([i.target + shift for i, shift in zip(parts, shifts, strict=True)]),
+        {name: joined(name) for name in parts[0].statistics},
         np.concatenate([items.groups.astype(str) for items in parts]),
     )
 
@@ -124,7 +136,7 @@ class Metric:
     name: str
     version: str
     is_higher_better: bool
-    task_types: tuple[str, ...]
+    task_type: str
     doc: str
     statistics: Callable[[Items], Floats]
     from_sums: Callable[[Floats], Floats]
@@ -134,17 +146,18 @@ class Metric:
         return float(self.from_sums(self.statistics(items).sum(axis=0)))
 
 
-def _accuracy_statistics(items: Items) -> Floats:
-    return np.column_stack([items.correct, np.ones(items.n_items)]).astype(np.float64)
+def _mean_of(statistic: str) -> Callable[[Items], Floats]:
+    """The statistics of a mean over items: its value, and one."""
+    return lambda items: np.column_stack([items[statistic], np.ones(items.n_items)]).astype(float)
 
 
-def _accuracy(sums: Floats) -> Floats:
+def _ratio(sums: Floats) -> Floats:
     return np.asarray(sums[..., 0] / sums[..., 1], dtype=np.float64)
 
 
 def _f1_statistics(items: Items) -> Floats:
     eye = np.eye(items.n_labels)
-    predicted, target = eye[items.predicted], eye[items.target]
+    predicted, target = eye[items["predicted"]], eye[items["target"]]
     return np.concatenate([predicted * target, predicted + target], axis=1)
 
 
@@ -161,16 +174,16 @@ METRICS: dict[str, Metric] = {
             "accuracy",
             "1",
             True,
-            ("text-classification",),
+            "text-classification",
             "share of items answered with the right label",
-            _accuracy_statistics,
-            _accuracy,
+            _mean_of("correct"),
+            _ratio,
         ),
         Metric(
             "macro_f1",
             "1",
             True,
-            ("text-classification",),
+            "text-classification",
             "mean over labels, predicted or true, of F1 = 2 tp / (2 tp + fp + fn)",
             _f1_statistics,
             _macro_f1,
@@ -203,7 +216,7 @@ def gate_metric(metric: str, task_type: str) -> str:
         if task_type not in GATE_METRIC:
             raise UnknownName("task type", task_type, GATE_METRIC)
         return GATE_METRIC[task_type]
-    fitting = [name for name, known in METRICS.items() if task_type in known.task_types]
+    fitting = [name for name, known in METRICS.items() if task_type == known.task_type]
     if metric not in fitting:
         raise UnknownName("metric", metric, [*fitting, "auto"])
     return metric
@@ -217,6 +230,13 @@ def _indices(name: str, values: Any) -> Ints:
     if (whole != array).any() or whole.min() < 0:
         raise InputError(f"{name} must be whole numbers, not negative.")
     return whole
+
+
+def _numbers(name: str, values: Any) -> Floats:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise InputError(f"{name} must be finite numbers.")
+    return array.astype(np.float64)
 
 
 def _group_names(values: Any) -> npt.NDArray[Any]:

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FamilyEntry:
-    """A family's module, and how it pools features: known without loading torch."""
+    """A family's module, its type of task, and how it pools features: known without torch."""
 
     module: str
+    task_type: str
     pooling: str
 
 
 FAMILIES = {
     # the attention-masked mean of the last hidden state, not normalised
-    "text-encoder": FamilyEntry("rpe_core.families.text_encoder", pooling="mean"),
+    "text-encoder": FamilyEntry(
+        "rpe_core.families.text_encoder", task_type="text-classification", pooling="mean"
+    ),
 }
 
 
@@ -49,8 +52,8 @@ class Family(Protocol):
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
         """Indices (b,) and features (b, d) under the frozen base, each index once."""
 
-    def prepare(self, base: Any, labels: Mapping[str, str]) -> Any:
-        """What the base must know about a task, made once before an adapter is attached."""
+    def prepare(self, base: Any, task: Mapping[str, Any]) -> Any:
+        """What the base must know about a declared task, made once, no adapter attached."""
 
     def sizes(self, base: Any, items: Sequence[Any]) -> npt.NDArray[np.int64]:
         """The cost of each item, by which batches are bucketed, shape (n,)."""
@@ -65,13 +68,16 @@ class Family(Protocol):
 
     def predict(
         self, base: Any, task: Any, items: Sequence[Any], *, batch_size: int = ...
-    ) -> npt.NDArray[np.float64]:
-        """Predictions in the order of items."""
+    ) -> npt.NDArray[Any]:
+        """Predictions in the order of items, the first axis over them."""
+
+    def answers(self, task: Any, predictions: Any) -> dict[str, npt.NDArray[Any]]:
+        """Predictions as the columns that a consumer gets, each of shape (n,)."""
 
     def score(
         self, task: Any, predictions: Any, targets: Sequence[Any]
-    ) -> dict[str, npt.NDArray[np.int64]]:
-        """Per-item scores, arrays of shape (n,)."""
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Statistics by name, one number an item, arrays of shape (n,)."""
 
 
 def load_family(name: str) -> Family:

@@ -123,12 +123,13 @@ def encode(
             yield indices, _frozen_features(base, tokens, batch_size).cpu().numpy()
 
 
-def prepare(base: Base, labels: Mapping[str, str]) -> Task:
-    """Embed the prompts of `labels` (name -> prompt) once by the frozen base, as unit anchors.
+def prepare(base: Base, task: Mapping[str, Any]) -> Task:
+    """Embed the prompts of `task["labels"]` (name -> prompt) once by the frozen base: unit anchors.
 
     Raises:
         ValueError: if there are fewer than two labels.
     """
+    labels: Mapping[str, str] = task["labels"]
     if len(labels) < 2:
         raise ValueError("a task needs at least two labels")
     with torch.no_grad():
@@ -167,6 +168,12 @@ def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 3
             logits = _logits(base, task, tokens, batch_size)
         probabilities[indices] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
     return probabilities
+
+
+def answers(task: Task, probabilities: Doubles) -> dict[str, npt.NDArray[Any]]:
+    """What a consumer is told: the likeliest label and its probability, columns of shape (n,)."""
+    names = np.array(task.labels, dtype=object)
+    return {"label": names[probabilities.argmax(axis=1)], "score": probabilities.max(axis=1)}
 
 
 def score(task: Task, probabilities: Doubles, targets: Sequence[str]) -> dict[str, Integers]:

@@ -44,7 +44,7 @@ def row_adaptation(workdir: Path) -> list[dict[str, Any]]:
     (texts, labels), origin = answers(N_ROWS, of="gard")
     base = text_encoder.load(minilm(), max_tokens=MAX_TOKENS)
     names = list(dict.fromkeys(labels))
-    task = text_encoder.prepare(base, {name: name for name in names})
+    task = text_encoder.prepare(base, {"labels": {name: name for name in names}})
     text_encoder.sizes(base, texts[:32])
     embedding, z = _embedded(base, texts[:N_SAMPLE])
     vectors, calibration, folders = _library(workdir, z)

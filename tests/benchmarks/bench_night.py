@@ -128,7 +128,7 @@ def _adapt(
     groups: np.ndarray,
 ) -> None:
     family, base = workspace.family(target.base), workspace.loaded(target.base)
-    task = family.prepare(base, workspace.contracts[target.source].task.labels)
+    task = family.prepare(base, workspace.contracts[target.source].task_spec.declared)
     z = mean_feature(family.encode(base, texts)).mean
     candidates = references.nearest(z, target.k_most)
     domain = check_domain(candidates[0].distance, within)

@@ -45,7 +45,7 @@ def row_training(workdir: Path) -> list[dict[str, Any]]:
     rows = sentences(SOURCE)[:N_ROWS]
     texts, labels = [text for text, _ in rows], [label for _, label in rows]
     base = text_encoder.load(minilm(), max_tokens=MAX_TOKENS)
-    task = text_encoder.prepare(base, {label: label for label in dict.fromkeys(labels)})
+    task = text_encoder.prepare(base, {"labels": {label: label for label in dict.fromkeys(labels)}})
     truth = [task.labels.index(label) for label in labels]
     sizes = text_encoder.sizes(base, texts)
     batches = [list(epoch_batches(sizes, 32, seed=0, epoch=e)) for e in range(RECIPE.epochs)]

@@ -24,7 +24,7 @@ from catalog.stores import drafts
 from catalog.stores.mlflow_door import translate_mlflow_errors
 from catalog.stores.model_code import model_source
 from catalog.stores.registry import ModelVersionRef, Registry, VersionDraft
-from rpe_core.errors import InputError, UnknownName
+from rpe_core.errors import UnknownName
 from rpe_core.families.table import load_family
 from rpe_core.records import BaseModel
 from tests.catalog.models import (
@@ -73,7 +73,7 @@ class Platform:
         draft.write(scratch)
         family = load_family("text-encoder")
         base = family.load(str(self.base_folder), max_tokens=self.base.max_tokens)
-        task = family.prepare(base, TASK.labels)
+        task = family.prepare(base, TASK.declared)
         family.attach(base, str(scratch / "artifacts" / "adapter"))
         return family.predict(base, task, TEXTS)
 
@@ -125,7 +125,7 @@ def test_a_version_answers_as_the_platform_does(
     np.testing.assert_allclose(answer["score"], expected.max(axis=1), atol=1e-6)
     without_adapter = load_family("text-encoder").load(str(platform.base_folder), max_tokens=32)
     family = load_family("text-encoder")
-    plain = family.predict(without_adapter, family.prepare(without_adapter, TASK.labels), TEXTS)
+    plain = family.predict(without_adapter, family.prepare(without_adapter, TASK.declared), TEXTS)
     assert np.abs(plain - expected).max() > 1e-3, "the adapter must matter for this test to tell"
 
 
@@ -360,14 +360,10 @@ def test_what_is_not_there_is_not_found(platform: Platform) -> None:
 
 
 def test_a_task_that_cannot_be_served_is_refused(platform: Platform) -> None:
-    draft = platform.adapter("site_a", seed=1)
     card = adapter_card(platform.base, source="s", seed=1, weights_sha256="1" * 64)
-    task = dataclasses.replace(TASK, type="text-generation")
-    draft = drafts.adapter_draft(
-        dataclasses.replace(card, task=task), registered_base=("b", "1"), folder=platform.root
-    )
-    with pytest.raises(InputError, match="text-generation"):
-        platform.registry.register(draft)
+    card = dataclasses.replace(card, task=dataclasses.replace(TASK, type="translation"))
+    with pytest.raises(UnknownName, match="translation"):
+        drafts.adapter_draft(card, registered_base=("b", "1"), folder=platform.root)
 
 
 @pytest.mark.parametrize(

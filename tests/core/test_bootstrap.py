@@ -34,7 +34,9 @@ def test_a_clear_difference_is_a_win_one_way_and_a_loss_the_other(metric):
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_identical_answers_are_a_degenerate_tie(metric):
     arm, _ = _arms(np.random.default_rng(2))
-    found = compare(arm, make_items(arm.predicted, arm.target, arm.groups), metric, confidence=0.95)
+    found = compare(
+        arm, make_items(arm["predicted"], arm["target"], arm.groups), metric, confidence=0.95
+    )
     assert (found.difference, found.ci_low, found.ci_high, found.result) == (0.0, 0.0, 0.0, "tie")
 
 

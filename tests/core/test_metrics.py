@@ -54,7 +54,7 @@ def test_groups_may_be_names_or_numbers():
 def test_a_slice_keeps_items_together():
     items = make_items([0, 1, 1, 0], [0, 1, 0, 0], list("aabb"))
     part = items.take(np.array([True, False, True, False]))
-    assert (part.n_items, part.n_groups, part.correct.tolist()) == (2, 2, [1, 0])
+    assert (part.n_items, part.n_groups, part["correct"].tolist()) == (2, 2, [1, 0])
     with pytest.raises(ShapeMismatch):
         items.take(np.zeros(4, dtype=bool))
 
@@ -63,8 +63,8 @@ def test_pooled_labels_of_two_sources_never_meet():
     first = make_items([0, 1], [0, 0], ["p1", "p2"])
     second = make_items([0, 0], [0, 1], ["p2", "p3"])
     pooled = pool([first, second])
-    assert pooled.predicted.tolist() == [0, 1, 2, 2]
-    assert pooled.target.tolist() == [0, 0, 2, 3]
+    assert pooled["predicted"].tolist() == [0, 1, 2, 2]
+    assert pooled["target"].tolist() == [0, 0, 2, 3]
     assert pooled.n_groups == 3
     assert METRICS["accuracy"].value(pooled) == 0.5
     with pytest.raises(ShapeMismatch):
@@ -80,7 +80,7 @@ def test_pooled_labels_of_two_sources_never_meet():
 def test_values_that_are_no_labels_are_refused(values, place):
     good = {"correct": [1, 1], "predicted": [0, 1], "target": [0, 1]}
     with pytest.raises(InputError):
-        Items(**{**good, place: np.array(values)}, groups=np.array([0, 1]))
+        Items({**good, place: np.array(values)}, groups=np.array([0, 1]))
 
 
 def test_odd_shapes_and_groups_are_refused():
@@ -95,7 +95,7 @@ def test_odd_shapes_and_groups_are_refused():
     with pytest.raises(InputError):
         make_items([0, 1], [0, 1], [0.0, np.nan])
     with pytest.raises(InputError):
-        Items(np.array([2, 0]), np.array([0, 1]), np.array([0, 1]), np.array([0, 1]))
+        Items({"correct": [2, 0], "predicted": [0, 1], "target": [0, 1]}, np.array([0, 1]))
 
 
 def test_the_gate_metric_is_told_by_the_task():

@@ -86,7 +86,7 @@ def test_results_do_not_depend_on_the_batch_size(base, texts, batch_size):
     one = features_of(base, items, 1)
     length = np.linalg.norm(one, axis=1).max()
     np.testing.assert_allclose(features_of(base, items, batch_size), one, atol=1e-6 * length)
-    task = text_encoder.prepare(base, LABELS)
+    task = text_encoder.prepare(base, {"labels": LABELS})
     np.testing.assert_allclose(
         text_encoder.predict(base, task, items, batch_size=batch_size),
         text_encoder.predict(base, task, items, batch_size=1),
@@ -103,7 +103,7 @@ def test_windows_are_seamless(base, texts, monkeypatch):
 
 def test_the_number_of_threads_changes_no_bit(base, texts, monkeypatch):
     monkeypatch.setattr(text_encoder, "CHUNK_TOKENS", 64)
-    task, found = text_encoder.prepare(base, LABELS), []
+    task, found = text_encoder.prepare(base, {"labels": LABELS}), []
     for threads in (1, 2):
         with own_random_state(0, threads=threads):
             found.append((features_of(base, texts[0]), text_encoder.predict(base, task, texts[0])))
@@ -126,7 +126,7 @@ def test_chunks_keep_every_row_in_order_small_and_hardly_padded():
 
 
 def test_a_gradient_does_not_depend_on_the_chunks(base, texts, monkeypatch):
-    task = text_encoder.prepare(base, LABELS)
+    task = text_encoder.prepare(base, {"labels": LABELS})
     weight = base.model.get_submodule("encoder.layer.0.attention.self.query").weight
     weight.requires_grad_()
     found = []
@@ -141,13 +141,13 @@ def test_a_gradient_does_not_depend_on_the_chunks(base, texts, monkeypatch):
 
 def test_odd_texts_have_finite_features_and_probabilities(base):
     assert np.isfinite(features_of(base, ODD)).all()
-    probabilities = text_encoder.predict(base, text_encoder.prepare(base, LABELS), ODD)
+    probabilities = text_encoder.predict(base, text_encoder.prepare(base, {"labels": LABELS}), ODD)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-12)
     assert text_encoder.sizes(base, ODD).max() == 32
 
 
 def test_no_item_at_all(base):
-    task = text_encoder.prepare(base, LABELS)
+    task = text_encoder.prepare(base, {"labels": LABELS})
     assert list(text_encoder.encode(base, [])) == []
     assert text_encoder.predict(base, task, []).shape == (0, 3)
 
@@ -162,7 +162,7 @@ def test_batches_are_sorted_by_length_and_repeat(base, texts):
 
 
 def test_probabilities_are_a_softmax_of_twenty_cosines(base, texts):
-    task = text_encoder.prepare(base, LABELS)
+    task = text_encoder.prepare(base, {"labels": LABELS})
     anchors = features_of(base, list(LABELS.values()))
     features = features_of(base, texts[0])
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (features, anchors)]
@@ -178,7 +178,7 @@ def test_probabilities_are_a_softmax_of_twenty_cosines(base, texts):
 
 
 def test_scores_per_item(base):
-    task = text_encoder.prepare(base, LABELS)
+    task = text_encoder.prepare(base, {"labels": LABELS})
     probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]])
     found = text_encoder.score(task, probabilities, ["treatment", "causes"])
     assert {name: values.tolist() for name, values in found.items()} == {
@@ -189,14 +189,14 @@ def test_scores_per_item(base):
 
 
 def test_an_unknown_target_is_named_by_its_index_only(base):
-    task = text_encoder.prepare(base, LABELS)
+    task = text_encoder.prepare(base, {"labels": LABELS})
     with pytest.raises(ValueError, match="item 1 ") as caught:
         text_encoder.loss(base, task, ["a", "b"], ["causes", "Jane Roe"])
     assert "Jane" not in str(caught.value)
 
 
 def test_attach_changes_predictions_and_detach_restores_every_bit(base, texts, tmp_path):
-    task = text_encoder.prepare(base, LABELS)
+    task = text_encoder.prepare(base, {"labels": LABELS})
     weights = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
     before, features = text_encoder.predict(base, task, texts[0]), features_of(base, texts[0])
     state = torch.get_rng_state()
@@ -204,7 +204,9 @@ def test_attach_changes_predictions_and_detach_restores_every_bit(base, texts, t
         text_encoder.attach(base, adapter_folder(tmp_path / f"a{seed}", seed=seed))
         assert np.abs(text_encoder.predict(base, task, texts[0]) - before).max() > 0.01
         np.testing.assert_array_equal(features_of(base, texts[0]), features)
-        np.testing.assert_array_equal(text_encoder.prepare(base, LABELS).anchors, task.anchors)
+        np.testing.assert_array_equal(
+            text_encoder.prepare(base, {"labels": LABELS}).anchors, task.anchors
+        )
         assert np.abs(text_encoder.predict(base, task, texts[0]) - before).max() > 0.01
         text_encoder.detach(base)
         np.testing.assert_array_equal(text_encoder.predict(base, task, texts[0]), before)
@@ -216,7 +218,7 @@ def test_attach_changes_predictions_and_detach_restores_every_bit(base, texts, t
 
 def test_attached_equals_the_dense_sum(base, texts, tmp_path):
     place = adapter_folder(tmp_path / "a")
-    task = text_encoder.prepare(base, LABELS)
+    task = text_encoder.prepare(base, {"labels": LABELS})
     text_encoder.attach(base, place)
     attached = text_encoder.predict(base, task, texts[0])
     text_encoder.detach(base)
@@ -258,7 +260,7 @@ def test_max_tokens_must_fit_the_encoder(folder, max_tokens):
 
 def test_a_task_needs_two_labels(base):
     with pytest.raises(ValueError, match="two labels"):
-        text_encoder.prepare(base, {"only": "one"})
+        text_encoder.prepare(base, {"labels": {"only": "one"}})
 
 
 def test_the_base_is_frozen_in_evaluation_mode(base):

@@ -31,7 +31,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(base):
-    return text_encoder.prepare(base, LABELS)
+    return text_encoder.prepare(base, {"labels": LABELS})
 
 
 @pytest.fixture(scope="module")
