@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from safetensors.torch import load_file, save_file
 
 from rpe_core.adapters.recipe import Recipe
-from rpe_core.families.table import load_family
+from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.folders import write_adapter
-from rpe_core.training.loop import train
+from rpe_core.training.loop import TrainedAdapter, train
 from rpe_core.training.resume import ResumeState, from_tensors, to_tensors
 from rpe_core.training.seeding import seed_everything
 
@@ -34,28 +34,13 @@ def main(folder: Path) -> None:
     request = json.loads((folder / "request.json").read_text())
     recipe = _recipe(request["recipe"])
     seed_everything(recipe.seed, threads=recipe.threads)
-    family = load_family(request["family"])
-    base = family.load(
-        request["base_folder"],
-        max_tokens=request["max_tokens"],
-        dtype=request["dtype"],
-        device=request["device"],
-    )
-    task = family.prepare(base, request["task"])
-    trained = train(
-        family,
-        base,
-        task,
-        *_columns(folder / "train.parquet", request["task"]),
-        *_columns(folder / "validation.parquet", request["task"]),
-        recipe,
-        resume=_read_checkpoint(folder),
-        on_checkpoint=lambda state: _write_checkpoint(folder, state),
-        on_progress=lambda line: sys.stderr.write(f"{line}\n"),
-    )
+    trained = _train(folder, request, recipe)
     shutil.rmtree(folder / "adapter", ignore_errors=True)  # a killed run may have left one
     digest = write_adapter(
-        folder / "adapter", trained.deltas, base_name=request["base_id"], task_type=None
+        folder / "adapter",
+        trained.deltas,
+        base_name=request["base_id"],
+        task_type=FAMILIES[request["family"]].peft_type,
     )
     _write(
         folder / "outcome.json",
@@ -68,6 +53,28 @@ def main(folder: Path) -> None:
             "threads": recipe.threads,
             "versions": {name: version(name) for name in VERSIONED},
         },
+    )
+
+
+def _train(folder: Path, request: dict[str, Any], recipe: Recipe) -> TrainedAdapter:
+    family = load_family(request["family"])
+    base = family.load(
+        request["base_folder"],
+        max_tokens=request["max_tokens"],
+        dtype=request["dtype"],
+        device=request["device"],
+    )
+    task = family.prepare(base, request["task"])
+    return train(
+        family,
+        base,
+        task,
+        *_columns(folder / "train.parquet", request["task"]),
+        *_columns(folder / "validation.parquet", request["task"]),
+        recipe,
+        resume=_read_checkpoint(folder),
+        on_checkpoint=lambda state: _write_checkpoint(folder, state),
+        on_progress=lambda line: sys.stderr.write(f"{line}\n"),
     )
 
 

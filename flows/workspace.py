@@ -18,7 +18,7 @@ from catalog.stores.bundle import Stores
 from flows.bases import base_folder, identify_base, load_base
 from flows.plans import Plan, load_plan
 from flows.settings import Settings
-from rpe_core.errors import InputError
+from rpe_core.errors import DeclarationError, Fault, InputError
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import BaseModel, RunRef, TaskSpec
@@ -127,4 +127,23 @@ def load_declarations(settings: Settings) -> Declarations:
         except ContractInvalid as error:
             faulty[path.stem] = error
     plan = load_plan(settings.plan_file, sources=[*contracts, *faulty])
+    _require_tasks(plan, contracts, settings.plan_file.name)
     return Declarations(plan, contracts, faulty)
+
+
+def _require_tasks(plan: Plan, contracts: Mapping[str, SourceContract], file: str) -> None:
+    """Raise DeclarationError where a base answers other tasks than a source asks."""
+    places = [
+        (f"references[{i}].sources[{j}]", reference.base, source)
+        for i, reference in enumerate(plan.references)
+        for j, source in enumerate(reference.sources)
+    ]
+    places += [(f"targets[{i}].source", t.base, t.source) for i, t in enumerate(plan.targets)]
+    faults = []
+    for where, base, source in places:
+        answers = FAMILIES[plan.bases[base].family].task_type
+        if source in contracts and contracts[source].task.type != answers:
+            what = f"asks for {contracts[source].task.type}, and base {base} answers {answers}"
+            faults.append(Fault(where, what, "a base of a family of this type of task"))
+    if faults:
+        raise DeclarationError(file, faults)

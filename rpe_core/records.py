@@ -26,7 +26,7 @@ class TaskSpec:
     """What a model of this source answers: input column, target column, and how it is asked.
 
     A closed answer set has `labels`, name -> prompt, in the order of their index. Free text has a
-    `prompt` around `{input}`, and a cap on the tokens of an answer.
+    `prompt` around `{input}`, a cap on the tokens of an answer, and texts that end it.
     """
 
     type: str
@@ -35,6 +35,7 @@ class TaskSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     prompt: str = ""
     max_new_tokens: int = 0
+    stop: tuple[str, ...] = ()
 
     @property
     def declared(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A pico BERT encoder and tiny labelled texts, made on the spot: what all tests train and serve."""
+"""Pico models, a BERT and a Llama, and tiny texts, made on the spot: what tests train and serve."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 _PLAIN = "the a of is was in on with for and red blue green round flat swollen clear left right"
 _TALK = {
@@ -42,6 +48,50 @@ def pico_encoder(folder: Path, *, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         BertModel(config).save_pretrained(folder)
     return folder
+
+
+def pico_llama(folder: Path, *, seed: int = 0, chat_template: str | None = None) -> Path:
+    """Write a Llama of 2 layers and width 32 with a word tokenizer; equal seeds, equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = ["<pad>", "<unk>", "<s>", "</s>", *_words(), "impression", ":", ".", *"0123456789"]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    tokenizer = _word_tokenizer(vocabulary)
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def _word_tokenizer(vocabulary: dict[str, int]) -> PreTrainedTokenizerFast:
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.normalizer = normalizers.Lowercase()
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        model_max_length=128,
+    )
 
 
 def _words() -> list[str]:

@@ -78,6 +78,7 @@ class Generation(Strict):
     target: str
     prompt: str = "{input}\n"
     max_new_tokens: int = Field(default=128, ge=1, le=8192)
+    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
 
 
 Task = Annotated[Classification | Generation, Discriminator("type")]

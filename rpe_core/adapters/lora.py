@@ -22,7 +22,7 @@ def attach(model: nn.Module, recipe: Recipe) -> None:
     config = LoraConfig(
         r=recipe.r,
         lora_alpha=recipe.alpha,
-        target_modules=list(recipe.target_modules),
+        target_modules=list(recipe.target_modules) or None,
         lora_dropout=recipe.dropout,
         use_rslora=recipe.use_rslora,
         bias="none",
@@ -33,7 +33,7 @@ def attach(model: nn.Module, recipe: Recipe) -> None:
         raise InputError(
             "LoRA does not fit the base model.",
             where="target_modules",
-            expected="names of linear layers of the base",
+            expected="names of linear layers of the base; PEFT knows those of few architectures",
         ) from None
 
 

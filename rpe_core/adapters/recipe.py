@@ -21,7 +21,8 @@ _MODULE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 class Recipe:
     """How an adapter is trained; equal recipes, rows and base give equal bytes.
 
-    `alpha` is PEFT's: the delta is scaled by alpha/r (alpha/sqrt(r) with use_rslora). `patience`
+    `alpha` is PEFT's: the delta is scaled by alpha/r (alpha/sqrt(r) with use_rslora). No target
+    modules are those that PEFT names for the base's architecture. `patience`
     counts epochs without a lower validation loss; None trains to the end. `threads` is part of the
     recipe, because bytes depend on it.
     """
@@ -29,11 +30,11 @@ class Recipe:
     method: str
     r: int
     alpha: float
-    target_modules: tuple[str, ...]
     epochs: int
     learning_rate: float
     batch_size: int
     seed: int
+    target_modules: tuple[str, ...] = ()
     dropout: float = 0.0
     use_rslora: bool = False
     weight_decay: float = 0.0

@@ -19,7 +19,7 @@ from rpe_core.errors import InputError, ShapeMismatch, UnknownName
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-GATE_METRIC = {"text-classification": "accuracy"}
+GATE_METRIC = {"text-classification": "accuracy", "text-generation": "rouge_l"}
 LABELS = ("correct", "predicted", "target")  # statistics of a closed answer set: whole numbers
 
 
@@ -187,6 +187,24 @@ METRICS: dict[str, Metric] = {
             "mean over labels, predicted or true, of F1 = 2 tp / (2 tp + fp + fn)",
             _f1_statistics,
             _macro_f1,
+        ),
+        Metric(
+            "rouge_l",
+            "1",
+            True,
+            "text-generation",
+            "mean F-measure of the longest common subsequence of stemmed words (Lin, 2004)",
+            _mean_of("rouge_l"),
+            _ratio,
+        ),
+        Metric(
+            "exact_match",
+            "1",
+            True,
+            "text-generation",
+            "share of texts equal to the target but for white space",
+            _mean_of("exact_match"),
+            _ratio,
         ),
     )
 }

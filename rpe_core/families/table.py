@@ -23,6 +23,7 @@ class FamilyEntry:
     module: str
     task_type: str
     pooling: str
+    peft_type: str | None = None  # PEFT's own word for the type of task, in the adapter's folder
 
 
 FAMILIES = {
@@ -30,13 +31,18 @@ FAMILIES = {
     "text-encoder": FamilyEntry(
         "rpe_core.families.text_encoder", task_type="text-classification", pooling="mean"
     ),
+    # the same over the tokens of the input alone, neither prompt nor added tokens
+    "causal-lm": FamilyEntry(
+        "rpe_core.families.causal_lm",
+        task_type="text-generation",
+        pooling="input_mean",
+        peft_type="CAUSAL_LM",
+    ),
 }
 
 
 class Family(Protocol):
     """A module that says everything about a kind of base model; base and task are its own types."""
-
-    DEFAULT_TARGETS: tuple[str, ...]
 
     def load(self, folder: str, *, max_tokens: int, dtype: str = ..., device: str = ...) -> Any:
         """The frozen base from a local folder; it has the attribute `model`, an nn.Module."""

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-DEFAULT_TARGETS = ("query", "value")
 SHARPNESS = 20.0  # logits = 20 cos(feature, anchor)
 CHARACTERS_PER_TOKEN = 64  # a text is cut here before the tokenizer sees it: no cell is too long
 WINDOW = 4096  # items held as tokens at a time

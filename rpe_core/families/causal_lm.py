@@ -1,0 +1,342 @@
+"""Causal language models: text that follows a prompt, adapted by LoRA. Nothing of ours here.
+
+The registry ships this source inside each model version, so it stands on torch, transformers, peft
+and numpy alone. Faults are ValueError, and no message holds a text.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn import functional
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+INPUT = "{input}"  # its place in the prompt of a task
+CHARACTERS_PER_TOKEN = 64  # a text is cut here before the tokenizer sees it: no cell is too long
+WINDOW = 4096  # items held as tokens at a time
+IGNORED = -100  # a position that is no target
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Texts = npt.NDArray[np.object_]
+
+
+@dataclass
+class Base:
+    """A frozen language model in evaluation mode with its tokenizer; `adapter` is attached."""
+
+    model: Any
+    tokenizer: Any
+    max_tokens: int
+    device: str
+    adapter: PeftModel | None = None
+
+    @property
+    def padding(self) -> int:
+        """A token that stands where nothing is; never looked at."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokens that end a text."""
+        told = self.model.generation_config.eos_token_id
+        found = told if isinstance(told, list) else [told, self.tokenizer.eos_token_id]
+        return sorted({int(token) for token in found if token is not None})
+
+
+@dataclass(frozen=True)
+class Task:
+    """The tokens around an input, where an answer ends at the latest, and texts that end it."""
+
+    before: list[int]
+    after: list[int]
+    max_new_tokens: int
+    stop: tuple[str, ...]
+
+
+def load(folder: str, *, max_tokens: int, dtype: str = "float32", device: str = "cpu") -> Base:
+    """Load a frozen model from a local folder: safetensors only, no network, no remote code.
+
+    Raises:
+        OSError: if the folder lacks a file.
+        ValueError: if weights are missing, or max_tokens is more than it has positions for.
+    """
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
+    model, found = AutoModelForCausalLM.from_pretrained(
+        folder,
+        use_safetensors=True,
+        dtype=getattr(torch, dtype),
+        output_loading_info=True,
+        **local,
+    )
+    if found["missing_keys"]:
+        raise ValueError("the folder lacks weights of its own architecture")
+    longest = getattr(model.config, "max_position_embeddings", max_tokens)
+    if not 8 <= max_tokens <= longest:
+        raise ValueError(f"max_tokens must lie between 8 and {longest} for this model")
+    model.requires_grad_(requires_grad=False)
+    return Base(model.to(device).eval(), tokenizer, max_tokens, device)
+
+
+def attach(base: Base, folder: str) -> None:
+    """Put one plain PEFT adapter on the base.
+
+    Raises:
+        ValueError: if one is attached already, the file is no safetensors or it does not fit.
+    """
+    if base.adapter is not None:
+        raise ValueError("an adapter is attached already; detach it first")
+    if not (Path(folder) / "adapter_model.safetensors").is_file():
+        raise ValueError("the adapter folder holds no adapter_model.safetensors")
+    with warnings.catch_warnings():  # PEFT asks transformers for a name that is on its way out
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        base.adapter = PeftModel.from_pretrained(
+            base.model, folder, torch_device=base.device, low_cpu_mem_usage=True
+        )
+    base.adapter.eval()
+    if any(weight.is_meta for weight in base.adapter.parameters()):
+        detach(base)
+        raise ValueError("the adapter lacks weights for some of its modules")
+
+
+def detach(base: Base) -> None:
+    """Take the adapter off; the base is bit for bit what it was."""
+    if base.adapter is not None:
+        base.model, base.adapter = base.adapter.unload(), None
+
+
+def encode(
+    base: Base, items: Sequence[str], *, batch_size: int = 32
+) -> Iterator[tuple[Integers, Floats]]:
+    """The mean last hidden state of the input's own tokens, under the frozen base.
+
+    No prompt and no token that the tokenizer adds takes part: the state of a first added token is
+    many times longer than any other, and the same for every text.
+
+    Yields:
+        Indices (b,) and features (b, d), shorter items first within a window of items.
+    """
+    frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
+    with torch.no_grad(), frozen:
+        for start in range(0, len(items), WINDOW):
+            rows = _tokenize(base, items[start : start + WINDOW])
+            for indices, some in _batches(rows, batch_size):
+                yield indices + start, _features(base, some)
+
+
+def prepare(base: Base, task: Mapping[str, Any]) -> Task:
+    """The prompt's tokens: the chat template's where the model has one, else as they are written.
+
+    Raises:
+        ValueError: if prompt and answer leave less than half of max_tokens to the input.
+    """
+    before, _, after = str(task["prompt"]).partition(INPUT)
+    if base.tokenizer.chat_template:
+        asked = [{"role": "user", "content": f"{before}{INPUT}{after}"}]
+        written = base.tokenizer.apply_chat_template(
+            asked, tokenize=False, add_generation_prompt=True
+        )
+        before, _, after = written.partition(INPUT)
+        first = base.tokenizer(before, add_special_tokens=False)["input_ids"]
+    else:
+        first = base.tokenizer(before)["input_ids"]
+        ends = set(base.ends)
+        first = first[:-1] if first and first[-1] in ends else first
+    last = base.tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
+    made = Task(first, last, int(task["max_new_tokens"]), tuple(task.get("stop", ())))
+    if 2 * _room(base, made) < base.max_tokens:
+        raise ValueError(
+            "prompt and answer leave less than half of max_tokens to the input; "
+            "raise max_tokens or lower max_new_tokens"
+        )
+    return made
+
+
+def sizes(base: Base, items: Sequence[str]) -> Integers:
+    """Tokens of each item, shape (n,): what a batch costs goes by its longest."""
+    lengths = [
+        len(row)
+        for start in range(0, len(items), WINDOW)
+        for row in _tokenize(base, items[start : start + WINDOW])
+    ]
+    return np.array(lengths, dtype=np.int64)
+
+
+def loss(base: Base, task: Task, items: Sequence[str], targets: Sequence[str]) -> Tensor:
+    """Mean negative log-likelihood in nats of the target tokens and of the end, per token."""
+    logits, truth = _answered(base, task, items, targets)
+    return functional.cross_entropy(logits, truth)
+
+
+def validate(
+    base: Base, task: Task, items: Sequence[str], targets: Sequence[str], *, batch_size: int = 8
+) -> dict[str, float]:
+    """Mean loss in nats per target token, and as score the share of tokens foretold."""
+    total, hits, n_tokens = 0.0, 0, 0
+    with torch.no_grad():
+        for start in range(0, len(items), batch_size):
+            some = slice(start, start + batch_size)
+            logits, truth = _answered(base, task, items[some], targets[some])
+            total += float(functional.cross_entropy(logits, truth, reduction="sum"))
+            hits += int((logits.argmax(dim=-1) == truth).sum())
+            n_tokens += len(truth)
+    return {"loss": total / n_tokens, "score": hits / n_tokens}
+
+
+def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 16) -> Texts:
+    """The likeliest text after each prompt, token by token, shape (n,), in the order of items.
+
+    An input that is too long loses its end. An answer ends at the model's own end of text, before
+    one of the task's stop texts, or after max_new_tokens.
+    """
+    found = np.empty(len(items), dtype=object)
+    prompts = _prompts(base, task, items)
+    config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=task.max_new_tokens,
+        pad_token_id=base.padding,
+        eos_token_id=base.ends or None,
+    )
+    for indices, rows in _batches(prompts, batch_size):
+        tokens, mask = _padded(base, rows, is_left=True)
+        with torch.no_grad():
+            made = base.model.generate(
+                input_ids=tokens,
+                attention_mask=mask,
+                generation_config=config,
+                stopping_criteria=StoppingCriteriaList([_Stopped(base, task, tokens.shape[1])]),
+            )
+        texts = base.tokenizer.batch_decode(made[:, tokens.shape[1] :], skip_special_tokens=True)
+        for index, text in zip(indices, texts, strict=True):
+            found[index] = _until(text, task.stop).strip()
+    return found
+
+
+def answers(task: Task, texts: Texts) -> dict[str, npt.NDArray[Any]]:
+    """What a consumer is told: the text, shape (n,)."""
+    return {"text": texts}
+
+
+def score(task: Task, texts: Texts, targets: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
+    """Per item, each of shape (n,): rouge_l, the F-measure of stemmed words, and exact_match."""
+    # a consumer never scores, so what a version needs does not name it
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    pairs = list(zip(targets, texts, strict=True))
+    rouge = [scorer.score(target, text)["rougeL"].fmeasure for target, text in pairs]
+    exact = [" ".join(target.split()) == " ".join(text.split()) for target, text in pairs]
+    return {"rouge_l": np.array(rouge, dtype=float), "exact_match": np.array(exact, dtype=float)}
+
+
+def _features(base: Base, rows: Sequence[list[int]]) -> Floats:
+    tokens, mask = _padded(base, rows)
+    decoder = base.model.get_decoder()
+    hidden = decoder(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state
+    kept = mask.unsqueeze(-1).float()
+    pooled = (hidden.float() * kept).sum(dim=1) / kept.sum(dim=1)
+    return np.asarray(pooled.cpu().numpy(), dtype=np.float32)
+
+
+class _Stopped(StoppingCriteria):  # type: ignore[misc]
+    """Which answers hold a stop text; transformers' own rule fails on small vocabularies."""
+
+    def __init__(self, base: Base, task: Task, first: int) -> None:
+        self.base, self.task, self.first = base, task, first
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        """Of each row, (b,)."""
+        texts = [""] * len(input_ids)
+        if self.task.stop:
+            texts = self.base.tokenizer.batch_decode(input_ids[:, self.first :])
+        found = [any(stop in text for stop in self.task.stop) for text in texts]
+        return torch.tensor(found, device=input_ids.device)
+
+
+def _answered(
+    base: Base, task: Task, items: Sequence[str], targets: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """Logits (m, vocabulary) in float32 before each target token, and these tokens (m,)."""
+    prompts = _prompts(base, task, items)
+    end = [base.tokenizer.eos_token_id] if base.tokenizer.eos_token_id is not None else []
+    made = [(row + end)[: task.max_new_tokens] for row in _tokenize(base, targets)]
+    rows = [prompt + answer for prompt, answer in zip(prompts, made, strict=True)]
+    tokens, mask = _padded(base, rows)
+    truth = torch.full_like(tokens, IGNORED)
+    for i, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+        truth[i, len(prompt) : len(row)] = tokens[i, len(prompt) : len(row)]
+    is_target = truth[:, 1:] != IGNORED
+    logits = base.model(input_ids=tokens, attention_mask=mask, use_cache=False).logits[:, :-1]
+    return logits[is_target].float(), truth[:, 1:][is_target]
+
+
+def _prompts(base: Base, task: Task, items: Sequence[str]) -> list[list[int]]:
+    room = _room(base, task)
+    return [task.before + row[:room] + task.after for row in _tokenize(base, items)]
+
+
+def _room(base: Base, task: Task) -> int:
+    """Tokens that an input may have."""
+    return base.max_tokens - len(task.before) - len(task.after) - task.max_new_tokens
+
+
+def _tokenize(base: Base, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids without any that the tokenizer adds, at least one; a lone surrogate is a '?'."""
+    limit = CHARACTERS_PER_TOKEN * base.max_tokens
+    found = base.tokenizer(
+        [text[:limit].encode("utf-8", "replace").decode() for text in texts],
+        add_special_tokens=False,
+        truncation=True,
+        max_length=base.max_tokens,
+        return_attention_mask=False,
+    )
+    return [ids or [base.padding] for ids in found["input_ids"]]
+
+
+def _batches(
+    rows: Sequence[list[int]], batch_size: int
+) -> Iterator[tuple[Integers, list[list[int]]]]:
+    """Indices and tokens of some rows at a time, sorted by length, ties by index."""
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
+    for start in range(0, len(order), batch_size):
+        some = order[start : start + batch_size]
+        yield np.array(some, dtype=np.int64), [rows[i] for i in some]
+
+
+def _padded(
+    base: Base, rows: Sequence[list[int]], *, is_left: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Tokens and mask, (b, longest)."""
+    longest = max(map(len, rows))
+    gaps = [[0] * (longest - len(row)) for row in rows]
+    full = [
+        ([base.padding] * len(gap) + row, gap + [1] * len(row))
+        if is_left
+        else (row + [base.padding] * len(gap), [1] * len(row) + gap)
+        for row, gap in zip(rows, gaps, strict=True)
+    ]
+    tokens, mask = (torch.tensor(part, device=base.device) for part in zip(*full, strict=True))
+    return tokens, mask
+
+
+def _until(text: str, stops: Sequence[str]) -> str:
+    """The text before the first of these."""
+    ends = [text.find(stop) for stop in stops]
+    return text[: min((end for end in ends if end >= 0), default=len(text))]
