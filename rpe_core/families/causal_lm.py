@@ -127,8 +127,7 @@ def encode(
 ) -> Iterator[tuple[Integers, Floats]]:
     """The mean last hidden state of the input's own tokens, under the frozen base.
 
-    No prompt and no token that the tokenizer adds takes part: the state of a first added token is
-    many times longer than any other, and the same for every text.
+    No prompt and no token that the tokenizer adds takes part: they are the same for every text.
 
     Yields:
         Indices (b,) and features (b, d), shorter items first within a window of items.

@@ -11,6 +11,9 @@ import json
 import sys
 from pathlib import Path
 
+from tests.experiments.table import run_and_tell
+
+ARMS = ("base", "sft", "average", "nearest", "similarity", "sharp", "linear", "linear_l1", "auto")
 SOURCES = ("cancergov", "cdc", "gard", "ghr", "nhlbi", "niddk", "ninds", "seniorhealth")
 REPEATED_IDS = ("cancergov",)  # documents share ids there; its texts are all different
 LABELS = {
@@ -83,51 +86,8 @@ def make_workspace(data: Path, home: Path) -> None:
 
 def main(data: Path, home: Path) -> int:
     """Run the night on MedQuAD and print the table of arms by target."""
-    from flows.nightly import run_night
-    from flows.reading import read_rows_of
-    from flows.settings import Settings
-
     make_workspace(data.absolute(), home.absolute())
-    settings = Settings(home=home)
-    summary = run_night(settings)
-    for fault in summary.faults:
-        print(fault, file=sys.stderr)
-    rows = read_rows_of(
-        settings,
-        "SELECT target_name, arm, value, ci_low, ci_high, n_items FROM mart.leaderboard"
-        " WHERE metric = 'accuracy' ORDER BY target_name, arm",
-    )
-    print(table(rows))
-    print(f"{summary.outcome} in {summary.wall_seconds:.0f} s; report: {summary.report}")
-    return summary.exit_code
-
-
-def table(rows: list[dict]) -> str:
-    """Arms by target as Markdown, the mean over targets last."""
-    arms = [
-        "base",
-        "sft",
-        "average",
-        "nearest",
-        "similarity",
-        "sharp",
-        "linear",
-        "linear_l1",
-        "auto",
-    ]
-    cells = {(r["target_name"], r["arm"]): r for r in rows}
-    lines = ["| target | n | " + " | ".join(arms) + " |", "|---" * (len(arms) + 2) + "|"]
-    for source in SOURCES:
-        found = [cells.get((source, arm)) for arm in arms]
-        n = found[0]["n_items"] if found[0] else 0
-        shown = [
-            f"{r['value']:.3f} [{r['ci_low']:.3f}, {r['ci_high']:.3f}]" if r else "-" for r in found
-        ]
-        lines.append(f"| {source} | {n} | " + " | ".join(shown) + " |")
-    means = [[cells[s, a]["value"] for s in SOURCES if (s, a) in cells] for a in arms]
-    shown = [f"{sum(m) / len(m):.3f}" if len(m) == len(SOURCES) else "-" for m in means]
-    lines.append("| mean | | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+    return run_and_tell(home, SOURCES, ARMS, metric="accuracy")
 
 
 if __name__ == "__main__":
