@@ -99,10 +99,12 @@ def _unit_of(
         "dataset": retrieval.dataset_sha256,
         "arms": [[arm.name, arm.record_id] for arm in arms],
         "library": sorted(c.adapter_id for c in retrieval.library),
-        "evaluation": workspace.plan.evaluation.model_dump(),
+        "evaluation": workspace.plan.evaluation.declared,
         "auto": target.has_auto,
         "metrics": {m.name: m.version for m in METRICS.values() if m.task_type == task_type},
     }
+    if spec := workspace.plan.evaluation.bert_score:
+        made_of["encoder"] = workspace.bases[spec.base].sha256
     return EvaluateUnit(retrieval, tuple(arms), evidence, fingerprint(made_of)[:12])
 
 
@@ -180,7 +182,7 @@ class Record:
             items = score_items(self.workspace, base_name, self.task, self.rows, chosen, found)
             common = self.common(split, arm.name, arm.record_id)
             scored = {**common, "run_id": self.run_id}
-            self.scores += score_rows(self.rows, chosen, items, self.task.type, scored)
+            self.scores += score_rows(self.rows, chosen, items, scored)
             self.items += item_rows(self.rows, chosen, items, common)
 
 

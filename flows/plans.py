@@ -89,12 +89,26 @@ class TargetSpec(Strict):
         return AUTO in self.strategies
 
 
+class BertScoreSpec(Strict):
+    """The encoder that BERTScore matches tokens under, a layer of it, and what chance scores."""
+
+    base: str
+    layer: int = Field(ge=0)
+    baseline: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
 class EvaluationSpec(Strict):
     """How many rows are looked at, in the order of their hash, so always the same ones."""
 
     max_items: int | None = Field(default=None, ge=10)
     criterion_items: int = Field(default=256, ge=10)
     calibration_items: int = Field(default=100, ge=10)
+    bert_score: BertScoreSpec | None = None
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What an evaluation is made of, as plain values."""
+        return {k: v for k, v in self.model_dump().items() if k != "bert_score" or v}
 
 
 class ScheduleSpec(Strict):
@@ -176,6 +190,7 @@ def load_plan(path: Path, *, sources: Sequence[str]) -> Plan:
         *_recipe_faults(plan),
         *_target_faults(plan, sources),
         *_metric_faults("gate", plan.gate),
+        *_encoder_faults(plan),
         *_schedule_faults(plan.schedule),
     ]
     if faults:
@@ -227,6 +242,18 @@ def _target_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
 
 def _metric_faults(where: str, gate: GateSpec) -> list[Fault]:
     return _unknown(f"{where}.metric", "metric", gate.metric, [*METRICS, AUTO])
+
+
+def _encoder_faults(plan: Plan) -> list[Fault]:
+    spec, where = plan.evaluation.bert_score, "evaluation.bert_score.base"
+    encoders = [name for name, base in plan.bases.items() if base.family == "text-encoder"]
+    if spec:
+        return _unknown(where, "text encoder", spec.base, encoders)
+    gates = [("gate", plan.gate)]
+    gates += [(f"targets[{i}].gate", t.gate) for i, t in enumerate(plan.targets) if t.gate]
+    asked = [place for place, gate in gates if gate.metric == "bert_f1"]
+    remedy = "evaluation: {bert_score: {base: ..., layer: ...}}"
+    return [Fault(f"{place}.metric", "needs an encoder to match by", remedy) for place in asked]
 
 
 def _schedule_faults(schedule: ScheduleSpec) -> list[Fault]:

@@ -91,6 +91,14 @@ def score_items(
     prepared = workspace.prepared(base_name, task)
     targets = [rows.targets[i] for i in chosen]
     statistics = workspace.family(base_name).score(prepared, predictions, targets)
+    spec = workspace.plan.evaluation.bert_score
+    if spec and task.type == "text-generation":
+        # torch, which a night that scores no text by it need not load for this
+        from rpe_core.evaluation.bert_score import bert_f1
+
+        encoder = workspace.loaded(spec.base)
+        found = bert_f1(encoder, predictions, targets, layer=spec.layer, baseline=spec.baseline)
+        statistics = {**statistics, "bert_f1": found}
     return Items(statistics, rows.groups[chosen])
 
 
@@ -100,7 +108,7 @@ def mean_score(items: Items, task_type: str) -> float:
 
 
 def score_rows(
-    rows: TaskRows, chosen: np.ndarray, items: Items, task_type: str, common: Mapping[str, Any]
+    rows: TaskRows, chosen: np.ndarray, items: Items, common: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Rows of core.scores for one arm and split: every metric, over all items and by slice."""
     parts = {"": np.arange(len(chosen))}
@@ -111,7 +119,7 @@ def score_rows(
         score_row(items.take(part), metric, {**common, "slice": name})
         for name, part in parts.items()
         for metric in sorted(METRICS)
-        if task_type == METRICS[metric].task_type
+        if set(METRICS[metric].needs) <= set(items.statistics)
     ]
 
 

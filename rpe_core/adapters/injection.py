@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from torch import nn
 
 from rpe_core.adapters.methods import load_method
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
+from rpe_core.errors import InputError
 
 
 class AdapterMethod(Protocol):
@@ -31,10 +32,14 @@ class Injection:
     parameters: dict[str, nn.Parameter]
     added: tuple[nn.Module, ...]
     before: dict[str, nn.Module]
+    checkpointed: tuple[nn.Module, ...] = ()
 
     def set_mode(self, *, is_training: bool) -> None:
-        """Switch the adapter's own modules; the frozen base stays in evaluation mode."""
-        for module in self.added:
+        """Switch the adapter's own modules; the frozen base stays in evaluation mode.
+
+        But for the flag of a checkpointed layer itself: transformers asks it, nothing below does.
+        """
+        for module in (*self.added, *self.checkpointed):
             module.training = is_training
 
     def export(self) -> dict[str, LowRankDelta]:
@@ -54,6 +59,7 @@ def attach(model: nn.Module, recipe: Recipe) -> Injection:
     before = dict(model.named_modules())
     try:
         method.attach(model, recipe)
+        checkpointed = _checkpoint_layers(model) if recipe.gradient_checkpointing else ()
     except Exception:
         _put_back(model, before)
         raise
@@ -62,12 +68,27 @@ def attach(model: nn.Module, recipe: Recipe) -> Injection:
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for parameter in parameters.values():
         parameter.data = parameter.data.float()  # bf16 cannot resolve small steps
-    return Injection(model, method, parameters, added, before)
+    return Injection(model, method, parameters, added, before, checkpointed)
 
 
 def detach(injection: Injection) -> None:
     """Put every replaced module back: the very objects, so the base is bit for bit what it was."""
+    if injection.checkpointed:
+        injection.set_mode(is_training=False)
+        cast(Any, injection.model).activation_checkpointing_disable()
     _put_back(injection.model, injection.before)
+
+
+def _checkpoint_layers(model: nn.Module) -> tuple[nn.Module, ...]:
+    """Let transformers compute each layer anew on the way back; which layers these are."""
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise InputError(
+            "This base cannot compute its layers anew.",
+            where="gradient_checkpointing",
+            expected="false for this architecture",
+        )
+    cast(Any, model).activation_checkpointing_enable({"use_reentrant": False})
+    return tuple(m for m in model.modules() if getattr(m, "gradient_checkpointing", False))
 
 
 def _put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:

@@ -23,8 +23,10 @@ class Recipe:
 
     `alpha` is PEFT's: the delta is scaled by alpha/r (alpha/sqrt(r) with use_rslora). No target
     modules are those that PEFT names for the base's architecture. `patience`
-    counts epochs without a lower validation loss; None trains to the end. `threads` is part of the
-    recipe, because bytes depend on it.
+    counts epochs without a lower validation loss; None trains to the end. A step accumulates the
+    gradients of `micro_batch_size` rows at a time, and with `gradient_checkpointing` computes the
+    layers anew on the way back: both cost time and save memory. `threads` is part of the recipe,
+    because bytes depend on it.
     """
 
     method: str
@@ -43,6 +45,8 @@ class Recipe:
     max_grad_norm: float = 1.0
     patience: int | None = None
     max_rows: int | None = None
+    micro_batch_size: int | None = None
+    gradient_checkpointing: bool = False
     threads: int = 1
 
     @property
@@ -173,5 +177,7 @@ _RULES = {
     "max_grad_norm": _Rule(_number(lambda x: 0 < x < math.inf), "a number above 0"),
     "patience": _Rule(_optional(_whole(1)), "a whole number of at least 1, or null"),
     "max_rows": _Rule(_optional(_whole(1)), "a whole number of at least 1, or null"),
+    "micro_batch_size": _Rule(_optional(_whole(1)), "a whole number of at least 1, or null"),
+    "gradient_checkpointing": _Rule(_flag, "true or false"),
     "threads": _Rule(_whole(1, 1024), "a whole number from 1 to 1024"),
 }

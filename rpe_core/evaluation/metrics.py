@@ -137,6 +137,7 @@ class Metric:
     version: str
     is_higher_better: bool
     task_type: str
+    needs: tuple[str, ...]  # statistics of an item; without them it is not told
     doc: str
     statistics: Callable[[Items], Floats]
     from_sums: Callable[[Floats], Floats]
@@ -175,6 +176,7 @@ METRICS: dict[str, Metric] = {
             "1",
             True,
             "text-classification",
+            ("correct",),
             "share of items answered with the right label",
             _mean_of("correct"),
             _ratio,
@@ -184,6 +186,7 @@ METRICS: dict[str, Metric] = {
             "1",
             True,
             "text-classification",
+            ("predicted", "target"),
             "mean over labels, predicted or true, of F1 = 2 tp / (2 tp + fp + fn)",
             _f1_statistics,
             _macro_f1,
@@ -193,6 +196,7 @@ METRICS: dict[str, Metric] = {
             "1",
             True,
             "text-generation",
+            ("rouge_l",),
             "mean F-measure of the longest common subsequence of stemmed words (Lin, 2004)",
             _mean_of("rouge_l"),
             _ratio,
@@ -202,8 +206,19 @@ METRICS: dict[str, Metric] = {
             "1",
             True,
             "text-generation",
+            ("exact_match",),
             "share of texts equal to the target but for white space",
             _mean_of("exact_match"),
+            _ratio,
+        ),
+        Metric(
+            "bert_f1",
+            "1",
+            True,
+            "text-generation",
+            ("bert_f1",),
+            "mean F-measure of matched tokens under an encoder (BERTScore, Zhang et al., 2020)",
+            _mean_of("bert_f1"),
             _ratio,
         ),
     )

@@ -173,9 +173,14 @@ class _Course:
     def _take_step(self, items: Sequence[Any], targets: Sequence[Any]) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.step, self.n_steps, self.recipe)
-        loss = self.family.loss(self.base, self.task, items, targets)
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        total, size = 0.0, self.recipe.micro_batch_size or len(items)
+        for first in range(0, len(items), size):
+            part = slice(first, first + size)
+            loss = self.family.loss(self.base, self.task, items[part], targets[part])
+            loss = loss * (len(items[part]) / len(items))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
         norm = torch.nn.utils.clip_grad_norm_(
             self.injected.parameters.values(), self.recipe.max_grad_norm
         )
@@ -187,7 +192,7 @@ class _Course:
             )
         self.optimiser.step()
         self.step += 1
-        return float(loss.detach())
+        return total
 
     def _validate(self) -> dict[str, float] | None:
         if not len(self.validation[0]):

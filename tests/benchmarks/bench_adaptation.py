@@ -30,7 +30,7 @@ from rpe_core.weighting.guards import check_domain
 from tests.benchmarks.peer_training import encoder, sft
 from tests.benchmarks.texts import answers, minilm
 
-RECIPE = Recipe("lora", 8, 16.0, ("query", "value"), 3, 2e-3, 32, seed=0)
+RECIPE = Recipe("lora", 8, 16.0, 3, 2e-3, 32, seed=0, target_modules=("query", "value"))
 MAX_TOKENS = 96
 N_ROWS, N_SAMPLE = 2_000, 500
 TIMED_EPOCHS = 1

@@ -26,7 +26,7 @@ from rpe_core.training.seeding import own_random_state
 from tests.benchmarks.peer_training import encoder, sft
 from tests.benchmarks.texts import minilm, sentences
 
-RECIPE = Recipe("lora", 8, 16.0, ("query", "value"), 5, 2e-3, 32, seed=0)
+RECIPE = Recipe("lora", 8, 16.0, 5, 2e-3, 32, seed=0, target_modules=("query", "value"))
 SOURCE, MAX_TOKENS = "cardiology_letters", 96
 N_ROWS = 12 * 32  # whole batches: both sides take equal steps
 SAME_STEP = 1e-3  # nats: float32 noise after sixty steps

@@ -35,11 +35,26 @@ def test_macro_f1_by_hand():
 
 def test_statistics_add_up_to_the_value():
     rng = np.random.default_rng(0)
-    items = make_items(rng.integers(0, 4, 90), rng.integers(0, 4, 90), rng.integers(0, 20, 90))
+    groups = rng.integers(0, 20, 90)
+    labels = make_items(rng.integers(0, 4, 90), rng.integers(0, 4, 90), groups)
     for metric in METRICS.values():
-        rows = metric.statistics(items)
+        is_closed = metric.task_type == "text-classification"
+        scores = labels if is_closed else Items({n: rng.random(90) for n in metric.needs}, groups)
+        rows = metric.statistics(scores)
         assert rows.shape[0] == 90
-        assert metric.value(items) == float(metric.from_sums(rows.sum(axis=0)))
+        assert metric.value(scores) == float(metric.from_sums(rows.sum(axis=0)))
+
+
+def test_scores_of_free_text_are_means_of_items():
+    items = Items({"rouge_l": [0.5, 1.0, 0.0]}, np.array(["p1", "p1", "p2"]))
+    assert METRICS["rouge_l"].value(items) == 0.5
+    assert METRICS["rouge_l"].value(pool([items, items.take([1])])) == 0.625
+    with pytest.raises(InputError):
+        Items({"rouge_l": [0.5, np.nan]}, np.array([0, 1]))
+    with pytest.raises(ShapeMismatch):
+        pool([items, make_items([0], [0], [0])])
+    with pytest.raises(ShapeMismatch):
+        Items({}, np.array([0]))
 
 
 def test_groups_may_be_names_or_numbers():
@@ -103,7 +118,10 @@ def test_the_gate_metric_is_told_by_the_task():
     assert gate_metric("macro_f1", "text-classification") == "macro_f1"
     with pytest.raises(UnknownName, match="did you mean 'macro_f1'"):
         gate_metric("macro_f", "text-classification")
+    assert gate_metric("auto", "text-generation") == "rouge_l"
     with pytest.raises(UnknownName):
-        gate_metric("auto", "text-generation")
+        gate_metric("accuracy", "text-generation")
+    with pytest.raises(UnknownName):
+        gate_metric("auto", "translation")
     with pytest.raises(UnknownName):
         find_metric("acc")

@@ -32,7 +32,7 @@ def faults_of(**changes):
 
 def test_defaults_and_types():
     recipe = recipe_of()
-    assert recipe == Recipe("lora", 8, 16.0, ("query", "value"), 2, 2e-3, 32, 0)
+    assert recipe == Recipe("lora", 8, 16.0, 2, 2e-3, 32, 0, ("query", "value"))
     assert isinstance(recipe.alpha, float)
     assert (recipe.schedule, recipe.patience, recipe.threads) == ("linear", None, 1)
 
@@ -87,7 +87,7 @@ def test_each_field_refuses_what_it_cannot_be(key, value):
 def test_all_faults_are_told_at_once_with_near_matches():
     recipe, faults = check_recipe({"method": "lora", "learning_rte": 1e-3, "r": "8"})
     assert recipe is None
-    paths = "alpha batch_size epochs learning_rate learning_rte r seed target_modules"
+    paths = "alpha batch_size epochs learning_rate learning_rte r seed"
     assert " ".join(fault.path for fault in faults) == paths
     near = next(fault for fault in faults if fault.path == "learning_rte")
     assert near.expected == "did you mean 'learning_rate'?"
@@ -104,7 +104,8 @@ def test_every_field_enters_the_id():
         "method": "other", "r": 4, "alpha": 1.0, "target_modules": ("key",), "epochs": 3,
         "learning_rate": 1e-4, "batch_size": 1, "seed": 1, "dropout": 0.5, "use_rslora": True,
         "weight_decay": 0.1, "warmup_ratio": 0.0, "schedule": "cosine", "max_grad_norm": 2.0,
-        "patience": 1, "max_rows": 1, "threads": 2,
+        "patience": 1, "max_rows": 1, "threads": 2, "micro_batch_size": 4,
+        "gradient_checkpointing": True,
     }  # fmt: skip
     assert set(changes) == {field.name for field in fields(Recipe)}
     ids = {replace(recipe, **{key: value}).recipe_id for key, value in changes.items()}

@@ -20,7 +20,8 @@ from rpe_core.training.resume import from_tensors, to_tensors
 from rpe_core.training.seeding import own_random_state, seed_everything
 from tests.pico import LABELS, pico_encoder, pico_texts
 
-RECIPE = Recipe("lora", 4, 8.0, ("query", "value"), 3, 1e-2, 16, seed=0, dropout=0.1)
+TARGETS = ("query", "value")
+RECIPE = Recipe("lora", 4, 8.0, 3, 1e-2, 16, seed=0, target_modules=TARGETS, dropout=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,39 @@ def test_the_exported_folder_in_plain_peft_is_the_trained_model(
     np.testing.assert_allclose(filed, live, atol=1e-5)
     assert found["loss"] == pytest.approx(trained.validation_loss, abs=1e-5)
     assert found["score"] == trained.validation_score
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"micro_batch_size": 5}, {"gradient_checkpointing": True}],
+    ids=["accumulated", "checkpointed"],
+)
+def test_saving_memory_changes_rounding_only(base, task, rows, change):
+    plain = run(base, task, rows, replace(RECIPE, dropout=0.0))
+    saved = run(base, task, rows, replace(RECIPE, dropout=0.0, **change))
+    for name, delta in plain.deltas.items():
+        torch.testing.assert_close(saved.deltas[name].dense(), delta.dense(), atol=1e-3, rtol=0)
+    assert not any(getattr(m, "gradient_checkpointing", False) for m in base.model.modules())
+    assert not any(module.training for module in base.model.modules())
+
+
+def test_checkpointed_layers_are_computed_anew(base, task, rows):
+    calls = []
+    layer = base.model.encoder.layer[0].attention.self
+    handle = layer.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    try:
+        run(base, task, (rows[0][:16], rows[1][:16], [], []), replace(RECIPE, epochs=1))
+        plain = len(calls)
+        anew = replace(RECIPE, epochs=1, gradient_checkpointing=True)
+        run(base, task, (rows[0][:16], rows[1][:16], [], []), anew)
+    finally:
+        handle.remove()
+    assert len(calls) == plain + 2 * plain
+
+
+def test_no_target_modules_are_those_of_the_architecture(base, task, rows):
+    trained = run(base, task, rows, replace(RECIPE, epochs=1, target_modules=()))
+    assert {name.rpartition(".")[2] for name in trained.deltas} == set(TARGETS)
 
 
 def test_the_same_recipe_gives_the_same_bytes_whatever_the_state_of_the_process(

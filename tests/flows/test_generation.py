@@ -11,11 +11,12 @@ import pytest
 from flows.nightly import run_night
 from flows.reading import read_rows_of
 from flows.settings import Settings
-from tests.pico import pico_llama, pico_texts
+from tests.pico import pico_encoder, pico_llama, pico_texts
 
 pytestmark = pytest.mark.slow
 
 ROWS = 120
+METRICS = ("rouge_l", "exact_match", "bert_f1")
 SAID = {"treatment": "drug given", "causes": "infection of gene", "exams": "clear scan"}
 SITES = ("site_a", "site_b", "site_c", "site_d")
 CONTRACT = """\
@@ -37,6 +38,7 @@ on_violation: {{max_quarantined_ratio: 0.05}}
 PLAN = """\
 bases:
   pico: {{family: causal-lm, model: "{base}", max_tokens: 48}}
+  words: {{family: text-encoder, model: "{encoder}", max_tokens: 32}}
 recipes:
   lora4: {{method: lora, r: 4, alpha: 8, epochs: 4, learning_rate: 2.0e-2, batch_size: 8, seed: 0,
           target_modules: [q_proj, v_proj, o_proj, up_proj, down_proj]}}
@@ -46,6 +48,7 @@ targets:
   - {{name: site-c, source: site_c, base: pico, k: 2, strategies: [average, nearest, linear_l1]}}
   - {{name: site-d, source: site_d, base: pico, k: 2, strategies: [average, nearest, auto]}}
 gate: {{min_items: 10}}
+evaluation: {{bert_score: {{base: words, layer: 1}}}}
 """
 
 
@@ -72,7 +75,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         _write(data / f"{source}.jsonl", source, seed=number)
         contract = CONTRACT.format(source=source, data=data)
         (home / "sources" / f"{source}.yaml").write_text(contract)
-    (home / "plan.yaml").write_text(PLAN.format(base=base))
+    (home / "plan.yaml").write_text(PLAN.format(base=base, encoder=pico_encoder(root / "encoder")))
     settings = Settings(home=home)
     summary = run_night(settings)
     assert summary.outcome == "ok", [str(fault) for fault in summary.faults]
@@ -101,7 +104,7 @@ def test_every_arm_is_scored_by_rouge_with_an_interval(night: Settings) -> None:
     )
     found = {(row["arm"], row["metric"]): row for row in rows}
     arms = {"base", "average", "nearest", "linear_l1"}
-    assert set(found) == {(arm, metric) for arm in arms for metric in ("rouge_l", "exact_match")}
+    assert set(found) == {(arm, metric) for arm in arms for metric in METRICS}
     assert all(row["ci_low"] <= row["value"] <= row["ci_high"] for row in rows)
     assert found["average", "rouge_l"]["value"] > found["base", "rouge_l"]["value"] + 0.1
 

@@ -129,13 +129,13 @@ CROSS_FIELD = {
         put("gate", "metric", value="acuracy"),
         "gate.metric",
         "metric 'acuracy' is not known",
-        "accuracy, auto, macro_f1  (did you mean 'accuracy'?)",
+        "accuracy, auto, bert_f1, exact_match, macro_f1, rouge_l  (did you mean 'accuracy'?)",
     ),
     "metric of a target": (
         put("targets", 0, "gate", value={"metric": "macro_f"}),
         "targets[0].gate.metric",
         "metric 'macro_f' is not known",
-        "accuracy, auto, macro_f1  (did you mean 'macro_f1'?)",
+        "accuracy, auto, bert_f1, exact_match, macro_f1, rouge_l  (did you mean 'macro_f1'?)",
     ),
     "target twice": (
         put("targets", 1, "name", value="target-0"),
