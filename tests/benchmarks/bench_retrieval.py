@@ -1,7 +1,7 @@
 """Top-16 search against numpy, FAISS flat and LanceDB flat; 1,000 targets against FAISS; one run.
 
-Peers hold the same rows in single precision, loaded before they are timed. Each answers all targets
-in a row: between them the threads of the one before would still spin on the cores of the next.
+Peers hold the same rows in single precision, loaded before they are timed, one peer at a time. Each
+answers all targets in a row: between them the threads of the one before would still spin.
 Ids are held against exact distances in double precision.
 """
 
@@ -12,6 +12,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,21 +102,19 @@ def features(kind: str, n: int, d: int, *, seed: int) -> np.ndarray:
 def _single(workdir: Path, kind: str, n: int, d: int) -> Row:
     x = features(kind, n, d, seed=1)
     targets = features(kind, TARGETS, d, seed=2)
-    with _Peers(workdir, x) as peers:
-        library, facts = _library(workdir, x)
-        searches = {**peers.searches, "ours": _ours(library)}
-        times: dict[str, list[float]] = {}
-        found: dict[str, list[list[int]]] = {}
-        for name, search in searches.items():
+    times: dict[str, list[float]] = {}
+    found: dict[str, list[list[int]]] = {}
+    facts: Row = {}
+    for name, opened in {**PEERS, "ours": _ours}.items():
+        with opened(workdir, x, facts) as search:
             asked = targets[:LANCE_TARGETS] if name == "LanceDB flat" else targets
             search(targets[0])
             times[name], found[name] = _timed(search, asked)
-        exact = [nearest_in_blocks(target, x)[0] for target in targets]
-        same = {
-            name: sum(a == b for a, b in zip(answers, exact, strict=False))
-            for name, answers in found.items()
-        }
-        shutil.rmtree(workdir / "vectors")
+    exact = [nearest_in_blocks(target, x)[0] for target in targets]
+    same = {
+        name: sum(a == b for a, b in zip(answers, exact, strict=False))
+        for name, answers in found.items()
+    }
     return _summary(times, same, facts, x)
 
 
@@ -192,8 +191,12 @@ def nearest_in_blocks(target: np.ndarray, x: np.ndarray) -> tuple[list[int], lis
     return [i for _, i in best], [e for e, _ in best]
 
 
-def _ours(library: Library) -> Search:
-    return lambda target: [int(c.adapter_id[-12:]) for c in library.search(target, k=K)]
+@contextmanager
+def _ours(workdir: Path, x: np.ndarray, facts: Row) -> Iterator[Search]:
+    library, told = _library(workdir, x)
+    facts.update(told)
+    yield lambda target: [int(c.adapter_id[-12:]) for c in library.search(target, k=K)]
+    shutil.rmtree(workdir / "vectors")
 
 
 def _library(workdir: Path, x: np.ndarray) -> tuple[Library, Row]:
@@ -240,57 +243,51 @@ def _vectors(values: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
-class _Peers:
-    """numpy, FAISS and LanceDB over the same rows."""
+@contextmanager
+def _numpy(_: Path, x: np.ndarray, facts: Row) -> Iterator[Search]:
+    parts = [x[first : first + BATCH] for first in range(0, len(x), BATCH)]
+    norms = np.concatenate([np.einsum("ij,ij->i", part, part) for part in parts])
 
-    def __init__(self, workdir: Path, x: np.ndarray) -> None:
-        self._x, self._folder = x, workdir / "peer"
-        self._norms = np.concatenate(
-            [
-                np.einsum("ij,ij->i", x[i : i + BATCH], x[i : i + BATCH])
-                for i in range(0, len(x), BATCH)
-            ]
-        )
-        self._index = faiss.IndexFlatL2(x.shape[1])
-        self._index.add(x)
-
-    def __enter__(self) -> _Peers:
-        shutil.rmtree(self._folder, ignore_errors=True)
-        schema = pa.schema(
-            [pa.field("z", pa.list_(pa.float32(), self._x.shape[1])), ("i", pa.int64())]
-        )
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for first in range(0, len(self._x), BATCH):
-                z = self._x[first : first + BATCH]
-                ids = np.arange(first, first + len(z))
-                yield pa.record_batch([_vectors(z), pa.array(ids)], schema=schema)
-
-        reader = pa.RecordBatchReader.from_batches(schema, batches())
-        self._table = lancedb.connect(str(self._folder)).create_table("flat", reader)
-        for search in self.searches.values():
-            search(self._x[0])
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder)
-
-    @property
-    def searches(self) -> dict[str, Search]:
-        """Each peer as it is used best."""
-        return {"numpy": self._numpy, "FAISS flat": self._faiss, "LanceDB flat": self._lance}
-
-    def _numpy(self, target: np.ndarray) -> list[int]:
-        scores = self._norms - 2 * (self._x @ target)
+    def search(target: np.ndarray) -> list[int]:
+        scores = norms - 2 * (x @ target)
         near = np.argpartition(scores, K)[:K]
         return [int(i) for i in near[np.argsort(scores[near], kind="stable")]]
 
-    def _faiss(self, target: np.ndarray) -> list[int]:
-        return [int(i) for i in self._index.search(target[None], K)[1][0]]
+    yield search
 
-    def _lance(self, target: np.ndarray) -> list[int]:
-        found = self._table.search(target).limit(K).select(["i", "_distance"]).to_arrow()
+
+@contextmanager
+def _faiss(_: Path, x: np.ndarray, facts: Row) -> Iterator[Search]:
+    index = faiss.IndexFlatL2(x.shape[1])
+    index.add(x)
+    yield lambda target: [int(i) for i in index.search(target[None], K)[1][0]]
+
+
+@contextmanager
+def _lance(workdir: Path, x: np.ndarray, facts: Row) -> Iterator[Search]:
+    folder = workdir / "peer"
+    shutil.rmtree(folder, ignore_errors=True)
+    schema = pa.schema([pa.field("z", pa.list_(pa.float32(), x.shape[1])), ("i", pa.int64())])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for first in range(0, len(x), BATCH):
+            z = x[first : first + BATCH]
+            ids = np.arange(first, first + len(z))
+            yield pa.record_batch([_vectors(z), pa.array(ids)], schema=schema)
+
+    reader = pa.RecordBatchReader.from_batches(schema, batches())
+    table = lancedb.connect(str(folder)).create_table("flat", reader)
+
+    def search(target: np.ndarray) -> list[int]:
+        found = table.search(target).limit(K).select(["i", "_distance"]).to_arrow()
         return [int(i) for i in found["i"].to_pylist()]
+
+    yield search
+    shutil.rmtree(folder)
+
+
+# each as it is used best, and gone before the next: copies of all beside ours would not fit
+PEERS = {"numpy": _numpy, "FAISS flat": _faiss, "LanceDB flat": _lance}
 
 
 def _read_bandwidth() -> float:
