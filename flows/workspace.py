@@ -19,6 +19,7 @@ from flows.bases import base_folder, identify_base, load_base
 from flows.plans import Plan, load_plan
 from flows.settings import Settings
 from rpe_core.errors import DeclarationError, Fault, InputError
+from rpe_core.evaluation.metrics import metrics_of
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import BaseModel, RunRef, TaskSpec
@@ -132,7 +133,8 @@ def load_declarations(settings: Settings) -> Declarations:
 
 
 def _require_tasks(plan: Plan, contracts: Mapping[str, SourceContract], file: str) -> None:
-    """Raise DeclarationError where a base answers other tasks than a source asks."""
+    """Raise DeclarationError where a base or a gate's metric is for other tasks than a source's."""
+    types = {source: contract.task.type for source, contract in contracts.items()}
     places = [
         (f"references[{i}].sources[{j}]", reference.base, source)
         for i, reference in enumerate(plan.references)
@@ -142,8 +144,14 @@ def _require_tasks(plan: Plan, contracts: Mapping[str, SourceContract], file: st
     faults = []
     for where, base, source in places:
         answers = FAMILIES[plan.bases[base].family].task_type
-        if source in contracts and contracts[source].task.type != answers:
-            what = f"asks for {contracts[source].task.type}, and base {base} answers {answers}"
+        if types.get(source, answers) != answers:
+            what = f"asks for {types[source]}, and base {base} answers {answers}"
             faults.append(Fault(where, what, "a base of a family of this type of task"))
+    for i, target in enumerate(plan.targets):
+        metric, where = (target.gate or plan.gate).metric, f"targets[{i}]"
+        fitting = metrics_of(types.get(target.source, ""))
+        if fitting and metric not in (*fitting, "auto"):
+            what = f"is gated by {metric}, which scores other tasks than {types[target.source]}"
+            faults.append(Fault(where, what, ", ".join([*fitting, "auto"])))
     if faults:
         raise DeclarationError(file, faults)

@@ -239,6 +239,11 @@ def find_metric(name: str) -> Metric:
     return METRICS[name]
 
 
+def metrics_of(task_type: str) -> list[str]:
+    """The metrics that score a type of task; none of one that is not known."""
+    return [name for name, metric in METRICS.items() if metric.task_type == task_type]
+
+
 def gate_metric(metric: str, task_type: str) -> str:
     """The metric that a gate uses: `auto` is resolved by the type of the task.
 
@@ -249,7 +254,7 @@ def gate_metric(metric: str, task_type: str) -> str:
         if task_type not in GATE_METRIC:
             raise UnknownName("task type", task_type, GATE_METRIC)
         return GATE_METRIC[task_type]
-    fitting = [name for name, known in METRICS.items() if task_type == known.task_type]
+    fitting = metrics_of(task_type)
     if metric not in fitting:
         raise UnknownName("metric", metric, [*fitting, "auto"])
     return metric

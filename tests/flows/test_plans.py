@@ -11,10 +11,12 @@ import pytest
 import yaml
 
 from flows.plans import BASELINE_MERGES, Plan, load_plan
+from flows.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault
 from rpe_core.merging.methods import MERGE_METHODS
 from rpe_core.records import StrategySpec
 from rpe_core.weighting.strategies import STRATEGIES
+from tests.pico_world import make_pico_workspace
 
 SOURCES = ("site_a", "site_b", "site_c")
 SECRET = "Jane Quorvexil; born 1961"  # no message may hold what does not look like a name
@@ -351,3 +353,18 @@ def test_a_plan_knows_its_sources_and_its_hash(tmp_path: Path) -> None:
     assert plan.sha256 == Plan.model_validate(sound()).sha256
     assert plan.sha256 != plan.narrowed(("target-1",)).sha256
     assert plan.recipe("lora2").target_modules == ("query", "value")
+
+
+def test_a_base_or_a_metric_of_another_task_is_a_fault_of_the_plan(tmp_path: Path) -> None:
+    settings = make_pico_workspace(tmp_path)
+    plan = settings.plan_file.read_text()
+    settings.plan_file.write_text(plan.replace("min_items: 20", "metric: rouge_l"))
+    with pytest.raises(DeclarationError) as told:
+        load_declarations(settings)
+    (fault,) = told.value.faults
+    assert (fault.path, fault.expected) == ("targets[0]", "accuracy, macro_f1, auto")
+    settings.plan_file.write_text(plan.replace("text-encoder", "causal-lm"))
+    with pytest.raises(DeclarationError) as told:
+        load_declarations(settings)
+    paths = [fault.path for fault in told.value.faults]
+    assert paths == ["references[0].sources[0]", "references[0].sources[1]", "targets[0].source"]
