@@ -8,6 +8,7 @@ from rpe_core.evaluation import bootstrap
 from rpe_core.evaluation.bootstrap import paired_difference, score_interval
 from rpe_core.evaluation.head_to_head import compare, read_interval, resamples_for
 from rpe_core.evaluation.metrics import METRICS, make_items
+from tests.items import items_for
 
 
 def _arms(rng, n=200, n_groups=80, better=0.8, worse=0.6):
@@ -22,7 +23,7 @@ def _arms(rng, n=200, n_groups=80, better=0.8, worse=0.6):
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_a_clear_difference_is_a_win_one_way_and_a_loss_the_other(metric):
-    better, worse = _arms(np.random.default_rng(1))
+    better, worse = (items_for(metric, arm) for arm in _arms(np.random.default_rng(1)))
     win = compare(better, worse, metric, confidence=0.95)
     loss = compare(worse, better, metric, confidence=0.95)
     assert (win.result, loss.result) == ("win", "loss")
@@ -34,9 +35,8 @@ def test_a_clear_difference_is_a_win_one_way_and_a_loss_the_other(metric):
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_identical_answers_are_a_degenerate_tie(metric):
     arm, _ = _arms(np.random.default_rng(2))
-    found = compare(
-        arm, make_items(arm["predicted"], arm["target"], arm.groups), metric, confidence=0.95
-    )
+    same = make_items(arm["predicted"], arm["target"], arm.groups)
+    found = compare(items_for(metric, arm), items_for(metric, same), metric, confidence=0.95)
     assert (found.difference, found.ci_low, found.ci_high, found.result) == (0.0, 0.0, 0.0, "tie")
 
 
@@ -67,7 +67,7 @@ def test_items_of_one_group_move_together():
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_chunks_bound_memory_and_do_not_change_the_interval(metric, monkeypatch):
-    better, worse = _arms(np.random.default_rng(5))
+    better, worse = (items_for(metric, arm) for arm in _arms(np.random.default_rng(5)))
     whole = paired_difference(better, worse, metric, confidence=0.95, n_resamples=500, seed=3)
     monkeypatch.setattr(bootstrap, "CELLS", 700)
     chunked = paired_difference(better, worse, metric, confidence=0.95, n_resamples=500, seed=3)

@@ -9,6 +9,7 @@ from scipy import stats
 from rpe_core.evaluation.bootstrap import paired_difference, score_interval
 from rpe_core.evaluation.choice import mutual_information
 from rpe_core.evaluation.metrics import METRICS, make_items
+from tests.items import items_for
 
 
 def _macro_f1_by_precision_and_recall(predicted, target):
@@ -38,8 +39,8 @@ def test_weighted_sums_equal_scoring_copied_items(metric):
     """The count trick against the plain way: draw groups, copy their items, score the copies."""
     rng = np.random.default_rng(11)
     target, groups = rng.integers(0, 3, 60), rng.integers(0, 25, 60)
-    ours = make_items(rng.integers(0, 3, 60), target, groups)
-    theirs = make_items(rng.integers(0, 3, 60), target, groups)
+    ours = items_for(metric, make_items(rng.integers(0, 3, 60), target, groups))
+    theirs = items_for(metric, make_items(rng.integers(0, 3, 60), target, groups))
     n_groups, n_resamples, seed = ours.n_groups, 200, 5
     drawn = np.random.default_rng(seed).integers(0, n_groups, size=(n_resamples, n_groups))
     differences = []

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from rpe_core.evaluation.bootstrap import paired_difference, score_interval
 from rpe_core.evaluation.choice import mutual_information
 from rpe_core.evaluation.metrics import METRICS, make_items
+from tests.items import items_for
 
 
 @st.composite
@@ -20,6 +21,7 @@ def arms(draw, n_arms=2):
 @settings(deadline=None, max_examples=30)
 @given(items=arms(), seed=st.integers(0, 2**31))
 def test_the_bootstrap_is_a_function_of_its_seed(metric, items, seed):
+    items = [items_for(metric, one) for one in items]
     options = {"confidence": 0.9, "n_resamples": 50, "seed": seed}
     assert paired_difference(*items, metric, **options) == paired_difference(
         *items, metric, **options
@@ -30,6 +32,7 @@ def test_the_bootstrap_is_a_function_of_its_seed(metric, items, seed):
 @settings(deadline=None, max_examples=30)
 @given(items=arms(), seed=st.integers(0, 2**31))
 def test_swapping_the_arms_mirrors_the_interval(metric, items, seed):
+    items = [items_for(metric, one) for one in items]
     options = {"confidence": 0.9, "n_resamples": 50, "seed": seed}
     value, low, high = paired_difference(*items, metric, **options)
     mirrored = paired_difference(*reversed(items), metric, **options)
@@ -40,7 +43,8 @@ def test_swapping_the_arms_mirrors_the_interval(metric, items, seed):
 @settings(deadline=None, max_examples=30)
 @given(items=arms(n_arms=1), seed=st.integers(0, 2**31))
 def test_scores_stay_between_zero_and_one(metric, items, seed):
-    value, low, high = score_interval(items[0], metric, confidence=0.9, n_resamples=50, seed=seed)
+    one = items_for(metric, items[0])
+    value, low, high = score_interval(one, metric, confidence=0.9, n_resamples=50, seed=seed)
     assert 0 <= low <= high <= 1 + 1e-12
     assert 0 <= value <= 1 + 1e-12
 
@@ -49,7 +53,7 @@ def test_scores_stay_between_zero_and_one(metric, items, seed):
 @settings(deadline=None, max_examples=30)
 @given(items=arms(n_arms=1), seed=st.integers(0, 2**31))
 def test_the_order_of_items_does_not_matter(metric, items, seed):
-    (one,) = items
+    one = items_for(metric, items[0])
     order = np.random.default_rng(seed).permutation(one.n_items)
     options = {"confidence": 0.9, "n_resamples": 50, "seed": 0}
     assert score_interval(one, metric, **options) == score_interval(
