@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from flows.leave_one_out import LeftOut, leave_one_out
 from flows.retrieval import Retrieval
+from flows.scoring import BASE_ARM
 from flows.workspace import Workspace
 from rpe_core.evaluation.choice import (
     MIN_REFERENCES,
@@ -33,17 +34,15 @@ class Choice:
     values: Mapping[str, float]
     margin: MarginChoice
     left_out: Sequence[LeftOut]
-    task_type: str
 
     def served(self, one: LeftOut) -> str:
         """The arm that the same rule would have served a reference with."""
-        candidates = one.scores(self.task_type)
         values = one.criterion
         if self.criterion == "leave_one_out":
             others = [other for other in self.left_out if other is not one]
-            values = _mean_scores(others, candidates, self.task_type)
-        found = {arm: values[arm] for arm in candidates}
-        return choose(found, margin=self.margin.margin) if found else "base"
+            values = _mean_scores(others, one.candidates)
+        found = {arm: values[arm] for arm in one.candidates}
+        return choose(found, margin=self.margin.margin) if found else BASE_ARM
 
 
 def choose_arm(
@@ -63,21 +62,18 @@ def choose_arm(
     if with_test or not is_closed or len(retrieval.library) >= MIN_REFERENCES:
         left_out = leave_one_out(workspace, retrieval, with_test=with_test)
     if is_closed:
-        tables = {one.adapter.adapter_id: one.table(task.type) for one in left_out}
+        tables = {one.adapter.adapter_id: one.table() for one in left_out}
         margin = calibrate_margin({name: table for name, table in tables.items() if table})
         values = {arm: mutual_information(found) for arm, found in answers.items()}
     else:
         margin = MarginChoice(0.0, "leave_one_out", len(left_out))
-        values = _mean_scores(left_out, answers, task.type)
+        values = _mean_scores(left_out, answers)
     chosen = choose(values, margin=margin.margin)
     criterion = "mutual_information" if is_closed else "leave_one_out"
-    return Choice(chosen, criterion, values, margin, left_out, task.type)
+    return Choice(chosen, criterion, values, margin, left_out)
 
 
-def _mean_scores(
-    left_out: Sequence[LeftOut], arms: Mapping[str, object], task_type: str
-) -> dict[str, float]:
+def _mean_scores(left_out: Sequence[LeftOut], arms: Collection[str]) -> dict[str, float]:
     """The mean score of each arm over the references that every arm served; 0 where none did."""
-    whole = [one for one in left_out if set(arms) <= set(one.calibration)]
-    found = [one.all_scores(task_type) for one in whole]
+    found = [one.scores for one in left_out if set(arms) <= set(one.scores)]
     return {arm: math.fsum(scores[arm] for scores in found) / max(len(found), 1) for arm in arms}

@@ -29,7 +29,7 @@ from flows.scoring import (
     score_rows,
 )
 from flows.workspace import Workspace
-from rpe_core.evaluation.metrics import METRICS, gate_metric, pool
+from rpe_core.evaluation.metrics import METRICS, Items, gate_metric, metrics_of, pool
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import Evidence
 
@@ -101,7 +101,7 @@ def _unit_of(
         "library": sorted(c.adapter_id for c in retrieval.library),
         "evaluation": workspace.plan.evaluation.declared,
         "auto": target.has_auto,
-        "metrics": {m.name: m.version for m in METRICS.values() if m.task_type == task_type},
+        "metrics": {name: METRICS[name].version for name in metrics_of(task_type)},
     }
     if spec := workspace.plan.evaluation.bert_score:
         made_of["encoder"] = workspace.bases[spec.base].sha256
@@ -160,6 +160,7 @@ class Record:
         self.scores: list[dict[str, Any]] = []
         self.items: list[dict[str, Any]] = []
         self.choices: list[dict[str, Any]] = []
+        self.found: dict[tuple[str, str], tuple[np.ndarray, Items]] = {}  # by arm and split
 
     def common(self, split: str, arm: str, record_id: str) -> dict[str, Any]:
         """What every row of one arm and split shares."""
@@ -172,18 +173,26 @@ class Record:
             "ensemble_id": record_id,
         }
 
-    def add(self, arm: Arm, answers: Answers, *, answered_by: str = "") -> None:
-        """Scores and per-item scores of one arm, or of the one that answers in its place."""
+    def add(self, arm: Arm, answers: Answers) -> None:
+        """Scores and per-item scores of one arm."""
         base_name = self.unit.retrieval.target.base
         for split, chosen in _scored_rows(self.workspace, self.rows).items():
-            if not len(chosen):
-                continue
-            found = answers.of(answered_by or arm.name, chosen)
-            items = score_items(self.workspace, base_name, self.task, self.rows, chosen, found)
-            common = self.common(split, arm.name, arm.record_id)
-            scored = {**common, "run_id": self.run_id}
-            self.scores += score_rows(self.rows, chosen, items, scored)
-            self.items += item_rows(self.rows, chosen, items, common)
+            if len(chosen):
+                found = answers.of(arm.name, chosen)
+                items = score_items(self.workspace, base_name, self.task, self.rows, chosen, found)
+                self._put(arm, split, chosen, items)
+
+    def repeat(self, arm: Arm, answered_by: str) -> None:
+        """The same of an arm for which another one answers, whose items are scored already."""
+        for (name, split), (chosen, items) in list(self.found.items()):
+            if name == answered_by:
+                self._put(arm, split, chosen, items)
+
+    def _put(self, arm: Arm, split: str, chosen: np.ndarray, items: Items) -> None:
+        self.found[arm.name, split] = (chosen, items)
+        common = self.common(split, arm.name, arm.record_id)
+        self.scores += score_rows(self.rows, chosen, items, {**common, "run_id": self.run_id})
+        self.items += item_rows(self.rows, chosen, items, common)
 
 
 def _answer(workspace: Workspace, unit: EvaluateUnit, rows: TaskRows) -> Answers:
@@ -214,7 +223,7 @@ def _choose(workspace: Workspace, unit: EvaluateUnit, answers: Answers, record: 
     )
     record.choices += _choice_rows(unit, choice)
     auto = Arm(AUTO_ARM, by_name[choice.chosen].record_id, "", is_candidate=False)
-    record.add(auto, answers, answered_by=choice.chosen)
+    record.repeat(auto, choice.chosen)
     if needs_evidence:
         _keep_evidence(choice, record)
 

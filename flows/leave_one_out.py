@@ -32,25 +32,20 @@ class LeftOut:
     """A reference served as if it were a target: what each arm answered on its labelled rows."""
 
     adapter: Candidate
-    calibration: Mapping[str, Items]  # arm -> what the criterion and the score are taken on
+    scores: Mapping[str, float]  # arm -> score on the rows that calibrate, as a gate would take it
+    criterion: Mapping[str, float]  # arm -> mutual information in nat, of a closed answer set
     test: Mapping[str, Items]  # arm -> what stands as evidence; none where it was not asked for
     test_rows: tuple[TaskRows, np.ndarray]
-    criterion: Mapping[str, float]  # arm -> mutual information in nat, of a closed answer set
     abstained: frozenset[str]  # arms that would have abstained: the base answers in their place
 
-    def all_scores(self, task_type: str) -> dict[str, float]:
-        """The score of each arm on the calibration rows."""
-        return {arm: mean_score(items, task_type) for arm, items in self.calibration.items()}
+    @property
+    def candidates(self) -> list[str]:
+        """The strategies that may serve."""
+        return [arm for arm in self.scores if arm not in {BASE_ARM, *self.abstained}]
 
-    def scores(self, task_type: str) -> dict[str, float]:
-        """The same of each strategy that may serve."""
-        unfit = {BASE_ARM, *self.abstained}
-        return {arm: s for arm, s in self.all_scores(task_type).items() if arm not in unfit}
-
-    def table(self, task_type: str) -> dict[str, tuple[float, float]]:
-        """The criterion and the score of each strategy that may serve, of a closed answer set."""
-        scores = self.scores(task_type)
-        return {arm: (self.criterion[arm], score) for arm, score in scores.items()}
+    def table(self) -> dict[str, tuple[float, float]]:
+        """The criterion and the score of each candidate, of a closed answer set."""
+        return {arm: (self.criterion[arm], self.scores[arm]) for arm in self.candidates}
 
 
 def leave_one_out(
@@ -94,10 +89,10 @@ def _serve_each(
         score = partial(score_items, workspace, retrieval.target.base, task, rows)
         yield LeftOut(
             adapter,
-            {arm: score(calibration, found[:n]) for arm, found in answers.items()},
+            {a: mean_score(score(calibration, f[:n]), task.type) for a, f in answers.items()},
+            {arm: mutual_information(p[:n]) for arm, p in answers.items() if task.labels},
             {arm: score(test, found[n:]) for arm, found in answers.items()} if len(test) else {},
             (rows, test),
-            {arm: mutual_information(p[:n]) for arm, p in answers.items() if task.labels},
             frozenset(abstained),
         )
 

@@ -215,12 +215,13 @@ def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 1
     )
     for indices, rows in _batches(prompts, batch_size):
         tokens, mask = _padded(base, rows, is_left=True)
+        stopped = [_Stopped(base, task, tokens.shape[1])] if task.stop else []
         with torch.no_grad():
             made = base.model.generate(
                 input_ids=tokens,
                 attention_mask=mask,
                 generation_config=config,
-                stopping_criteria=StoppingCriteriaList([_Stopped(base, task, tokens.shape[1])]),
+                stopping_criteria=StoppingCriteriaList(stopped),
             )
         texts = base.tokenizer.batch_decode(made[:, tokens.shape[1] :], skip_special_tokens=True)
         for index, text in zip(indices, texts, strict=True):
@@ -262,9 +263,7 @@ class _Stopped(StoppingCriteria):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
         """Of each row, (b,)."""
-        texts = [""] * len(input_ids)
-        if self.task.stop:
-            texts = self.base.tokenizer.batch_decode(input_ids[:, self.first :])
+        texts = self.base.tokenizer.batch_decode(input_ids[:, self.first :])
         found = [any(stop in text for stop in self.task.stop) for text in texts]
         return torch.tensor(found, device=input_ids.device)
 
