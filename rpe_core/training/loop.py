@@ -18,7 +18,8 @@ from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
 from rpe_core.families.table import Family
-from rpe_core.training.resume import ResumeState
+from rpe_core.training.descent import learning_rate_at, take_step
+from rpe_core.training.resume import ResumeState, copy_moments, restore_optimiser
 from rpe_core.training.seeding import own_random_state, random_state, restore_random_state
 
 Rows = tuple[Sequence[Any], Sequence[Any]]  # items and their targets
@@ -81,26 +82,6 @@ def train(
             return course.result()
         finally:
             adapter.detach(injected)
-
-
-def learning_rate_at(step: int, n_steps: int, recipe: Recipe) -> float:
-    """The rate of step 0 .. n_steps - 1: linear warm-up, then constant, linear or cosine decay.
-
-    >>> from types import SimpleNamespace as Like
-    >>> recipe = Like(learning_rate=1.0, warmup_ratio=0.25, schedule="linear")
-    >>> [round(learning_rate_at(step, 8, recipe), 3) for step in range(8)]
-    [0.5, 1.0, 1.0, 0.833, 0.667, 0.5, 0.333, 0.167]
-    """
-    n_warmup = math.ceil(recipe.warmup_ratio * n_steps)
-    if step < n_warmup:
-        return recipe.learning_rate * (step + 1) / n_warmup
-    done = (step - n_warmup) / (n_steps - n_warmup)
-    decay = {
-        "constant": 1.0,
-        "linear": 1.0 - done,
-        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
-    }
-    return recipe.learning_rate * decay[recipe.schedule]
 
 
 def epoch_batches(
@@ -171,8 +152,6 @@ class _Course:
         return f"{line}, validation loss {found['loss']:.4f}, score {found['score']:.4f}"
 
     def _take_step(self, items: Sequence[Any], targets: Sequence[Any]) -> float:
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate_at(self.step, self.n_steps, self.recipe)
         self.optimiser.zero_grad()
         total, size = 0.0, self.recipe.micro_batch_size or len(items)
         for first in range(0, len(items), size):
@@ -181,17 +160,10 @@ class _Course:
             loss = loss * (len(items[part]) / len(items))
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.injected.parameters.values(), self.recipe.max_grad_norm
-        )
-        if not torch.isfinite(norm):
-            raise InputError(
-                "training diverged: the gradient is not finite.",
-                where=f"step {self.step + 1} of {self.n_steps}",
-                remedy="lower learning_rate or raise warmup_ratio in the recipe",
-            )
-        self.optimiser.step()
+        rate = learning_rate_at(self.step, self.n_steps, self.recipe)
         self.step += 1
+        where = f"step {self.step} of {self.n_steps}"
+        take_step(self.optimiser, rate, self.recipe.max_grad_norm, where=where)
         return total
 
     def _validate(self) -> dict[str, float] | None:
@@ -213,15 +185,15 @@ class _Course:
 
     def state(self) -> ResumeState:
         """A copy of all that a later process needs."""
-        moments = {name: self.optimiser.state[p] for name, p in self.injected.parameters.items()}
+        first, second = copy_moments(self.optimiser, self.injected.parameters)
         return ResumeState(
             epoch=self.epoch,
             step=self.step,
             recipe_id=self.recipe.recipe_id,
             n_items=self.n_items,
             parameters=self._parameters(),
-            first_moments={name: m["exp_avg"].clone() for name, m in moments.items()},
-            second_moments={name: m["exp_avg_sq"].clone() for name, m in moments.items()},
+            first_moments=first,
+            second_moments=second,
             random_state=random_state(),
             best=dict(self.best),
             best_loss=self.best_loss,
@@ -237,13 +209,7 @@ class _Course:
                 expected="the same recipe, base and number of rows",
                 remedy="remove it: the training starts again",
             )
-        self._set(state.parameters)
-        for name, p in self.injected.parameters.items():
-            self.optimiser.state[p] = {
-                "step": torch.tensor(float(state.step)),
-                "exp_avg": state.first_moments[name].to(p.device, copy=True),
-                "exp_avg_sq": state.second_moments[name].to(p.device, copy=True),
-            }
+        restore_optimiser(self.optimiser, self.injected.parameters, state)
         self.epoch, self.step = state.epoch, state.step
         self.best, self.best_loss = dict(state.best), state.best_loss
         self.n_stale_epochs = state.n_stale_epochs

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from rpe_core.errors import InputError
 
@@ -26,9 +27,9 @@ class ResumeState:
     first_moments: dict[str, Tensor]
     second_moments: dict[str, Tensor]
     random_state: dict[str, Tensor]
-    best: dict[str, Tensor]
-    best_loss: float | None
-    n_stale_epochs: int
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_loss: float | None = None
+    n_stale_epochs: int = 0
 
 
 def to_tensors(state: ResumeState) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -56,3 +57,28 @@ def from_tensors(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Re
             "a checkpoint is not complete.", remedy="remove it: the training starts again"
         )
     return ResumeState(**{**values, **groups})
+
+
+def copy_moments(
+    optimiser: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """AdamW's first and second moments by the names of the parameters."""
+    moments = {name: optimiser.state[p] for name, p in parameters.items()}
+    return (
+        {name: m["exp_avg"].clone() for name, m in moments.items()},
+        {name: m["exp_avg_sq"].clone() for name, m in moments.items()},
+    )
+
+
+def restore_optimiser(
+    optimiser: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter], state: ResumeState
+) -> None:
+    """Give parameters and AdamW's moments the values of a state."""
+    for name, p in parameters.items():
+        with torch.no_grad():
+            p.copy_(state.parameters[name])
+        optimiser.state[p] = {
+            "step": torch.tensor(float(state.step)),
+            "exp_avg": state.first_moments[name].to(p.device, copy=True),
+            "exp_avg_sq": state.second_moments[name].to(p.device, copy=True),
+        }

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from rpe_core.adapters.recipe import Recipe
-from rpe_core.training.loop import learning_rate_at
+from rpe_core.training.descent import learning_rate_at
 
 SHARPNESS = 20.0
 

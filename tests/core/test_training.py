@@ -15,7 +15,8 @@ from rpe_core.adapters.recipe import SCHEDULES, Recipe
 from rpe_core.errors import InputError
 from rpe_core.families import text_encoder
 from rpe_core.merging.folders import write_adapter
-from rpe_core.training.loop import epoch_batches, learning_rate_at, train
+from rpe_core.training.descent import learning_rate_at
+from rpe_core.training.loop import epoch_batches, train
 from rpe_core.training.resume import from_tensors, to_tensors
 from rpe_core.training.seeding import own_random_state, seed_everything
 from tests.pico import LABELS, pico_encoder, pico_texts
