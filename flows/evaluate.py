@@ -99,12 +99,15 @@ def _unit_of(
         "dataset": retrieval.dataset_sha256,
         "arms": [[arm.name, arm.record_id] for arm in arms],
         "library": sorted(c.adapter_id for c in retrieval.library),
-        "evaluation": workspace.plan.evaluation.declared,
+        "evaluation": workspace.plan.evaluation.limits,
         "auto": target.has_auto,
         "metrics": {name: METRICS[name].version for name in metrics_of(task_type)},
     }
-    if spec := workspace.plan.evaluation.bert_score:
-        made_of["encoder"] = workspace.bases[spec.base].sha256
+    if task_type == "text-generation":
+        made_of["scorers"] = {
+            metric: [spec.model_dump(), workspace.bases[spec.base].sha256]
+            for metric, spec in workspace.plan.evaluation.scorers.items()
+        }
     return EvaluateUnit(retrieval, tuple(arms), evidence, fingerprint(made_of)[:12])
 
 

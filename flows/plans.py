@@ -26,6 +26,10 @@ from rpe_core.weighting.tuning import GRIDS
 
 AUTO = "auto"
 BASELINE_MERGES = ("ties", "dare_linear")  # through PEFT, as baselines
+SCORERS = (  # metric, key of the plan, family and kind of the model that scores
+    ("bert_f1", "bert_score", "text-encoder", "text encoder"),
+    ("judge", "judge", "causal-lm", "language model"),
+)
 BUILT_IN_ARMS = (AUTO, "base", "champion", "sft")  # what a strategy of the plan may not be called
 ARM_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 TargetName = Annotated[str, StringConstraints(pattern=rf"^{ARM_NAME.pattern}$")]
@@ -97,6 +101,17 @@ class BertScoreSpec(Strict):
     baseline: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
+class JudgeSpec(Strict):
+    """The language model that grades texts, and how it is asked: the prompt ends before a grade."""
+
+    base: str
+    prompt: str = (
+        "An expert wrote:\n{target}\n\nSomebody else wrote:\n{text}\n\n"
+        "How much of it does the second text say, and say rightly, "
+        "from 1 (nothing) to 5 (everything)?\nGrade: "
+    )
+
+
 class EvaluationSpec(Strict):
     """How many rows are looked at, in the order of their hash, so always the same ones."""
 
@@ -104,11 +119,18 @@ class EvaluationSpec(Strict):
     criterion_items: int = Field(default=256, ge=10)
     calibration_items: int = Field(default=100, ge=10)
     bert_score: BertScoreSpec | None = None
+    judge: JudgeSpec | None = None
 
     @property
-    def declared(self) -> dict[str, Any]:
-        """What an evaluation is made of, as plain values."""
-        return {k: v for k, v in self.model_dump().items() if k != "bert_score" or v}
+    def limits(self) -> dict[str, Any]:
+        """Which rows are looked at, as plain values."""
+        return self.model_dump(exclude={"bert_score", "judge"})
+
+    @property
+    def scorers(self) -> dict[str, BertScoreSpec | JudgeSpec]:
+        """Metric -> the model that scores texts by it, where the plan names one."""
+        found = {"bert_f1": self.bert_score, "judge": self.judge}
+        return {metric: spec for metric, spec in found.items() if spec}
 
 
 class ScheduleSpec(Strict):
@@ -190,7 +212,7 @@ def load_plan(path: Path, *, sources: Sequence[str]) -> Plan:
         *_recipe_faults(plan),
         *_target_faults(plan, sources),
         *_metric_faults("gate", plan.gate),
-        *_encoder_faults(plan),
+        *_scorer_faults(plan),
         *_schedule_faults(plan.schedule),
     ]
     if faults:
@@ -244,16 +266,20 @@ def _metric_faults(where: str, gate: GateSpec) -> list[Fault]:
     return _unknown(f"{where}.metric", "metric", gate.metric, [*METRICS, AUTO])
 
 
-def _encoder_faults(plan: Plan) -> list[Fault]:
-    spec, where = plan.evaluation.bert_score, "evaluation.bert_score.base"
-    encoders = [name for name, base in plan.bases.items() if base.family == "text-encoder"]
-    if spec:
-        return _unknown(where, "text encoder", spec.base, encoders)
-    gates = [("gate", plan.gate)]
-    gates += [(f"targets[{i}].gate", t.gate) for i, t in enumerate(plan.targets) if t.gate]
-    asked = [place for place, gate in gates if gate.metric == "bert_f1"]
-    remedy = "evaluation: {bert_score: {base: ..., layer: ...}}"
-    return [Fault(f"{place}.metric", "needs an encoder to match by", remedy) for place in asked]
+def _scorer_faults(plan: Plan) -> list[Fault]:
+    """Faults of the models that score texts, and of gates that ask for one that is not there."""
+    faults, gates = [], {"gate": plan.gate}
+    gates |= {f"targets[{i}].gate": t.gate for i, t in enumerate(plan.targets) if t.gate}
+    for metric, key, family, kind in SCORERS:
+        spec = plan.evaluation.scorers.get(metric)
+        able = [name for name, base in plan.bases.items() if base.family == family]
+        if spec:
+            faults += _unknown(f"evaluation.{key}.base", kind, spec.base, able)
+            continue
+        remedy = f"evaluation: {{{key}: {{base: ..., ...}}}}"
+        asked = [place for place, gate in gates.items() if gate.metric == metric]
+        faults += [Fault(f"{p}.metric", f"needs a {kind} to score by", remedy) for p in asked]
+    return faults
 
 
 def _schedule_faults(schedule: ScheduleSpec) -> list[Fault]:

@@ -91,15 +91,30 @@ def score_items(
     prepared = workspace.prepared(base_name, task)
     targets = [rows.targets[i] for i in chosen]
     statistics = workspace.family(base_name).score(prepared, predictions, targets)
-    spec = workspace.plan.evaluation.bert_score
-    if spec and task.type == "text-generation":
-        # torch, which a night that scores no text by it need not load for this
+    if task.type == "text-generation":
+        statistics = {**statistics, **_scored_by_models(workspace, predictions, targets)}
+    return Items(statistics, rows.groups[chosen])
+
+
+def _scored_by_models(
+    workspace: Workspace, texts: np.ndarray, targets: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Scores of texts under the models that the plan names for it, each of shape (n,)."""
+    spec, found = workspace.plan.evaluation, {}
+    # torch, which a night that scores no text by a model need not load for this
+    if bert := spec.bert_score:
         from rpe_core.evaluation.bert_score import bert_f1
 
-        encoder = workspace.loaded(spec.base)
-        found = bert_f1(encoder, predictions, targets, layer=spec.layer, baseline=spec.baseline)
-        statistics = {**statistics, "bert_f1": found}
-    return Items(statistics, rows.groups[chosen])
+        encoder = workspace.loaded(bert.base)
+        found["bert_f1"] = bert_f1(
+            encoder, texts, targets, layer=bert.layer, baseline=bert.baseline
+        )
+    if judge := spec.judge:
+        from rpe_core.evaluation.judge import judge_grades
+
+        model = workspace.loaded(judge.base)
+        found["judge"] = judge_grades(model, texts, targets, prompt=judge.prompt)
+    return found
 
 
 def mean_score(items: Items, task_type: str) -> float:

@@ -221,6 +221,16 @@ METRICS: dict[str, Metric] = {
             _mean_of("bert_f1"),
             _ratio,
         ),
+        Metric(
+            "judge",
+            "1",
+            True,
+            "text-generation",
+            ("judge",),
+            "mean grade of a language model, 0 to 1, weighed by its probability (G-Eval, 2023)",
+            _mean_of("judge"),
+            _ratio,
+        ),
     )
 }
 

@@ -16,7 +16,7 @@ from tests.pico import pico_encoder, pico_llama, pico_texts
 pytestmark = pytest.mark.slow
 
 ROWS = 120
-METRICS = ("rouge_l", "exact_match", "bert_f1")
+METRICS = ("rouge_l", "exact_match", "bert_f1", "judge")
 SAID = {"treatment": "drug given", "causes": "infection of gene", "exams": "clear scan"}
 SITES = ("site_a", "site_b", "site_c", "site_d")
 CONTRACT = """\
@@ -48,7 +48,9 @@ targets:
   - {{name: site-c, source: site_c, base: pico, k: 2, strategies: [average, nearest, linear_l1]}}
   - {{name: site-d, source: site_d, base: pico, k: 2, strategies: [average, nearest, auto]}}
 gate: {{min_items: 10}}
-evaluation: {{bert_score: {{base: words, layer: 1}}}}
+evaluation:
+  bert_score: {{base: words, layer: 1}}
+  judge: {{base: pico, prompt: "{{target}} {{text}} impression : "}}
 """
 
 

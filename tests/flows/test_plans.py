@@ -13,12 +13,14 @@ import yaml
 from flows.plans import BASELINE_MERGES, Plan, load_plan
 from flows.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault
+from rpe_core.evaluation.metrics import METRICS
 from rpe_core.merging.methods import MERGE_METHODS
 from rpe_core.records import StrategySpec
 from rpe_core.weighting.strategies import STRATEGIES
 from tests.pico_world import make_pico_workspace
 
 SOURCES = ("site_a", "site_b", "site_c")
+KNOWN_METRICS = ", ".join(sorted([*METRICS, "auto"]))
 SECRET = "Jane Quorvexil; born 1961"  # no message may hold what does not look like a name
 
 
@@ -131,13 +133,13 @@ CROSS_FIELD = {
         put("gate", "metric", value="acuracy"),
         "gate.metric",
         "metric 'acuracy' is not known",
-        "accuracy, auto, bert_f1, exact_match, macro_f1, rouge_l  (did you mean 'accuracy'?)",
+        f"{KNOWN_METRICS}  (did you mean 'accuracy'?)",
     ),
     "metric of a target": (
         put("targets", 0, "gate", value={"metric": "macro_f"}),
         "targets[0].gate.metric",
         "metric 'macro_f' is not known",
-        "accuracy, auto, bert_f1, exact_match, macro_f1, rouge_l  (did you mean 'macro_f1'?)",
+        f"{KNOWN_METRICS}  (did you mean 'macro_f1'?)",
     ),
     "target twice": (
         put("targets", 1, "name", value="target-0"),
