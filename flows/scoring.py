@@ -72,11 +72,14 @@ def predict_arm(
     prepared = workspace.prepared(base_name, task)
     if folder is None:
         return np.asarray(family.predict(base, prepared, inputs))
-    family.attach(base, str(folder))
+    # peft, which a night that answers nothing need not load
+    from rpe_core.families import attachment
+
+    attachment.attach(base, str(folder))
     try:
         return np.asarray(family.predict(base, prepared, inputs))
     finally:
-        family.detach(base)
+        attachment.detach(base)
 
 
 def score_items(

@@ -26,7 +26,9 @@ class TaskSpec:
     """What a model of this source answers: input column, target column, and how it is asked.
 
     A closed answer set has `labels`, name -> prompt, in the order of their index. Free text has a
-    `prompt` around `{input}`, a cap on the tokens of an answer, and texts that end it.
+    `prompt` around `{input}`, a cap on the tokens of an answer, and texts that end it. A mask has
+    `classes`, names in the order of their index from 1 (0 is background), the `window` of values
+    that an image is seen through, and the `transforms` that training may put it through.
     """
 
     type: str
@@ -36,6 +38,9 @@ class TaskSpec:
     prompt: str = ""
     max_new_tokens: int = 0
     stop: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    window: tuple[float, ...] = ()
+    transforms: tuple[str, ...] = ()
 
     @property
     def declared(self) -> dict[str, Any]:

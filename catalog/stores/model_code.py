@@ -46,18 +46,24 @@ class ServedParts:
 
 
 def model_source(family: str) -> str:
-    """The base family's own source, then what MLflow calls: no import of ours is left in it.
+    """The base family's own source, how adapters are attached, then what MLflow calls.
 
-    Each version carries its own copy, so versions of different family code live in one process:
-    MLflow runs every model.py as a module of a name of its own.
+    No import of ours is left in it. Each version carries its own copy, so versions of different
+    family code live in one process: MLflow runs every model.py as a module of a name of its own.
 
     Raises:
         UnknownName: if no family has this name.
     """
+    attachment = (files("rpe_core.families") / "attachment.py").read_text(encoding="utf-8")
     wrapper = (files("catalog.stores") / "pyfunc_wrapper.py").read_text(encoding="utf-8")
-    body = wrapper.split(_FUTURE, 1)[1]
-    imports = "\nfrom types import SimpleNamespace\n\nfrom mlflow.models import set_model\n"
-    return f"{family_source(family).rstrip()}\n{imports}{body.rstrip()}\n{_END}"
+    mine = "\nfrom types import SimpleNamespace\n\nfrom mlflow.models import set_model\n"
+    parts = [family_source(family).rstrip(), _body(attachment), mine + _body(wrapper), _END]
+    return "\n".join(parts)
+
+
+def _body(source: str) -> str:
+    """A module without its docstring: only the first of a file may say what is in it."""
+    return source.split(_FUTURE, 1)[1].rstrip()
 
 
 def outputs_of(task: TaskSpec) -> tuple[tuple[str, str], ...]:

@@ -6,11 +6,9 @@ and numpy alone. Faults are ValueError, and no message holds a text.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,33 +91,6 @@ def load(folder: str, *, max_tokens: int, dtype: str = "float32", device: str = 
         raise ValueError(f"max_tokens must lie between 8 and {longest} for this model")
     model.requires_grad_(requires_grad=False)
     return Base(model.to(device).eval(), tokenizer, max_tokens, device)
-
-
-def attach(base: Base, folder: str) -> None:
-    """Put one plain PEFT adapter on the base.
-
-    Raises:
-        ValueError: if one is attached already, the file is no safetensors or it does not fit.
-    """
-    if base.adapter is not None:
-        raise ValueError("an adapter is attached already; detach it first")
-    if not (Path(folder) / "adapter_model.safetensors").is_file():
-        raise ValueError("the adapter folder holds no adapter_model.safetensors")
-    with warnings.catch_warnings():  # PEFT asks transformers for a name that is on its way out
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        base.adapter = PeftModel.from_pretrained(
-            base.model, folder, torch_device=base.device, low_cpu_mem_usage=True
-        )
-    base.adapter.eval()
-    if any(weight.is_meta for weight in base.adapter.parameters()):
-        detach(base)
-        raise ValueError("the adapter lacks weights for some of its modules")
-
-
-def detach(base: Base) -> None:
-    """Take the adapter off; the base is bit for bit what it was."""
-    if base.adapter is not None:
-        base.model, base.adapter = base.adapter.unload(), None
 
 
 def encode(

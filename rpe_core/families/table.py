@@ -45,13 +45,7 @@ class Family(Protocol):
     """A module that says everything about a kind of base model; base and task are its own types."""
 
     def load(self, folder: str, *, max_tokens: int, dtype: str = ..., device: str = ...) -> Any:
-        """The frozen base from a local folder; it has the attribute `model`, an nn.Module."""
-
-    def attach(self, base: Any, folder: str) -> None:
-        """Put one PEFT adapter folder on the base."""
-
-    def detach(self, base: Any) -> None:
-        """Take it off again; the base is exactly what it was."""
+        """The frozen base from a local folder: `model` (nn.Module), `device`, `adapter` (None)."""
 
     def encode(
         self, base: Any, items: Sequence[Any], *, batch_size: int = ...

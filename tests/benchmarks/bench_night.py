@@ -26,6 +26,7 @@ from rpe_core.ensemble import draft_ensemble
 from rpe_core.evaluation.gates import GatePolicy, decide
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import make_items
+from rpe_core.families import attachment
 from rpe_core.merging.merge import merge
 from rpe_core.records import Candidate
 from rpe_core.representation import mean_feature
@@ -139,9 +140,9 @@ def _adapt(
             folder = Path(scratch) / "adapter"
             members = [(references.folders[m.adapter_id], m.weight) for m in draft.members]
             merge([(f, w) for f, w in members if w], folder)
-            family.attach(base, str(folder))
+            attachment.attach(base, str(folder))
             answers = family.predict(base, task, texts)
-            family.detach(base)
+            attachment.detach(base)
         items[strategy.name] = make_items(answers.argmax(axis=1), expected, groups)
     gate = workspace.plan.gate
     policy = GatePolicy("accuracy", gate.baseline, gate.confidence, gate.min_items, gate.approval)

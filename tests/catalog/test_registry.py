@@ -25,6 +25,7 @@ from catalog.stores.mlflow_door import translate_mlflow_errors
 from catalog.stores.model_code import model_source
 from catalog.stores.registry import ModelVersionRef, Registry, VersionDraft
 from rpe_core.errors import UnknownName
+from rpe_core.families.attachment import attach
 from rpe_core.families.table import load_family
 from rpe_core.records import BaseModel
 from tests.catalog.models import (
@@ -74,7 +75,7 @@ class Platform:
         family = load_family("text-encoder")
         base = family.load(str(self.base_folder), max_tokens=self.base.max_tokens)
         task = family.prepare(base, TASK.declared)
-        family.attach(base, str(scratch / "artifacts" / "adapter"))
+        attach(base, str(scratch / "artifacts" / "adapter"))
         return family.predict(base, task, TEXTS)
 
 

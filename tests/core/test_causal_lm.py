@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from rpe_core.delta import LowRankDelta
-from rpe_core.families import causal_lm
+from rpe_core.families import attachment, causal_lm
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
 from tests.pico import pico_llama, pico_texts
@@ -67,7 +67,7 @@ def test_a_feature_is_the_mean_state_of_the_inputs_own_tokens(base, folder, text
 
 def test_the_feature_is_the_frozen_bases_while_an_adapter_is_attached(base, texts, tmp_path):
     before = features_of(base, texts)
-    causal_lm.attach(base, str(adapter_folder(tmp_path / "a")))
+    attachment.attach(base, str(adapter_folder(tmp_path / "a")))
     np.testing.assert_array_equal(features_of(base, texts), before)
 
 
@@ -159,10 +159,10 @@ def test_merged_equals_the_base_plus_the_weighted_deltas_on_logits(base, texts, 
     weights = (1.3, -0.3)
     merge(list(zip(folders, weights, strict=True)), tmp_path / "merged")
     tokens = torch.tensor([base.tokenizer(texts[0])["input_ids"]])
-    causal_lm.attach(base, str(tmp_path / "merged"))
+    attachment.attach(base, str(tmp_path / "merged"))
     with torch.no_grad():
         merged = base.model(tokens).logits
-    causal_lm.detach(base)
+    attachment.detach(base)
     for folder, weight in zip(folders, weights, strict=True):
         for name, delta in read_adapter(folder).deltas.items():
             base.model.get_submodule(name).weight.data += weight * delta.dense()

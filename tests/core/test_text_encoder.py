@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import UnknownName
-from rpe_core.families import text_encoder
+from rpe_core.families import attachment, text_encoder
 from rpe_core.families.table import FAMILIES, Family, family_source, load_family
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.training.seeding import own_random_state
@@ -201,14 +201,14 @@ def test_attach_changes_predictions_and_detach_restores_every_bit(base, texts, t
     before, features = text_encoder.predict(base, task, texts[0]), features_of(base, texts[0])
     state = torch.get_rng_state()
     for seed in (0, 1):
-        text_encoder.attach(base, adapter_folder(tmp_path / f"a{seed}", seed=seed))
+        attachment.attach(base, adapter_folder(tmp_path / f"a{seed}", seed=seed))
         assert np.abs(text_encoder.predict(base, task, texts[0]) - before).max() > 0.01
         np.testing.assert_array_equal(features_of(base, texts[0]), features)
         np.testing.assert_array_equal(
             text_encoder.prepare(base, {"labels": LABELS}).anchors, task.anchors
         )
         assert np.abs(text_encoder.predict(base, task, texts[0]) - before).max() > 0.01
-        text_encoder.detach(base)
+        attachment.detach(base)
         np.testing.assert_array_equal(text_encoder.predict(base, task, texts[0]), before)
     after = base.model.state_dict()
     assert list(after) == list(weights)
@@ -219,9 +219,9 @@ def test_attach_changes_predictions_and_detach_restores_every_bit(base, texts, t
 def test_attached_equals_the_dense_sum(base, texts, tmp_path):
     place = adapter_folder(tmp_path / "a")
     task = text_encoder.prepare(base, {"labels": LABELS})
-    text_encoder.attach(base, place)
+    attachment.attach(base, place)
     attached = text_encoder.predict(base, task, texts[0])
-    text_encoder.detach(base)
+    attachment.detach(base)
     for name, delta in read_adapter(tmp_path / "a").deltas.items():
         base.model.get_submodule(name).weight.data += delta.dense()
     np.testing.assert_allclose(text_encoder.predict(base, task, texts[0]), attached, atol=1e-5)
@@ -229,14 +229,14 @@ def test_attached_equals_the_dense_sum(base, texts, tmp_path):
 
 def test_one_adapter_at_a_time_and_safetensors_only(base, tmp_path):
     place = adapter_folder(tmp_path / "a")
-    text_encoder.attach(base, place)
+    attachment.attach(base, place)
     with pytest.raises(ValueError, match="already"):
-        text_encoder.attach(base, place)
-    text_encoder.detach(base)
-    text_encoder.detach(base)
+        attachment.attach(base, place)
+    attachment.detach(base)
+    attachment.detach(base)
     (tmp_path / "a" / "adapter_model.safetensors").rename(tmp_path / "a" / "adapter_model.bin")
     with pytest.raises(ValueError, match="safetensors"):
-        text_encoder.attach(base, place)
+        attachment.attach(base, place)
 
 
 def test_a_folder_of_pickles_or_of_other_weights_is_refused(folder, tmp_path):

@@ -13,7 +13,7 @@ from torch import nn
 from rpe_core.adapters import injection
 from rpe_core.adapters.recipe import SCHEDULES, Recipe
 from rpe_core.errors import InputError
-from rpe_core.families import text_encoder
+from rpe_core.families import attachment, text_encoder
 from rpe_core.merging.folders import write_adapter
 from rpe_core.training.descent import learning_rate_at
 from rpe_core.training.loop import epoch_batches, train
@@ -95,11 +95,11 @@ def test_the_exported_folder_in_plain_peft_is_the_trained_model(
     live = text_encoder.predict(base, task, rows[2])
     injection.detach(injected)
 
-    text_encoder.attach(base, str(tmp_path / "adapter"))
+    attachment.attach(base, str(tmp_path / "adapter"))
     assert isinstance(base.adapter, PeftModel)
     filed = text_encoder.predict(base, task, rows[2])
     found = text_encoder.validate(base, task, *rows[2:])
-    text_encoder.detach(base)
+    attachment.detach(base)
     np.testing.assert_allclose(filed, live, atol=1e-5)
     assert found["loss"] == pytest.approx(trained.validation_loss, abs=1e-5)
     assert found["score"] == trained.validation_score
