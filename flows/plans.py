@@ -41,7 +41,7 @@ class BaseSpec(Strict):
     family: str
     model: str = Field(min_length=1)
     revision: str = "main"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: str = "float32"
     max_tokens: int = Field(default=128, ge=8, le=131_072)
 
 
@@ -224,6 +224,9 @@ def _reference_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
     faults = []
     for name, base in plan.bases.items():
         faults += _unknown(f"bases.{name}.family", "family", base.family, FAMILIES)
+        if base.family in FAMILIES:
+            dtypes = FAMILIES[base.family].dtypes
+            faults += _unknown(f"bases.{name}.dtype", "dtype", base.dtype, dtypes)
     for i, reference in enumerate(plan.references):
         where = f"references[{i}]"
         faults += _unknown(f"{where}.base", "base", reference.base, plan.bases)

@@ -57,8 +57,8 @@ def unit_of(
     recipe = workspace.plan.recipe(recipe_name)
     base = workspace.bases[base_name]
     made_of = fingerprint(
-        {"dataset": version["sha256"], "base": base.sha256, "tokens": base.max_tokens,
-         "recipe": recipe.recipe_id}
+        {"dataset": version["sha256"], "base": base.sha256, "dtype": base.dtype,
+         "tokens": base.max_tokens, "recipe": recipe.recipe_id}
     )  # fmt: skip
     return TrainUnit(
         source, base_name, recipe, version["dataset_version_id"], filed.representation_id, made_of

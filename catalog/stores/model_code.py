@@ -18,6 +18,7 @@ from rpe_core.families.table import family_source
 from rpe_core.records import BaseModel, TaskSpec
 
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
+NEEDED_BY = {"nf4": ("accelerate", "bitsandbytes")}  # packages beside these, by dtype of the base
 _OUTPUTS = {  # columns of an answer and their types in a signature, by type of the task
     "text-classification": (("label", "string"), ("score", "double")),
     "text-generation": (("text", "string"),),
@@ -93,7 +94,7 @@ def write_served_model(folder: Path, parts: ServedParts) -> None:
         _write_json(folder / "artifacts" / "base.json", _base(parts))
         (folder / "model.py").write_text(model_source(parts.base.family), encoding="utf-8")
         (folder / "model_card.md").write_text(parts.card, encoding="utf-8")
-        _write_environment(folder)
+        _write_environment(folder, parts.base.dtype)
         _write_example(folder, parts.task.input)
         _write_mlmodel(folder, parts.task)
 
@@ -116,8 +117,8 @@ def _base(parts: ServedParts) -> dict[str, str]:
     return {"name": name, "sha256": parts.base.sha256, "version": number}
 
 
-def _write_environment(folder: Path) -> None:
-    pinned = _pinned()
+def _write_environment(folder: Path, dtype: str) -> None:
+    pinned = _pinned(*REQUIREMENTS, *NEEDED_BY.get(dtype, ()))
     python = platform.python_version()
     (folder / "requirements.txt").write_text("\n".join(pinned) + "\n", encoding="utf-8")
     conda = {
@@ -136,9 +137,9 @@ def _write_environment(folder: Path) -> None:
 
 
 @cache
-def _pinned() -> list[str]:
+def _pinned(*names: str) -> list[str]:
     # a local build such as 2.13.0+cpu is on no index that a consumer can be expected to use
-    return [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
+    return [f"{name}=={version(name).split('+')[0]}" for name in names]
 
 
 def _write_example(folder: Path, column: str) -> None:

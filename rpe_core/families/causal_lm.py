@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.nn import functional
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GenerationConfig,
     StoppingCriteria,
     StoppingCriteriaList,
@@ -29,6 +31,7 @@ INPUT = "{input}"  # its place in the prompt of a task
 CHARACTERS_PER_TOKEN = 64  # a text is cut here before the tokenizer sees it: no cell is too long
 WINDOW = 4096  # items held as tokens at a time
 IGNORED = -100  # a position that is no target
+QUANTISED = "nf4"  # the dtype of a base in 4 bits
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -71,17 +74,21 @@ class Task:
 def load(folder: str, *, max_tokens: int, dtype: str = "float32", device: str = "cpu") -> Base:
     """Load a frozen model from a local folder: safetensors only, no network, no remote code.
 
+    dtype `nf4` holds the linear layers in 4 bits and computes in bfloat16 (QLoRA, Dettmers et al.,
+    2023), as far as bitsandbytes is installed.
+
     Raises:
         OSError: if the folder lacks a file.
-        ValueError: if weights are missing, or max_tokens is more than it has positions for.
+        ValueError: if weights are missing, max_tokens is more than it has positions for, or nf4 is
+            asked for without bitsandbytes.
     """
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
     model, found = AutoModelForCausalLM.from_pretrained(
         folder,
         use_safetensors=True,
-        dtype=getattr(torch, dtype),
         output_loading_info=True,
+        **_stored_as(dtype, device),
         **local,
     )
     if found["missing_keys"]:
@@ -90,7 +97,8 @@ def load(folder: str, *, max_tokens: int, dtype: str = "float32", device: str = 
     if not 8 <= max_tokens <= longest:
         raise ValueError(f"max_tokens must lie between 8 and {longest} for this model")
     model.requires_grad_(requires_grad=False)
-    return Base(model.to(device).eval(), tokenizer, max_tokens, device)
+    placed = model if dtype == QUANTISED else model.to(device)
+    return Base(placed.eval(), tokenizer, max_tokens, device)
 
 
 def encode(
@@ -215,6 +223,25 @@ def score(task: Task, texts: Texts, targets: Sequence[str]) -> dict[str, npt.NDA
     rouge = [scorer.score(target, text)["rougeL"].fmeasure for target, text in pairs]
     exact = [" ".join(target.split()) == " ".join(text.split()) for target, text in pairs]
     return {"rouge_l": np.array(rouge, dtype=float), "exact_match": np.array(exact, dtype=float)}
+
+
+def _stored_as(dtype: str, device: str) -> dict[str, Any]:
+    """What transformers is told about the weights' place in memory."""
+    if dtype != QUANTISED:
+        return {"dtype": getattr(torch, dtype)}
+    if find_spec("bitsandbytes") is None:
+        raise ValueError("a base in nf4 needs the package bitsandbytes, which is not installed")
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_use_double_quant=True,
+    )
+    return {
+        "dtype": torch.bfloat16,
+        "quantization_config": quantised,
+        "device_map": {"": device},
+    }
 
 
 def _features(base: Base, rows: Sequence[list[int]]) -> Floats:

@@ -24,6 +24,7 @@ class FamilyEntry:
     task_type: str
     pooling: str
     peft_type: str | None = None  # PEFT's own word for the type of task, in the adapter's folder
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
 
 
 FAMILIES = {
@@ -37,6 +38,7 @@ FAMILIES = {
         task_type="text-generation",
         pooling="input_mean",
         peft_type="CAUSAL_LM",
+        dtypes=("float32", "bfloat16", "nf4"),
     ),
 }
 

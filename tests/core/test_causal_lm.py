@@ -1,15 +1,19 @@
 """The causal-lm family: loss on answers only, greedy text, features of the input's own tokens."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
+from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.families import attachment, causal_lm
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.training.loop import train
 from tests.pico import pico_llama, pico_texts
 
 TASK = {"prompt": "{input} impression :", "max_new_tokens": 8}
@@ -191,3 +195,17 @@ def test_a_llama_of_real_size_has_the_names_that_an_adapter_names():
               if name.startswith("model.layers.31.self_attn.")}  # fmt: skip
     assert shapes["model.layers.31.self_attn.v_proj"] == (1024, 4096)
     assert callable(model.get_decoder)
+
+
+def test_a_base_in_4_bits_needs_its_package_and_then_trains_like_any_other(folder):
+    if find_spec("bitsandbytes") is None:
+        with pytest.raises(ValueError, match="bitsandbytes"):
+            causal_lm.load(str(folder), max_tokens=48, dtype="nf4")
+        return
+    base = causal_lm.load(str(folder), max_tokens=48, dtype="nf4")
+    task = causal_lm.prepare(base, TASK)
+    before = causal_lm.predict(base, task, ["red scan"]).tolist()
+    recipe = Recipe("lora", 2, 4, 2, 1e-2, 4, 0, ("q_proj", "v_proj"))
+    trained = train(causal_lm, base, task, ["red"] * 8, ["scan"] * 8, [], [], recipe)
+    assert all(delta.b.abs().max() > 0 for delta in trained.deltas.values())
+    assert causal_lm.predict(base, task, ["red scan"]).tolist() == before
