@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
-from catalog.examples import text_world
+from catalog.examples.files import render
+from flows.demos.table import DEMOS
 from flows.locking import hold_workspace
+from flows.pretraining import pretrain_base
 from flows.settings import Settings
 from flows.wiring import open_stores
 from rpe_core.errors import UnknownName
-
-
-def _write_text_demo(root: Path) -> None:
-    data = root / "data"
-    if not data.exists():
-        text_world.write_world(data)
-    for name, text in text_world.render(data).items():
-        _write_new(root / name, text)
-
-
-DEMOS: dict[str, Callable[[Path], None]] = {"text": _write_text_demo}
 
 
 def init_workspace(settings: Settings, *, demo: str) -> str:
@@ -29,19 +20,31 @@ def init_workspace(settings: Settings, *, demo: str) -> str:
 
     Raises:
         UnknownName: if there is no such demo.
+        PretrainingFailed: if the demo's base could not be made.
     """
     if demo and demo not in DEMOS:
         raise UnknownName("demo", demo, DEMOS)
     settings.sources_folder.mkdir(parents=True, exist_ok=True)
-    if demo:
-        DEMOS[demo](settings.root)
-    else:
-        template = files("catalog.examples").joinpath("plan.yaml").read_text()
-        _write_new(settings.plan_file, template)
     with hold_workspace(settings):
+        if demo:
+            _write_demo(settings.root, demo)
+        else:
+            template = files("catalog.examples").joinpath("plan.yaml").read_text()
+            _write_new(settings.plan_file, template)
         open_stores(settings).lake.close()
     count = len(list(settings.sources_folder.glob("*.yaml")))
     return f"workspace with {count} sources and a plan"
+
+
+def _write_demo(root: Path, name: str) -> None:
+    demo, data, models = DEMOS[name], root / "data", root / "models"
+    if not data.exists():
+        import_module(demo.world).write_world(data)
+    for file, text in render(name, data=data, models=models).items():
+        _write_new(root / file, text)
+    if demo.base:
+        work = root / "tmp" / f"pretrain-{demo.base_name}"
+        pretrain_base(models / demo.base_name, demo.base, work=work)
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -37,7 +37,7 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
 
 def _clear_scratch(settings: Settings) -> int:
     """Folders of trainings that will not go on; a pending one starts again from its data."""
-    folders = sorted((settings.root / "tmp").glob("train-*"))
+    folders = sorted((settings.root / "tmp").glob("*train-*"))
     for folder in folders:
         shutil.rmtree(folder)
     return len(folders)

@@ -17,11 +17,13 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 
 
-def run_child(module: str, folder: Path, *, log: Path, preload: Sequence[str] = ()) -> int:
+def run_child(
+    module: str, folder: Path, *, log: Path | None = None, preload: Sequence[str] = ()
+) -> int:
     """Call `main(folder)` of a module in a process of its own that ends with us; its exit status.
 
     Children are forked from one server that has imported the module and what else is to be
-    preloaded, once for all of them. What they print is added to `log`.
+    preloaded, once for all of them. What they print is added to `log`, or goes where ours goes.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([module, *preload])  # heeded once: the server stays
@@ -31,11 +33,12 @@ def run_child(module: str, folder: Path, *, log: Path, preload: Sequence[str] = 
     return child.exitcode or 0
 
 
-def _call_main(module: str, folder: Path, log: Path) -> None:
+def _call_main(module: str, folder: Path, log: Path | None) -> None:
     Thread(target=_leave_after_parent, daemon=True).start()
-    with log.open("ab") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
+    if log is not None:
+        with log.open("ab") as file:
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(file.fileno(), stream.fileno())
     import_module(module).main(folder)
 
 

@@ -17,13 +17,12 @@ import flows.settings  # noqa: F401 - first: it switches telemetry off
 
 # isort: split
 import pyarrow.parquet as pq
-from safetensors.torch import load_file, save_file
 
+from flows.checkpoints import read_checkpoint, write_checkpoint, write_json
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.folders import write_adapter
 from rpe_core.training.loop import TrainedAdapter, train
-from rpe_core.training.resume import ResumeState, from_tensors, to_tensors
 from rpe_core.training.seeding import seed_everything
 
 VERSIONED = ("torch", "peft", "transformers", "safetensors", "numpy")
@@ -42,7 +41,7 @@ def main(folder: Path) -> None:
         base_name=request["base_id"],
         task_type=FAMILIES[request["family"]].peft_type,
     )
-    _write(
+    write_json(
         folder / "outcome.json",
         {
             "weights_sha256": digest,
@@ -72,8 +71,8 @@ def _train(folder: Path, request: dict[str, Any], recipe: Recipe) -> TrainedAdap
         *_columns(folder / "train.parquet", request["task"]),
         *_columns(folder / "validation.parquet", request["task"]),
         recipe,
-        resume=_read_checkpoint(folder),
-        on_checkpoint=lambda state: _write_checkpoint(folder, state),
+        resume=read_checkpoint(folder),
+        on_checkpoint=lambda state: write_checkpoint(folder, state),
         on_progress=lambda line: sys.stderr.write(f"{line}\n"),
     )
 
@@ -85,28 +84,3 @@ def _recipe(values: dict[str, Any]) -> Recipe:
 def _columns(file: Path, task: dict[str, Any]) -> tuple[list[str], list[str]]:
     rows = pq.read_table(file)
     return rows.column(task["input"]).to_pylist(), rows.column(task["target"]).to_pylist()
-
-
-def _read_checkpoint(folder: Path) -> ResumeState | None:
-    state = folder / "resume.json"
-    if not state.is_file():
-        return None
-    values = json.loads(state.read_text())
-    return from_tensors(load_file(folder / values["tensors_file"]), values["state"])
-
-
-def _write_checkpoint(folder: Path, state: ResumeState) -> None:
-    """Tensors first under a name of their own, then the JSON that names them, by one rename."""
-    tensors, values = to_tensors(state)
-    name = f"resume-{state.epoch}.safetensors"
-    save_file(tensors, folder / name)
-    _write(folder / "resume.json", {"tensors_file": name, "state": values})
-    for old in folder.glob("resume-*.safetensors"):
-        if old.name != name:
-            old.unlink()
-
-
-def _write(file: Path, values: dict[str, Any]) -> None:
-    temporary = file.with_suffix(".part")
-    temporary.write_text(json.dumps(values, sort_keys=True))
-    temporary.replace(file)

@@ -6,23 +6,17 @@ Sentences of clinical documents are to be filed under their section. Every word 
 
 from __future__ import annotations
 
-import csv
 import functools
-import gzip
-import io
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
-Row = dict[str, str | None]
+from catalog.examples.files import Row, encoded
+from catalog.examples.phrases import capital, cases, expand, pick
 
 OWN_SHARE = 0.3  # sentences in a habit of the site
 ASIDE_SHARE = 0.6  # sentences with an aside that tells nothing of the section
@@ -39,8 +33,6 @@ PLANTED_PHI = {
     203: "Dressing last changed on 03/14/2021, clean and dry since then.",
 }
 PLANTED_BAD = {57: "", 149: "Walked to the bathroom with help and slept in short spells. " * 14}
-
-_TOKEN = re.compile(r"\{(\w+)\}|\[([^\[\]]*)\]")
 
 
 @dataclass(frozen=True)
@@ -94,13 +86,13 @@ def make_rows(source: str, *, seed: int = 0) -> list[Row]:
     rng = np.random.default_rng([seed, *source.encode()])
     key, group, slice_, *split, text, label = site.columns
     rows: list[Row] = []
-    for number, case in enumerate(_cases(site.n_rows, rng)):
-        chosen = _pick(list(site.labels), rng)
+    for number, case in enumerate(cases(site.n_rows, rng)):
+        chosen = pick(list(site.labels), rng)
         row: Row = {key: f"{source}-{number:04d}", group: f"{source}-case-{case:04d}"}
-        row[slice_] = _pick(site.slices, rng)
+        row[slice_] = pick(site.slices, rng)
         row[text] = _sentence(site, site.labels[chosen], rng)
         slipped = rng.random() < SLIP_SHARE
-        row[label] = _pick(list(site.labels), rng) if slipped else chosen
+        row[label] = pick(list(site.labels), rng) if slipped else chosen
         if split:
             # A case stands in one split; its label is known only where it is scored.
             row[split[0]] = _split(seed, source, case)
@@ -120,29 +112,10 @@ def write_world(folder: Path, *, seed: int = 0) -> dict[str, Path]:
     paths = {}
     for site in sites():
         paths[site.name] = folder / site.file
-        paths[site.name].write_bytes(_encoded(site, make_rows(site.name, seed=seed)))
+        paths[site.name].write_bytes(
+            encoded(site.file, site.columns, make_rows(site.name, seed=seed))
+        )
     return paths
-
-
-def render(data: Path | str) -> dict[str, str]:
-    """The declarations of the demo as text by relative path, `{data}` being the data folder."""
-    quoted = json.dumps(str(data), ensure_ascii=False)[1:-1]
-    root = resources.files("catalog.examples").joinpath("text")
-    texts = {"plan.yaml": root.joinpath("plan.yaml").read_text("utf-8")}
-    for site in sites():
-        name = f"sources/{site.name}.yaml"
-        texts[name] = root.joinpath(name).read_text("utf-8")
-    return {name: text.replace("{data}", quoted) for name, text in texts.items()}
-
-
-def _pick(choices: Sequence[str], rng: np.random.Generator) -> str:
-    return choices[int(rng.integers(len(choices)))]
-
-
-def _cases(n_rows: int, rng: np.random.Generator) -> list[int]:
-    """A case number per row; a case has one to three sentences."""
-    sizes = rng.integers(1, 4, size=n_rows)
-    return [int(case) for case in np.repeat(np.arange(n_rows), sizes)[:n_rows]]
 
 
 def _split(seed: int, source: str, case: int) -> str:
@@ -154,41 +127,9 @@ def _split(seed: int, source: str, case: int) -> str:
 def _sentence(site: Site, role: str, rng: np.random.Generator) -> str:
     own, shared = site.own.get(role, ()), site.frames.get(role, ())
     is_own = bool(own) and (not shared or rng.random() < OWN_SHARE)
-    sentence = _expand(_pick(own if is_own else shared, rng), site.words, rng) + "."
+    sentence = expand(pick(own if is_own else shared, rng), site.words, rng) + "."
     if rng.random() >= ASIDE_SHARE:
-        return _capital(sentence)
-    aside = _expand(_pick(site.asides, rng), site.words, rng)
+        return capital(sentence)
+    aside = expand(pick(site.asides, rng), site.words, rng)
     parts = (sentence, aside) if rng.random() < 0.7 else (aside, sentence)
-    return " ".join(_capital(part) for part in parts)
-
-
-def _expand(frame: str, words: Mapping[str, Sequence[str]], rng: np.random.Generator) -> str:
-    """Fill slots and choices from left to right; a word is used once in a sentence."""
-    used: set[str] = set()
-    while found := _TOKEN.search(frame):
-        choices = words[found[1]] if found[1] else found[2].split("|")
-        word = _pick([word for word in choices if word not in used] or choices, rng)
-        used.add(word)
-        frame = frame[: found.start()] + word + frame[found.end() :]
-    return " ".join(frame.split())
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def _encoded(site: Site, rows: Sequence[Row]) -> bytes:
-    """The bytes of a file in the format that its name tells, the same on every run."""
-    if site.file.endswith(".jsonl"):
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    if site.file.endswith(".parquet"):
-        sink = pa.BufferOutputStream()
-        schema = pa.schema([(name, pa.string()) for name in site.columns])
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
-        return bytes(sink.getvalue())
-    text = io.StringIO()
-    writer = csv.DictWriter(text, site.columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    plain = text.getvalue().encode()
-    return gzip.compress(plain, mtime=0) if site.file.endswith(".gz") else plain
+    return " ".join(capital(part) for part in parts)

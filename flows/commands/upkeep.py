@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
+from flows.demos.table import DEMOS
 from flows.output import AsJson, say, show_ids, show_rows
+
+WORLDS = ", ".join(f"{name} ({demo.about})" for name, demo in DEMOS.items())
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def init(
-    demo: Annotated[str, typer.Option(help="Make a small synthetic world: text.")] = "",
+    demo: Annotated[str, typer.Option(help=f"Make a small synthetic world: {WORLDS}.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a workspace: plan, sources and stores. What is there already is left alone.

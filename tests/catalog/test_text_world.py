@@ -11,13 +11,13 @@ import yaml
 
 from catalog.contracts.contract import SourceContract
 from catalog.deid.check import scan_text
+from catalog.examples.files import render
 from catalog.examples.text_world import (
     PLANTED_BAD,
     PLANTED_PHI,
     PLANTED_SOURCE,
     UNLABELLED,
     make_rows,
-    render,
     sites,
     write_world,
 )
@@ -34,7 +34,9 @@ IDENTIFYING = re.compile(
 
 
 def _contract(name, data="/data"):
-    return SourceContract.model_validate(yaml.safe_load(render(data)[f"sources/{name}.yaml"]))
+    return SourceContract.model_validate(
+        yaml.safe_load(render("text", data=data)[f"sources/{name}.yaml"])
+    )
 
 
 def _read(path: Path):
@@ -145,7 +147,7 @@ def test_the_new_sites_have_the_labels_that_their_evidence_needs():
 
 
 def test_the_plan_names_sources_of_the_demo_only():
-    plan = yaml.safe_load(render("/data")["plan.yaml"])
+    plan = yaml.safe_load(render("text", data="/data")["plan.yaml"])
     (reference,) = plan["references"]
     assert len(reference["sources"]) == 6
     used = {*reference["sources"], *(target["source"] for target in plan["targets"])}

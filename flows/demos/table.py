@@ -1,0 +1,25 @@
+"""The table of demos; known without numpy or torch, because `rpe init --help` reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A small synthetic world and the base that it needs.
+
+    `world` is a module whose `write_world(folder)` writes the data; its declarations lie in the
+    folder of the demo's name beside it. `base` is a module that pretrains a model by `main(folder)`
+    in a process of its own; `{models}` in the plan is the folder that holds it, named `base_name`.
+    """
+
+    about: str
+    world: str
+    base: str = ""
+    base_name: str = ""
+
+
+DEMOS = {
+    "text": Demo("sentences by section", "catalog.examples.text_world"),
+}

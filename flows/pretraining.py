@@ -1,0 +1,57 @@
+"""Pretraining of a demo's base: once, in a process of its own that may be killed and go on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from catalog.stores.artifacts import Artifacts
+from flows.bases import model_files
+from flows.processes import run_child
+from rpe_core.errors import InputError, RpeError
+
+RECORD = "pretrained.json"  # the hash of the files beside it
+
+
+class PretrainingFailed(RpeError):
+    """The pretraining process ended without a model."""
+
+
+def pretrain_base(folder: Path, module: str, *, work: Path) -> bool:
+    """Make a model folder by a module's `main(work)`, which fills `work/model`; whether it had to.
+
+    A folder that holds what was once pretrained is left alone. The process tells its progress on
+    stderr; what a killed one left in `work` it goes on from.
+
+    Raises:
+        InputError: if the folder is there and holds something else.
+        PretrainingFailed: with the exit status of the process.
+    """
+    if folder.exists():
+        _require_pretrained(folder)
+        return False
+    work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work / "model", ignore_errors=True)
+    status = run_child(module, work)
+    if status != 0:
+        raise PretrainingFailed(
+            f"The pretraining process ended with status {status}.",
+            remedy="run `rpe init` again: it goes on from the last checkpoint",
+        )
+    digest = Artifacts.hash_files(model_files(work / "model"))
+    (work / "model" / RECORD).write_text(json.dumps({"files_sha256": digest}))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    (work / "model").rename(folder)
+    shutil.rmtree(work)
+    return True
+
+
+def _require_pretrained(folder: Path) -> None:
+    record = folder / RECORD
+    known = json.loads(record.read_text())["files_sha256"] if record.is_file() else ""
+    if known != Artifacts.hash_files(model_files(folder)):
+        raise InputError(
+            f"The base model in {folder.name} is not the one that this demo pretrained.",
+            remedy="remove the folder: `rpe init` pretrains it again",
+        )
