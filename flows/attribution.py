@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from flows.bases import base_folder
 from flows.workspace import Workspace
 from rpe_core.attribution import attribute
-from rpe_core.delta_gram import delta_gram
+from rpe_core.delta_gram import delta_gram, whole_gram
 from rpe_core.distance import Matrix
 from rpe_core.ensemble import EnsembleDraft
 from rpe_core.fingerprint import fingerprint
-from rpe_core.merging.folders import read_adapter
+from rpe_core.merging.folders import read_adapter, read_base_tensors
 
 MAX_ADAPTERS = 32  # whose factors are held at once; of ensembles with more, nothing is attributed
 
 
 def attributions_of(
     workspace: Workspace,
+    base_name: str,
     ensemble_id: str,
     draft: EnsembleDraft,
     without: Mapping[str, EnsembleDraft],
@@ -36,7 +38,7 @@ def attributions_of(
         {source: weights_of(other) for source, other in without.items()},
         sources=sources,
         adapter_ids=ids,
-        gram=_gram(workspace, ids),
+        gram=_gram(workspace, base_name, ids),
     )
     return [
         {
@@ -53,11 +55,16 @@ def weights_of(draft: EnsembleDraft) -> dict[str, float]:
     return {member.adapter_id: member.weight for member in draft.members}
 
 
-def _gram(workspace: Workspace, adapter_ids: list[str]) -> Matrix:
+def _gram(workspace: Workspace, base_name: str, adapter_ids: list[str]) -> Matrix:
     """Inner products of adapters, shared by the strategies of a target."""
     key = "gram " + fingerprint(adapter_ids)
     if key not in workspace.memo:
         rows, artifacts = workspace.adapter_rows(adapter_ids), workspace.stores.artifacts
         folders = [artifacts.folder(rows[i]["artifact_sha256"]) for i in adapter_ids]
-        workspace.memo[key] = delta_gram([read_adapter(folder).deltas for folder in folders])
+        adapters = [read_adapter(folder) for folder in folders]
+        gram = delta_gram([adapter.deltas for adapter in adapters])
+        if names := {name for adapter in adapters for name in adapter.whole}:
+            base = read_base_tensors(base_folder(workspace.plan.bases[base_name]), names)
+            gram += whole_gram([adapter.whole for adapter in adapters], base)
+        workspace.memo[key] = gram
     return np.asarray(workspace.memo[key])

@@ -15,6 +15,7 @@ from catalog.lineage import strictest_license
 from catalog.registration import EnsembleCard
 from flows import embed
 from flows.attribution import MAX_ADAPTERS, attributions_of
+from flows.bases import base_folder
 from flows.calibration import distances_within, library_of
 from flows.plans import BASELINE_MERGES, TargetSpec
 from flows.references import references_of, visible_library
@@ -156,7 +157,7 @@ def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
         draft = weighed(workspace, unit.retrieval, unit.strategy, tuning)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
-        report = merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
+        report = merge_members(workspace, target, draft, folder)
         artifact_sha256 = workspace.stores.artifacts.put_folder(folder)
     return _card(workspace, unit, draft, report), artifact_sha256
 
@@ -167,9 +168,12 @@ def keep(workspace: Workspace, made: Sequence[tuple[EnsembleCard, str]]) -> None
 
 
 def merge_members(
-    workspace: Workspace, draft: EnsembleDraft, out: Path, *, method: str, rank: int | None
+    workspace: Workspace, target: TargetSpec, draft: EnsembleDraft, out: Path
 ) -> MergeReport:
-    """The weighted sum of the members' deltas, from stored folders to a new one."""
+    """The weighted sum of the members' deltas as a target asks, from stored folders to a new one.
+
+    Where members trained modules whole, their change counts from the base's own files.
+    """
     weights = {m.adapter_id: m.weight for m in draft.members if m.weight != 0.0}
     rows, artifacts = workspace.adapter_rows(weights), workspace.stores.artifacts
     members = [
@@ -177,12 +181,13 @@ def merge_members(
         (artifacts.folder(rows[adapter_id]["artifact_sha256"], is_verified=True), weight)
         for adapter_id, weight in weights.items()
     ]
-    if method in BASELINE_MERGES:
+    if target.merge in BASELINE_MERGES:
         # a baseline through PEFT, which the exact methods neither need nor import
         from rpe_core.adapters.peft_merge import merge_with_peft
 
-        return merge_with_peft(members, out, method=method)
-    return merge(members, out, method=method, rank=rank)
+        return merge_with_peft(members, out, method=target.merge)
+    base = base_folder(workspace.plan.bases[target.base])
+    return merge(members, out, method=target.merge, rank=target.rank, base=base)
 
 
 def answers_of(
@@ -195,7 +200,7 @@ def answers_of(
     """Probabilities of a draft, merged for the occasion as the target asks, on these inputs."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
-        merge_members(workspace, draft, folder, method=target.merge, rank=target.rank)
+        merge_members(workspace, target, draft, folder)
         return predict_arm(workspace, target.base, task, folder, inputs)
 
 
@@ -273,4 +278,5 @@ def _attributions(
         for source in sorted({candidate.source for candidate in retrieval.candidates})
     }
     sources = {candidate.adapter_id: candidate.source for candidate in retrieval.library}
-    return attributions_of(workspace, unit.ensemble_id, draft, without, sources)
+    base, ensemble_id = retrieval.target.base, unit.ensemble_id
+    return attributions_of(workspace, base, ensemble_id, draft, without, sources)

@@ -26,16 +26,22 @@ def require_base_name(workspace: Workspace, name: str, adapter: AdapterFiles) ->
 
 
 def require_shapes(workspace: Workspace, name: str, adapter: AdapterFiles) -> None:
-    """Every module of the adapter is a weight of the base, of that shape."""
+    """Every module and whole tensor of the adapter is a weight of the base, of that shape."""
     shapes = dict(_weights_of(base_folder(workspace.plan.bases[name])))
+    for tensor, whole in sorted(adapter.whole.items()):
+        found = [s for key, s in shapes.items() if f".{key}".endswith(f".{tensor}")]
+        if tuple(whole.shape) not in found:
+            raise _misfit(f"Tensor {shown_name(tensor)}", found)
     for module, delta in sorted(adapter.deltas.items()):
         found = [s for key, s in shapes.items() if f".{key}".endswith(f".{module}.weight")]
         wanted = (delta.b.shape[0], delta.a.shape[1])
         if not any(sorted(shape) == sorted(wanted) for shape in found):
-            raise InputError(
-                f"Module {shown_name(module)} does not fit the base.",
-                expected=" or ".join(map(str, found)) or "a module of the base",
-            )
+            raise _misfit(f"Module {shown_name(module)}", found)
+
+
+def _misfit(what: str, found: list[tuple[int, ...]]) -> InputError:
+    expected = " or ".join(map(str, found)) or "a module of the base"
+    return InputError(f"{what} does not fit the base.", expected=expected)
 
 
 def _weights_of(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:

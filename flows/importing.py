@@ -165,7 +165,8 @@ def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone
         license=spec.license,
         weights_sha256=adapter.weights_sha256,
         rank=max(delta.rank for delta in adapter.deltas.values()),
-        n_parameters=sum(d.a.numel() + d.b.numel() for d in adapter.deltas.values()),
+        n_parameters=sum(d.a.numel() + d.b.numel() for d in adapter.deltas.values())
+        + sum(tensor.numel() for tensor in adapter.whole.values()),
         n_steps=0,
         validation_score=None,
         threads=0,
@@ -259,6 +260,7 @@ def _recipe(adapter: AdapterFiles) -> dict[str, Any]:
         "r": config.get("r"),
         "alpha": config.get("lora_alpha"),
         "target_modules": sorted(targets) if isinstance(targets, list) else targets,
+        **({"modules_to_save": sorted(config["modules_to_save"])} if adapter.whole else {}),
         "use_rslora": bool(config.get("use_rslora")),
     }
 

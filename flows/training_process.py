@@ -40,6 +40,8 @@ def main(folder: Path) -> None:
         trained.deltas,
         base_name=request["base_id"],
         task_type=FAMILIES[request["family"]].peft_type,
+        whole=trained.whole,
+        modules_to_save=recipe.modules_to_save,
     )
     write_json(
         folder / "outcome.json",
@@ -78,7 +80,8 @@ def _train(folder: Path, request: dict[str, Any], recipe: Recipe) -> TrainedAdap
 
 
 def _recipe(values: dict[str, Any]) -> Recipe:
-    return Recipe(**{**values, "target_modules": tuple(values["target_modules"])})
+    names = {key: tuple(values[key]) for key in ("target_modules", "modules_to_save")}
+    return Recipe(**{**values, **names})
 
 
 def _columns(file: Path, task: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -1,10 +1,11 @@
-"""Inner products of adapters as the changes they are, from their factors, never dense."""
+"""Inner products of adapters as the changes they are: of factors, never dense, and of tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.distance import Matrix
@@ -38,6 +39,27 @@ def delta_gram(adapters: Sequence[Mapping[str, LowRankDelta]]) -> Matrix:
                 expected="adapters of one base model",
             )
         gram[np.ix_(owners, owners)] += _module_gram(deltas)
+    return gram
+
+
+def whole_gram(adapters: Sequence[Mapping[str, Tensor]], base: Mapping[str, Tensor]) -> Matrix:
+    """G_ij = sum over tensors of <theta_i - theta_0, theta_j - theta_0>, (k, k), in fp64.
+
+    A tensor that an adapter did not train is zero there. One tensor of all adapters is in memory
+    at a time.
+
+    >>> import torch
+    >>> whole_gram([{"w": torch.tensor([3.0])}, {}], {"w": torch.tensor([1.0])})
+    array([[4., 0.],
+           [0., 0.]])
+    """
+    gram = np.zeros((len(adapters), len(adapters)))
+    for name in sorted({name for adapter in adapters for name in adapter}):
+        owners = [i for i, adapter in enumerate(adapters) if name in adapter]
+        start = base[name].double()
+        changes = [(adapters[i][name].double() - start).flatten().numpy() for i in owners]
+        with one_thread():
+            gram[np.ix_(owners, owners)] += np.stack(changes) @ np.stack(changes).T
     return gram
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from rpe_core.adapters.methods import load_method
 from rpe_core.adapters.recipe import Recipe
+from rpe_core.adapters.whole import attach_whole, export_whole
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
 
@@ -25,7 +26,10 @@ class AdapterMethod(Protocol):
 
 @dataclass(frozen=True)
 class Injection:
-    """An adapter on a model: its parameters by name, the modules it added, those of before."""
+    """An adapter on a model: its parameters by name, the modules it added, those of before.
+
+    `whole` names the modules that it replaced by copies to train.
+    """
 
     model: nn.Module
     method: AdapterMethod
@@ -33,6 +37,7 @@ class Injection:
     added: tuple[nn.Module, ...]
     before: dict[str, nn.Module]
     checkpointed: tuple[nn.Module, ...] = ()
+    whole: tuple[str, ...] = ()
 
     def set_mode(self, *, is_training: bool) -> None:
         """Switch the adapter's own modules; the frozen base stays in evaluation mode.
@@ -45,6 +50,10 @@ class Injection:
     def export(self) -> dict[str, LowRankDelta]:
         """The trained deltas per module name of the base."""
         return self.method.export(self.model)
+
+    def export_whole(self) -> dict[str, Tensor]:
+        """The tensors of modules that were trained whole, by the base's own names."""
+        return export_whole(self.model, self.whole)
 
 
 def attach(model: nn.Module, recipe: Recipe) -> Injection:
@@ -59,6 +68,7 @@ def attach(model: nn.Module, recipe: Recipe) -> Injection:
     before = dict(model.named_modules())
     try:
         method.attach(model, recipe)
+        whole = attach_whole(model, recipe.modules_to_save)
         checkpointed = _checkpoint_layers(model) if recipe.gradient_checkpointing else ()
     except Exception:
         _put_back(model, before)
@@ -68,7 +78,7 @@ def attach(model: nn.Module, recipe: Recipe) -> Injection:
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for parameter in parameters.values():
         parameter.data = parameter.data.float()  # bf16 cannot resolve small steps
-    return Injection(model, method, parameters, added, before, checkpointed)
+    return Injection(model, method, parameters, added, before, checkpointed, whole)
 
 
 def detach(injection: Injection) -> None:

@@ -22,11 +22,11 @@ class Recipe:
     """How an adapter is trained; equal recipes, rows and base give equal bytes.
 
     `alpha` is PEFT's: the delta is scaled by alpha/r (alpha/sqrt(r) with use_rslora). No target
-    modules are those that PEFT names for the base's architecture. `patience`
-    counts epochs without a lower validation loss; None trains to the end. A step accumulates the
-    gradients of `micro_batch_size` rows at a time, and with `gradient_checkpointing` computes the
-    layers anew on the way back: both cost time and save memory. `threads` is part of the recipe,
-    because bytes depend on it.
+    modules are those that PEFT names for the base's architecture; `modules_to_save` are trained
+    whole beside them, every weight. `patience` counts epochs without a lower validation loss; None
+    trains to the end. A step accumulates the gradients of `micro_batch_size` rows at a time, and
+    with `gradient_checkpointing` computes the layers anew on the way back: both cost time and save
+    memory. `threads` is part of the recipe, because bytes depend on it.
     """
 
     method: str
@@ -37,6 +37,7 @@ class Recipe:
     batch_size: int
     seed: int
     target_modules: tuple[str, ...] = ()
+    modules_to_save: tuple[str, ...] = ()
     dropout: float = 0.0
     use_rslora: bool = False
     weight_decay: float = 0.0
@@ -51,8 +52,9 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """The fingerprint of all fields."""
-        return fingerprint(self)
+        """The fingerprint of all fields, but for modules_to_save where there are none."""
+        values = dataclasses.asdict(self)
+        return fingerprint({k: v for k, v in values.items() if k != "modules_to_save" or v})
 
     @property
     def recipe_id(self) -> str:
@@ -156,12 +158,19 @@ def _modules(value: Any) -> tuple[str, ...]:
     return tuple(sorted(value))
 
 
+def _modules_if_any(value: Any) -> tuple[str, ...]:
+    return () if value in ([], ()) else _modules(value)
+
+
 _METHODS = tuple(sorted(ADAPTER_METHODS))
 _RULES = {
     "method": _Rule(_one_of(_METHODS), f"one of {', '.join(_METHODS)}"),
     "r": _Rule(_whole(1, 4096), "a whole number from 1 to 4096"),
     "alpha": _Rule(_number(lambda x: 0 < x < math.inf), "a number above 0"),
     "target_modules": _Rule(_modules, "a list of different module names, as [query, value]"),
+    "modules_to_save": _Rule(
+        _modules_if_any, "a list of different module names, as [mask_decoder]"
+    ),
     "epochs": _Rule(_whole(1), "a whole number of at least 1"),
     "learning_rate": _Rule(
         _number(lambda x: 0 < x <= 1),

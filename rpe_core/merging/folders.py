@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rpe_core.delta import LowRankDelta, peft_names, peft_shapes
+from rpe_core.delta import PREFIX, LowRankDelta, peft_names, peft_shapes
 from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder
+from rpe_core.merging.checkpoint import Checkpoint
 from rpe_core.merging.configs import is_machine_path, peft_config
 from rpe_core.merging.manifest import MANIFEST
 from rpe_core.merging.reading import TensorFile
@@ -21,10 +22,15 @@ from rpe_core.merging.writing import TensorWriter, appearing, write_json
 
 @dataclass(frozen=True)
 class AdapterFiles:
-    """A plain PEFT LoRA as read: its configuration, its deltas, the sha256 of its weights file."""
+    """A PEFT LoRA as read: its configuration, its deltas, the sha256 of its weights file.
+
+    `whole` holds the tensors of modules_to_save by the base's own names: what they became, not what
+    was added.
+    """
 
     config: dict[str, Any]
     deltas: dict[str, LowRankDelta]
+    whole: dict[str, torch.Tensor]
     weights_sha256: str
 
 
@@ -36,11 +42,11 @@ def read_adapter(folder: Path) -> AdapterFiles:
             the adapter is none of linear layers that can be merged exactly.
     """
     adapter = AdapterFolder(Path(folder))
-    if not adapter.layout.is_plain:
+    if not adapter.layout.is_linear:
         raise InputError(
-            "The adapter holds more than factors of linear layers.",
+            "The adapter holds factors of other than linear layers.",
             where=str(folder),
-            expected="no embedding, convolution or modules_to_save",
+            expected="no embedding, no convolution",
             remedy="`merge` takes them, module by module",
         )
     if fault := adapter.fault_in(adapter.tensors.specs):
@@ -49,7 +55,18 @@ def read_adapter(folder: Path) -> AdapterFiles:
     for module in adapter.layout.modules:
         delta = adapter.delta(module)
         deltas[module] = LowRankDelta(delta.a.clone(), delta.b.clone(), delta.scaling)
-    return AdapterFiles(adapter.config, deltas, adapter.tensors.sha256())
+    whole = {key: adapter.tensors.read(name).clone() for key, name in adapter.layout.whole.items()}
+    return AdapterFiles(adapter.config, deltas, whole, adapter.tensors.sha256())
+
+
+def read_base_tensors(folder: Path, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Tensors of a base's safetensors as views of its files, by the names that adapters use.
+
+    Raises:
+        InputError: there is no safetensors checkpoint, or one of them is not in it.
+    """
+    base = Checkpoint(folder)
+    return {name: base.read(key) for name, key in base.locate(sorted(names)).items()}
 
 
 def write_adapter(
@@ -59,6 +76,8 @@ def write_adapter(
     base_name: str,
     task_type: str | None,
     target_modules: Sequence[str] | None = None,
+    whole: Mapping[str, torch.Tensor] | None = None,
+    modules_to_save: Sequence[str] = (),
     fan_in_fan_out: bool = False,
     manifest: Mapping[str, Any] | None = None,
 ) -> str:
@@ -73,6 +92,8 @@ def write_adapter(
         base_name: logical name of the base model, no path of this machine.
         task_type: PEFT's task type, or None.
         target_modules: names that PEFT expands to exactly these modules; by default all full names.
+        whole: trained tensors of modules_to_save, by the base's own names; written in fp32.
+        modules_to_save: names of the modules that these make up.
         fan_in_fan_out: whether the base stores these weights transposed (GPT-2's Conv1D).
         manifest: written as rpe_merge.json beside the adapter, with `weights_sha256` added.
 
@@ -83,12 +104,13 @@ def write_adapter(
     if not deltas or is_machine_path(base_name):
         expected = "at least one delta, and a logical base name instead of a path"
         raise InputError("The adapter cannot be written.", where=str(folder), expected=expected)
-    tensors = _fp32_tensors(deltas)
+    tensors = {**_fp32_tensors(deltas), **_fp32_whole(whole or {})}
     config = peft_config(
         {module: delta.rank for module, delta in deltas.items()},
         base_name=base_name,
         task_type=task_type,
         target_modules=target_modules,
+        modules_to_save=modules_to_save,
         fan_in_fan_out=fan_in_fan_out,
     )
     with appearing(Path(folder)) as part:
@@ -114,10 +136,16 @@ def _fp32_tensors(deltas: Mapping[str, LowRankDelta]) -> dict[str, torch.Tensor]
         shapes = peft_shapes(delta.shape, delta.rank, delta.layout)
         factors = (delta.a, delta.scaling * delta.b.double())
         for name, factor, shape in zip(names, factors, shapes, strict=True):
-            tensors[name] = factor.detach().cpu().float().reshape(shape)
-            if not is_finite(tensors[name]):
-                raise InputError(
-                    "A delta holds NaN, infinity or more than fp32 can hold.",
-                    where=f"module {shown_name(module)}",
-                )
+            tensors[name] = _fp32(factor, f"module {shown_name(module)}").reshape(shape)
     return tensors
+
+
+def _fp32_whole(whole: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {PREFIX + name: _fp32(t, f"tensor {shown_name(name)}") for name, t in whole.items()}
+
+
+def _fp32(tensor: torch.Tensor, where: str) -> torch.Tensor:
+    made = tensor.detach().cpu().float().contiguous()
+    if not is_finite(made):
+        raise InputError("A delta holds NaN, infinity or more than fp32 can hold.", where=where)
+    return made

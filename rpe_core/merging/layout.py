@@ -42,11 +42,9 @@ class AdapterLayout:
     copies: dict[str, str]
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it is nothing but factors of linear layers."""
-        return not (self.whole or self.copies) and all(
-            spec.layout == LINEAR for spec in self.modules.values()
-        )
+    def is_linear(self) -> bool:
+        """Whether all its factors are those of linear layers."""
+        return not self.copies and all(spec.layout == LINEAR for spec in self.modules.values())
 
 
 def read_layout(

@@ -31,6 +31,7 @@ _POOL = 4  # batches of neighbours in length are cut from so many batches of ran
 class TrainedAdapter:
     """What training leaves: deltas per module name of the base, and what it took.
 
+    `whole` holds, by the base's own names, the tensors of modules that were trained whole.
     `validation_loss` and `validation_score` are None where there was no validation row.
     """
 
@@ -41,6 +42,7 @@ class TrainedAdapter:
     n_steps: int
     validation_loss: float | None
     validation_score: float | None
+    whole: dict[str, Tensor]
 
 
 def train(
@@ -235,6 +237,7 @@ class _Course:
             n_steps=self.step,
             validation_loss=found.get("loss"),
             validation_score=found.get("score"),
+            whole=self.injected.export_whole(),
         )
 
 

@@ -4,7 +4,7 @@ import torch
 
 from rpe_core.attribution import attribute
 from rpe_core.delta import LowRankDelta
-from rpe_core.delta_gram import delta_gram
+from rpe_core.delta_gram import delta_gram, whole_gram
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.records import StrategySpec
 from rpe_core.weighting.strategies import weigh
@@ -40,6 +40,19 @@ def test_the_gram_of_factors_is_that_of_dense_deltas_of_mixed_ranks_and_modules(
     flat = [torch.cat([m.flatten() for m in _dense(adapters, row)]) for row in np.eye(4)]
     expected = torch.stack(flat) @ torch.stack(flat).T
     np.testing.assert_allclose(delta_gram(adapters), expected.numpy(), rtol=1e-12)
+
+
+def test_the_gram_of_whole_tensors_counts_from_the_base():
+    rng = torch.Generator().manual_seed(3)
+    base = {name: torch.randn(4, 3, generator=rng) for name in "xy"}
+    first = [{"x": torch.randn(4, 3, generator=rng)} for _ in range(3)]
+    adapters = [*first, {name: torch.randn(4, 3, generator=rng) for name in "xy"}]
+    flat = [
+        torch.cat([(one.get(name, base[name]).double() - base[name]).flatten() for name in "xy"])
+        for one in adapters
+    ]
+    expected = torch.stack(flat) @ torch.stack(flat).T
+    np.testing.assert_allclose(whole_gram(adapters, base), expected.numpy(), rtol=1e-12)
 
 
 def test_the_change_of_the_merged_delta_is_that_of_the_dense_sums():

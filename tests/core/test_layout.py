@@ -154,5 +154,5 @@ def test_whole_modules_and_copies_of_the_base_are_told_apart():
     )
     assert found.whole == {"classifier.dense.bias": "base_model.model.classifier.dense.bias"}
     assert found.copies == {"words.weight": "base_model.model.words.base_layer.weight"}
-    assert not found.is_plain
-    assert layout(linear("m")).is_plain
+    assert not found.is_linear
+    assert layout(linear("m")).is_linear
