@@ -1,0 +1,164 @@
+"""What the published experiments lead one to expect, stated beforehand as data, and its verdicts.
+
+Each expectation is read from paired bootstrap intervals over the items of all targets pooled,
+clusters being groups; nothing here knows how the arms were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rpe_core.evaluation.head_to_head import compare
+from rpe_core.evaluation.metrics import Items, find_metric, pool
+from rpe_core.records import Comparison
+
+Standing = Literal["holds", "fails", "undecided"]
+Arms = Mapping[str, Mapping[str, Items]]  # target -> arm -> its items, paired within a target
+ENSEMBLES = ("average", "similarity", "linear", "linear_l1")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of an expectation: the difference that decides it, with its interval, and why."""
+
+    name: str
+    statement: str
+    verdict: Standing
+    difference: float | None
+    low: float | None
+    high: float | None
+    n_items: int
+    n_groups: int
+    details: str
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A statement made before a run, and how a verdict on it is reached."""
+
+    name: str
+    statement: str
+    check: Callable[[Expectation, Arms, str, float], Finding]
+
+
+def check_expectations(arms: Arms, metric: str, *, confidence: float = 0.95) -> list[Finding]:
+    """A verdict on each of EXPECTATIONS by a metric.
+
+    Raises:
+        ShapeMismatch: arms of one target did not answer the same items in the same order.
+        UnknownName: no such metric.
+    """
+    return [one.check(one, arms, metric, confidence) for one in EXPECTATIONS]
+
+
+def pool_arm(arms: Arms, arm: str, targets: Sequence[str] | None = None) -> Items:
+    """The items of an arm over all targets as one set, by the statistics that all of them have.
+
+    Raises:
+        ShapeMismatch: there are no targets, or no statistic in common.
+    """
+    parts = [arms[target][arm] for target in (arms if targets is None else targets)]
+    common = set.intersection(*(set(part.statistics) for part in parts)) if parts else set()
+    return pool(
+        [Items({name: part[name] for name in sorted(common)}, part.groups) for part in parts]
+    )
+
+
+def _sft_above(stated: Expectation, arms: Arms, metric: str, confidence: float) -> Finding:
+    pairs = [("sft", arm) for arm in ENSEMBLES]
+    return _all_win(stated, arms, pairs, metric, confidence)
+
+
+def _above_base(stated: Expectation, arms: Arms, metric: str, confidence: float) -> Finding:
+    pairs = [(arm, "base") for arm in ENSEMBLES]
+    return _all_win(stated, arms, pairs, metric, confidence)
+
+
+def _l1_stands(stated: Expectation, arms: Arms, metric: str, confidence: float) -> Finding:
+    if missing := _missing(arms, ("linear", "linear_l1", "base")):
+        return _undecided(stated, f"not run: {missing}")
+
+    def against(challenger: str, baseline: str, targets: Sequence[str]) -> Comparison:
+        ours, theirs = pool_arm(arms, challenger, targets), pool_arm(arms, baseline, targets)
+        return compare(ours, theirs, metric, confidence=confidence)
+
+    collapsed = [t for t in arms if against("linear", "base", [t]).result == "loss"]
+    if not collapsed:
+        return _undecided(stated, "linear loses to base on no target")
+    also = [t for t in collapsed if against("linear_l1", "base", [t]).result == "loss"]
+    told = against("linear_l1", "linear", collapsed)
+    verdict: Standing = "fails" if also else "holds" if told.result == "win" else "undecided"
+    details = f"linear loses to base on {', '.join(collapsed)}; linear_l1 on "
+    details += f"{', '.join(also) or 'none of them'}; {_told('linear_l1', 'linear', told)}"
+    return _finding(stated, verdict, told, details)
+
+
+EXPECTATIONS = (
+    Expectation(
+        "sft_above_ensembles",
+        "The target's own adapter scores above average, similarity, linear and linear_l1",
+        _sft_above,
+    ),
+    Expectation(
+        "ensembles_above_base",
+        "Average, similarity, linear and linear_l1 score above the pre-trained base",
+        _above_base,
+    ),
+    Expectation(
+        "l1_does_not_collapse",
+        "Where linear loses to base, linear_l1 does not, and scores above linear",
+        _l1_stands,
+    ),
+)
+
+
+def _all_win(
+    stated: Expectation,
+    arms: Arms,
+    pairs: Sequence[tuple[str, str]],
+    metric: str,
+    confidence: float,
+) -> Finding:
+    """Holds if each pair is a win, fails if one is a loss; the difference told is the worst one."""
+    if missing := _missing(arms, [arm for pair in pairs for arm in pair]):
+        return _undecided(stated, f"not run: {missing}")
+    pooled = {arm: pool_arm(arms, arm) for pair in pairs for arm in pair}
+    found = {(a, b): compare(pooled[a], pooled[b], metric, confidence=confidence) for a, b in pairs}
+    results = {one.result for one in found.values()}
+    verdict: Standing = (
+        "fails" if "loss" in results else "holds" if results == {"win"} else "undecided"
+    )
+    sign = 1.0 if find_metric(metric).is_higher_better else -1.0
+    worst = min(found.values(), key=lambda one: sign * one.difference)
+    details = "; ".join(_told(a, b, one) for (a, b), one in found.items())
+    return _finding(stated, verdict, worst, details)
+
+
+def _missing(arms: Arms, wanted: Sequence[str]) -> str:
+    lacking = [arm for arm in dict.fromkeys(wanted) if any(arm not in a for a in arms.values())]
+    return ", ".join(lacking)
+
+
+def _told(challenger: str, baseline: str, one: Comparison) -> str:
+    interval = f"{one.difference:+.4f} [{one.ci_low:+.4f}, {one.ci_high:+.4f}]"
+    return f"{challenger} against {baseline}: {one.result} {interval}"
+
+
+def _finding(stated: Expectation, verdict: Standing, one: Comparison, details: str) -> Finding:
+    return Finding(
+        stated.name,
+        stated.statement,
+        verdict,
+        one.difference,
+        one.ci_low,
+        one.ci_high,
+        one.n_items,
+        one.n_groups,
+        details,
+    )
+
+
+def _undecided(stated: Expectation, details: str) -> Finding:
+    return Finding(stated.name, stated.statement, "undecided", None, None, None, 0, 0, details)
