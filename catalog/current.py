@@ -75,6 +75,7 @@ class AdapterFilter:
     sources: Collection[str] | None = None
     tasks: Collection[str] | None = None
     methods: Collection[str] | None = None
+    recipe_ids: Collection[str] | None = None
     as_of: datetime | None = None
 
 
@@ -114,6 +115,7 @@ def _visible(columns: str, wanted: AdapterFilter) -> tuple[str, list[Any]]:
     chosen = {
         "license": wanted.licenses,
         "source": wanted.sources,
+        "recipe_id": wanted.recipe_ids,
         "json_extract_string(task_json, '$.type')": wanted.tasks,
         "json_extract_string(recipe_json, '$.method')": wanted.methods,
     }

@@ -133,8 +133,9 @@ def drafted(workspace: Workspace, target: TargetSpec) -> list[EnsembleUnit]:
     seen = (asked.representation_id, library)
     known = workspace.memo.setdefault("drafted", {})
     if target.name not in known or known[target.name][0] != seen:
-        retrieval = retrieve(workspace, target)
-        known[target.name] = (seen, units_of(workspace, retrieval) if retrieval else [])
+        found = [retrieve(workspace, variant) for variant in target.variants]
+        drafts = [unit for one in found if one for unit in units_of(workspace, one)]
+        known[target.name] = (seen, drafts if found[0] else [])
     units: list[EnsembleUnit] = known[target.name][1]
     return units
 

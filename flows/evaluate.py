@@ -14,12 +14,15 @@ from catalog.current import AdapterFilter
 from flows import ensemble
 from flows.choosing import Choice, choose_arm
 from flows.plans import TargetSpec
+from flows.references import filter_of
 from flows.retrieval import Retrieval
 from flows.scoring import (
     AUTO_ARM,
     BASE_ARM,
     CHAMPION_ARM,
     OWN_ARM,
+    OWN_ENSEMBLE_ARM,
+    REFERENCE_ARM,
     TaskRows,
     item_rows,
     predict_arm,
@@ -60,6 +63,12 @@ class EvaluateUnit:
         """Arms that may become the challenger: ensembles that did not abstain."""
         return tuple(arm for arm in self.arms if arm.is_candidate)
 
+    @property
+    def is_choosing(self) -> bool:
+        """Whether one of the candidates is chosen without a label of the target."""
+        asked = self.retrieval.target.has_auto or self.evidence == LEAVE_ONE_OUT
+        return bool(self.candidates) and asked
+
     def __str__(self) -> str:
         return self.retrieval.target.name
 
@@ -75,7 +84,7 @@ def units_of(workspace: Workspace) -> list[EvaluateUnit]:
 
 
 def _unit_of(
-    workspace: Workspace, target: TargetSpec, own: Mapping[tuple[str, str], Arm]
+    workspace: Workspace, target: TargetSpec, own: Mapping[str, Arm]
 ) -> EvaluateUnit | None:
     standing, units = workspace.standing, ensemble.drafted(workspace, target)
     if not units or any(unit.ensemble_id not in standing.ensembles for unit in units):
@@ -83,16 +92,17 @@ def _unit_of(
     retrieval = units[0].retrieval
     rows = [standing.ensembles[unit.ensemble_id] for unit in units]
     arms = [Arm(BASE_ARM, "", "", is_candidate=False)]
-    arms += [
-        Arm(r["strategy"], r["ensemble_id"], r["artifact_sha256"], is_candidate=not r["abstained"])
-        for r in rows
-    ]
+    for r in rows:
+        may_serve = not r["abstained"] and r["strategy"] != OWN_ENSEMBLE_ARM
+        arms.append(Arm(r["strategy"], r["ensemble_id"], r["artifact_sha256"], may_serve))
     champion = standing.champions.get(target.name)
     if champion and champion["ensemble_id"] not in {arm.record_id for arm in arms}:
         arms.append(_served(CHAMPION_ARM, champion["ensemble_id"], champion["artifact_sha256"]))
     evidence = _evidence(workspace, retrieval)
-    if evidence == "labels" and (target.base, target.source) in own:
-        arms.append(own[target.base, target.source])
+    if evidence == "labels" and target.name in own:
+        arms.append(own[target.name])
+    if workspace.plan.evaluation.transfer:
+        arms += _single_references(workspace, retrieval)
     task_type = workspace.contracts[target.source].task.type
     made_of = {
         "target": target.name,
@@ -125,11 +135,18 @@ def make(workspace: Workspace, unit: EvaluateUnit) -> Record:
     contract = workspace.contracts[target.source]
     rows = read_task_rows(workspace, contract, unit.retrieval.dataset_version_id)
     record = Record(workspace, unit, rows)
-    answers = _answer(workspace, unit, rows)
-    for arm in unit.arms:
-        record.add(arm, answers)
-    if unit.candidates and (target.has_auto or unit.evidence == LEAVE_ONE_OUT):
-        _choose(workspace, unit, answers, record)
+    seen = rows.first(workspace.plan.evaluation.criterion_items if unit.is_choosing else 0)
+    wanted = np.unique(np.concatenate([seen, *_scored_rows(workspace, rows).values()]))
+    inputs = rows.inputs_of(wanted)
+    looked_at = {}  # what the choice sees; the other answers go when they are scored
+    for arm in unit.arms if inputs else ():
+        folder = _folder(workspace, arm)
+        answers = predict_arm(workspace, target.base, contract.task_spec, folder, inputs)
+        record.add(arm, wanted, answers)
+        if arm.is_candidate and unit.is_choosing:
+            looked_at[arm.name] = answers[np.searchsorted(wanted, seen)]
+    if unit.is_choosing:
+        _choose(workspace, unit, looked_at, record)
     return record
 
 
@@ -139,18 +156,6 @@ def keep(workspace: Workspace, made: Sequence[Record]) -> None:
         commit.insert_new("scores", [row for record in made for row in record.scores])
         commit.insert_new("item_scores", [row for record in made for row in record.items])
         commit.insert_new("choices", [row for record in made for row in record.choices])
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What every arm answered on the rows that somebody asks about, `rows` (n,) ascending."""
-
-    rows: np.ndarray
-    by_arm: Mapping[str, np.ndarray]
-
-    def of(self, arm: str, wanted: np.ndarray) -> np.ndarray:
-        """The answers of an arm on some of the rows."""
-        return self.by_arm[arm][np.searchsorted(self.rows, wanted)]
 
 
 class Record:
@@ -176,12 +181,12 @@ class Record:
             "ensemble_id": record_id,
         }
 
-    def add(self, arm: Arm, answers: Answers) -> None:
-        """Scores and per-item scores of one arm."""
+    def add(self, arm: Arm, answered: np.ndarray, answers: np.ndarray) -> None:
+        """Scores and per-item scores of one arm from its answers on rows `answered`, ascending."""
         base_name = self.unit.retrieval.target.base
         for split, chosen in _scored_rows(self.workspace, self.rows).items():
             if len(chosen):
-                found = answers.of(arm.name, chosen)
+                found = answers[np.searchsorted(answered, chosen)]
                 items = score_items(self.workspace, base_name, self.task, self.rows, chosen, found)
                 self._put(arm, split, chosen, items)
 
@@ -198,32 +203,13 @@ class Record:
         self.items += item_rows(self.rows, chosen, items, common)
 
 
-def _answer(workspace: Workspace, unit: EvaluateUnit, rows: TaskRows) -> Answers:
-    """Every arm's predictions on the rows that are scored or that the criterion looks at."""
-    target = unit.retrieval.target
-    task = workspace.contracts[target.source].task_spec
-    asked = [rows.first(workspace.plan.evaluation.criterion_items)]
-    asked += list(_scored_rows(workspace, rows).values())
-    wanted = np.unique(np.concatenate(asked))
-    inputs = rows.inputs_of(wanted)
-    answers = {
-        arm.name: predict_arm(workspace, target.base, task, _folder(workspace, arm), inputs)
-        for arm in unit.arms
-    }
-    return Answers(wanted, answers)
-
-
-def _choose(workspace: Workspace, unit: EvaluateUnit, answers: Answers, record: Record) -> None:
+def _choose(
+    workspace: Workspace, unit: EvaluateUnit, answers: Mapping[str, np.ndarray], record: Record
+) -> None:
     """Choose among the candidates without a label of the target, and keep why."""
-    seen = record.rows.first(workspace.plan.evaluation.criterion_items)
     by_name = {arm.name: arm for arm in unit.candidates}
     needs_evidence = unit.evidence == LEAVE_ONE_OUT
-    choice = choose_arm(
-        workspace,
-        unit.retrieval,
-        {name: answers.of(name, seen) for name in by_name},
-        with_test=needs_evidence,
-    )
+    choice = choose_arm(workspace, unit.retrieval, answers, with_test=needs_evidence)
     record.choices += _choice_rows(unit, choice)
     auto = Arm(AUTO_ARM, by_name[choice.chosen].record_id, "", is_candidate=False)
     record.repeat(auto, choice.chosen)
@@ -266,8 +252,9 @@ def _choice_rows(unit: EvaluateUnit, choice: Choice) -> list[dict[str, Any]]:
 
 
 def _scored_rows(workspace: Workspace, rows: TaskRows) -> dict[str, np.ndarray]:
-    limit = workspace.plan.evaluation.max_items
-    return {split: rows.labelled(split, limit) for split in ("validation", "test")}
+    evaluation = workspace.plan.evaluation
+    splits = ("test",) if evaluation.transfer else ("validation", "test")
+    return {split: rows.labelled(split, evaluation.max_items) for split in splits}
 
 
 def _evidence(workspace: Workspace, retrieval: Retrieval) -> Evidence:
@@ -276,16 +263,31 @@ def _evidence(workspace: Workspace, retrieval: Retrieval) -> Evidence:
     return "labels" if version["n_test_labelled"] else "leave_one_out"
 
 
-def _own_adapters(workspace: Workspace) -> dict[tuple[str, str], Arm]:
-    """(base, source) -> the adapter trained on a target itself: a yardstick, never promoted."""
+def _own_adapters(workspace: Workspace) -> dict[str, Arm]:
+    """Target -> the adapter trained on the target itself: a yardstick, never promoted."""
+    asked: dict[tuple[str, str | None], list[TargetSpec]] = {}
+    for target in workspace.plan.targets:  # in as few questions as a thousand targets allow
+        asked.setdefault((target.base, target.library.recipe), []).append(target)
     found = {}
-    for name, base in workspace.bases.items():
-        sources = {target.source for target in workspace.plan.targets if target.base == name}
-        wanted = AdapterFilter(base.base_id, sources=sources)
-        for row in reversed(current.visible_adapters(workspace.stores.lake, wanted)):
-            own = _served(OWN_ARM, row["adapter_id"], row["artifact_sha256"])
-            found[name, row["source"]] = own
+    for targets in asked.values():
+        allowed = filter_of(workspace, targets[0])
+        sources = {target.source for target in targets}
+        wanted = AdapterFilter(allowed.base_id, sources=sources, recipe_ids=allowed.recipe_ids)
+        rows = current.visible_adapters(workspace.stores.lake, wanted)
+        own = {row["source"]: row for row in reversed(rows)}
+        for target in targets:
+            if row := own.get(target.source):
+                found[target.name] = _served(OWN_ARM, row["adapter_id"], row["artifact_sha256"])
     return found
+
+
+def _single_references(workspace: Workspace, retrieval: Retrieval) -> list[Arm]:
+    """Each reference that the target may see, by itself, in the order of their sources."""
+    rows = workspace.adapter_rows(candidate.adapter_id for candidate in retrieval.library)
+    return [
+        _served(f"{REFERENCE_ARM}{row['source']}", row["adapter_id"], row["artifact_sha256"])
+        for row in sorted(rows.values(), key=lambda row: row["source"])
+    ]
 
 
 def _served(name: str, record_id: str, artifact_sha256: str) -> Arm:

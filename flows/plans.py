@@ -30,7 +30,8 @@ SCORERS = (  # metric, key of the plan, family and kind of the model that scores
     ("bert_f1", "bert_score", "text-encoder", "text encoder"),
     ("judge", "judge", "causal-lm", "language model"),
 )
-BUILT_IN_ARMS = (AUTO, "base", "champion", "sft")  # what a strategy of the plan may not be called
+# what a strategy of the plan may not be called
+BUILT_IN_ARMS = (AUTO, "base", "champion", "sft", "sft_ensemble")
 ARM_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 TargetName = Annotated[str, StringConstraints(pattern=rf"^{ARM_NAME.pattern}$")]
 
@@ -63,6 +64,13 @@ class GateSpec(Strict):
     approval: Literal["automatic", "required"] = "automatic"
 
 
+class LibrarySpec(Strict):
+    """Which adapters of its base a target may see: None lets all sources, all recipes pass."""
+
+    sources: tuple[Name, ...] | None = None
+    recipe: str | None = None
+
+
 class TargetSpec(Strict):
     """A dataset to serve: from k references, by these strategies, merged this way."""
 
@@ -74,7 +82,9 @@ class TargetSpec(Strict):
     merge: str = "concat"
     rank: int | None = Field(default=None, ge=1)
     include_own: bool = False
+    own_ensemble: bool = False  # the arm sft_ensemble too, which is never promoted
     licenses: tuple[str, ...] | None = None
+    library: LibrarySpec = Field(default_factory=LibrarySpec)
     gate: GateSpec | None = None
 
     @property
@@ -86,6 +96,19 @@ class TargetSpec(Strict):
     def k_most(self) -> int:
         """How many references are retrieved: k, or the most that leave-one-out may choose."""
         return int(max(GRIDS["k"])) if self.k == LOO else int(self.k)
+
+    @property
+    def variants(self) -> tuple[TargetSpec, ...]:
+        """The target as it is, then, where it is asked for, what makes its arm sft_ensemble.
+
+        That is the published SFT + ensemble: linear_l1 over a library that has its own adapter.
+        """
+        if not self.own_ensemble:
+            return (self,)
+        k = self.k if self.k == LOO else int(self.k) + 1
+        strategies = ({"name": "sft_ensemble", "linear_l1": {}},)
+        own = {"k": k, "strategies": strategies, "include_own": True, "own_ensemble": False}
+        return self, self.model_copy(update=own)
 
     @property
     def has_auto(self) -> bool:
@@ -113,18 +136,23 @@ class JudgeSpec(Strict):
 
 
 class EvaluationSpec(Strict):
-    """How many rows are looked at, in the order of their hash, so always the same ones."""
+    """How many rows are looked at, in the order of their hash, so always the same ones.
+
+    `transfer` is how an experiment looks: at test rows alone, and at each reference by itself.
+    """
 
     max_items: int | None = Field(default=None, ge=10)
     criterion_items: int = Field(default=256, ge=10)
     calibration_items: int = Field(default=100, ge=10)
     bert_score: BertScoreSpec | None = None
     judge: JudgeSpec | None = None
+    transfer: bool = False
 
     @property
     def limits(self) -> dict[str, Any]:
         """Which rows are looked at, as plain values."""
-        return self.model_dump(exclude={"bert_score", "judge"})
+        unsaid = {"bert_score", "judge"} if self.transfer else {"bert_score", "judge", "transfer"}
+        return self.model_dump(exclude=unsaid)
 
     @property
     def scorers(self) -> dict[str, BertScoreSpec | JudgeSpec]:
@@ -211,8 +239,10 @@ def load_plan(path: Path, *, sources: Sequence[str]) -> Plan:
         *_reference_faults(plan, sources),
         *_recipe_faults(plan),
         *_target_faults(plan, sources),
+        *_library_faults(plan, sources),
         *_metric_faults("gate", plan.gate),
         *_scorer_faults(plan),
+        *_transfer_faults(plan.evaluation),
         *_schedule_faults(plan.schedule),
     ]
     if faults:
@@ -269,6 +299,17 @@ def _metric_faults(where: str, gate: GateSpec) -> list[Fault]:
     return _unknown(f"{where}.metric", "metric", gate.metric, [*METRICS, AUTO])
 
 
+def _library_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
+    faults = []
+    for i, target in enumerate(plan.targets):
+        where, library = f"targets[{i}].library", target.library
+        for j, source in enumerate(library.sources or ()):
+            faults += _unknown(f"{where}.sources[{j}]", "source", source, sources)
+        if library.recipe is not None:
+            faults += _unknown(f"{where}.recipe", "recipe", library.recipe, plan.recipes)
+    return faults
+
+
 def _scorer_faults(plan: Plan) -> list[Fault]:
     """Faults of the models that score texts, and of gates that ask for one that is not there."""
     faults, gates = [], {"gate": plan.gate}
@@ -283,6 +324,14 @@ def _scorer_faults(plan: Plan) -> list[Fault]:
         asked = [place for place, gate in gates.items() if gate.metric == metric]
         faults += [Fault(f"{p}.metric", f"needs a {kind} to score by", remedy) for p in asked]
     return faults
+
+
+def _transfer_faults(evaluation: EvaluationSpec) -> list[Fault]:
+    if not evaluation.transfer:
+        return []
+    # a night chooses its challenger on validation rows
+    expected = "`rpe experiment leave-one-out`, which sets it"
+    return [Fault("evaluation.transfer", "is for experiments", expected)]
 
 
 def _schedule_faults(schedule: ScheduleSpec) -> list[Fault]:

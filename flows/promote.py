@@ -13,11 +13,11 @@ from catalog.registration import Challenger
 from flows import evaluate
 from flows.evaluate import LEAVE_ONE_OUT, Arm, EvaluateUnit
 from flows.plans import GateSpec
-from flows.scoring import AUTO_ARM, BASE_ARM, items_of
+from flows.scoring import AUTO_ARM, BASE_ARM, items_by_arm
 from flows.workspace import Workspace
 from rpe_core.evaluation.gates import GatePolicy, decide
 from rpe_core.evaluation.head_to_head import compare
-from rpe_core.evaluation.metrics import Items, find_metric, gate_metric, pool
+from rpe_core.evaluation.metrics import find_metric, gate_metric
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import Comparison
 
@@ -145,7 +145,7 @@ class _Evidence:
         self.workspace, self.unit = workspace, unit
         self.lake = workspace.stores.lake
         self.split = "test" if unit.evidence == "labels" else LEAVE_ONE_OUT
-        self.items = _items_by_arm(current.item_scores(self.lake, unit.evaluation_id, self.split))
+        self.items = items_by_arm(current.item_scores(self.lake, unit.evaluation_id, self.split))
 
     def compare(self, challenger: Arm, baseline: str, policy: GatePolicy) -> Comparison:
         """Challenger against another arm on the same items."""
@@ -160,17 +160,6 @@ class _Evidence:
             if arm.record_id == champion["ensemble_id"] and arm.name in self.items:
                 return arm.name
         return champion["strategy"] if champion["strategy"] in self.items else BASE_ARM
-
-
-def _items_by_arm(rows: Sequence[Row]) -> dict[str, Items]:
-    """Items per arm; those of several references are pooled, each with label indices of its own."""
-    parts: dict[str, dict[str, list[Row]]] = {}
-    for row in rows:
-        parts.setdefault(row["arm"], {}).setdefault(row["dataset_version_id"], []).append(row)
-    return {
-        arm: pool([items_of(part) for _, part in sorted(versions.items())])
-        for arm, versions in parts.items()
-    }
 
 
 def _gate(workspace: Workspace, unit: EvaluateUnit) -> GateSpec:

@@ -39,15 +39,26 @@ def references_of(
 
 
 def visible_library(workspace: Workspace, target: TargetSpec, encoder_id: str) -> Library:
-    """The newest standing adapters under a target's base and licences, opened once for a run."""
+    """The newest standing adapters that a target may see of its base, opened once for a run."""
     lake, base_id = workspace.stores.lake, workspace.bases[target.base].base_id
     moment = f"library {base_id} at {lake.n_commits}"  # asked again after a commit only
     if moment not in workspace.memo:
         workspace.memo[moment] = current.library_state(lake, base_id)
-    key = f"library {encoder_id} {base_id} {target.licenses} {workspace.memo[moment]}"
+    wanted = filter_of(workspace, target)
+    key = f"library {encoder_id} {wanted} {workspace.memo[moment]}"
     if key not in workspace.memo:
-        wanted = AdapterFilter(base_id, licenses=target.licenses)
         allowed = current.visible_ids(lake, wanted)["adapter_id"]
         workspace.memo[key] = workspace.stores.vectors.library(encoder_id, allow=allowed)
     found: Library = workspace.memo[key]
     return found
+
+
+def filter_of(workspace: Workspace, target: TargetSpec) -> AdapterFilter:
+    """The adapters that the plan lets a target see, its own among them."""
+    recipe = target.library.recipe
+    return AdapterFilter(
+        workspace.bases[target.base].base_id,
+        licenses=target.licenses,
+        sources=target.library.sources,
+        recipe_ids=None if recipe is None else (workspace.plan.recipe(recipe).recipe_id,),
+    )

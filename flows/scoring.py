@@ -12,11 +12,13 @@ import numpy as np
 from catalog.contracts.contract import SourceContract
 from flows.workspace import Workspace
 from rpe_core.evaluation.bootstrap import score_interval
-from rpe_core.evaluation.metrics import METRICS, Items, find_metric, gate_metric, make_items
+from rpe_core.evaluation.metrics import METRICS, Items, find_metric, gate_metric, make_items, pool
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import TaskSpec
 
 BASE_ARM, OWN_ARM, CHAMPION_ARM, AUTO_ARM = "base", "sft", "champion", "auto"
+OWN_ENSEMBLE_ARM = "sft_ensemble"
+REFERENCE_ARM = "reference:"  # with the source after it: its adapter by itself
 CLOSED = "accuracy"  # what an item of a closed answer set is filed under, beside its labels
 CONFIDENCE = 0.95
 
@@ -191,6 +193,17 @@ def items_of(rows: Sequence[Mapping[str, Any]]) -> Items:
         )
     scores = {name: np.array([r["value"] for r in found]) for name, found in by_metric.items()}
     return Items(scores, np.array(groups, dtype=str))
+
+
+def items_by_arm(rows: Sequence[Mapping[str, Any]]) -> dict[str, Items]:
+    """Items per arm; those of several references are pooled, each with label indices of its own."""
+    parts: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        parts.setdefault(row["arm"], {}).setdefault(row["dataset_version_id"], []).append(row)
+    return {
+        arm: pool([items_of(part) for _, part in sorted(versions.items())])
+        for arm, versions in parts.items()
+    }
 
 
 def _slice_names(contract: SourceContract, column: str, values: list[Any]) -> np.ndarray:
