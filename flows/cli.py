@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.commands import library, merging, nights, reads, sources, upkeep
+from flows.commands import experiments, library, merging, nights, reads, sources, upkeep
 from flows.output import say, show_error, write_json
 from rpe_core.errors import RpeError
 
@@ -24,6 +24,7 @@ for _commands in (upkeep, nights, library, merging, reads):
     _commands.add_to(app)
 app.add_typer(sources.app, name="source")
 app.add_typer(library.adapters, name="adapters")
+app.add_typer(experiments.app, name="experiment")
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flows import train
 from flows.nightly import STEPS
 from flows.run_record import open_run
 from flows.settings import Settings
@@ -23,8 +22,8 @@ def planned_units(settings: Settings, steps: Sequence[str]) -> list[dict[str, An
         )
         rows: list[dict[str, Any]] = []
         for step in steps:
-            pending = train.pending if step == "train" else STEPS[step].pending
-            rows += [{"step": step, "unit": str(unit)} for unit in pending(workspace)]
+            units = STEPS[step].pending(workspace)
+            rows += [{"step": step, "unit": str(unit)} for unit in units]
         return rows
     finally:
         stores.lake.close()

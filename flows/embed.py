@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from catalog import registration
 from flows.workspace import Workspace
+from rpe_core.distance import Matrix
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.records import Representation, Role
 from rpe_core.representation import mean_feature
@@ -52,14 +56,9 @@ def pending(workspace: Workspace) -> list[EmbedUnit]:
 
 def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
     """The mean over the inputs: of a reference's training rows, of all rows of a target."""
-    contract = workspace.contracts[unit.source]
-    rows = workspace.rows(
-        unit.dataset_version_id,
-        columns=[contract.task.input],
-        split="train" if unit.role == "reference" else None,
-    )
+    inputs = _inputs(workspace, unit)
     family, base = workspace.family(unit.base_name), workspace.loaded(unit.base_name)
-    mean = mean_feature(family.encode(base, rows.column(contract.task.input).to_pylist()))
+    mean = mean_feature(family.encode(base, inputs))
     return Representation(
         unit.representation_id,
         unit.dataset_version_id,
@@ -69,6 +68,28 @@ def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
         tuple(mean.mean.tolist()),
         tuple(mean.variance.tolist()),
     )
+
+
+def features_of(workspace: Workspace, unit: EmbedUnit, *, limit: int) -> Matrix:
+    """The features of the first rows of a unit, by item, shape (n, d): always the same rows."""
+    inputs = _inputs(workspace, unit)[:limit]
+    family, base = workspace.family(unit.base_name), workspace.loaded(unit.base_name)
+    found = {
+        int(index): feature
+        for indices, features in family.encode(base, inputs)
+        for index, feature in zip(indices, features, strict=True)
+    }
+    return np.array([found[i] for i in range(len(inputs))], dtype=np.float64)
+
+
+def _inputs(workspace: Workspace, unit: EmbedUnit) -> list[Any]:
+    contract = workspace.contracts[unit.source]
+    rows = workspace.rows(
+        unit.dataset_version_id,
+        columns=[contract.task.input],
+        split="train" if unit.role == "reference" else None,
+    )
+    return list(rows.column(contract.task.input).to_pylist())
 
 
 def keep(workspace: Workspace, made: Sequence[Representation]) -> None:

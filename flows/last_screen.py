@@ -1,11 +1,12 @@
-"""The last screen of a night: one table of verdicts, what was set aside, and what to try next."""
+"""The last screen of a run: one table of verdicts, what was set aside, and what to try next."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from catalog.report.experiments import ExperimentTables, read_experiment, shown
 from catalog.report.queries import read_verdicts
-from flows.output import say, show_rows
+from flows.output import say, show_rows, write_json
 from flows.reading import read_rows_of
 from flows.run_record import Summary
 from flows.settings import Settings
@@ -21,11 +22,60 @@ def show_summary(settings: Settings, summary: Summary) -> None:
     quarantined = _quarantined(settings)
     if quarantined:
         show_rows(quarantined, as_json=False, title="set aside")
+    _tell_end(summary)
+    _advise(settings)
+
+
+def show_experiment(settings: Settings, summary: Summary, *, as_json: bool) -> None:
+    """Print scores by target and arm, what came of what was stated, and where the rest is."""
+    tables = None
+    if summary.experiment_id:
+        with open_lake(settings, read_only=True) as lake:
+            tables = read_experiment(lake, summary.experiment_id)
+    if as_json:
+        write_json(
+            {
+                "status": summary.outcome,
+                "rows": list(tables.scores) if tables else [],
+                "findings": list(tables.findings) if tables else [],
+                "faults": faults_of(summary),
+            }
+        )
+    elif tables:
+        _show_tables(tables)
+    _tell_end(summary)
+    if tables:
+        filed = f"WHERE experiment_id = '{summary.experiment_id}'"
+        for view in ("experiment_scores", "experiment_weights", "experiment_transfer"):
+            say(f'  rpe sql "SELECT * FROM mart.{view} {filed}"')
+
+
+def faults_of(summary: Summary) -> list[dict[str, str]]:
+    """The failed units of a run in the form that `--json` has everywhere."""
+    return [
+        {"path": f"{fault.step} {fault.unit}", "what": fault.message, "expected": ""}
+        for fault in summary.faults
+    ]
+
+
+def _show_tables(tables: ExperimentTables) -> None:
+    metric = tables.metrics[0]
+    rows = [
+        {name: shown(cell) if name in tables.arms else cell for name, cell in row.items()}
+        for row in tables.score_table(metric)
+    ]
+    arms = " ".join(arm for arm in tables.arms if not arm.startswith("nearest:"))
+    title = f"{metric} on test rows; + - = after it: wins, loses, ties against base"
+    show_rows(rows, as_json=False, title=title, columns=f"target n {arms}")
+    columns = "finding verdict value ci_low ci_high n n_clusters statement"
+    show_rows(tables.findings, as_json=False, title="stated beforehand", columns=columns)
+
+
+def _tell_end(summary: Summary) -> None:
     for fault in summary.faults:
         say(f"FAILED {fault.step} {fault.unit}: {fault.kind}: {fault.message}")
     say(f"{summary.run_id}: {summary.outcome} in {summary.wall_seconds:.0f} s")
     say(f"report: {summary.report}")
-    _advise(settings)
 
 
 def read_standing(settings: Settings) -> list[dict[str, Any]]:

@@ -24,14 +24,13 @@ from flows import embed, ensemble, evaluate, ingest, promote, train
 from flows.chunks import StepFailed, Verb, chunks_of, own_error
 from flows.ledger import Ledger, Step
 from flows.locking import hold_workspace
+from flows.plans import Plan
 from flows.progress import announce
 from flows.run_record import Summary, close_run, markdown_of, open_run
 from flows.server import prefect_server
 from flows.wiring import load_drivers, open_stores, utc_now
-from flows.workspace import Workspace, load_declarations
+from flows.workspace import Declarations, Workspace, load_declarations
 from rpe_core.errors import RpeError, Transient
-
-VERBS = ("ingest", "embed", "train", "ensemble", "evaluate", "promote")
 
 
 class NightFailed(RpeError):
@@ -49,10 +48,12 @@ class NightFailed(RpeError):
 STEPS = {
     "ingest": Verb(ingest.pending, ingest.make),
     "embed": Verb(embed.pending, embed.make, embed.keep),
+    "train": Verb(train.pending, train.prepare),  # the rest is done side by side, see _train
     "ensemble": Verb(ensemble.pending, ensemble.make, ensemble.keep),
     "evaluate": Verb(evaluate.pending, evaluate.make, evaluate.keep),
     "promote": Verb(promote.pending, promote.make, promote.keep),
 }
+VERBS = tuple(STEPS)
 
 
 def run_night(
@@ -65,13 +66,22 @@ def run_night(
         InputError: if the plan has faults; nothing has been touched then.
     """
     load_declarations(settings).plan.narrowed(targets)
+    return run_flow(settings, partial(nightly, str(settings.root), list(only), list(targets)))
+
+
+def run_flow(settings: Settings, flow_run: Callable[[], Summary]) -> Summary:
+    """Run a flow that holds this workspace, whether it fails or not, beside its Prefect server.
+
+    Raises:
+        WorkspaceBusy: if another run holds the workspace.
+    """
     with (
         hold_workspace(settings),
         prefect_server(settings, meanwhile=partial(load_drivers, settings)) as url,
         temporary_settings({PREFECT_API_URL: url}),
     ):
         try:
-            return nightly(str(settings.root), list(only), list(targets))
+            return flow_run()
         except NightFailed as failed:
             return failed.summary
         finally:
@@ -93,22 +103,43 @@ def nightly(home: str, only: list[str], targets: list[str]) -> Summary:
     settings = Settings(home=Path(home))
     with hold_workspace(settings):
         declared = load_declarations(settings)
-        ledger, run = Ledger(), open_run("night" if set(only) == set(VERBS) else "+".join(only))
-        stores = open_stores(settings)
-        try:
-            promotion.repair_aliases(stores)
-            workspace = Workspace(
-                settings, declared.plan.narrowed(targets), declared.contracts, stores, run
-            )
-            for verb in VERBS:
-                if verb in only:
-                    with ledger.step(verb) as step:
-                        if verb == "ingest":
-                            _report_faulty(ledger, step, declared.faulty)
-                        _run_verb(workspace, verb, ledger, step)
-            summary = close_run(workspace, ledger, ended_at=utc_now())
-        finally:
-            stores.lake.close()
+        name = "night" if set(only) == set(VERBS) else "+".join(only)
+        steps = {verb: STEPS[verb] for verb in VERBS if verb in only}
+        return do_steps(settings, declared, declared.plan.narrowed(targets), steps, name=name)
+
+
+def do_steps(
+    settings: Settings,
+    declared: Declarations,
+    plan: Plan,
+    steps: Mapping[str, Verb],
+    *,
+    name: str,
+    is_strict: bool = False,
+) -> Summary:
+    """Do the steps of a plan in their order, on record as one run of this name.
+
+    A strict run goes no further once a unit failed for another reason than a refused batch.
+
+    Raises:
+        NightFailed: after the last step, if such a unit failed.
+    """
+    ledger, stores = Ledger(), open_stores(settings)
+    try:
+        promotion.repair_aliases(stores)
+        workspace = Workspace(settings, plan, declared.contracts, stores, open_run(name))
+        for verb, how in steps.items():
+            if is_strict and ledger.outcome == "failed":
+                break
+            with ledger.step(verb) as step:
+                if verb == "ingest" and not is_strict:
+                    _report_faulty(ledger, step, declared.faulty)
+                _run_verb(workspace, verb, how, ledger, step)
+        summary = close_run(
+            workspace, ledger, ended_at=utc_now(), targets=declared.plan.target_names
+        )
+    finally:
+        stores.lake.close()
     if ledger.has_work:
         create_markdown_artifact(markdown_of(summary), key="night")
     if summary.outcome == "failed":
@@ -132,12 +163,12 @@ def do_unit(step: str, unit: str, action: Callable[[], Any]) -> Any:
         raise own_error(error, step, unit) from None
 
 
-def _run_verb(workspace: Workspace, verb: str, ledger: Ledger, step: Step) -> None:
+def _run_verb(workspace: Workspace, verb: str, how: Verb, ledger: Ledger, step: Step) -> None:
     if verb == "train":
         _train(workspace, ledger, step)
         return
-    units = _units(ledger, step, STEPS[verb].pending, workspace)
-    for chunk in chunks_of(workspace, verb, STEPS[verb], units):
+    units = _units(ledger, step, how.pending, workspace)
+    for chunk in chunks_of(workspace, verb, how, units):
         stopped: Exception | None = None
         try:
             do_unit.with_options(name=verb)(verb, str(chunk), chunk.do)
@@ -151,7 +182,7 @@ def _run_verb(workspace: Workspace, verb: str, ledger: Ledger, step: Step) -> No
 
 def _train(workspace: Workspace, ledger: Ledger, step: Step) -> None:
     """Prepare and keep in turn, because the stores have one writer; train side by side."""
-    units = _units(ledger, step, train.pending, workspace)
+    units = _units(ledger, step, STEPS["train"].pending, workspace)
     started = []
     for unit in units:
         with ledger.unit(step, str(unit), is_done=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -30,6 +31,7 @@ class Summary:
     steps: tuple[dict[str, Any], ...]
     faults: tuple[StepFault, ...]
     report: str
+    experiment_id: str = ""  # of an experiment that is on record
 
 
 def open_run(flow: str) -> RunRef:
@@ -37,8 +39,10 @@ def open_run(flow: str) -> RunRef:
     return RunRef(make_id("run", flow, fingerprint(uuid.uuid4().hex)), flow, utc_now())
 
 
-def close_run(workspace: Workspace, ledger: Ledger, *, ended_at: datetime) -> Summary:
-    """Write the run's row last, then the report if anything changed."""
+def close_run(
+    workspace: Workspace, ledger: Ledger, *, ended_at: datetime, targets: Sequence[str]
+) -> Summary:
+    """Write the run's row last, then the report on these targets if anything changed."""
     run, settings = workspace.run, workspace.settings
     summary = Summary(
         run.run_id,
@@ -54,8 +58,7 @@ def close_run(workspace: Workspace, ledger: Ledger, *, ended_at: datetime) -> Su
         commit.insert_new("runs", [_row(workspace, ledger, summary, ended_at)])
     if ledger.has_work or not settings.report_file.exists():
         stores = workspace.stores
-        names = workspace.plan.target_names
-        write_report(stores.lake, stores.vectors, settings.report_file, targets=names)
+        write_report(stores.lake, stores.vectors, settings.report_file, targets=targets)
     return summary
 
 

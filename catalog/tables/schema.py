@@ -12,6 +12,12 @@ from catalog.tables.data_tables import (
     SOURCES,
     VALIDATIONS,
 )
+from catalog.tables.experiment_tables import (
+    EXPERIMENT_DISTANCES,
+    EXPERIMENT_FINDINGS,
+    EXPERIMENT_SCORES,
+    EXPERIMENTS,
+)
 from catalog.tables.model_tables import (
     ADAPTERS,
     ATTRIBUTIONS,
@@ -37,7 +43,8 @@ from catalog.tables.spec import HISTORY, Column, TableSpec, text
 TABLES: tuple[TableSpec, ...] = (
     SOURCES, BATCHES, DATASET_VERSIONS, VALIDATIONS, BASES, REPRESENTATIONS, ADAPTERS, ENSEMBLES,
     ENSEMBLE_MEMBERS, ATTRIBUTIONS, CHOICES, SCORES, ITEM_SCORES, COMPARISONS, MODEL_VERSIONS,
-    PROMOTIONS, RUNS, LINEAGE, RETRACTIONS,
+    PROMOTIONS, EXPERIMENTS, EXPERIMENT_SCORES, EXPERIMENT_DISTANCES, EXPERIMENT_FINDINGS, RUNS,
+    LINEAGE, RETRACTIONS,
 )  # fmt: skip
 
 # System columns in front of the contract's own in raw.<source>. A dataset version holds the rows

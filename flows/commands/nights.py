@@ -106,7 +106,7 @@ def run_steps(steps: tuple[str, ...], *, as_json: bool, targets: tuple[str, ...]
 
     `targets` narrows the steps to some targets of the plan; none means all.
     """
-    from flows.last_screen import show_summary  # Prefect takes seconds to import
+    from flows.last_screen import faults_of, show_summary  # Prefect takes seconds to import
     from flows.nightly import run_night
     from flows.progress import progress_on_stderr
     from flows.settings import Settings
@@ -119,10 +119,7 @@ def run_steps(steps: tuple[str, ...], *, as_json: bool, targets: tuple[str, ...]
             {
                 "status": summary.outcome,
                 "ids": [summary.run_id],
-                "faults": [
-                    {"path": f"{f.step} {f.unit}", "what": f.message, "expected": ""}
-                    for f in summary.faults
-                ],
+                "faults": faults_of(summary),
             }
         )
     else:

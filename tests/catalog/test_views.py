@@ -50,7 +50,7 @@ def score(arm: str, value: float, **more: Any) -> dict[str, Any]:
 def test_every_view_documents_exactly_its_columns(lake: Lake) -> None:
     assert set(VIEWS) == {
         "leaderboard", "head_to_head", "adapter_lineage", "nightly_status", "source_health",
-        "columns",
+        "columns", "experiment_scores", "experiment_weights", "experiment_transfer",
     }  # fmt: skip
     for name, view in VIEWS.items():
         assert lake.table(f"FROM mart.{name}").column_names == [c.name for c in view.columns]

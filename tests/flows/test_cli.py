@@ -123,7 +123,8 @@ def serving(workspace: Settings, rpe: Callable[..., int]) -> None:
 
 
 def test_every_command_is_tried_here() -> None:
-    assert set(EXAMPLES) | {"serve"} == set(COMMANDS)
+    elsewhere = {"serve", "experiment leave-one-out"}  # in test_serve.py and test_experiment.py
+    assert set(EXAMPLES) | elsewhere == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -215,6 +216,8 @@ USAGE = (
     (("sql", "DROP TABLE core.runs"), "Only reading statements"),
     (("sql", "SELECT * FROM core.run"), "runs"),
     (("init", "--demo", "txt"), "did you mean 'text'?"),
+    (("experiment", "leave-one-out", "--sources", "site_a", "site_b", "site_x"), "'site_x' is"),
+    (("experiment", "leave-one-out", "--sources", "site_a", "site_b"), "at least 3"),
     (("source", "show", "x'; DROP TABLE core.runs; --"), "is not known"),
     (("source", "findings", "site_x"), "did you mean 'site_"),
     (("source", "check", "../site_a"), "is not known"),

@@ -1,0 +1,132 @@
+"""Named reads of experiments, and their tables as rows: for the report and for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from catalog.stores.lake import Lake
+
+Row = dict[str, Any]
+MARKS = {"win": "+", "tie": "=", "loss": "-"}
+_ORDER = ("base", "sft", "average", "nearest", "similarity", "linear", "linear_l1", "sft_ensemble")
+_REFERENCE = "reference:"
+
+
+@dataclass(frozen=True)
+class ExperimentTables:
+    """One experiment as it is read: its row, and the rows of its tables."""
+
+    experiment: Row
+    scores: Sequence[Row]
+    weights: Sequence[Row]
+    transfer: Sequence[Row]
+    findings: Sequence[Row]
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources, each a target."""
+        return list(json.loads(self.experiment["sources_json"]))
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metric that decides, then the others."""
+        decides = self.experiment["metric"]
+        others = sorted({row["metric"] for row in self.scores} - {decides})
+        return [decides, *others]
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms that every target has: the paper's in its order, then the others by name."""
+        found = {row["arm"] for row in self.scores if not row["arm"].startswith(_REFERENCE)}
+        own = [arm for arm in found if arm not in _ORDER]
+        return [arm for arm in _ORDER if arm in found] + sorted(own)
+
+    @property
+    def distances(self) -> list[str]:
+        """The distances that were measured."""
+        return sorted({row["kind"] for row in self.transfer})
+
+    def score_table(self, metric: str) -> list[Row]:
+        """Targets by arms, each cell a row of scores; then the mean, then all items as one set."""
+        cells = {(r["source"], r["arm"]): r for r in self.scores if r["metric"] == metric}
+        table: list[Row] = [
+            {"target": source, "n": cells[source, "base"]["n_items"]}
+            | {arm: cells.get((source, arm)) for arm in self.arms}
+            for source in self.sources
+        ]
+        mean: Row = {"target": "mean", "n": None}
+        for arm in self.arms:
+            values = [row[arm]["value"] for row in table if row[arm]]
+            mean[arm] = {"value": sum(values) / len(values)} if values else None
+        pooled = {arm: cells.get(("", arm)) for arm in self.arms}
+        return [*table, mean, {"target": "all items", "n": cells["", "base"]["n_items"], **pooled}]
+
+    def weight_table(self) -> list[Row]:
+        """Targets and arms by references: the weight of each, none where it did not enter."""
+        cells: dict[tuple[str, str], Row] = {}
+        for row in self.weights:
+            cell = cells.setdefault((row["arm"], row["source"]), {})
+            cell[row["reference"]] = row["weight"]
+        arms = [arm for arm in self.arms if any(arm == a for a, _ in cells)]
+        return [
+            {"arm": arm, "target": source, **{s: cells[arm, source].get(s) for s in self.sources}}
+            for arm in arms
+            for source in self.sources
+            if (arm, source) in cells
+        ]
+
+    def distance_table(self, kind: str) -> list[Row]:
+        """Targets by references: a row of the transfer view each, none of a source to itself."""
+        cells = {(r["source"], r["reference"]): r for r in self.transfer if r["kind"] == kind}
+        return [{"target": a, **{b: cells.get((a, b)) for b in self.sources}} for a in self.sources]
+
+    def nearest_table(self) -> list[Row]:
+        """Per target the reference that each distance picks, with its score by itself."""
+        picked = {(r["source"], r["kind"]): r for r in self.transfer if r["is_nearest"]}
+        return [
+            {"target": source, **{kind: picked.get((source, kind)) for kind in self.distances}}
+            for source in self.sources
+        ]
+
+
+def newest_experiments(lake: Lake) -> list[str]:
+    """The id of the newest experiment of each kind."""
+    rows = lake.rows(
+        "SELECT experiment_id FROM core.experiments WHERE retracted_at IS NULL"
+        " QUALIFY row_number() OVER (PARTITION BY kind"
+        " ORDER BY recorded_at DESC, experiment_id DESC) = 1 ORDER BY kind"
+    )
+    return [row["experiment_id"] for row in rows]
+
+
+def read_experiment(lake: Lake, experiment_id: str) -> ExperimentTables:
+    """All tables of an experiment that is on record."""
+
+    def read(table: str) -> list[Row]:
+        return lake.rows(f"FROM {table} WHERE experiment_id = ? ORDER BY ALL", [experiment_id])
+
+    (experiment,) = read("core.experiments")
+    return ExperimentTables(
+        experiment,
+        read("mart.experiment_scores"),
+        read("mart.experiment_weights"),
+        read("mart.experiment_transfer"),
+        read("core.experiment_findings"),
+    )
+
+
+def shown(cell: Mapping[str, Any] | None, *, with_interval: bool = False) -> str:
+    """A score in few characters: its value, its interval, and its verdict against base.
+
+    >>> shown({"value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "base_result": "win"})
+    '0.500 +'
+    """
+    if cell is None:
+        return ""
+    text = f"{cell['value']:.3f}"
+    if with_interval and "ci_low" in cell:
+        text += f" [{cell['ci_low']:.3f}, {cell['ci_high']:.3f}]"
+    return f"{text} {MARKS.get(cell.get('base_result', ''), '')}".rstrip()

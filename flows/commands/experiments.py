@@ -1,0 +1,77 @@
+"""Commands that run whole experiments: what the paper measured, on sources of this workspace."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from flows.output import AsJson
+
+app = typer.Typer(
+    help="Experiments on sources of the workspace.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+class ManyValues(TyperCommand):
+    """A command whose repeatable options take several words after one name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`--sources a b c` as `--sources a --sources b --sources c`."""
+        many = {o for p in self.params if getattr(p, "multiple", False) for o in p.opts}
+        spelled: list[str] = []
+        option, is_first = "", True
+        for word in args:
+            if word.startswith("-"):
+                name = word.split("=", 1)[0]
+                option, is_first = (name if name in many else ""), word == name
+            elif option and not is_first:
+                spelled.append(option)
+            else:
+                is_first = False
+            spelled.append(word)
+        return list(super().parse_args(ctx, spelled))
+
+
+@app.command("leave-one-out", cls=ManyValues)
+def leave_one_out(
+    sources: Annotated[list[str], typer.Option(help="Sources, three or more.")],
+    arms: Annotated[
+        list[str] | None,
+        typer.Option(help="What to run beside base, sft and average; all where none is named."),
+    ] = None,
+    distance: Annotated[
+        list[str] | None,
+        typer.Option(help="mean, nearest_neighbour, chamfer; all where none is named."),
+    ] = None,
+    base: Annotated[str, typer.Option(help="Base of the plan, if several cover them.")] = "",
+    recipe: Annotated[str, typer.Option(help="Recipe of the plan, if several cover them.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Serve every source by the adapters of the others; scores, weights, distances, verdicts.
+
+    Each source is a target with its own adapter excluded, scored on its test rows: the base, its
+    own adapter (sft), the strategies over the whole library, and sft_ensemble with its own adapter
+    included. Interrupted, it goes on where it was; run again on unchanged inputs, it says so.
+
+    Example: rpe experiment leave-one-out --sources site_a site_b site_c
+    """
+    from flows.experiment import run_leave_one_out  # Prefect takes seconds to import
+    from flows.last_screen import show_experiment
+    from flows.progress import progress_on_stderr
+    from flows.settings import Settings
+
+    settings = Settings()
+    with progress_on_stderr():
+        summary = run_leave_one_out(
+            settings,
+            sources=sources,
+            base=base,
+            recipe=recipe,
+            arms=arms or (),
+            distances=distance or (),
+        )
+    show_experiment(settings, summary, as_json=as_json)
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)
