@@ -88,7 +88,7 @@ def identify_base(name: str, spec: BaseSpec) -> BaseModel:
     """
     digest = Artifacts.hash_files(model_files(base_folder(spec)))
     return BaseModel(
-        name, spec.family, spec.model, spec.revision, spec.dtype, spec.max_tokens, digest
+        name, spec.family, spec.model, spec.revision, spec.dtype, spec.length_limit, digest
     )
 
 

@@ -56,9 +56,7 @@ def pending(workspace: Workspace) -> list[EmbedUnit]:
 
 def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
     """The mean over the inputs: of a reference's training rows, of all rows of a target."""
-    inputs = _inputs(workspace, unit)
-    family, base = workspace.family(unit.base_name), workspace.loaded(unit.base_name)
-    mean = mean_feature(family.encode(base, inputs))
+    mean = mean_feature(workspace.features(unit.base_name, _inputs(workspace, unit)))
     return Representation(
         unit.representation_id,
         unit.dataset_version_id,
@@ -73,10 +71,9 @@ def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
 def features_of(workspace: Workspace, unit: EmbedUnit, *, limit: int) -> Matrix:
     """The features of the first rows of a unit, by item, shape (n, d): always the same rows."""
     inputs = _inputs(workspace, unit)[:limit]
-    family, base = workspace.family(unit.base_name), workspace.loaded(unit.base_name)
     found = {
         int(index): feature
-        for indices, features in family.encode(base, inputs)
+        for indices, features in workspace.features(unit.base_name, inputs)
         for index, feature in zip(indices, features, strict=True)
     }
     return np.array([found[i] for i in range(len(inputs))], dtype=np.float64)

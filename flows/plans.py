@@ -17,7 +17,7 @@ from catalog.stores.registry import RESERVED
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.evaluation.metrics import METRICS
-from rpe_core.families.table import FAMILIES
+from rpe_core.families.table import FAMILIES, FamilyEntry
 from rpe_core.fingerprint import fingerprint
 from rpe_core.merging.methods import MERGE_METHODS
 from rpe_core.records import StrategySpec
@@ -37,13 +37,27 @@ TargetName = Annotated[str, StringConstraints(pattern=rf"^{ARM_NAME.pattern}$")]
 
 
 class BaseSpec(Strict):
-    """A frozen base model: its family, where it comes from, and the length limit of its inputs."""
+    """A frozen base model: its family, where it comes from, and how its inputs are taken.
+
+    `max_tokens` is the length limit of texts, 128 by default; `pooling` one of the family's.
+    """
 
     family: str
     model: str = Field(min_length=1)
     revision: str = "main"
     dtype: str = "float32"
-    max_tokens: int = Field(default=128, ge=8, le=131_072)
+    max_tokens: int | None = Field(default=None, ge=8, le=131_072)
+    pooling: str | None = None
+
+    @property
+    def length_limit(self) -> int:
+        """Tokens of an input at most; 0 where the family has none."""
+        return (self.max_tokens or 128) if FAMILIES[self.family].has_tokens else 0
+
+    @property
+    def pooled_by(self) -> str:
+        """How features become one vector."""
+        return self.pooling or FAMILIES[self.family].poolings[0]
 
 
 class ReferenceSpec(Strict):
@@ -255,14 +269,22 @@ def _reference_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
     for name, base in plan.bases.items():
         faults += _unknown(f"bases.{name}.family", "family", base.family, FAMILIES)
         if base.family in FAMILIES:
-            dtypes = FAMILIES[base.family].dtypes
-            faults += _unknown(f"bases.{name}.dtype", "dtype", base.dtype, dtypes)
+            faults += _family_faults(f"bases.{name}", base, FAMILIES[base.family])
     for i, reference in enumerate(plan.references):
         where = f"references[{i}]"
         faults += _unknown(f"{where}.base", "base", reference.base, plan.bases)
         faults += _unknown(f"{where}.recipe", "recipe", reference.recipe, plan.recipes)
         for j, source in enumerate(reference.sources):
             faults += _unknown(f"{where}.sources[{j}]", "source", source, sources)
+    return faults
+
+
+def _family_faults(where: str, base: BaseSpec, family: FamilyEntry) -> list[Fault]:
+    """What a base says that its family does not have."""
+    faults = _unknown(f"{where}.dtype", "dtype", base.dtype, family.dtypes)
+    faults += _unknown(f"{where}.pooling", "pooling", base.pooled_by, family.poolings)
+    if base.max_tokens is not None and not family.has_tokens:
+        faults.append(Fault(f"{where}.max_tokens", "limits texts", "no such key for images"))
     return faults
 
 

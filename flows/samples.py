@@ -45,7 +45,7 @@ def read_place(
     key = f"sample {base} {sha256}"
     if key not in workspace.memo:
         inputs = _inputs(path, task.input)
-        mean = mean_feature(workspace.family(base).encode(workspace.loaded(base), inputs))
+        mean = mean_feature(workspace.features(base, inputs))
         workspace.memo[key] = Place(
             tuple(mean.mean.tolist()), tuple(mean.variance.tolist()), mean.n, sha256
         )

@@ -130,16 +130,17 @@ def mean_score(items: Items, task_type: str) -> float:
 def score_rows(
     rows: TaskRows, chosen: np.ndarray, items: Items, common: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Rows of core.scores for one arm and split: every metric, over all items and by slice."""
-    parts = {"": np.arange(len(chosen))}
+    """Rows of core.scores for one arm and split: every metric, over all, by slice and by class."""
+    parts = {"": items}
     for column, names in rows.slices.items():
         for name in np.unique(names[chosen]):
-            parts[f"{column}={name}"] = np.flatnonzero(names[chosen] == name)
+            parts[f"{column}={name}"] = items.take(np.flatnonzero(names[chosen] == name))
+    parts |= {f"class={name}": part for name, part in items.by_class().items()}
     return [
-        score_row(items.take(part), metric, {**common, "slice": name})
+        score_row(part, metric, {**common, "slice": name})
         for name, part in parts.items()
         for metric in sorted(METRICS)
-        if set(METRICS[metric].needs) <= set(items.statistics)
+        if set(METRICS[metric].needs) <= set(part.statistics)
     ]
 
 

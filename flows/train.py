@@ -95,7 +95,7 @@ def prepare(workspace: Workspace, unit: TrainUnit) -> Path:
         "family": spec.family,
         "base_folder": str(base_folder(spec)),
         "base_id": workspace.bases[unit.base_name].base_id,
-        "max_tokens": spec.max_tokens,
+        "max_tokens": spec.length_limit,
         "dtype": spec.dtype,
         "device": workspace.settings.device,
         "recipe": asdict(unit.recipe),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from catalog import current, landing
@@ -24,6 +25,8 @@ from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import BaseModel, RunRef, TaskSpec
 from rpe_core.representation import encoder_id
+
+Features = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -90,14 +93,19 @@ class Workspace:
 
     def encoder(self, base_name: str) -> str:
         """The fingerprint under which a base's features are filed."""
-        pooling = FAMILIES[self.plan.bases[base_name].family].pooling
-        return encoder_id(self.bases[base_name], pooling)
+        return encoder_id(self.bases[base_name], self.plan.bases[base_name].pooled_by)
+
+    def features(self, base_name: str, items: Sequence[Any]) -> Features:
+        """Indices and features of items under a base, some at a time, pooled as the plan says."""
+        pooling, family = self.plan.bases[base_name].pooled_by, self.family(base_name)
+        found: Features = family.encode(self.loaded(base_name), items, pooling=pooling)
+        return found
 
     def loaded(self, base_name: str) -> Any:
         """The base model in memory, without any adapter."""
         spec = self.plan.bases[base_name]
         folder = str(base_folder(spec))
-        return load_base(folder, spec.family, spec.max_tokens, spec.dtype, self.settings.device)
+        return load_base(folder, spec.family, spec.length_limit, spec.dtype, self.settings.device)
 
     def prepared(self, base_name: str, task: TaskSpec) -> Any:
         """What the base must know about a task, found once a run; no adapter may be attached."""

@@ -1,4 +1,4 @@
-"""Pico models, a BERT and a Llama, and tiny texts, made on the spot: what tests train and serve."""
+"""Pico models, tiny texts and phantoms, made on the spot: what tests train and serve."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +12,11 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    SamConfig,
+    SamMaskDecoderConfig,
+    SamModel,
+    SamPromptEncoderConfig,
+    SamVisionConfig,
 )
 
 _PLAIN = "the a of is was in on with for and red blue green round flat swollen clear left right"
@@ -75,6 +80,50 @@ def pico_llama(folder: Path, *, seed: int = 0, chat_template: str | None = None)
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def pico_sam(folder: Path, *, seed: int = 0) -> Path:
+    """Write a SAM of 2 layers and width 32 for images of 64 x 64; equal seeds, equal bytes."""
+    size = {"image_size": 64, "patch_size": 8}
+    config = SamConfig(
+        vision_config=SamVisionConfig(
+            hidden_size=32,
+            output_channels=16,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            window_size=4,
+            global_attn_indexes=[1],
+            num_pos_feats=8,
+            initializer_range=0.2,  # transformers' own is 1e-10, which tells no two images apart
+            mlp_dim=64,
+            **size,
+        ),
+        prompt_encoder_config=SamPromptEncoderConfig(hidden_size=16, mask_input_channels=4, **size),
+        mask_decoder_config=SamMaskDecoderConfig(
+            hidden_size=16, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=16
+        ),
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        SamModel(config).save_pretrained(folder)
+    return folder
+
+
+def pico_cases(
+    rng: np.random.Generator, n: int, *, n_slices: int = 3
+) -> tuple[list[np.ndarray], list[tuple[np.ndarray, tuple[float, float, float]]]]:
+    """n volumes of 16-bit noise with a bright disc (1) inside a grey one (2), and their masks."""
+    images, targets = [], []
+    rows, columns = np.mgrid[:40, :48]
+    for _ in range(n):
+        centre, radius = rng.uniform(15, 25, 2), rng.uniform(8, 12)
+        away = np.hypot(rows - centre[0], columns - centre[1])[None].repeat(n_slices, axis=0)
+        mask = np.where(away < radius / 2, 1, np.where(away < radius, 2, 0)).astype(np.uint8)
+        values = np.array([300, 900, 600])[mask] + rng.normal(0, 60, mask.shape)
+        images.append(values.clip(0, 4095).astype(np.uint16)[..., None])
+        targets.append((mask, (3.0, 0.5, 0.5)))
+    return images, targets
 
 
 def _word_tokenizer(vocabulary: dict[str, int]) -> PreTrainedTokenizerFast:

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catalog.stores.cards import AdapterCard
-from catalog.stores.model_code import outputs_of
+from catalog.stores.model_code import input_of, outputs_of
 from rpe_core.records import BaseModel, TaskSpec
+
+_CAUTION = {  # what an answer is not, by type of the task
+    "image-segmentation": "It draws a mask on any image, whatever it shows: a person has to look.",
+    "text-classification": "It answers with the labels listed above and no other; "
+    "a score is the model's probability, which was not calibrated.",
+    "text-generation": "It writes what is likely to follow, which may be wrong: a person has to "
+    "read it.",
+}
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,9 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _task(task: TaskSpec) -> str:
     columns = " and ".join(f"`{name}`" for name, _ in outputs_of(task))
     told = f"## Task\n\n{task.type}: column `{task.input}` in, {columns} out."
+    if task.classes:
+        names = ", ".join(f"{index} `{name}`" for index, name in enumerate(task.classes, start=1))
+        return f"{told} Both are bytes of .npy files; a mask holds 0 for background, {names}."
     if not task.labels:
         return f"{told} At most {task.max_new_tokens} tokens, decoded greedily."
     return f"{told} Labels: {', '.join(f'`{label}`' for label in task.labels)}."
@@ -175,21 +186,18 @@ def _limits(facts: EnsembleFacts, task: TaskSpec) -> str:
     guard = facts.reason or "No guard was raised: the target lies within the span of the library."
     negative = sum(member.weight < 0 for member in facts.members)
     signs = f" {negative} weights are negative." if negative else ""
-    answers = (
-        "It answers with the labels listed above and no other; "
-        "a score is the model's probability, which was not calibrated."
-        if task.labels
-        else "It writes what is likely to follow, which may be wrong: a person has to read it."
-    )
-    return f"## Limits\n\n{guard}{signs} {answers}"
+    return f"## Limits\n\n{guard}{signs} {_CAUTION[task.type]}"
 
 
 def _use(uri: str, task: TaskSpec) -> str:
+    is_text = input_of(task) == "string"
+    value = '"..."' if is_text else 'Path("image.npy").read_bytes()'
+    first = "" if is_text else "from pathlib import Path\n\n"
     return (
         "## Use\n\n```python\n"
-        "import mlflow\nimport pandas as pd\n\n"
+        f"{first}import mlflow\nimport pandas as pd\n\n"
         f'model = mlflow.pyfunc.load_model("{uri}")\n'
-        f'model.predict(pd.DataFrame({{"{task.input}": ["..."]}}))\n'
+        f'model.predict(pd.DataFrame({{"{task.input}": [{value}]}}))\n'
         "```\n\n`artifacts/adapter/` is a plain PEFT folder for the base named above. "
         f"The data behind it: `rpe lineage {uri}`."
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import platform
 import shutil
@@ -12,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from catalog.stores.disk import disk_errors
 from rpe_core.errors import UnknownName
 from rpe_core.families.table import family_source
@@ -19,7 +23,9 @@ from rpe_core.records import BaseModel, TaskSpec
 
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
 NEEDED_BY = {"nf4": ("accelerate", "bitsandbytes")}  # packages beside these, by dtype of the base
+_INPUTS = {"image-segmentation": "binary"}  # type of the input in a signature; else a text
 _OUTPUTS = {  # columns of an answer and their types in a signature, by type of the task
+    "image-segmentation": (("mask", "binary"),),
     "text-classification": (("label", "string"), ("score", "double")),
     "text-generation": (("text", "string"),),
 }
@@ -78,6 +84,11 @@ def outputs_of(task: TaskSpec) -> tuple[tuple[str, str], ...]:
     return _OUTPUTS[task.type]
 
 
+def input_of(task: TaskSpec) -> str:
+    """Type of the input column in a signature: `string`, or `binary` for the .npy of an image."""
+    return _INPUTS.get(task.type, "string")
+
+
 def write_served_model(folder: Path, parts: ServedParts) -> None:
     """Write a version that `mlflow.pyfunc.load_model` loads; the same parts give the same bytes.
 
@@ -95,7 +106,7 @@ def write_served_model(folder: Path, parts: ServedParts) -> None:
         (folder / "model.py").write_text(model_source(parts.base.family), encoding="utf-8")
         (folder / "model_card.md").write_text(parts.card, encoding="utf-8")
         _write_environment(folder, parts.base.dtype)
-        _write_example(folder, parts.task.input)
+        _write_example(folder, parts.task)
         _write_mlmodel(folder, parts.task)
 
 
@@ -142,10 +153,18 @@ def _pinned(*names: str) -> list[str]:
     return [f"{name}=={version(name).split('+')[0]}" for name in names]
 
 
-def _write_example(folder: Path, column: str) -> None:
-    example = {"columns": [column], "data": [[EXAMPLE]]}
+def _write_example(folder: Path, task: TaskSpec) -> None:
+    value = EXAMPLE if input_of(task) == "string" else _example_image()
+    example = {"columns": [task.input], "data": [[value]]}
     _write_json(folder / "input_example.json", example)
     _write_json(folder / "serving_input_example.json", {"dataframe_split": example})
+
+
+def _example_image() -> str:
+    """A small grey slope as a .npy file, in the base64 that MLflow's JSON has for bytes."""
+    file = io.BytesIO()
+    np.save(file, np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8), allow_pickle=False)
+    return base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _write_mlmodel(folder: Path, task: TaskSpec) -> None:
@@ -159,7 +178,7 @@ def _write_mlmodel(folder: Path, task: TaskSpec) -> None:
         utc_time_created="1970-01-01 00:00:00",
         model_uuid=None,
         signature=ModelSignature(
-            inputs=Schema([ColSpec("string", task.input)]),
+            inputs=Schema([ColSpec(input_of(task), task.input)]),
             outputs=Schema([ColSpec(kind, name) for name, kind in outputs_of(task)]),
         ),
         saved_input_example_info={

@@ -19,7 +19,11 @@ from rpe_core.errors import InputError, ShapeMismatch, UnknownName
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-GATE_METRIC = {"text-classification": "accuracy", "text-generation": "rouge_l"}
+GATE_METRIC = {  # by type of task
+    "image-segmentation": "dice",
+    "text-classification": "accuracy",
+    "text-generation": "rouge_l",
+}
 LABELS = ("correct", "predicted", "target")  # statistics of a closed answer set: whole numbers
 
 
@@ -28,8 +32,8 @@ class Items:
     """What one arm answered, item by item: statistics by name, each of shape (n,) with n >= 1.
 
     Of a closed answer set they are `predicted` and `target`, label indices, and `correct`, 0 or 1;
-    else scores. `groups` (n,) names the cluster (the patient) that an item belongs to and that
-    resampling never cuts.
+    else scores, and with a name after a dot the score on one class of a mask. `groups` (n,) names
+    the cluster (the patient) that an item belongs to and that resampling never cuts.
 
     Raises:
         ShapeMismatch: the arrays are empty, not flat or of unequal lengths.
@@ -83,6 +87,15 @@ class Items:
         chosen = np.asarray(rows)
         taken = {name: values[chosen] for name, values in self.statistics.items()}
         return Items(taken, self.groups[chosen])
+
+    def by_class(self) -> dict[str, Items]:
+        """The same items as scored on one class of their masks: `dice.liver` is its `dice`."""
+        found: dict[str, dict[str, npt.NDArray[Any]]] = {}
+        for name, values in self.statistics.items():
+            metric, _, one = name.partition(".")
+            if one:
+                found.setdefault(one, {})[metric] = values
+        return {one: Items(statistics, self.groups) for one, statistics in found.items()}
 
 
 def make_items(predicted: npt.ArrayLike, target: npt.ArrayLike, groups: npt.ArrayLike) -> Items:
@@ -229,6 +242,26 @@ METRICS: dict[str, Metric] = {
             ("judge",),
             "mean grade of a language model, 0 to 1, weighed by its probability (G-Eval, 2023)",
             _mean_of("judge"),
+            _ratio,
+        ),
+        Metric(
+            "dice",
+            "1",
+            True,
+            "image-segmentation",
+            ("dice",),
+            "mean over cases and classes of 2 |P and T| / (|P| + |T|) (Dice, 1945)",
+            _mean_of("dice"),
+            _ratio,
+        ),
+        Metric(
+            "hd95",
+            "1",
+            False,
+            "image-segmentation",
+            ("hd95",),
+            "mean 95th percentile of distances between surfaces, in mm (Huttenlocher et al., 1993)",
+            _mean_of("hd95"),
             _ratio,
         ),
     )

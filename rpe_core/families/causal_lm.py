@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +102,11 @@ def load(folder: str, *, max_tokens: int, dtype: str = "float32", device: str = 
 
 
 def encode(
-    base: Base, items: Sequence[str], *, batch_size: int = 32
+    base: Base,
+    items: Sequence[str],
+    *,
+    pooling: Literal["input_mean"] = "input_mean",
+    batch_size: int = 32,
 ) -> Iterator[tuple[Integers, Floats]]:
     """The mean last hidden state of the input's own tokens, under the frozen base.
 

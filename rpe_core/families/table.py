@@ -18,27 +18,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FamilyEntry:
-    """A family's module, its type of task, and how it pools features: known without torch."""
+    """A family's module, its type of task, and how it pools features: known without torch.
+
+    The first pooling is the one that a plan need not name. Without tokens no input is too long.
+    """
 
     module: str
     task_type: str
-    pooling: str
+    poolings: tuple[str, ...]
     peft_type: str | None = None  # PEFT's own word for the type of task, in the adapter's folder
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    has_tokens: bool = True
 
 
 FAMILIES = {
     # the attention-masked mean of the last hidden state, not normalised
     "text-encoder": FamilyEntry(
-        "rpe_core.families.text_encoder", task_type="text-classification", pooling="mean"
+        "rpe_core.families.text_encoder", task_type="text-classification", poolings=("mean",)
     ),
     # the same over the tokens of the input alone, neither prompt nor added tokens
     "causal-lm": FamilyEntry(
         "rpe_core.families.causal_lm",
         task_type="text-generation",
-        pooling="input_mean",
+        poolings=("input_mean",),
         peft_type="CAUSAL_LM",
         dtypes=("float32", "bfloat16", "nf4"),
+    ),
+    # the mean over slices of the encoder's map, over all of it or over a grid of 4 x 4 fields
+    "sam": FamilyEntry(
+        "rpe_core.families.sam",
+        task_type="image-segmentation",
+        poolings=("mean", "grid"),
+        has_tokens=False,
     ),
 }
 
@@ -47,12 +58,18 @@ class Family(Protocol):
     """A module that says everything about a kind of base model; base and task are its own types."""
 
     def load(self, folder: str, *, max_tokens: int, dtype: str = ..., device: str = ...) -> Any:
-        """The frozen base from a local folder: `model` (nn.Module), `device`, `adapter` (None)."""
+        """The frozen base from a local folder: `model` (nn.Module), `device`, `adapter` (None).
+
+        max_tokens is 0 where a family has no tokens.
+        """
 
     def encode(
-        self, base: Any, items: Sequence[Any], *, batch_size: int = ...
+        self, base: Any, items: Sequence[Any], *, pooling: Any = ..., batch_size: int = ...
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
-        """Indices (b,) and features (b, d) under the frozen base, each index once."""
+        """Indices (b,) and features (b, d) under the frozen base, each index once.
+
+        `pooling` is one of the table's; by default its first.
+        """
 
     def prepare(self, base: Any, task: Mapping[str, Any]) -> Any:
         """What the base must know about a declared task, made once, no adapter attached."""

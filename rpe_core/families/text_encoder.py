@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,7 @@ def load(folder: str, *, max_tokens: int, dtype: str = "float32", device: str = 
 
 
 def encode(
-    base: Base, items: Sequence[str], *, batch_size: int = 32
+    base: Base, items: Sequence[str], *, pooling: Literal["mean"] = "mean", batch_size: int = 32
 ) -> Iterator[tuple[Integers, Floats]]:
     """Features under the frozen base, even while an adapter is attached.
 

@@ -62,12 +62,15 @@ def from_tensors(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Re
 def copy_moments(
     optimiser: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """AdamW's first and second moments by the names of the parameters."""
-    moments = {name: optimiser.state[p] for name, p in parameters.items()}
-    return (
-        {name: m["exp_avg"].clone() for name, m in moments.items()},
-        {name: m["exp_avg_sq"].clone() for name, m in moments.items()},
-    )
+    """AdamW's first and second moments by the names of the parameters; 0 where none had a part."""
+
+    def copied(moment: str) -> dict[str, Tensor]:
+        return {
+            name: optimiser.state[p].get(moment, torch.zeros_like(p)).detach().clone()
+            for name, p in parameters.items()
+        }
+
+    return copied("exp_avg"), copied("exp_avg_sq")
 
 
 def restore_optimiser(

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from rpe_core.errors import InputError, ShapeMismatch, UnknownName
+from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import (
     GATE_METRIC,
     METRICS,
@@ -19,7 +20,7 @@ def test_every_metric_states_its_name_version_and_direction():
         assert metric.name == name
         assert metric.version
         assert metric.doc
-        assert metric.is_higher_better
+        assert metric.is_higher_better == (name != "hd95")
     assert set(GATE_METRIC.values()) <= set(METRICS)
 
 
@@ -54,6 +55,25 @@ def test_scores_of_free_text_are_means_of_items():
         pool([items, make_items([0], [0], [0])])
     with pytest.raises(ShapeMismatch):
         Items({}, np.array([0]))
+
+
+def test_masks_are_scored_on_each_class_too():
+    scores = {
+        "dice": [0.5, 1.0],
+        "hd95": [3.0, 1.0],
+        "dice.rim": [0.4, 1.0],
+        "hd95.rim": [2.0, 0.0],
+    }
+    items = Items({name: np.array(values) for name, values in scores.items()}, np.array(["a", "b"]))
+    assert METRICS["hd95"].value(items) == 2.0
+    assert list(items.by_class()) == ["rim"]
+    assert METRICS["dice"].value(items.by_class()["rim"]) == 0.7
+    assert METRICS["hd95"].value(items.by_class()["rim"]) == 1.0
+    far = Items({"hd95": np.arange(40.0) + 1}, np.arange(40))
+    near = Items({"hd95": np.arange(40.0)}, np.arange(40))
+    assert compare(near, far, "hd95", confidence=0.95).result == "win", (
+        "the lower distance is the better one"
+    )
 
 
 def test_groups_may_be_names_or_numbers():

@@ -327,6 +327,26 @@ def test_a_file_that_is_no_plan(text: str, tmp_path: Path) -> None:
         load_plan(file, sources=SOURCES)
 
 
+def test_a_base_says_only_what_its_family_has(tmp_path: Path) -> None:
+    plan, sam = sound(), {"family": "sam", "model": "sam"}
+    plan["bases"] |= {
+        "blank": sam, "grid": {**sam, "pooling": "grid"}, "tall": {**sam, "max_tokens": 64},
+        "cls": {**sam, "pooling": "cls"}, "long": {**plan["bases"]["pico"], "pooling": "grid"},
+    }  # fmt: skip
+    assert {fault.path: fault.expected for fault in faults_of(plan, tmp_path)} == {
+        "bases.tall.max_tokens": "no such key for images",
+        "bases.cls.pooling": "grid, mean",
+        "bases.long.pooling": "mean",
+    }
+    for name in ("tall", "cls", "long"):
+        del plan["bases"][name]
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    bases = load_plan(tmp_path / "plan.yaml", sources=SOURCES).bases
+    assert [(b.pooled_by, b.length_limit) for _, b in sorted(bases.items())] == [
+        ("mean", 0), ("grid", 0), ("mean", 128)
+    ]  # fmt: skip
+
+
 def test_specs_leave_auto_out_and_keep_the_order(tmp_path: Path) -> None:
     one = sound_plan(tmp_path).target("target-0")
     warm = StrategySpec("warm", "similarity", {"temperature": 2.0})
