@@ -280,7 +280,7 @@ def test_every_family_says_all_that_is_asked(name):
     asked = [verb for verb in vars(Family) if not verb.startswith("_")]
     assert len(asked) > 8
     assert all(callable(getattr(family, verb)) for verb in asked)
-    assert FAMILIES[name].pooling
+    assert FAMILIES[name].poolings
 
 
 @pytest.mark.parametrize("name", FAMILIES)
