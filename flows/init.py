@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
-from catalog.examples.files import render
+from catalog.examples.files import read_base, render
 from flows.demos.table import DEMOS
 from flows.locking import hold_workspace
 from flows.pretraining import pretrain_base
@@ -43,8 +43,8 @@ def _write_demo(root: Path, name: str) -> None:
     for file, text in render(name, data=data, models=models).items():
         _write_new(root / file, text)
     if demo.base:
-        work = root / "tmp" / f"pretrain-{demo.base_name}"
-        pretrain_base(models / demo.base_name, demo.base, work=work)
+        folder, scratch = models / demo.base_name, root / "tmp"
+        pretrain_base(folder, demo.base, read_base(name), scratch=scratch)
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from catalog.stores.artifacts import Artifacts
 from flows.bases import model_files
+from flows.checkpoints import write_json
 from flows.processes import run_child
 from rpe_core.errors import InputError, RpeError
+from rpe_core.fingerprint import SHORT, fingerprint
 
 RECORD = "pretrained.json"  # the hash of the files beside it
 
@@ -18,11 +22,12 @@ class PretrainingFailed(RpeError):
     """The pretraining process ended without a model."""
 
 
-def pretrain_base(folder: Path, module: str, *, work: Path) -> bool:
-    """Make a model folder by a module's `main(work)`, which fills `work/model`; whether it had to.
+def pretrain_base(folder: Path, module: str, how: Mapping[str, Any], *, scratch: Path) -> bool:
+    """Make a model folder by a module's `main(work)`; whether it had to be made.
 
-    A folder that holds what was once pretrained is left alone. The process tells its progress on
-    stderr; what a killed one left in `work` it goes on from.
+    The work folder holds request.json with `how`, and gets `model`. A folder that holds what was
+    once pretrained is left alone. The process tells its progress on stderr; a killed one is gone
+    on with, if it is asked for the same.
 
     Raises:
         InputError: if the folder is there and holds something else.
@@ -31,18 +36,20 @@ def pretrain_base(folder: Path, module: str, *, work: Path) -> bool:
     if folder.exists():
         _require_pretrained(folder)
         return False
+    work = scratch / f"pretrain-{folder.name}-{fingerprint(how)[:SHORT]}"
     work.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(work / "model", ignore_errors=True)
+    shutil.rmtree(work / "model", ignore_errors=True)  # a killed process may have left a part
+    write_json(work / "request.json", dict(how))
     status = run_child(module, work)
     if status != 0:
         raise PretrainingFailed(
             f"The pretraining process ended with status {status}.",
             remedy="run `rpe init` again: it goes on from the last checkpoint",
         )
-    digest = Artifacts.hash_files(model_files(work / "model"))
-    (work / "model" / RECORD).write_text(json.dumps({"files_sha256": digest}))
+    made = work / "model"
+    write_json(made / RECORD, {"files_sha256": Artifacts.hash_files(model_files(made))})
     folder.parent.mkdir(parents=True, exist_ok=True)
-    (work / "model").rename(folder)
+    made.rename(folder)
     shutil.rmtree(work)
     return True
 

@@ -9,9 +9,11 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 Row = dict[str, str | None]
 
@@ -31,6 +33,13 @@ def encoded(file: str, columns: Sequence[str], rows: Sequence[Row]) -> bytes:
     writer.writerows(rows)
     plain = text.getvalue().encode()
     return gzip.compress(plain, mtime=0) if file.endswith(".gz") else plain
+
+
+def read_base(demo: str) -> dict[str, Any]:
+    """How the base of a demo is pretrained."""
+    text = resources.files("catalog.examples").joinpath(demo, "base.yaml").read_text("utf-8")
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
 
 
 def render(demo: str, **places: Path | str) -> dict[str, str]:

@@ -10,8 +10,9 @@ class Demo:
     """A small synthetic world and the base that it needs.
 
     `world` is a module whose `write_world(folder)` writes the data; its declarations lie in the
-    folder of the demo's name beside it. `base` is a module that pretrains a model by `main(folder)`
-    in a process of its own; `{models}` in the plan is the folder that holds it, named `base_name`.
+    folder of the demo's name beside it. `base` is a module whose `main(folder)` pretrains a model
+    in a process of its own, as `base.yaml` beside the declarations says; `{models}` in the plan is
+    where the workspace keeps it, under `base_name`.
     """
 
     about: str
@@ -22,4 +23,10 @@ class Demo:
 
 DEMOS = {
     "text": Demo("sentences by section", "catalog.examples.text_world"),
+    "reports": Demo(
+        "findings to impressions, four modalities",
+        "catalog.examples.reports_world",
+        base="flows.demos.reports",
+        base_name="reports-llama",
+    ),
 }
