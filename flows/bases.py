@@ -94,5 +94,12 @@ def identify_base(name: str, spec: BaseSpec) -> BaseModel:
 
 @lru_cache(maxsize=1)
 def load_base(folder: str, family: str, max_tokens: int, dtype: str, device: str) -> Any:
-    """The loaded base, kept for the process: one at a time, because it may fill the memory."""
-    return load_family(family).load(folder, max_tokens=max_tokens, dtype=dtype, device=device)
+    """The loaded base, kept for the process: one at a time, because it may fill the memory.
+
+    Raises:
+        InputError: with the family's reason why it is none of its own.
+    """
+    try:
+        return load_family(family).load(folder, max_tokens=max_tokens, dtype=dtype, device=device)
+    except ValueError as error:  # no row has been read: its text is about files and options
+        raise InputError(f"{error}.", where=f"base model {Path(folder).name}") from None

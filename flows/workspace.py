@@ -108,11 +108,19 @@ class Workspace:
         return load_base(folder, spec.family, spec.length_limit, spec.dtype, self.settings.device)
 
     def prepared(self, base_name: str, task: TaskSpec) -> Any:
-        """What the base must know about a task, found once a run; no adapter may be attached."""
+        """What the base must know about a task, found once a run; no adapter may be attached.
+
+        Raises:
+            InputError: with the family's reason why the base cannot do it.
+        """
         key = f"task {base_name} {fingerprint(task.declared)}"
         if key not in self.memo:
             family, base = self.family(base_name), self.loaded(base_name)
-            self.memo[key] = family.prepare(base, task.declared)
+            try:
+                self.memo[key] = family.prepare(base, task.declared)
+            except ValueError as error:  # of a contract, not of a row
+                where = f"base {base_name}, task {task.type}"
+                raise InputError(f"{error}.", where=where) from None
         return self.memo[key]
 
 

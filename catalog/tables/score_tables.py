@@ -32,7 +32,7 @@ SCORES = TableSpec(
         text("target_name", "target of the plan"),
         text("dataset_version_id", "dataset version that was scored"),
         text("split", "validation or test"),
-        text("slice", "'' for all items, else <column>=sha12 of the value"),
+        text("slice", "'' for all items, <column>=sha12 of the value, or class=<name> of a mask"),
         text(
             "arm",
             "base, average, nearest, similarity, linear, linear_l1, auto, sft or a strategy's name",

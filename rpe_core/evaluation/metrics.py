@@ -117,13 +117,14 @@ def make_items(predicted: npt.ArrayLike, target: npt.ArrayLike, groups: npt.Arra
 def pool(parts: Sequence[Items]) -> Items:
     """Items of several references as one set.
 
-    Labels of different parts never meet (their indices are shifted apart); a group that occurs
-    in two parts is one cluster, because groups are platform-wide.
+    Labels of different parts never meet (their indices are shifted apart), and scores on single
+    classes are left out unless all parts have them; a group that occurs in two parts is one
+    cluster, because groups are platform-wide.
 
     Raises:
         ShapeMismatch: there are no parts, or they have other statistics.
     """
-    names = {tuple(sorted(items.statistics)) for items in parts}
+    names = {tuple(sorted(n for n in items.statistics if "." not in n)) for items in parts}
     if len(names) != 1:
         raise ShapeMismatch("there is nothing to pool.", expected="parts of the same statistics")
     is_closed = "target" in parts[0].statistics
@@ -133,8 +134,9 @@ def pool(parts: Sequence[Items]) -> Items:
         apart = shifts if name in ("predicted", "target") else np.zeros(len(parts), dtype=int)
         return np.concatenate([i[name] + s for i, s in zip(parts, apart, strict=True)])
 
+    shared = set.intersection(*(set(items.statistics) for items in parts))
     return Items(
-        {name: joined(name) for name in parts[0].statistics},
+        {name: joined(name) for name in parts[0].statistics if name in shared},
         np.concatenate([items.groups.astype(str) for items in parts]),
     )
 

@@ -69,6 +69,9 @@ def test_masks_are_scored_on_each_class_too():
     assert list(items.by_class()) == ["rim"]
     assert METRICS["dice"].value(items.by_class()["rim"]) == 0.7
     assert METRICS["hd95"].value(items.by_class()["rim"]) == 1.0
+    other = Items({"dice": [0.2], "hd95": [9.0], "dice.core": [0.2]}, np.array(["c"]))
+    assert pool([items, other]).statistics.keys() == {"dice", "hd95"}, "classes of one part only"
+    assert pool([items, items]).statistics.keys() == items.statistics.keys()
     far = Items({"hd95": np.arange(40.0) + 1}, np.arange(40))
     near = Items({"hd95": np.arange(40.0)}, np.arange(40))
     assert compare(near, far, "hd95", confidence=0.95).result == "win", (
