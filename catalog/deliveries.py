@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from catalog.contracts.contract import SourceContract
-from catalog.readers.formats import FileUnreadable, file_sha256, list_files
+from catalog.readers.formats import FileUnreadable, delivery_sha256, list_deliveries
 from catalog.stores.lake import Lake
 from rpe_core.errors import InputError
 
@@ -16,9 +16,10 @@ File = tuple[str, str]  # uri, sha256 of the bytes
 def pending_files(lake: Lake, contracts: Sequence[SourceContract]) -> dict[str, list[File]]:
     """Source -> each file that was never held against its contract, in landing order.
 
-    Every file is hashed, nothing else is read. A file that cannot be read has the hash '': it
-    counts as pending so that `ingest` gets to say so, and never raises here. Files that were
-    accepted under another contract come first, in the order of their arrival.
+    Every file is hashed, nothing else is read; the images of a source count as one file, the
+    listing. A file that cannot be read has the hash '': it counts as pending so that `ingest` gets
+    to say so, and never raises here. Files that were accepted under another contract come first, in
+    the order of their arrival.
     """
     batches: dict[str, list[dict[str, Any]]] = {contract.source: [] for contract in contracts}
     for row in lake.rows(
@@ -39,14 +40,14 @@ def _pending(contract: SourceContract, batches: Sequence[dict[str, Any]]) -> lis
         if row["outcome"] == "accepted":
             seen.setdefault(row["file_sha256"], len(seen))
     try:
-        uris = list_files(contract.files.path)
+        uris = list_deliveries(contract.files)
     except InputError:
         return [] if seen or held else [(contract.files.path, "")]
     found: dict[str, str] = {}
     unreadable = []
     for uri in uris:
         try:
-            found.setdefault(file_sha256(uri), uri)
+            found.setdefault(delivery_sha256(contract.files, uri), uri)
         except FileUnreadable:
             unreadable.append((uri, ""))
     new = [(uri, sha256) for sha256, uri in found.items() if sha256 not in held]

@@ -17,11 +17,11 @@ from catalog.contracts.load import TO_FILL
 from catalog.deid.check import scan_column
 from catalog.errors import Fault
 from catalog.readers.files import FileUnreadable, file_name, list_files
-from catalog.readers.formats import TypedBatch, open_batches, told_format
+from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery, told_format
 from catalog.readers.profile import ColumnProfile, profile_file
 from catalog.readers.roles import Roles, is_slice, told_roles
 from catalog.validation.expectations import expectation_faults
-from catalog.validation.row_rules import check_rows
+from catalog.validation.row_rules import PHI, check_rows
 from rpe_core.errors import InputError, shown_name
 
 MAX_FILES_SAMPLED = 20
@@ -192,7 +192,7 @@ def check_sample(contract: SourceContract, *, rows: int = 1000) -> list[Fault]:
     and file names; each means that an ingest of such data would be refused.
     """
     try:
-        files = list_files(contract.files.path)[:MAX_FILES_SAMPLED]
+        files = list_deliveries(contract.files)[:MAX_FILES_SAMPLED]
     except InputError as error:
         return [*expectation_faults(contract), Fault("files.path", error.what, error.remedy)]
     faults = expectation_faults(contract)
@@ -212,9 +212,7 @@ def _check_file(contract: SourceContract, uri: str, tally: _Tally, *, rows: int)
     missing = dict.fromkeys(contract.columns)
     keys: Counter[object] = Counter()
     n_rows = 0
-    for batch in open_batches(
-        uri, contract.files.format, columns=contract.columns, batch_rows=min(rows, 4096)
-    ):
+    for batch in open_delivery(contract, uri, batch_rows=min(rows, 4096)):
         unknown.update(dict.fromkeys(batch.unknown_columns))
         missing = {name: None for name in missing if name in batch.missing_columns}
         _check_batch(contract, batch, tally, file_name(uri))
@@ -253,7 +251,7 @@ def _check_batch(contract: SourceContract, batch: TypedBatch, tally: _Tally, nam
     unread = [(bad.row, bad.reason, bad.column) for bad in batch.bad_cells]
     table = pa.Table.from_batches([batch.table])
     reasons = check_rows(table, contract, unread=unread).reasons
-    identifying: dict[int, None] = {}
+    identifying = {row: None for row, code, _ in unread if code.startswith(PHI)}
     for column in (column for column, rule in contract.columns.items() if rule.phi_scan):
         for row in scan_column(batch.table.column(column)):
             identifying[row] = None
@@ -268,7 +266,7 @@ def _check_batch(contract: SourceContract, batch: TypedBatch, tally: _Tally, nam
 
 def _tally_faults(contract: SourceContract, tally: _Tally) -> list[Fault]:
     limits = contract.on_violation
-    identifying = sorted(code for code in tally.codes if code.startswith(PHI_CODE))
+    identifying = sorted(code for code in tally.codes if code.startswith((PHI_CODE, PHI)))
     broken = sorted(code for code in tally.codes if code not in identifying)
     allowed = 0.0 if limits.bad_row == "refuse" else limits.max_quarantined_ratio
     faults: list[Fault] = []

@@ -18,7 +18,7 @@ from catalog.contracts.contract import SPLITS, SourceContract, SplitColumn
 from catalog.deliveries import pending_files
 from catalog.errors import ContractInvalid, RecordNotFound, StoreUnavailable
 from catalog.lineage import source_of
-from catalog.readers.formats import file_sha256, list_files, open_batches
+from catalog.readers.formats import delivery_sha256, list_deliveries, open_delivery
 from catalog.stores import source_tables
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake import Lake, Transaction
@@ -80,8 +80,8 @@ def ingest(
             reports = _land(lake, contract, files, run=run, folder=folder)
     if len(files) < len(pending):
         # One that could not be hashed: reading it again tells why.
-        for uri in list_files(contract.files.path):
-            file_sha256(uri)
+        for uri in list_deliveries(contract.files):
+            delivery_sha256(contract.files, uri)
     raise_refused(contract.source, reports)
     version = source_tables.standing_version(lake, contract.source)
     return IngestReport(contract.source, reports, version)
@@ -184,10 +184,10 @@ def _staged(
     validator: Validator,
     index: KeyIndex,
 ) -> Outcome:
-    uri, columns = delivery.file_uri, contract.columns
-    batches = open_batches(uri, contract.files.format, columns=columns)
+    uri = delivery.file_uri
+    batches = open_delivery(contract, uri)
     outcome = stage(contract, delivery, batches, folder=folder, validator=validator, index=index)
-    if file_sha256(uri) != delivery.file_sha256:
+    if delivery_sha256(contract.files, uri) != delivery.file_sha256:
         raise StoreUnavailable(
             "A delivered file changed while it was read.",
             where=outcome.report.file_name,

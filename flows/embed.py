@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from catalog import registration
+from catalog.readers.items import item_source
 from flows.workspace import Workspace
 from rpe_core.distance import Matrix
 from rpe_core.fingerprint import fingerprint, make_id
@@ -79,14 +80,14 @@ def features_of(workspace: Workspace, unit: EmbedUnit, *, limit: int) -> Matrix:
     return np.array([found[i] for i in range(len(inputs))], dtype=np.float64)
 
 
-def _inputs(workspace: Workspace, unit: EmbedUnit) -> list[Any]:
-    contract = workspace.contracts[unit.source]
+def _inputs(workspace: Workspace, unit: EmbedUnit) -> Sequence[Any]:
+    items = item_source(workspace.contracts[unit.source])
     rows = workspace.rows(
         unit.dataset_version_id,
-        columns=[contract.task.input],
+        columns=items.input_columns,
         split="train" if unit.role == "reference" else None,
     )
-    return list(rows.column(contract.task.input).to_pylist())
+    return items.inputs(rows)
 
 
 def keep(workspace: Workspace, made: Sequence[Representation]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -98,7 +98,7 @@ def _serve_each(
 
 
 def _answers(
-    workspace: Workspace, retrieval: Retrieval, adapter: Candidate, inputs: list[Any]
+    workspace: Workspace, retrieval: Retrieval, adapter: Candidate, inputs: Sequence[Any]
 ) -> tuple[dict[str, np.ndarray], set[str]]:
     target, task = retrieval.target, workspace.contracts[adapter.source].task_spec
     answers = {BASE_ARM: predict_arm(workspace, target.base, task, None, inputs)}

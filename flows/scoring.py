@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from catalog.contracts.contract import SourceContract
+from catalog.readers.items import chosen_items, item_source
 from flows.workspace import Workspace
 from rpe_core.evaluation.bootstrap import score_interval
 from rpe_core.evaluation.metrics import METRICS, Items, find_metric, gate_metric, make_items, pool
@@ -27,8 +28,9 @@ CONFIDENCE = 0.95
 class TaskRows:
     """Rows of a dataset version in the order of their hash; every array has shape (n,)."""
 
-    inputs: list[Any]
-    targets: list[Any]  # None where there is no label
+    inputs: Sequence[Any]  # images are loaded when they are indexed
+    targets: Sequence[Any]  # None where there is no label
+    is_labelled: np.ndarray
     item_sha256: np.ndarray
     groups: np.ndarray
     splits: np.ndarray
@@ -36,12 +38,15 @@ class TaskRows:
 
     def labelled(self, split: str, limit: int | None) -> np.ndarray:
         """Indices of the labelled rows of a split, at most `limit` of them."""
-        is_labelled = np.array([target is not None for target in self.targets], dtype=bool)
-        return np.flatnonzero((self.splits == split) & is_labelled)[:limit]
+        return np.flatnonzero((self.splits == split) & self.is_labelled)[:limit]
 
-    def inputs_of(self, rows: np.ndarray) -> list[Any]:
+    def inputs_of(self, rows: np.ndarray) -> Sequence[Any]:
         """The inputs of these rows."""
-        return [self.inputs[i] for i in rows]
+        return chosen_items(self.inputs, rows)
+
+    def targets_of(self, rows: np.ndarray) -> Sequence[Any]:
+        """The targets of these rows."""
+        return chosen_items(self.targets, rows)
 
     def first(self, limit: int) -> np.ndarray:
         """Indices of the first rows, whatever their split or label."""
@@ -52,13 +57,14 @@ def read_task_rows(
     workspace: Workspace, contract: SourceContract, dataset_version_id: str
 ) -> TaskRows:
     """Read the rows of a dataset version for scoring."""
-    task = contract.task
+    items = item_source(contract)
     sliced = [name for name, rule in contract.columns.items() if rule.slice]
-    columns = list(dict.fromkeys([task.input, task.target, *sliced]))
+    columns = list(dict.fromkeys([*items.columns, *sliced]))
     rows = workspace.rows(dataset_version_id, columns=columns)
     return TaskRows(
-        rows.column(task.input).to_pylist(),
-        rows.column(task.target).to_pylist(),
+        items.inputs(rows),
+        items.targets(rows),
+        np.array(rows.column(items.target).is_valid().to_pylist(), dtype=bool),
         np.array(rows.column("_item_sha256").to_pylist(), dtype=str),
         np.array(rows.column("_group_sha256").to_pylist(), dtype=str),
         np.array(rows.column("_split").to_pylist(), dtype=str),
@@ -94,7 +100,7 @@ def score_items(
 ) -> Items:
     """What was answered on these labelled rows; `predictions` has one entry for each of them."""
     prepared = workspace.prepared(base_name, task)
-    targets = [rows.targets[i] for i in chosen]
+    targets = rows.targets_of(chosen)
     statistics = workspace.family(base_name).score(prepared, predictions, targets)
     if task.type == "text-generation":
         statistics = {**statistics, **_scored_by_models(workspace, predictions, targets)}

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog import current, registration
+from catalog.readers.items import item_source
 from catalog.registration import AdapterCard
 from flows import embed
 from flows.bases import base_folder, is_hub, model_files
@@ -83,11 +84,10 @@ def prepare(workspace: Workspace, unit: TrainUnit) -> Path:
     folder = workspace.settings.root / "tmp" / f"train-{unit.sha256[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     contract = workspace.contracts[unit.source]
-    task = contract.task
+    items = item_source(contract)
     for split in ("train", "validation"):
-        columns = [task.input, task.target]
-        rows = workspace.rows(unit.dataset_version_id, columns=columns, split=split)
-        rows = rows.filter(pc.is_valid(rows.column(task.target)))
+        rows = workspace.rows(unit.dataset_version_id, columns=items.columns, split=split)
+        rows = rows.filter(pc.is_valid(rows.column(items.target)))
         limit = unit.recipe.max_rows if split == "train" else None
         pq.write_table(rows.slice(0, limit), folder / f"{split}.parquet")
     spec = workspace.plan.bases[unit.base_name]
@@ -100,6 +100,7 @@ def prepare(workspace: Workspace, unit: TrainUnit) -> Path:
         "device": workspace.settings.device,
         "recipe": asdict(unit.recipe),
         "task": contract.task_spec.declared,
+        "items": asdict(items),
     }
     (folder / "request.json").write_text(json.dumps(request, sort_keys=True))
     return folder

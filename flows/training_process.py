@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import flows.settings  # noqa: F401 - first: it switches telemetry off
 # isort: split
 import pyarrow.parquet as pq
 
+from catalog.readers.items import ItemSource
 from flows.checkpoints import read_checkpoint, write_checkpoint, write_json
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families.table import FAMILIES, load_family
@@ -70,8 +72,8 @@ def _train(folder: Path, request: dict[str, Any], recipe: Recipe) -> TrainedAdap
         family,
         base,
         task,
-        *_columns(folder / "train.parquet", request["task"]),
-        *_columns(folder / "validation.parquet", request["task"]),
+        *_items(folder / "train.parquet", request["items"]),
+        *_items(folder / "validation.parquet", request["items"]),
         recipe,
         resume=read_checkpoint(folder),
         on_checkpoint=lambda state: write_checkpoint(folder, state),
@@ -84,6 +86,6 @@ def _recipe(values: dict[str, Any]) -> Recipe:
     return Recipe(**{**values, **names})
 
 
-def _columns(file: Path, task: dict[str, Any]) -> tuple[list[str], list[str]]:
-    rows = pq.read_table(file)
-    return rows.column(task["input"]).to_pylist(), rows.column(task["target"]).to_pylist()
+def _items(file: Path, told: dict[str, Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    rows, source = pq.read_table(file), ItemSource(**{**told, "values": tuple(told["values"])})
+    return source.inputs(rows), source.targets(rows)

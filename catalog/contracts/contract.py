@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from catalog.contracts.images import with_facts
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import TaskSpec
 
@@ -26,7 +27,10 @@ SPLITS = ("train", "validation", "test")
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
-FileFormat = Literal["parquet", "csv", "jsonl"]
+FileFormat = Literal["parquet", "csv", "jsonl", "image", "npz", "nifti", "dicom"]
+Transform = Literal["flip_rows", "flip_columns", "quarter_turns", "brightness"]
+PrivateElement = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{3}[13579bdf]xx[0-9a-f]{2}$")]
+PixelValue = Annotated[int, Field(ge=1, le=65535)]  # 0 is always background
 
 
 class Strict(BaseModel):
@@ -38,10 +42,14 @@ class Strict(BaseModel):
 
 
 class Files(Strict):
-    """Where deliveries appear: a path, glob or fsspec URL; compression is told by the ending."""
+    """Where deliveries appear: a path, glob or fsspec URL; compression is told by the ending.
+
+    Of images the path is a template, see template.py, and `mask` the template of their masks.
+    """
 
     path: str = Field(min_length=1)
     format: FileFormat
+    mask: str | None = Field(default=None, min_length=1)
 
 
 class ColumnRule(Strict):
@@ -81,15 +89,39 @@ class Generation(Strict):
     stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
 
 
-Task = Annotated[Classification | Generation, Discriminator("type")]
+class Segmentation(Strict):
+    """Which label each pixel has; labels map a name to its pixel value in the mask's file.
+
+    `window` cuts intensities, `transforms` may be done to an image in training without changing
+    what its mask says.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    type: Literal["image-segmentation"]
+    input: Literal["image"] = Field(default="image", alias="image")
+    target: Literal["mask"] = Field(default="mask", alias="mask")
+    classes: dict[str, PixelValue] = Field(alias="labels", min_length=1, max_length=254)
+    window: tuple[float, float] | None = None
+    transforms: tuple[Transform, ...] = ()
+    empty_mask: Literal["quarantine", "accept"] = "quarantine"
+
+
+Task = Annotated[Classification | Generation | Segmentation, Discriminator("type")]
 
 
 class Deidentified(Strict):
-    """The owner's attestation that the data are de-identified; stored with every batch."""
+    """The owner's attestation that the data are de-identified; stored with every batch.
+
+    Of images `defaced` says that no face can be made from a head; `safe_private` names private
+    DICOM elements that identify nobody: creator -> elements such as `0019xx0c`.
+    """
 
     method: Literal["safe_harbor", "expert_determination", "public", "synthetic"]
     attested_by: str = Field(min_length=1)
     attested_on: date
+    defaced: bool = False
+    safe_private: dict[str, tuple[PrivateElement, ...]] = Field(default_factory=dict)
 
 
 class OnViolation(Strict):
@@ -194,6 +226,12 @@ class SourceContract(Strict):
     freshness: Freshness | None = None
     expectations: tuple[Expectation, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _join_facts(cls, data: Any) -> Any:
+        """Image sources have columns that nobody declares."""
+        return with_facts(data)
+
     @property
     def key_column(self) -> str:
         """The column that names a row; exactly one has `key: true`."""
@@ -207,11 +245,29 @@ class SourceContract(Strict):
     @property
     def task_spec(self) -> TaskSpec:
         """The task as the core knows it."""
-        return TaskSpec(**self.task.model_dump())
+        task = self.task
+        if not isinstance(task, Segmentation):
+            return TaskSpec(**task.model_dump())
+        return TaskSpec(
+            type=task.type,
+            input=task.input,
+            target=task.target,
+            classes=tuple(task.classes),
+            window=task.window or (),
+            transforms=task.transforms,
+        )
+
+    @property
+    def content_columns(self) -> tuple[str, str]:
+        """The columns of which equal cells mean an equal input and an equal answer."""
+        task = self.task
+        if isinstance(task, Segmentation):
+            return "image_sha256", "mask_sha256"
+        return task.input, task.target
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The closed answer set; none of a task that is answered in free text."""
+        """The closed answer set of a text; none of a task that is answered in another way."""
         return tuple(self.task.labels) if isinstance(self.task, Classification) else ()
 
     @property

@@ -104,7 +104,8 @@ def _fault(item: Any, path: list[str | int], annotation: Any) -> Fault:
     kind = item["type"]
     if kind == "extra_forbidden":
         key = str(path[-1])
-        known = sorted(annotation.model_fields) if _is_model(annotation) else []
+        fields = annotation.model_fields if _is_model(annotation) else {}
+        known = sorted(field.alias or name for name, field in fields.items())
         return Fault(shown_path(path[:-1]), f"unknown key {shown_name(key)}", _known(key, known))
     if path and path[-1] == "[key]":
         of_key = _fault(item, path[:-1], annotation)
@@ -190,6 +191,8 @@ def _walk(
 def _branch_names(member: Any) -> set[str]:
     bare, extras = _bare(member)
     names = {extra.tag for extra in extras if isinstance(extra, Tag)}
+    told = bare.model_fields.get("type") if _is_model(bare) else None
+    names |= set(_choices(told.annotation)) if told else set()
     return names | {getattr(bare, "__name__", str(bare))}
 
 

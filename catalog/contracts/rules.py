@@ -6,23 +6,21 @@ import re
 import re._parser as regex_parser  # type: ignore[import-not-found]
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from catalog.contracts.contract import (
     ColumnRule,
-    Expectation,
     Generation,
+    Segmentation,
     SplitColumn,
-    Splits,
-    Task,
 )
 from catalog.contracts.faults import nearest_first, shown_path
+from catalog.contracts.image_rules import image_faults
+from catalog.contracts.parts import Parts, sound_parts
 from catalog.errors import Fault
 from rpe_core.errors import shown_name
 
@@ -36,27 +34,17 @@ REMEDIES: Mapping[str, str] = {
     "deidentified.attested_by": "who attests that the data are de-identified",
     "deidentified.attested_on": "the day of the attestation, YYYY-MM-DD",
     "task.target": "the column that holds the answer",
-    "task.labels": "two or more lines `name: prompt`",
+    "task.labels": "lines `name: prompt`; of images `name: pixel value`",
 }
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What of a contract is sound by itself; a part that is not has its own fault already."""
-
-    names: tuple[str, ...]
-    columns: Mapping[str, ColumnRule]
-    task: Task | None
-    splits: BaseModel | None
-    expectations: tuple[Expectation, ...]
 
 
 def contract_faults(data: Mapping[str, Any]) -> list[Fault]:
     """Every fault of a contract that no single key shows; `data` is the YAML's plain mapping."""
-    parts = _parts(data)
+    parts = sound_parts(data)
     if not parts.names:
         return []
     return [
+        *image_faults(parts),
         *_name_faults(parts),
         *_key_faults(parts),
         *_task_faults(parts),
@@ -97,28 +85,6 @@ def _unfilled(value: Any, path: list[str | int]) -> Iterator[str]:
         yield shown_path(path)
 
 
-def _parts(data: Mapping[str, Any]) -> Parts:
-    raw = data.get("columns")
-    columns = raw if isinstance(raw, dict) else {}
-    sound = {name: _sound(ColumnRule, rule) for name, rule in columns.items()}
-    expectations = data.get("expectations")
-    listed = expectations if isinstance(expectations, list) else []
-    return Parts(
-        names=tuple(columns),
-        columns={name: rule for name, rule in sound.items() if rule is not None},
-        task=_sound(Task, data.get("task")),
-        splits=_sound(Splits, data["splits"]) if "splits" in data else None,
-        expectations=tuple(e for e in (_sound(Expectation, item) for item in listed) if e),
-    )
-
-
-def _sound(kind: Any, value: Any) -> Any:
-    try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError:
-        return None
-
-
 def _column(name: str, key: str = "") -> str:
     return shown_path(["columns", name, key] if key else ["columns", name])
 
@@ -150,7 +116,7 @@ def _key_faults(parts: Parts) -> Iterator[Fault]:
 
 
 def _task_faults(parts: Parts) -> Iterator[Fault]:
-    if parts.task is None:
+    if parts.task is None or isinstance(parts.task, Segmentation):
         return
     for role, name in (("input", parts.task.input), ("target", parts.task.target)):
         yield from _text_column_faults(parts, f"task.{role}", name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -27,8 +27,18 @@ class PendingRows:
         """Note the columns that the file has."""
         self.seen.update(dict.fromkeys(names))
 
-    def add(self, row: Mapping[str, Any], *, n_bytes: int = 0) -> None:
-        """Add a row by its columns; `n_bytes` is its size where cells are no bytes."""
+    def add(
+        self,
+        row: Mapping[str, Any],
+        *,
+        n_bytes: int = 0,
+        bad: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Add a row by its columns; `n_bytes` is its size where cells are no bytes.
+
+        `bad` is (column, reason) of cells that are refused for more than their type.
+        """
+        self.bad += [BadCell(self.n_rows, column, reason) for column, reason in bad]
         for name, cells in self.cells.items():
             cell = row.get(name)
             cells.append(cell)
@@ -38,8 +48,7 @@ class PendingRows:
 
     def add_bad(self, reason: str) -> None:
         """Add a row that could not be read at all."""
-        self.bad.append(BadCell(self.n_rows, "", reason))
-        self.add({})
+        self.add({}, bad=[("", reason)])
 
     def add_columns(self, cells: Mapping[str, list[Any]], *, n_rows: int) -> None:
         """Take a whole batch at once; a column that it lacks is null."""

@@ -74,6 +74,23 @@ def list_files(pattern: str) -> list[str]:
     return sorted(_uri(filesystem, name) for name in found)
 
 
+def anchored(pattern: str) -> str:
+    """The pattern as the uris that `list_files` finds for it begin: absolute, or a whole URL."""
+    filesystem, path = _filesystem(pattern)
+    return _uri(filesystem, path)
+
+
+def read_bytes(uri: str, *, limit: int) -> bytes | None:
+    """All bytes of a file, or None if there are more than `limit`.
+
+    Raises:
+        FileUnreadable: if they cannot be read.
+    """
+    with raw_file(uri) as raw:
+        content: bytes = raw.read(limit + 1)
+    return content if len(content) <= limit else None
+
+
 def file_sha256(uri: str) -> str:
     """The sha256 of a file's bytes as they lie there, compressed or not.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from catalog.contracts.contract import ColumnRule
+from catalog.contracts.contract import ColumnRule, Files, SourceContract
+from catalog.contracts.images import IMAGE_FORMATS
 from catalog.readers.cells import BadCell, TypedBatch
 from catalog.readers.files import (
     COMPRESSIONS,
@@ -14,6 +15,7 @@ from catalog.readers.files import (
     file_sha256,
     list_files,
 )
+from catalog.readers.listing import list_cases, listing_sha256
 from catalog.readers.tabular import read_csv, read_jsonl, read_parquet
 from rpe_core.errors import InputError, UnknownName
 
@@ -23,9 +25,10 @@ __all__ = [
     "FileUnreadable",
     "Reader",
     "TypedBatch",
-    "file_sha256",
-    "list_files",
+    "delivery_sha256",
+    "list_deliveries",
     "open_batches",
+    "open_delivery",
     "told_format",
 ]
 
@@ -73,6 +76,38 @@ def open_batches(
     if format not in READERS:
         raise UnknownName("file format", format, READERS, where="files.format")
     return READERS[format].read(uri, columns, batch_rows=batch_rows, max_cell_chars=max_cell_chars)
+
+
+def list_deliveries(files: Files) -> list[str]:
+    """What may be landed by itself: each file of a table; of images the listing as a whole.
+
+    Raises:
+        InputError: if nothing is there.
+    """
+    if files.format not in IMAGE_FORMATS:
+        return list_files(files.path)
+    list_cases(files)
+    return [files.path]
+
+
+def delivery_sha256(files: Files, uri: str) -> str:
+    """The hash of one of these deliveries: of a file's bytes, or over a listing's.
+
+    Raises:
+        FileUnreadable: if a table's file cannot be read.
+    """
+    return listing_sha256(files) if files.format in IMAGE_FORMATS else file_sha256(uri)
+
+
+def open_delivery(
+    contract: SourceContract, uri: str, *, batch_rows: int = 4096
+) -> Iterator[TypedBatch]:
+    """The rows of one of these deliveries, typed as the contract says, see `open_batches`."""
+    if contract.files.format in IMAGE_FORMATS:
+        from catalog.readers.image_rows import read_images  # pydicom takes half a second
+
+        return read_images(contract, batch_rows=batch_rows, max_cell_chars=MAX_CELL_CHARS)
+    return open_batches(uri, contract.files.format, columns=contract.columns, batch_rows=batch_rows)
 
 
 def told_format(uri: str) -> str:

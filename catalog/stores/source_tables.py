@@ -79,7 +79,7 @@ def export_standing(tx: Transaction, contract: SourceContract, out: Path) -> Non
 
     Columns: item, row_hash, grp, split, batch, and md5 of label and input.
     """
-    target, text = quoted(contract.task.target), quoted(contract.task.input)
+    text, target = map(quoted, contract.content_columns)
     tx.execute(
         "COPY (SELECT _item_sha256 AS item, _row_sha256 AS row_hash, _group_sha256 AS grp,"
         " _split AS split, _batch_id AS batch,"

@@ -114,7 +114,7 @@ class KeyIndex:
 
     def judge(self, path: Path, *, is_known: bool) -> KeyFindings:
         """Hold the accepted rows of one file against each other and against what stands."""
-        task, split = self._contract.task, "_split"
+        split, (text, target) = "_split", self._contract.content_columns
         if self._carved_below is not None:
             split = (
                 f"CASE WHEN _split = 'train' AND _group_sha256 < {_text(self._carved_below)}"
@@ -125,8 +125,8 @@ class KeyIndex:
                 path=_text(path),
                 split=split,
                 is_known=is_known,
-                target=quoted_name(task.target),
-                input=quoted_name(task.input),
+                target=quoted_name(target),
+                input=quoted_name(text),
             )
         )
         found = dict(self._run("SELECT verdict, count(*) FROM judged GROUP BY verdict"))

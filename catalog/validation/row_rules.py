@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from catalog.contracts.contract import SPLITS, ColumnRule, SourceContract, SplitColumn
+from catalog.contracts.contract import (
+    SPLITS,
+    ColumnRule,
+    Generation,
+    SourceContract,
+    SplitColumn,
+)
 
 WHOLE_ROW = ""  # column name of a fault that belongs to no single column
 SHOWN_ROWS = 5  # row numbers that a message names
@@ -170,7 +176,7 @@ def places(contract: SourceContract) -> tuple[Place, ...]:
             name,
             rule,
             labels=labels if labels and name == target else None,
-            is_written=not labels and name == target,
+            is_written=isinstance(contract.task, Generation) and name == target,
             is_split=name == split_column,
         )
         for name, rule in contract.columns.items()

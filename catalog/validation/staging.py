@@ -117,10 +117,13 @@ class StagedFile:
         Args:
             table: rows typed by the contract.
             first_row_number: number in the file of the first of them, from 1.
-            unread: (row index, code, column) of what the reader could not type.
+            unread: (row index, code, column) of what the reader could not type, or found to
+                identify somebody: a code of the PHI gate.
         """
-        faults = check_rows(table, self._contract, unread=unread)
-        phi_rows = self._scan(table, faults)
+        refused = list(unread)
+        faults = check_rows(table, self._contract, unread=refused)
+        phi_rows = {row for row, code, _ in refused if code.startswith(PHI)}
+        phi_rows |= self._scan(table, faults)
         mask = faults.mask(table.num_rows)
         numbers = pa.array(range(first_row_number, first_row_number + table.num_rows), pa.int64())
         kept = table.filter(mask)
