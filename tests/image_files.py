@@ -34,7 +34,9 @@ def write_png(path: Path, pixels: np.ndarray, mode: str | None = None, **options
     return path
 
 
-def write_nifti(path: Path, item: np.ndarray, *, axes: str = "LPS", spacing: Any = (3, 2, 1)) -> Path:
+def write_nifti(
+    path: Path, item: np.ndarray, *, axes: str = "LPS", spacing: Any = (3, 2, 1)
+) -> Path:
     """An item (slices, rows, columns) as a NIfTI file whose stored axes point along `axes`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lps = item.transpose(2, 1, 0)  # columns to the left, rows to the back, slices to the head

@@ -42,13 +42,20 @@ def decode_image(raw: bytes, *, as_labels: bool = False) -> Picture:
     Raises:
         CellRefusedError: with the reason's code.
     """
-    with Image.open(io.BytesIO(raw), formats=KINDS) as opened:
+    with _opened(raw) as opened:
         n_pages = getattr(opened, "n_frames", 1)
         require_size((n_pages, opened.height, opened.width, len(opened.getbands())))
         pages = [_page(page, as_labels=as_labels) for page in ImageSequence.Iterator(opened)]
     if len({(page.shape, page.dtype.str) for page in pages}) != 1:
         raise CellRefusedError("mixed_slices")
     return Picture(as_item(np.stack(pages)))
+
+
+def _opened(raw: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(raw), formats=KINDS)
+    except Image.DecompressionBombError:
+        raise CellRefusedError("too_large") from None
 
 
 def _page(page: Image.Image, *, as_labels: bool) -> Array:

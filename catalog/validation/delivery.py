@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from catalog.contracts.contract import SourceContract, SplitGlobs
+from catalog.contracts.contract import Segmentation, SourceContract, SplitGlobs
 from catalog.errors import ContractViolated
 from catalog.validation.expectations import file_check
 from catalog.validation.keys import KeyFindings, KeyIndex
@@ -104,7 +104,10 @@ def judge(outcomes: Sequence[Outcome], index: KeyIndex) -> bool:
         index.apply(outcome.accepted, outcome.delivery.batch_id)
         delivered += variety
     landing = [o for o in outcomes if not o.is_refused and o.accepted is not None]
-    reasons = _sameness(delivered, index.standing_variety()) if delivered.n_rows else []
+    has_classes = not any(isinstance(o.contract.task, Segmentation) for o in landing)
+    reasons = []
+    if delivered.n_rows:
+        reasons = _sameness(delivered, index.standing_variety(), has_classes=has_classes)
     for outcome in landing:
         outcome.reasons.extend(reasons)
     return not reasons and any(o.report.n_accepted for o in landing)
@@ -130,11 +133,12 @@ def _set_marked_aside(outcome: Outcome, accepted: Path, index: KeyIndex) -> None
     outcome.marked = out if outcome.n_marked else None
 
 
-def _sameness(delivered: Variety, standing: Variety) -> list[str]:
+def _sameness(delivered: Variety, standing: Variety, *, has_classes: bool) -> list[str]:
+    """Why rows that do not differ are refused; masks may be alike, as empty ones are."""
     labels = delivered if delivered.n_labelled >= ENOUGH_ROWS else standing
     inputs = delivered if delivered.n_rows >= ENOUGH_ROWS else standing
     reasons = []
-    if labels.is_one_class:
+    if has_classes and labels.is_one_class:
         reasons.append(f"one_class_only: all {labels.n_labelled} labelled rows have one label")
     if inputs.is_one_input:
         reasons.append(f"identical_inputs: all {inputs.n_rows} rows are alike")

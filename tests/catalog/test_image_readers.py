@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import pytest
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import parse_contract
 from catalog.deliveries import pending_files
-from catalog.errors import ContractInvalid, ContractViolated, PhiFound, RecordConflict
+from catalog.errors import ContractInvalid, ContractViolated, RecordConflict
 from catalog.landing import IngestReport, ingest, read_rows
 from catalog.readers.items import LazyItems, item_source
 from catalog.stores.lake import Lake
 from tests.catalog.lakes import RUN, fresh_lake
-from tests.image_files import NAME, blob, picture, write_dicom, write_nifti, write_png
+from tests.image_files import NAME, blob, picture, write_png
 
 CONTRACT = """\
 source: cells
@@ -56,9 +56,9 @@ class World:
 
     def reasons(self) -> dict[str, str]:
         """Name of the image, or of a mask without one -> why its row was set aside."""
-        rows = self.lake.rows("SELECT _reasons, _row_json FROM quarantine.cells")
-        told = {r["_reasons"]: json.loads(r["_row_json"]) for r in rows}
-        return {row["image"] or row["mask"]: why for why, row in told.items()}
+        rows = self.lake.rows("SELECT _reasons AS why, _row_json AS told FROM quarantine.cells")
+        told = [(json.loads(row["told"]), row["why"]) for row in rows]
+        return {row["image"] or row["mask"]: why for row, why in told}
 
     def items(self, version: str | None, **parts: str) -> tuple[Any, Any]:
         source = item_source(self.contract(**parts))
@@ -118,10 +118,149 @@ def test_every_bad_image_costs_its_own_row_only(world):
     report = world.ingest()
     (batch,) = report.batches
     assert (batch.n_accepted, batch.n_quarantined) == (3, len(expected))
-    rows = world.lake.rows("SELECT _reasons AS why, _row_json AS told FROM quarantine.cells")
-    found = {}
-    for row in rows:
-        told = json.loads(row["told"])
-        found[told["image"] or told["mask"]] = row["why"]
-    assert found == expected
+    assert world.reasons() == expected
     assert NAME not in repr(report)
+
+
+def test_an_image_without_a_mask_is_legal_where_the_contract_says_so(world):
+    write_cells(world.root, 3)
+    (world.root / "c1.mask.png").unlink()
+    write_png(world.root / "c2.mask.png", np.zeros((6, 8), np.uint8))
+    nullable = "  mask: {nullable: true}"
+    report = world.ingest(columns=nullable, task=", empty_mask: accept")
+    assert [(b.n_accepted, b.n_quarantined) for b in report.batches] == [(3, 0)]
+    (version,) = world.lake.rows("SELECT n_rows, n_labelled FROM core.dataset_versions")
+    assert version == {"n_rows": 3, "n_labelled": 2}
+    images, targets = world.items(report.dataset_version_id, columns=nullable)
+    assert sorted(target is None for target in targets) == [False, False, True]
+    assert {image.shape for image in images} == {(1, 6, 8, 1)}
+
+
+def test_a_source_without_masks_is_a_target(world):
+    write_cells(world.root, 2)
+    for path in world.root.glob("*.mask.png"):
+        path.unlink()
+    report = world.ingest(mask="")
+    assert [(b.n_accepted, b.n_quarantined) for b in report.batches] == [(2, 0)]
+
+
+def test_what_lands_is_facts_and_hashes_and_no_place_of_the_machine(world):
+    write_cells(world.root, 1)
+    world.ingest()
+    (row,) = world.lake.rows("SELECT * FROM raw.cells")
+    assert (row["image"], row["mask"]) == ("c0.png", "c0.mask.png")
+    assert (row["width"], row["height"], row["n_slices"], row["n_channels"]) == (8, 6, 1, 1)
+    assert row["n_bytes"] == (world.root / "c0.png").stat().st_size
+    assert row["spacing_row"] is None
+    assert str(world.root) not in repr(row)
+    (batch,) = world.lake.rows("SELECT file_uri FROM core.batches")
+    assert batch["file_uri"] == f"{world.root}/{{case}}.png"
+
+
+def test_landing_twice_commits_nothing_and_a_moved_folder_is_the_same_version(world):
+    write_cells(world.root, 4)
+    first = world.ingest()
+    snapshot = world.lake.snapshot_id
+    assert pending_files(world.lake, [world.contract()]) == {"cells": []}
+    assert world.ingest().batches == ()
+    assert world.lake.snapshot_id == snapshot
+    moved = world.root.with_name("elsewhere")
+    shutil.move(world.root, moved)
+    report = world.ingest(root=str(moved))
+    assert [b.n_unchanged for b in report.batches] == [4]
+    assert report.dataset_version_id == first.dataset_version_id
+    images, _ = world.items(report.dataset_version_id, root=str(moved))
+    assert len(list(images)) == 4
+
+
+def test_a_changed_image_is_noticed_and_refused_or_taken_in(world):
+    write_cells(world.root, 4)
+    first = world.ingest().dataset_version_id
+    write_png(world.root / "c1.png", picture(blob((6, 8), seed=1), seed=99))
+    images, targets = world.items(first)
+    with pytest.raises(RecordConflict, match="1 of 4 image files were changed") as caught:
+        list(images)
+    assert "rpe ingest" in str(caught.value)
+    assert "c1" not in str(caught.value)
+    assert len(list(targets)) == 4
+    with pytest.raises(ContractViolated, match="changed_row: 1 row"):
+        world.ingest()
+    text = CONTRACT.replace("max_phi_ratio: 0.95", "max_phi_ratio: 0.95, changed_row: supersede")
+    changed = parse_contract(
+        text.format(
+            root=world.root, path="{case}.png", format="image", key="case", task="", attested="",
+            columns="", mask=f', mask: "{world.root}/{{case}}.mask.png"',
+        ),
+        file="cells.yaml",
+    )  # fmt: skip
+    report = ingest(world.lake, changed, run=RUN)
+    assert [(b.n_superseding, b.n_unchanged) for b in report.batches] == [(1, 3)]
+    assert report.dataset_version_id != first
+    assert len(list(world.items(report.dataset_version_id)[0])) == 4
+
+
+def test_a_file_that_is_gone_is_told(world):
+    write_cells(world.root, 2)
+    version = world.ingest().dataset_version_id
+    (world.root / "c0.png").unlink()
+    (world.root / "c0.mask.png").unlink()
+    for items in world.items(version):
+        with pytest.raises(RecordConflict, match="1 of 2 image files were changed or removed"):
+            list(items)
+
+
+def test_items_are_loaded_when_asked_and_kept_within_bytes():
+    loaded: list[int] = []
+
+    def load(entry: tuple[int, ...]) -> np.ndarray:
+        loaded.append(entry[0])
+        return np.full(10, entry[0], np.uint8)
+
+    items = LazyItems([(i, str(i)) for i in range(1, 6)], load, lambda e: e[1], cache_bytes=20)
+    chosen = items[1:4].take([2, 0])
+    assert (len(chosen), loaded) == (2, [])
+    assert [int(item[0]) for item in chosen] == [4, 2]
+    assert [int(item[0]) for item in chosen] == [4, 2]
+    assert loaded == [4, 2], "the second time from memory"
+    assert [int(items[i][0]) for i in (0, 3)] == [1, 4]
+    assert loaded == [4, 2, 1, 4], "4 was used longest ago"
+    with pytest.raises(ValueError, match="read-only"):
+        items[0][0] = 9
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("{case}.png", "*.png", "files.path: names no placeholder"),
+        ("{case}.png", "{site}/{case}.png", "columns.site: is missing"),
+        ("{case}.png", "{case.png", "files.path: has a brace without its other half"),
+        ("{case}.png", "**/{case}.png", "files.path: has ** or a bracket"),
+        ("{case}.png", "{image}/{case}.png", "which is a fact of every image"),
+        ("{case}.mask.png", "{where}.mask.png", "files.mask: has a placeholder where"),
+        ("{case}.mask.png", "{case}.mask.dcm", "files.mask: has an ending of no known format"),
+        ("format: image", "format: dicom", "files.path: has a placeholder after the last slash"),
+        ("format: image", "format: csv", "files.mask: is for images only"),
+        ("format: image", "format: csv", "files.format: holds no images"),
+        ("key: true", "slice: true", "columns: 0 columns have `key: true`"),
+        ("  case: {type: string", "  case: {type: integer", "columns.case.type: is a part of"),
+        ("columns:", "columns:\n  note: {type: string}", "columns.note: has no value in any file"),
+        ("columns:", "columns:\n  width: {type: string}", "columns.width.type: is a fact of"),
+        ("nucleus: 255", "nucleus: 0", "task.labels.nucleus: must be at least 1"),
+        ("nucleus: 255", "nucleus: 255, cell: 255", "task.labels: two labels have the same pixel"),
+        ("{nucleus: 255}", "{nucleus: 255}, window: [9, 1]", "task.window: is empty"),
+        ("{nucleus: 255}", "{nucleus: 255}, image: scan", "task.image: is no valid choice (image)"),
+        ("{train: 0.5, validation: 0.2, test: 0.3}", "{train: a*}", "splits: names files"),
+        ("image-segmentation, labels: {nucleus: 255}", "text-generation, input: image, target: m",
+         "task.type: is not asked of images"),
+    ],
+)  # fmt: skip
+def test_every_fault_of_a_template_is_told(world, old, new, told):
+    text = CONTRACT.format(
+        root="/d", path="{case}.png", format="image", mask=', mask: "/d/{case}.mask.png"',
+        task="", attested="", key="case", columns="",
+    )  # fmt: skip
+    assert old in text
+    with pytest.raises(ContractInvalid) as caught:
+        parse_contract(text.replace(old, new).replace("title: Cells", "titel: Cells"), file="c")
+    assert told in str(caught.value)
+    assert "unknown key 'titel'" in str(caught.value), "all faults come together"
