@@ -13,6 +13,7 @@ Row = dict[str, Any]
 MARKS = {"win": "+", "tie": "=", "loss": "-"}
 _ORDER = ("base", "sft", "average", "nearest", "similarity", "linear", "linear_l1", "sft_ensemble")
 _REFERENCE = "reference:"
+_FINDINGS = "FROM core.experiment_findings WHERE experiment_id = ? ORDER BY quantity, finding"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ExperimentTables:
         """Targets by arms, each cell a row of scores; then the mean, then all items as one set."""
         cells = {(r["source"], r["arm"]): r for r in self.scores if r["metric"] == metric}
         table: list[Row] = [
-            {"target": source, "n": cells[source, "base"]["n_items"]}
+            {"target": source, "n": cells.get((source, "base"), {}).get("n_items")}
             | {arm: cells.get((source, arm)) for arm in self.arms}
             for source in self.sources
         ]
@@ -62,7 +63,8 @@ class ExperimentTables:
             values = [row[arm]["value"] for row in table if row[arm]]
             mean[arm] = {"value": sum(values) / len(values)} if values else None
         pooled = {arm: cells.get(("", arm)) for arm in self.arms}
-        return [*table, mean, {"target": "all items", "n": cells["", "base"]["n_items"], **pooled}]
+        n = cells.get(("", "base"), {}).get("n_items")
+        return [*table, mean, {"target": "all items", "n": n, **pooled}]
 
     def weight_table(self) -> list[Row]:
         """Targets and arms by references: the weight of each, none where it did not enter."""
@@ -114,19 +116,32 @@ def read_experiment(lake: Lake, experiment_id: str) -> ExperimentTables:
         read("mart.experiment_scores"),
         read("mart.experiment_weights"),
         read("mart.experiment_transfer"),
-        read("core.experiment_findings"),
+        lake.rows(_FINDINGS, [experiment_id]),
     )
 
 
 def shown(cell: Mapping[str, Any] | None, *, with_interval: bool = False) -> str:
-    """A score in few characters: its value, its interval, and its verdict against base.
+    """A score in few characters: value, interval, verdicts against base and against average.
 
-    >>> shown({"value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "base_result": "win"})
-    '0.500 +'
+    >>> shown({"value": 0.5, "base_result": "win", "average_result": "tie"})
+    '0.500 +='
     """
     if cell is None:
         return ""
     text = f"{cell['value']:.3f}"
     if with_interval and "ci_low" in cell:
         text += f" [{cell['ci_low']:.3f}, {cell['ci_high']:.3f}]"
-    return f"{text} {MARKS.get(cell.get('base_result', ''), '')}".rstrip()
+    marks = [MARKS[cell[f"{b}_result"]] for b in ("base", "average") if f"{b}_result" in cell]
+    return f"{text} {''.join(marks)}".rstrip()
+
+
+def told(finding: Mapping[str, Any]) -> str:
+    """The value of a finding with its interval, and p where there is one.
+
+    >>> told({"value": -0.5, "ci_low": -0.75, "ci_high": None, "p_value": 0.25})
+    '-0.500 p = 0.25'
+    """
+    text = "" if finding["value"] is None else f"{finding['value']:+.3f}"
+    if finding["ci_low"] is not None and finding["ci_high"] is not None:
+        text += f" [{finding['ci_low']:+.3f}, {finding['ci_high']:+.3f}]"
+    return text if finding["p_value"] is None else f"{text} p = {finding['p_value']:.2g}"

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from catalog.report import charts, queries
+from catalog.report.experiments import newest_experiments, read_experiment, shown, told
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake import Lake
 from catalog.stores.vectors import Vectors
@@ -42,6 +43,9 @@ def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str]) -> dict[str, An
         "counts": _counts(verdicts),
         "targets": _targets(lake, verdicts[:CHARTED]),
         "map": _map(lake, vectors),
+        "experiments": [read_experiment(lake, name) for name in newest_experiments(lake)],
+        "shown": shown,
+        "told": told,
         "sources": queries.read_sources(lake),
         "served": queries.read_served(lake, targets=targets),
     }

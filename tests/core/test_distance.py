@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from rpe_core import distance
-from rpe_core.distance import comparable, cosine_distances, squared_distances
+from rpe_core.distance import (
+    DATASET_DISTANCES,
+    chamfer_distance,
+    comparable,
+    cosine_distances,
+    mean_distance,
+    nearest_neighbour_distance,
+    squared_distances,
+)
 from rpe_core.errors import InputError, ShapeMismatch
 
 
@@ -73,3 +81,52 @@ def test_the_zero_vector_has_no_cosine():
         cosine_distances(np.zeros(2), np.ones((1, 2)))
     with pytest.raises(InputError, match="direction"):
         cosine_distances(np.ones(2), np.zeros((1, 2)))
+
+
+def brute(kind, x, y):
+    """The three formulas, pair by pair."""
+    far = np.array([[np.sqrt(sum((a - b) ** 2 for a, b in zip(r, s, strict=True))) for s in y]
+                    for r in x])  # fmt: skip
+    if kind == "mean":
+        return float(np.linalg.norm(np.mean(x, axis=0) - np.mean(y, axis=0)))
+    if kind == "nearest_neighbour":
+        return float(np.mean([min(row) for row in far]))
+    return float(np.mean([min(row) ** 2 for row in far]) + np.mean([min(c) ** 2 for c in far.T]))
+
+
+@pytest.mark.parametrize("kind", DATASET_DISTANCES)
+def test_a_distance_of_datasets_is_its_formula(kind):
+    rng = np.random.default_rng(3)
+    for n, m, d in ((1, 1, 1), (5, 9, 3), (12, 4, 7)):
+        x, y = rng.normal(size=(n, d)), rng.normal(size=(m, d)) + 0.5
+        assert DATASET_DISTANCES[kind](x, y) == pytest.approx(brute(kind, x, y), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", DATASET_DISTANCES)
+def test_a_distance_of_datasets_knows_no_order_no_origin_and_its_own_likeness(kind):
+    rng = np.random.default_rng(4)
+    measure, x, y = DATASET_DISTANCES[kind], rng.normal(size=(8, 3)), rng.normal(size=(6, 3))
+    assert measure(x, x) == 0.0
+    assert measure(x, y) > 0.0
+    assert measure(rng.permutation(x), rng.permutation(y)) == pytest.approx(measure(x, y))
+    assert measure(x + 7.0, y + 7.0) == pytest.approx(measure(x, y))
+
+
+def test_only_the_nearest_neighbour_distance_has_a_direction():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(8, 3))
+    part, far = x[:3], np.vstack([x, x + 50.0])
+    assert nearest_neighbour_distance(part, x) == nearest_neighbour_distance(x, far) == 0.0
+    assert nearest_neighbour_distance(far, x) > 10.0
+    assert chamfer_distance(far, x) == pytest.approx(chamfer_distance(x, far))
+    assert mean_distance(far, x) == pytest.approx(mean_distance(x, far))
+
+
+@pytest.mark.parametrize("kind", DATASET_DISTANCES)
+def test_features_that_cannot_be_compared_are_refused(kind):
+    measure, good = DATASET_DISTANCES[kind], np.zeros((2, 3))
+    for bad in (np.zeros((2, 4)), np.zeros(3), np.zeros((0, 3))):
+        with pytest.raises(ShapeMismatch, match="two datasets"):
+            measure(good, bad)
+    with pytest.raises(InputError, match="reference holds NaN"):
+        measure(good, np.full((1, 3), np.nan))

@@ -1,6 +1,8 @@
-"""MTS-Dialog: ten note sections as ten contracts, each a reference and a target; one command.
+"""MTS-Dialog: ten note sections as ten contracts, served by one another; two commands.
 
     python -m tests.experiments.mts_dialog DATA_FOLDER MODEL_FOLDER WORKSPACE
+    RPE_HOME=WORKSPACE rpe experiment leave-one-out --sources fam_sochx genhx pastmedicalhx cc \
+        pastsurgical ros allergy medications assessment exam
 
 DATA_FOLDER holds <section>.train.jsonl and <section>.test.jsonl (MTS-Dialog, CC BY 4.0, Ben Abacha
 et al. 2023), MODEL_FOLDER any causal language model. The section of the note is to be written from
@@ -10,9 +12,6 @@ the dialogue. One plan for all ten, fixed before the run; nothing is tuned per t
 import sys
 from pathlib import Path
 
-from tests.experiments.table import run_and_tell
-
-ARMS = ("base", "sft", "average", "nearest", "similarity", "linear", "linear_l1")
 SECTIONS = (
     *("fam_sochx", "genhx", "pastmedicalhx", "cc", "pastsurgical"),
     *("ros", "allergy", "medications", "assessment", "exam"),
@@ -38,18 +37,13 @@ on_violation: {{max_quarantined_ratio: 0.05}}
 PLAN = """\
 bases:
   language: {{family: causal-lm, model: "{model}", max_tokens: 512}}
+  minilm: {{family: text-encoder, model: "builtin:all-minilm-l6-v2", max_tokens: 256}}
 recipes:
   lora8: {{method: lora, r: 8, alpha: 16, epochs: 8, learning_rate: 5.0e-3, batch_size: 8, seed: 0,
           target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]}}
 references:
   - {{sources: [{sources}], base: language, recipe: lora8}}
-targets:
-{targets}
-gate: {{min_items: 10}}
-"""
-TARGET = """\
-  - {{name: {source}, source: {source}, base: language, k: 9,
-     strategies: [average, nearest, similarity, linear, linear_l1]}}
+evaluation: {{bert_score: {{base: minilm, layer: 6}}}}
 """
 
 
@@ -60,16 +54,8 @@ def make_workspace(data: Path, model: Path, home: Path) -> None:
     for source in SECTIONS:
         text = CONTRACT.format(source=source, data=data)
         (folder / f"{source}.yaml").write_text(text)
-    targets = "".join(TARGET.format(source=source) for source in SECTIONS)
-    plan = PLAN.format(model=model, sources=", ".join(SECTIONS), targets=targets)
-    (home / "plan.yaml").write_text(plan)
-
-
-def main(data: Path, model: Path, home: Path) -> int:
-    """Run the night on MTS-Dialog and print ROUGE-L of arms by target."""
-    make_workspace(data.absolute(), model.absolute(), home.absolute())
-    return run_and_tell(home, SECTIONS, ARMS, metric="rouge_l")
+    (home / "plan.yaml").write_text(PLAN.format(model=model, sources=", ".join(SECTIONS)))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:4])))
+    make_workspace(*(Path(argument).absolute() for argument in sys.argv[1:4]))
