@@ -141,7 +141,7 @@ def do_steps(
     finally:
         stores.lake.close()
     if ledger.has_work:
-        create_markdown_artifact(markdown_of(summary), key="night")
+        create_markdown_artifact(markdown_of(summary), key=name.replace("+", "-"))
     if summary.outcome == "failed":
         raise NightFailed(summary)
     return summary

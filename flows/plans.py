@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from catalog.contracts.contract import Name, Strict
-from catalog.contracts.faults import declaration_faults
-from catalog.contracts.load import read_yaml
-from catalog.stores.registry import RESERVED
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
-from rpe_core.evaluation.metrics import METRICS
-from rpe_core.families.table import FAMILIES, FamilyEntry
+from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import fingerprint
-from rpe_core.merging.methods import MERGE_METHODS
 from rpe_core.records import StrategySpec
-from rpe_core.weighting.strategies import LOO, STRATEGIES, check_parameters
+from rpe_core.weighting.strategies import LOO
 from rpe_core.weighting.tuning import GRIDS
 
 AUTO = "auto"
@@ -239,179 +232,8 @@ class Plan(Strict):
         return tuple(sorted(named | {target.source for target in self.targets}))
 
 
-def load_plan(path: Path, *, sources: Sequence[str]) -> Plan:
-    """Read a plan and check it whole.
-
-    Raises:
-        DeclarationError: with every fault, its path inside the file and the valid choices.
-    """
-    try:
-        plan = Plan.model_validate(read_yaml(path, error=DeclarationError))
-    except ValidationError as error:
-        raise DeclarationError(path.name, declaration_faults(error, Plan)) from None
-    faults = [
-        *_reference_faults(plan, sources),
-        *_recipe_faults(plan),
-        *_target_faults(plan, sources),
-        *_library_faults(plan, sources),
-        *_metric_faults("gate", plan.gate),
-        *_scorer_faults(plan),
-        *_transfer_faults(plan.evaluation),
-        *_schedule_faults(plan.schedule),
-    ]
-    if faults:
-        raise DeclarationError(path.name, faults)
-    return plan
-
-
-def _reference_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
-    faults = []
-    for name, base in plan.bases.items():
-        faults += _unknown(f"bases.{name}.family", "family", base.family, FAMILIES)
-        if base.family in FAMILIES:
-            faults += _family_faults(f"bases.{name}", base, FAMILIES[base.family])
-    for i, reference in enumerate(plan.references):
-        where = f"references[{i}]"
-        faults += _unknown(f"{where}.base", "base", reference.base, plan.bases)
-        faults += _unknown(f"{where}.recipe", "recipe", reference.recipe, plan.recipes)
-        for j, source in enumerate(reference.sources):
-            faults += _unknown(f"{where}.sources[{j}]", "source", source, sources)
-    return faults
-
-
-def _family_faults(where: str, base: BaseSpec, family: FamilyEntry) -> list[Fault]:
-    """What a base says that its family does not have."""
-    faults = _unknown(f"{where}.dtype", "dtype", base.dtype, family.dtypes)
-    faults += _unknown(f"{where}.pooling", "pooling", base.pooled_by, family.poolings)
-    if base.max_tokens is not None and not family.has_tokens:
-        faults.append(Fault(f"{where}.max_tokens", "limits texts", "no such key for images"))
-    return faults
-
-
-def _recipe_faults(plan: Plan) -> list[Fault]:
-    return [
-        Fault(f"recipes.{name}.{fault.path}", fault.what, fault.expected)
-        for name, mapping in plan.recipes.items()
-        for fault in check_recipe(mapping)[1]
-    ]
-
-
-def _target_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
-    faults = []
-    names = plan.target_names
-    for i, target in enumerate(plan.targets):
-        where = f"targets[{i}]"
-        if target.name in names[:i]:
-            faults.append(Fault(f"{where}.name", f"{shown_name(target.name)} is used twice"))
-        if target.name.startswith(RESERVED):
-            expected = f"a name that does not begin with {RESERVED}"
-            faults.append(Fault(f"{where}.name", "is reserved for our own models", expected))
-        faults += _unknown(f"{where}.source", "source", target.source, sources)
-        faults += _unknown(f"{where}.base", "base", target.base, plan.bases)
-        faults += _unknown(
-            f"{where}.merge", "merge method", target.merge, [*MERGE_METHODS, *BASELINE_MERGES]
-        )
-        if target.gate:
-            faults += _metric_faults(f"{where}.gate", target.gate)
-        faults += _strategy_faults(f"{where}.strategies", target.strategies)
-    return faults
-
-
-def _metric_faults(where: str, gate: GateSpec) -> list[Fault]:
-    return _unknown(f"{where}.metric", "metric", gate.metric, [*METRICS, AUTO])
-
-
-def _library_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
-    faults = []
-    for i, target in enumerate(plan.targets):
-        where, library = f"targets[{i}].library", target.library
-        for j, source in enumerate(library.sources or ()):
-            faults += _unknown(f"{where}.sources[{j}]", "source", source, sources)
-        if library.recipe is not None:
-            faults += _unknown(f"{where}.recipe", "recipe", library.recipe, plan.recipes)
-    return faults
-
-
-def _scorer_faults(plan: Plan) -> list[Fault]:
-    """Faults of the models that score texts, and of gates that ask for one that is not there."""
-    faults, gates = [], {"gate": plan.gate}
-    gates |= {f"targets[{i}].gate": t.gate for i, t in enumerate(plan.targets) if t.gate}
-    for metric, key, family, kind in SCORERS:
-        spec = plan.evaluation.scorers.get(metric)
-        able = [name for name, base in plan.bases.items() if base.family == family]
-        if spec:
-            faults += _unknown(f"evaluation.{key}.base", kind, spec.base, able)
-            continue
-        remedy = f"evaluation: {{{key}: {{base: ..., ...}}}}"
-        asked = [place for place, gate in gates.items() if gate.metric == metric]
-        faults += [Fault(f"{p}.metric", f"needs a {kind} to score by", remedy) for p in asked]
-    return faults
-
-
-def _transfer_faults(evaluation: EvaluationSpec) -> list[Fault]:
-    if not evaluation.transfer:
-        return []
-    # a night chooses its challenger on validation rows
-    expected = "`rpe experiment leave-one-out`, which sets it"
-    return [Fault("evaluation.transfer", "is for experiments", expected)]
-
-
-def _schedule_faults(schedule: ScheduleSpec) -> list[Fault]:
-    try:
-        ZoneInfo(schedule.timezone)
-    except (ValueError, OSError, LookupError):  # no such key, a path, a folder of the database
-        expected = "a name of the IANA database such as Europe/Zurich"
-        return [Fault("schedule.timezone", "is no time zone", expected)]
-    return []
-
-
-def _strategy_faults(where: str, entries: Sequence[str | Mapping[str, Any]]) -> list[Fault]:
-    faults: list[Fault] = []
-    seen: set[str] = set()
-    for i, entry in enumerate(entries):
-        path = f"{where}[{i}]"
-        if isinstance(entry, str):
-            faults += _unknown(path, "strategy", entry, [*STRATEGIES, AUTO])
-            name = entry
-        else:
-            faults += _own_strategy_faults(path, entry)
-            name = str(entry.get("name", ""))
-        if name and name in seen:
-            faults.append(Fault(path, f"arm {shown_name(name)} is used twice"))
-        seen.add(name)
-    if not any(entry != AUTO for entry in entries):
-        faults.append(Fault(where, "names no strategy that weighs", known_names("", STRATEGIES)))
-    return faults
-
-
-def _own_strategy_faults(path: str, entry: Mapping[str, Any]) -> list[Fault]:
-    """Faults of a strategy with a name and parameters of the plan's own."""
-    name = entry.get("name")
-    kinds = [key for key in entry if key != "name"]
-    if not isinstance(name, str) or len(kinds) != 1 or not isinstance(entry[kinds[0]], Mapping):
-        expected = "{name: my_name, similarity: {temperature: 2.0}}"
-        return [Fault(path, "is not a strategy", expected)]
-    faults = _unknown(path, "strategy", kinds[0], STRATEGIES)
-    if not ARM_NAME.fullmatch(name):
-        faults.append(Fault(f"{path}.name", "is no name of an arm", f"the form {ARM_NAME.pattern}"))
-    if name in (*STRATEGIES, *BUILT_IN_ARMS):
-        faults.append(Fault(f"{path}.name", f"{shown_name(name)} is a built-in arm"))
-    if kinds[0] in STRATEGIES:
-        checked = check_parameters(kinds[0], entry[kinds[0]])
-        faults += [Fault(f"{path}.{kinds[0]}.{f.path}", f.what, f.expected) for f in checked]
-    return faults
-
-
 def _spec(entry: str | Mapping[str, Any]) -> StrategySpec:
     if isinstance(entry, str):
         return StrategySpec(entry, entry)
     kind = next(key for key in entry if key != "name")
     return StrategySpec(str(entry["name"]), kind, dict(entry[kind]))
-
-
-def _unknown(
-    path: str, kind: str, name: str, known: Sequence[str] | Mapping[str, Any]
-) -> list[Fault]:
-    if name in known:
-        return []
-    return [Fault(path, f"{kind} {shown_name(name)} is not known", known_names(name, known))]

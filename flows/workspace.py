@@ -17,7 +17,8 @@ from catalog.current import Standing, read_standing
 from catalog.errors import ContractInvalid
 from catalog.stores.bundle import Stores
 from flows.bases import base_folder, identify_base, load_base
-from flows.plans import Plan, load_plan
+from flows.plan_file import load_plan
+from flows.plans import Plan
 from flows.settings import Settings
 from rpe_core.errors import DeclarationError, Fault, InputError
 from rpe_core.evaluation.metrics import metrics_of

@@ -35,7 +35,8 @@ SCORES = TableSpec(
         text("slice", "'' for all items, <column>=sha12 of the value, or class=<name> of a mask"),
         text(
             "arm",
-            "base, average, nearest, similarity, linear, linear_l1, auto, sft or a strategy's name",
+            "base, average, nearest, similarity, linear, linear_l1, auto, sft, sft_ensemble,"
+            " reference:<source> (its adapter by itself) or a strategy's name",
         ),
         text("ensemble_id", "ensemble or adapter behind the arm; '' for base"),
         text("metric", "metric"),

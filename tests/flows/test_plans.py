@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.plans import BASELINE_MERGES, Plan, load_plan
+from flows.plan_file import load_plan
+from flows.plans import BASELINE_MERGES, Plan
 from flows.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault
 from rpe_core.evaluation.metrics import METRICS
@@ -86,6 +87,24 @@ CROSS_FIELD = {
         "references[0].base",
         "base 'pica' is not known",
         "pico  (did you mean 'pico'?)",
+    ),
+    "source of a library": (
+        put("targets", 1, "library", value={"sources": ["site_a", "sit_b"]}),
+        "targets[1].library.sources[1]",
+        "source 'sit_b' is not known",
+        "did you mean 'site_b'?",
+    ),
+    "recipe of a library": (
+        put("targets", 2, "library", value={"recipe": "lora3"}),
+        "targets[2].library.recipe",
+        "recipe 'lora3' is not known",
+        "lora2  (did you mean 'lora2'?)",
+    ),
+    "an experiment's evaluation": (
+        put("evaluation", value={"transfer": True}),
+        "evaluation.transfer",
+        "is for experiments",
+        "rpe experiment leave-one-out",
     ),
     "recipe": (
         put("references", 0, "recipe", value="lora3"),

@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.nightly import do_unit, run_night
 from flows.output import show_error
-from flows.plans import load_plan
+from flows.plan_file import load_plan
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from rpe_core.errors import RpeError
