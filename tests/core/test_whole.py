@@ -42,6 +42,13 @@ def task(base):
     return text_encoder.prepare(base, {"labels": LABELS})
 
 
+@pytest.fixture(scope="module")
+def first(base, task):
+    """An adapter, the rows that it was trained on, and the base as it was before."""
+    parts = parts_of(base.model)
+    return *run(base, task), parts
+
+
 def run(base, task, *, seed=0, recipe=RECIPE, **more):
     rng = np.random.default_rng(seed)
     rows = (*pico_texts(rng, 48), *pico_texts(rng, 16))
@@ -70,9 +77,8 @@ def is_unchanged(model, parts):
     )
 
 
-def test_what_is_trained_is_what_plain_peft_serves(base, task, tmp_path):
-    parts = parts_of(base.model)
-    trained, rows = run(base, task)
+def test_what_is_trained_is_what_plain_peft_serves(base, task, first, tmp_path):
+    trained, rows, parts = first
     assert is_unchanged(base.model, parts)
     assert set(trained.whole) == NAMES
     assert {tensor.dtype for tensor in trained.whole.values()} == {torch.float32}
@@ -89,17 +95,17 @@ def test_what_is_trained_is_what_plain_peft_serves(base, task, tmp_path):
     assert is_unchanged(base.model, parts)
 
 
-def test_a_resumed_training_ends_bit_for_bit_like_an_undisturbed_one(base, task):
+def test_a_resumed_training_ends_bit_for_bit_like_an_undisturbed_one(base, task, first):
     states = []
-    whole, _ = run(base, task, on_checkpoint=states.append)
+    run(base, task, on_checkpoint=states.append)
     tensors, values = to_tensors(states[0])
     kept = from_tensors(load(save(tensors)), json.loads(json.dumps(values)))
     again, _ = run(base, task, resume=kept)
-    assert all(torch.equal(again.whole[name], tensor) for name, tensor in whole.whole.items())
+    assert all(torch.equal(again.whole[name], tensor) for name, tensor in first[0].whole.items())
 
 
-def test_merged_is_the_base_plus_the_weighted_changes(base, task, folder, tmp_path):
-    runs = [run(base, task, seed=seed) for seed in (0, 1)]
+def test_merged_is_the_base_plus_the_weighted_changes(base, task, first, folder, tmp_path):
+    runs = [first[:2], run(base, task, seed=1, recipe=replace(RECIPE, epochs=1))]
     places = [written(tmp_path / f"{i}", trained) for i, (trained, _) in enumerate(runs)]
     weights, rows = (1.3, -0.3), runs[0][1]
     merge(list(zip(places, weights, strict=True)), tmp_path / "merged", base=folder)
@@ -117,9 +123,9 @@ def test_merged_is_the_base_plus_the_weighted_changes(base, task, folder, tmp_pa
     np.testing.assert_allclose(text_encoder.predict(exact, task, rows[2]), merged, atol=1e-4)
 
 
-def test_an_adapter_that_lacks_a_whole_tensor_leaves_the_base_as_it_was(base, task, tmp_path):
-    parts = parts_of(base.model)
-    place = written(tmp_path / "a", run(base, task)[0])
+def test_an_adapter_that_lacks_a_whole_tensor_leaves_the_base_as_it_was(base, first, tmp_path):
+    trained, _, parts = first
+    place = written(tmp_path / "a", trained)
     state = load_file(place / WEIGHTS)
     del state[f"base_model.model.{SAVED}.dense.bias"]
     save_file(state, place / WEIGHTS)
