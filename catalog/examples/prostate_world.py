@@ -22,7 +22,7 @@ import yaml
 from catalog.examples.pelvis import draw_pelvis
 from catalog.examples.phantom import Point, Scanner, Tissue, depth_inside, scan
 
-SPLIT_SIZES = {"train": 16, "validation": 4, "test": 24}  # cases of each site; a case is a group
+SPLIT_SIZES = {"train": 24, "validation": 4, "test": 24}  # cases of each site; a case is a group
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,6 @@ def write_world(folder: Path, *, seed: int = 0, cases: Mapping[str, int] = SPLIT
 def _nifti(voxels: npt.NDArray[Any], spacing: Point) -> bytes:
     """A gzipped NIfTI-1 file, the same on every run; its axes run left, back and up."""
     up, back, left = spacing
-    image: Any = nibabel.Nifti1Image(voxels.transpose(2, 1, 0), np.diag((-left, -back, up, 1.0)))  # type: ignore[no-untyped-call]
+    image: Any = nibabel.Nifti1Image(voxels.transpose(2, 1, 0), np.diag((-left, -back, up, 1.0)))
     image.header.set_xyzt_units("mm")
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)

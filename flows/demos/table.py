@@ -29,4 +29,10 @@ DEMOS = {
         base="flows.demos.reports",
         base_name="reports-llama",
     ),
+    "prostate": Demo(
+        "masks of the prostate, six scanners",
+        "catalog.examples.prostate_world",
+        base="flows.demos.prostate",
+        base_name="organ-sam",
+    ),
 }

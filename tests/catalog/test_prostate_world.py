@@ -1,16 +1,17 @@
 import dataclasses
 import math
 
-import nibabel
 import numpy as np
 import pytest
 import yaml
 from scipy import ndimage
 
+from catalog.contracts.load import parse_contract
 from catalog.examples.files import render
 from catalog.examples.organ_phantoms import make_phantom
 from catalog.examples.phantom import Organ, Scanner, Tissue, scan, signal
 from catalog.examples.prostate_world import make_case, sites, tissues, write_world
+from catalog.readers.volumes import decode_nifti
 
 SITES = sites()
 COILS = ("site_b", "site_e", "site_f")
@@ -36,7 +37,7 @@ def test_a_case_is_a_function_of_site_number_and_seed(cases):
         make_case("site_g", 0)
 
 
-def test_files_are_the_same_on_every_run_and_lie_as_a_radiologist_sees_them(tmp_path, cases):
+def test_files_are_the_same_on_every_run_and_hold_the_cases(tmp_path, cases):
     for folder in ("a", "b"):
         write_world(tmp_path / folder, cases={"test": 1})
     files = sorted(file.relative_to(tmp_path / "a") for file in (tmp_path / "a").rglob("*.gz"))
@@ -44,11 +45,9 @@ def test_files_are_the_same_on_every_run_and_lie_as_a_radiologist_sees_them(tmp_
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
         site, kind = file.parts[0], file.name.split(".")[1]
-        image = nibabel.load(tmp_path / "a" / file)
-        stored = np.asarray(image.dataobj)
-        assert nibabel.aff2axcodes(image.affine) == ("L", "P", "S")
-        assert np.array_equal(stored.transpose(2, 1, 0), getattr(cases[site], kind))
-        assert image.header.get_zooms()[::-1] == pytest.approx(cases[site].spacing)
+        picture = decode_nifti((tmp_path / "a" / file).read_bytes())
+        assert np.array_equal(picture.pixels[..., 0], getattr(cases[site], kind))
+        assert picture.spacing == pytest.approx(cases[site].spacing)
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -132,3 +131,13 @@ def test_the_plan_serves_every_site_from_the_others():
     assert [target["source"] for target in plan["targets"]] == list(SITES)
     assert {target["k"] for target in plan["targets"]} == {len(SITES) - 1}
     assert {f"sources/{site}.yaml" for site in SITES} == set(texts) - {"plan.yaml"}
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_contracts_ask_for_the_prostate_in_the_files_that_are_written(site, tmp_path):
+    name = f"sources/{site}.yaml"
+    contract = parse_contract(render("prostate", data=tmp_path)[name], file=name)
+    assert contract.source == site
+    assert contract.task_spec.classes == ("prostate",)
+    assert contract.files.path == f"{tmp_path}/{site}/{{split}}/{{case}}.image.nii.gz"
+    assert (contract.key_column, contract.group_column) == ("case", "case")

@@ -1,0 +1,71 @@
+"""The prostate demo's base: a small SAM, pretrained to find what stands out in random phantoms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flows.settings  # noqa: F401 - first: it switches telemetry off
+
+# isort: split
+import numpy as np
+from transformers import SamConfig, SamModel
+
+from catalog.examples.organ_phantoms import make_phantom
+from flows.checkpoints import read_checkpoint, write_checkpoint
+from rpe_core.families.table import load_family
+from rpe_core.training.pretraining import Pretraining, pretrain
+from rpe_core.training.seeding import seed_everything
+
+TASK = {"classes": ["organ"], "transforms": ["flip_columns", "quarter_turns", "brightness"]}
+
+
+def main(folder: Path) -> None:
+    """Pretrain as request.json says and leave the model in `folder/model`."""
+    request = json.loads((folder / "request.json").read_text())
+    how, batch_size = Pretraining(**request["pretraining"]), request["batch_size"]
+    seed_everything(how.seed, threads=how.threads)
+    make_model(request).save_pretrained(folder / "model")
+    family = load_family("sam")
+    base = family.load(str(folder / "model"), max_tokens=0)
+    base.model.requires_grad_(requires_grad=True)
+    task = family.prepare(base, TASK)
+    images, targets = _phantoms(seed=how.seed, **request["phantoms"])
+
+    def loss_of(step: int) -> Any:
+        chosen = np.random.default_rng([how.seed, step]).integers(len(images), size=batch_size)
+        return family.loss(base, task, [images[i] for i in chosen], [targets[i] for i in chosen])
+
+    pretrain(
+        base.model,
+        loss_of,
+        how,
+        resume=read_checkpoint(folder),
+        on_checkpoint=partial(write_checkpoint, folder),
+        on_progress=lambda done, loss: sys.stderr.write(
+            f"pretrain {done}/{how.n_steps}: loss {loss:.3f}\n"
+        ),
+    )
+    base.model.save_pretrained(folder / "model")
+
+
+def make_model(request: dict[str, Any]) -> SamModel:
+    """The SAM before its first step; seeded by the process."""
+    sizes = request["sizes"]
+    return SamModel(
+        SamConfig(
+            vision_config={**sizes, **request["vision"]},
+            prompt_encoder_config={**sizes, **request["prompts"]},
+            mask_decoder_config=request["decoder"],
+        )
+    )
+
+
+def _phantoms(*, n: int, matrix: int, seed: int) -> tuple[list[Any], list[Any]]:
+    """Images and targets as the family takes them."""
+    cases = [make_phantom(number, matrix=matrix, seed=seed) for number in range(n)]
+    images = [image[..., None] for image, _, _ in cases]
+    return images, [(mask, spacing) for _, mask, spacing in cases]
