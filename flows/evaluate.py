@@ -139,7 +139,7 @@ def make(workspace: Workspace, unit: EvaluateUnit) -> Record:
     wanted = np.unique(np.concatenate([seen, *_scored_rows(workspace, rows).values()]))
     inputs = rows.inputs_of(wanted)
     looked_at = {}  # what the choice sees; the other answers go when they are scored
-    for arm in unit.arms if inputs else ():
+    for arm in unit.arms if len(wanted) else ():
         folder = _folder(workspace, arm)
         answers = predict_arm(workspace, target.base, contract.task_spec, folder, inputs)
         record.add(arm, wanted, answers)

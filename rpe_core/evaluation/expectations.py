@@ -54,16 +54,12 @@ def check_expectations(arms: Arms, metric: str, *, confidence: float = 0.95) -> 
 
 
 def pool_arm(arms: Arms, arm: str, targets: Sequence[str] | None = None) -> Items:
-    """The items of an arm over all targets as one set, by the statistics that all of them have.
+    """The items of an arm over all targets, or some, as one set.
 
     Raises:
-        ShapeMismatch: there are no targets, or no statistic in common.
+        ShapeMismatch: there are no targets, or they have other statistics.
     """
-    parts = [arms[target][arm] for target in (arms if targets is None else targets)]
-    common = set.intersection(*(set(part.statistics) for part in parts)) if parts else set()
-    return pool(
-        [Items({name: part[name] for name in sorted(common)}, part.groups) for part in parts]
-    )
+    return pool([arms[target][arm] for target in (arms if targets is None else targets)])
 
 
 def _sft_above(stated: Expectation, arms: Arms, metric: str, confidence: float) -> Finding:

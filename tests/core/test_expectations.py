@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from rpe_core.evaluation.expectations import ENSEMBLES, EXPECTATIONS, check_expectations, pool_arm
+from rpe_core.evaluation.expectations import ENSEMBLES, EXPECTATIONS, check_expectations
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import Items
 
@@ -77,13 +77,3 @@ def test_it_is_told_that_no_target_collapses_and_which_arms_did_not_run() -> Non
     told = check_expectations(few, "rouge_l")
     assert {one.verdict for one in told} == {"undecided"}
     assert all("linear_l1" in one.details for one in told)
-
-
-def test_pooling_keeps_the_statistics_that_all_targets_have() -> None:
-    groups = np.array(["a", "b"])
-    first = {"base": Items({"dice": [0.1, 0.2], "dice.liver": [0.1, 0.2]}, groups)}
-    second = {"base": Items({"dice": [0.3, 0.4], "dice.spleen": [0.3, 0.4]}, groups)}
-    pooled = pool_arm({"one": first, "two": second}, "base")
-    assert list(pooled.statistics) == ["dice"]
-    assert pooled["dice"].tolist() == [0.1, 0.2, 0.3, 0.4]
-    assert pooled.n_groups == 2
