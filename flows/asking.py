@@ -1,8 +1,8 @@
-"""Questions about the library: what is near, how was it weighed, what answers, what is behind."""
+"""Questions about the library: what is near, how was it weighed, what is behind an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,18 +14,17 @@ from flows.ensemble import retrieve
 from flows.reading import read_rows_of
 from flows.retrieval import Retrieval
 from flows.run_record import open_run
-from flows.scoring import predict_arm
 from flows.settings import Settings
 from flows.wiring import open_lake, open_registry, open_stores
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 
 Rows = list[dict[str, Any]]
-CHAMPION = "champion"
 
 
 @contextmanager
-def _open(settings: Settings) -> Iterator[Workspace]:
+def opened(settings: Settings) -> Iterator[Workspace]:
+    """The workspace for a question, its lake closed afterwards."""
     declared = load_declarations(settings)
     stores = open_stores(settings)
     try:
@@ -36,7 +35,7 @@ def _open(settings: Settings) -> Iterator[Workspace]:
 
 def nearest_adapters(settings: Settings, target: str, *, k: int) -> tuple[Rows, str]:
     """The k adapters nearest to a target, and what the domain guard says."""
-    with _open(settings) as workspace:
+    with opened(settings) as workspace:
         retrieval = _retrieval(workspace, target)
         rows = [
             {"adapter_id": c.adapter_id, "source": c.source, "distance": c.distance}
@@ -57,44 +56,8 @@ def explain_ensembles(settings: Settings, target: str) -> Rows:
 
 def explain_scores(settings: Settings, target: str) -> Rows:
     """How the validation score of each ensemble of a target changes without each source."""
-    with _open(settings) as workspace:
+    with opened(settings) as workspace:
         return score_changes(workspace, _retrieval(workspace, target))
-
-
-def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tuple[Rows, str]:
-    """Answers to inputs, by the registered champion or, where none serves, the base."""
-    if not inputs:
-        raise InputError("There is nothing to predict.", expected="--text or --file")
-    plan = load_declarations(settings).plan
-    spec = plan.target(target)
-    registry = open_registry(settings)
-    if CHAMPION in registry.aliases(spec.name):
-        # MLflow's own loader, so that this is what any consumer gets
-        import mlflow.pyfunc
-        import pandas as pd
-
-        mlflow.set_tracking_uri(settings.tracking)
-        model = mlflow.pyfunc.load_model(f"models:/{spec.name}@{CHAMPION}")
-        column = model.metadata.get_input_schema().input_names()[0]
-        answers = model.predict(pd.DataFrame({column: list(inputs)}))
-        rows = [{"input": i + 1, **row} for i, row in enumerate(answers.to_dict("records"))]
-        return rows, f"champion of {spec.name}"
-    return _predict_base(
-        settings, spec.name, inputs
-    ), f"{spec.name} has no champion: the base answers"
-
-
-def _predict_base(settings: Settings, target: str, inputs: Sequence[str]) -> Rows:
-    with _open(settings) as workspace:
-        spec = workspace.plan.target(target)
-        task = workspace.contracts[spec.source].task_spec
-        predictions = predict_arm(workspace, spec.base, task, None, inputs)
-        prepared = workspace.prepared(spec.base, task)
-        answers = workspace.family(spec.base).answers(prepared, predictions)
-        return [
-            {"input": i + 1, **{name: column[i] for name, column in answers.items()}}
-            for i in range(len(inputs))
-        ]
 
 
 def lineage_of(settings: Settings, subject: str) -> Rows:
@@ -112,7 +75,7 @@ def lineage_of(settings: Settings, subject: str) -> Rows:
             [name, version],
         )
     else:
-        with _open(settings) as workspace:
+        with opened(settings) as workspace:
             rows = [dict(row) for row in ancestors(workspace.stores.lake.rows, subject)]
     if not rows:
         raise RecordNotFound("Nothing is on record under this name.", remedy="`rpe adapters list`")

@@ -79,17 +79,26 @@ def predict(
     target: Target,
     text: Annotated[list[str] | None, typer.Option(help="An input; may be repeated.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file with one input a line.")] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="An image file, or the folder of a DICOM series; may be repeated."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the masks of images.")] = Path("masks"),
     as_json: AsJson = False,
 ) -> None:
     """Predict with the champion as a registry consumer would; with the base where none serves.
 
     Example: rpe predict site-d --text "Chest film without infiltrate."
     """
-    from flows.asking import predict_texts  # torch and MLflow take seconds to import
+    # torch and MLflow take seconds to import
+    from flows.predicting import predict_images, predict_texts
     from flows.settings import Settings
 
-    inputs = [*(text or []), *(_lines(file) if file else [])]
-    rows, note = predict_texts(Settings(), target, inputs)
+    if image:
+        rows, note = predict_images(Settings(), target, image, out)
+    else:
+        inputs = [*(text or []), *(_lines(file) if file else [])]
+        rows, note = predict_texts(Settings(), target, inputs)
     say(note)
     show_rows(rows, as_json=as_json, title=target)
 

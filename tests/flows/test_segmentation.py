@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from flows.nightly import run_night
+from flows.predicting import predict_images, predict_texts
 from flows.reading import read_rows_of
 from flows.settings import Settings
+from rpe_core.errors import InputError
 from tests.pico import pico_cases, pico_sam
 
 pytestmark = pytest.mark.slow
@@ -117,6 +119,20 @@ def test_a_consumer_sends_and_gets_the_bytes_of_arrays(
     answer = model.predict(pd.DataFrame({"image": [file.getvalue()]}))
     mask = np.load(io.BytesIO(answer.loc[0, "mask"]), allow_pickle=False)
     assert (mask.shape, mask.dtype) == ((2, 40, 48), np.uint8)
+
+
+def test_images_are_predicted_into_a_folder_of_masks(night: Settings, tmp_path: Path) -> None:
+    image = tmp_path / "scan.npz"
+    np.savez(image, image=pico_cases(np.random.default_rng(9), 1, n_slices=2)[0][0])
+    (row,), note = predict_images(night, "site-c", [image], tmp_path / "masks")
+    assert Path(row["mask"]) == tmp_path / "masks" / "1-scan.mask.npy"
+    assert np.load(row["mask"], allow_pickle=False).shape == (2, 40, 48)
+    assert "site-c" in note
+    with pytest.raises(InputError, match="--image"):
+        predict_texts(night, "site-c", ["a text"])
+    image.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"scan\.npz"):
+        predict_images(night, "site-c", [image], tmp_path / "masks")
 
 
 def test_the_next_night_changes_nothing(night: Settings) -> None:

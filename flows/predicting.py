@@ -1,0 +1,108 @@
+"""Predicting: what a target's champion, or the base where none serves, answers to given inputs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catalog.readers.cells import CellRefusedError
+from catalog.readers.images import IMAGE_REASONS, load_image
+from catalog.stores.model_code import input_of
+from flows.asking import opened
+from flows.scoring import predict_arm
+from flows.settings import Settings
+from flows.wiring import open_registry
+from flows.workspace import load_declarations
+from rpe_core.errors import InputError
+
+Rows = list[dict[str, Any]]
+CHAMPION = "champion"
+FORMATS = {".npz": "npz", ".nii": "nifti", ".nii.gz": "nifti"}  # else PNG, TIFF or JPEG
+
+
+def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tuple[Rows, str]:
+    """A row of answers for each text, and who gave them."""
+    if not inputs:
+        raise InputError("There is nothing to predict.", expected="--text or --file")
+    _require_input(settings, target, "string", "this target is asked with --image")
+    return _answers(settings, target, inputs)
+
+
+def predict_images(
+    settings: Settings, target: str, images: Sequence[Path], out: Path
+) -> tuple[Rows, str]:
+    """Write the mask of each image as a .npy file into a folder; where they are, and who drew them.
+
+    An image is a PNG, TIFF, JPEG, NPZ or NIfTI file, or the folder of a DICOM series.
+    """
+    _require_input(settings, target, "binary", "this target is asked with --text or --file")
+    rows, note = _answers(settings, target, [_npy(image) for image in images])
+    out.mkdir(parents=True, exist_ok=True)
+    for row, image in zip(rows, images, strict=True):
+        file = out / f"{row['input']}-{image.name.split('.')[0]}.mask.npy"
+        file.write_bytes(row["mask"])
+        row["mask"] = str(file)
+    return rows, note
+
+
+def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Rows, str]:
+    spec = load_declarations(settings).plan.target(target)
+    if CHAMPION not in open_registry(settings).aliases(spec.name):
+        rows = _base_answers(settings, spec.name, inputs)
+        return rows, f"{spec.name} has no champion: the base answers"
+    # MLflow's own loader, so that this is what any consumer gets
+    import mlflow.pyfunc
+    import pandas as pd
+
+    mlflow.set_tracking_uri(settings.tracking)
+    model = mlflow.pyfunc.load_model(f"models:/{spec.name}@{CHAMPION}")
+    column = model.metadata.get_input_schema().input_names()[0]
+    answers = model.predict(pd.DataFrame({column: list(inputs)}))
+    rows = [{"input": i + 1, **row} for i, row in enumerate(answers.to_dict("records"))]
+    return rows, f"champion of {spec.name}"
+
+
+def _base_answers(settings: Settings, target: str, inputs: Sequence[Any]) -> Rows:
+    with opened(settings) as workspace:
+        spec = workspace.plan.target(target)
+        task = workspace.contracts[spec.source].task_spec
+        predictions = predict_arm(workspace, spec.base, task, None, inputs)
+        prepared = workspace.prepared(spec.base, task)
+        answers = workspace.family(spec.base).answers(prepared, predictions)
+        return [
+            {"input": i + 1, **{name: column[i] for name, column in answers.items()}}
+            for i in range(len(inputs))
+        ]
+
+
+def _require_input(settings: Settings, target: str, kind: str, remedy: str) -> None:
+    declared = load_declarations(settings)
+    spec = declared.plan.target(target)
+    task = declared.contracts[spec.source].task_spec
+    if input_of(task) != kind:
+        raise InputError("The target takes another kind of input.", where=target, remedy=remedy)
+
+
+def _npy(image: Path) -> bytes:
+    """The bytes of a .npy file of an image, as a version takes them.
+
+    Raises:
+        InputError: the file is missing, or no image that can be read.
+    """
+    ending = next((end for end in FORMATS if image.name.lower().endswith(end)), "")
+    if image.is_dir():
+        uris, kind = sorted(str(file) for file in image.iterdir() if file.is_file()), "dicom"
+    else:
+        uris, kind = [str(image)], FORMATS.get(ending, "image")
+    try:
+        loaded = load_image(uris, kind)
+    except CellRefusedError as refused:
+        reason = IMAGE_REASONS.get(refused.reason, refused.reason)
+        raise InputError(f"The image cannot be taken: {reason}.", where=image.name) from None
+    file = io.BytesIO()
+    np.save(file, loaded.picture.pixels, allow_pickle=False)
+    return file.getvalue()
