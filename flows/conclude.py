@@ -24,7 +24,7 @@ from flows.scoring import (
 from flows.workspace import Workspace
 from rpe_core.distance import DATASET_DISTANCES, Matrix
 from rpe_core.evaluation.correlation import Correlation, correlate_pairs
-from rpe_core.evaluation.expectations import check_expectations, pool_arm
+from rpe_core.evaluation.expectations import RULES, check_expectations, pool_arm
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import METRICS, Items, find_metric, gate_metric
 from rpe_core.fingerprint import canonical_json, fingerprint, make_id
@@ -103,6 +103,7 @@ class Experiment:
             "evaluations": {s: unit.evaluation_id for s, unit in self.units.items()},
             "datasets": {s: unit.retrieval.dataset_sha256 for s, unit in self.units.items()},
             "distance_items": DISTANCE_ITEMS,
+            "rules": RULES,
         }
         self.experiment_id = make_id("experiment", KIND, fingerprint(made_of))
 

@@ -66,7 +66,7 @@ def _show_tables(tables: ExperimentTables) -> None:
     ]
     arms = " ".join(arm for arm in tables.arms if not arm.startswith("nearest:"))
     title = f"{metric} on test rows; + wins, - loses, = ties against base, then against average"
-    show_rows(rows, as_json=False, title=title, columns=f"target n {arms}")
+    show_rows(rows, as_json=False, title=title, columns=f"target n groups {arms}")
     columns = "finding verdict value ci_low ci_high n n_clusters statement"
     show_rows(tables.findings, as_json=False, title="stated beforehand", columns=columns)
 

@@ -54,17 +54,16 @@ class ExperimentTables:
         """Targets by arms, each cell a row of scores; then the mean, then all items as one set."""
         cells = {(r["source"], r["arm"]): r for r in self.scores if r["metric"] == metric}
         table: list[Row] = [
-            {"target": source, "n": cells.get((source, "base"), {}).get("n_items")}
+            {"target": source, **_counts(cells.get((source, "base")))}
             | {arm: cells.get((source, arm)) for arm in self.arms}
             for source in self.sources
         ]
-        mean: Row = {"target": "mean", "n": None}
+        mean: Row = {"target": "mean", **_counts(None)}
         for arm in self.arms:
             values = [row[arm]["value"] for row in table if row[arm]]
             mean[arm] = {"value": sum(values) / len(values)} if values else None
         pooled = {arm: cells.get(("", arm)) for arm in self.arms}
-        n = cells.get(("", "base"), {}).get("n_items")
-        return [*table, mean, {"target": "all items", "n": n, **pooled}]
+        return [*table, mean, {"target": "all items", **_counts(pooled["base"]), **pooled}]
 
     def weight_table(self) -> list[Row]:
         """Targets and arms by references: the weight of each, none where it did not enter."""
@@ -92,6 +91,10 @@ class ExperimentTables:
             {"target": source, **{kind: picked.get((source, kind)) for kind in self.distances}}
             for source in self.sources
         ]
+
+
+def _counts(row: Row | None) -> Row:
+    return {"n": row and row["n_items"], "groups": row and row["n_groups"]}
 
 
 def newest_experiments(lake: Lake) -> list[str]:

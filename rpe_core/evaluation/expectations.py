@@ -1,7 +1,8 @@
 """What the published experiments lead one to expect, stated beforehand as data, and its verdicts.
 
 Each expectation is read from paired bootstrap intervals over the items of all targets pooled,
-clusters being groups; nothing here knows how the arms were made.
+clusters being groups; from fewer groups than a gate asks for nothing is decided. Nothing here knows
+how the arms were made.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rpe_core.evaluation.gates import MIN_GROUPS
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import Items, find_metric, pool
 from rpe_core.records import Comparison
 
 Standing = Literal["holds", "fails", "undecided"]
 Arms = Mapping[str, Mapping[str, Items]]  # target -> arm -> its items, paired within a target
+RULES = "1"  # version of the statements and of how each is decided
 ENSEMBLES = ("average", "similarity", "linear", "linear_l1")
 
 
@@ -143,6 +146,9 @@ def _told(challenger: str, baseline: str, one: Comparison) -> str:
 
 
 def _finding(stated: Expectation, verdict: Standing, one: Comparison, details: str) -> Finding:
+    if one.n_groups < MIN_GROUPS:
+        verdict = "undecided"
+        details = f"{one.n_groups} groups are too few, at least {MIN_GROUPS}; {details}"
     return Finding(
         stated.name,
         stated.statement,

@@ -95,6 +95,7 @@ def test_targets_by_arms_with_the_mean_and_all_items(lake: Lake) -> None:
     table = read_experiment(lake, ID).score_table("rouge_l")
     assert [row["target"] for row in table] == ["a", "b", "c", "mean", "all items"]
     assert [row["n"] for row in table] == [20, 20, 20, None, 60]
+    assert [row["groups"] for row in table] == [20, 20, 20, None, 20]
     assert table[0]["sft"]["value"] == 0.9
     assert table[3]["sft"]["value"] == pytest.approx(0.9)
     assert table[4]["linear"] is None

@@ -12,10 +12,10 @@ from rpe_core.evaluation.metrics import Items
 N = 80
 
 
-def arms(seed: int, shares: Mapping[str, float]) -> dict[str, Items]:
+def arms(seed: int, shares: Mapping[str, float], n_groups: int = N) -> dict[str, Items]:
     """One target: of each arm the share of items that it gets right."""
     rng = np.random.default_rng(seed)
-    groups = np.array([f"{seed}-{i}" for i in range(N)])
+    groups = np.array([f"{seed}-{i % n_groups}" for i in range(N)])
     hard = rng.random(N)  # the same items are hard for every arm
     return {
         arm: Items({"rouge_l": (hard < share) * 0.9 + 0.05 * rng.random(N)}, groups)
@@ -68,6 +68,15 @@ def test_one_loser_among_the_ensembles_fails_it_and_is_the_one_that_is_told() ->
 def test_a_collapse_of_the_affine_solution(linear: float, linear_l1: float, verdict: str) -> None:
     fallen = shares(0.6, linear=linear, linear_l1=linear_l1)
     assert verdicts(fallen, shares(0.6))["l1_does_not_collapse"] == verdict
+
+
+def test_of_few_groups_nothing_is_decided() -> None:
+    found = check_expectations({"t": arms(0, shares(0.1), n_groups=19)}, "rouge_l")
+    assert {one.verdict for one in found} == {"undecided"}
+    assert all("19 groups are too few" in one.details for one in found)
+    told = {one.name: one for one in found}["ensembles_above_base"]
+    assert told.difference is not None
+    assert told.difference < 0
 
 
 def test_it_is_told_that_no_target_collapses_and_which_arms_did_not_run() -> None:
