@@ -23,7 +23,7 @@ from catalog.examples.phrases import cases, expand, pick
 N_ROWS = 400
 SIDES = ("left", "right")
 SIZES = ("5", "6", "8", "9", "12", "14", "15", "18", "20", "25", "30", "35")  # mm
-SEEN_SHARES = (0.1, 0.35, 0.35, 0.2)  # reports where so many places show something
+SEEN_SHARES = (0.1, 0.45, 0.3, 0.15)  # reports where so many places show something
 MOST = len(SEEN_SHARES) - 1
 
 
@@ -39,12 +39,13 @@ class Seen(NamedTuple):
 class Style:
     """How a site writes impressions; `normal` names clear places too, where a site does that."""
 
-    item: str
-    is_numbered: bool
-    alarm: str
-    none: str
+    item: str = ""
+    is_numbered: bool = False
+    alarm: str = ""
+    none: str = ""
     normal: str = ""
     urgent_first: bool = False
+    is_verbatim: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ def make_report(site: Site, rng: np.random.Generator, *, most: int = MOST) -> tu
         else:
             clear.append(place)
     findings = " ".join(f"{sentence}." for sentence in sentences)
+    if site.style.is_verbatim:
+        return findings, findings
     return findings, write_impression(site.style, seen, clear)
 
 

@@ -20,10 +20,9 @@ from catalog.examples.reports_world import (
 SITES = {site.name: site for site in sites()}
 SIGNS = "|".join(vocabulary()["signs"])
 SEEN = re.compile(
-    rf"(?P<size>\d+) mm (?P<sign>{SIGNS}) in the (?P<place>.+)"
-    rf"|(?P<sign2>{SIGNS}) of (?P<size2>\d+) mm in the (?P<place2>.+)"
-    rf"|the (?P<place3>.+) shows (?P<sign3>{SIGNS}) of (?P<size3>\d+) mm"
-    rf"|in the (?P<place4>.+?) (?P<sign4>{SIGNS}) measuring (?P<size4>\d+) mm"
+    rf"(?P<sign>{SIGNS}) of (?P<size>\d+) mm in the (?P<place>.+)"
+    rf"|(?P<size2>\d+) mm (?P<sign2>{SIGNS}) in the (?P<place2>.+)"
+    rf"|(?:clear|faint) (?P<sign3>{SIGNS}) measuring (?P<size3>\d+) mm in the (?P<place3>.+)"
 )
 
 
@@ -39,7 +38,7 @@ def _seen(findings):
         tuple(match[f"{key}{i}"] for key in ("sign", "place", "size"))
         for match in found
         if match
-        for i in ("", 2, 3, 4)
+        for i in ("", 2, 3)
         if match[f"sign{i}"]
     ]
 
