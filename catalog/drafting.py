@@ -13,6 +13,7 @@ import yaml
 
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.faults import shown_path
+from catalog.contracts.images import image_format
 from catalog.contracts.load import TO_FILL
 from catalog.deid.check import scan_column
 from catalog.errors import Fault
@@ -37,9 +38,15 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
     No cell value is shown, but for the short values of the column that seems to be the label.
 
     Raises:
-        InputError: if no file matches or its ending tells no format.
+        InputError: if no file matches, its ending tells no format, or it is an image.
         FileUnreadable: if the file cannot be read.
     """
+    if "{" in uri or image_format(uri) or uri.lower().endswith(".dcm"):
+        raise InputError(
+            "A contract of images is not drafted.",
+            expected="files: {path: /data/{case}.image.png, format: image, mask: ...}",
+            remedy="write it by hand as the README shows; `rpe source add` checks it with the data",
+        )
     first = list_files(uri)[0]
     file_format = told_format(first)
     columns = profile_file(first, file_format, rows=sample_rows)

@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from catalog.contracts.contract import ColumnRule
 from catalog.readers.formats import open_batches, told_format
+from catalog.readers.items import read_item
 from catalog.stores.artifacts import Artifacts
 from flows.workspace import Workspace
 from rpe_core.errors import InputError
@@ -44,7 +46,7 @@ def read_place(
         return _vector(path, sha256)
     key = f"sample {base} {sha256}"
     if key not in workspace.memo:
-        inputs = _inputs(path, task.input)
+        inputs = _inputs(path, task)
         mean = mean_feature(workspace.features(base, inputs))
         workspace.memo[key] = Place(
             tuple(mean.mean.tolist()), tuple(mean.variance.tolist()), mean.n, sha256
@@ -85,7 +87,11 @@ def _vector(path: Path, sha256: str) -> Place:
     return Place(z, variance, n_items, sha256)
 
 
-def _inputs(path: Path, column: str) -> Sequence[str]:
+def _inputs(path: Path, task: TaskSpec) -> Sequence[Any]:
+    """What a file of inputs holds: the rows of a column or the lines of a text, or one image."""
+    if task.classes:
+        return [read_item(path)]
+    column = task.input
     if path.suffix == ".txt":
         try:
             return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from catalog.contracts.contract import Files, Segmentation, SplitGlobs, Task
 from catalog.contracts.faults import shown_path
-from catalog.contracts.images import IMAGE_FORMATS, MASK_ENDINGS, facts_of, mask_format
+from catalog.contracts.images import IMAGE_ENDINGS, IMAGE_FORMATS, facts_of, image_format
 from catalog.contracts.parts import Parts
 from catalog.contracts.template import PLACEHOLDER, Template
 from catalog.errors import Fault
@@ -93,8 +93,8 @@ def _mask_faults(mask: str, images: Template) -> Iterator[Fault]:
         if name not in images.names and _NAME.fullmatch(name):
             known = ", ".join(images.names)
             yield Fault("files.mask", f"has a placeholder {name} that files.path has not", known)
-    if mask_format(mask) is None:
-        yield Fault("files.mask", "has an ending of no known format", ", ".join(MASK_ENDINGS))
+    if image_format(mask) is None:
+        yield Fault("files.mask", "has an ending of no known format", ", ".join(IMAGE_ENDINGS))
     if mask == images.text:
         yield Fault("files.mask", "is files.path too", "another path")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 IMAGE_FORMATS = ("image", "npz", "nifti", "dicom")
-MASK_ENDINGS: Mapping[str, str] = {
+IMAGE_ENDINGS: Mapping[str, str] = {
     ".png": "image",
     ".tif": "image",
     ".tiff": "image",
@@ -66,11 +66,11 @@ def with_facts(data: Any) -> Any:
     return {**data, "columns": {**joined, **missing}}
 
 
-def mask_format(path: str) -> str | None:
-    """The format of a mask as its ending tells, or None.
+def image_format(path: str) -> str | None:
+    """The format of an image in a single file as its ending tells, or None.
 
-    >>> mask_format("/data/{case}.mask.nii.gz"), mask_format("/data/{case}.dcm")
+    >>> image_format("/data/{case}.mask.nii.gz"), image_format("/data/{case}.dcm")
     ('nifti', None)
     """
     lower = path.lower()
-    return next((kind for end, kind in MASK_ENDINGS.items() if lower.endswith(end)), None)
+    return next((kind for end, kind in IMAGE_ENDINGS.items() if lower.endswith(end)), None)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from catalog.contracts.contract import Segmentation, SourceContract
-from catalog.contracts.images import mask_format
+from catalog.contracts.images import image_format
 from catalog.deid.headers import header_findings
 from catalog.readers.batches import PendingRows
 from catalog.readers.cells import CellRefusedError, TypedBatch, from_value
@@ -97,7 +97,7 @@ def _put_mask(
     if not case.masks and not is_inside:
         return
     name, uri = (case.image, case.uris[0]) if is_inside else case.masks[0]
-    kind = "npz" if is_inside else mask_format(str(files.mask)) or ""
+    kind = "npz" if is_inside else image_format(str(files.mask)) or ""
     try:
         indices, sha256 = load_mask(uri, kind, tuple(task.classes.values()))
     except CellRefusedError as refused:

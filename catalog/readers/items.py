@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Any, overload
 
 import pyarrow as pa
 
 from catalog.contracts.contract import Segmentation, SourceContract
-from catalog.contracts.images import mask_format
+from catalog.contracts.images import IMAGE_ENDINGS, image_format
 from catalog.contracts.template import Template
 from catalog.errors import RecordConflict
-from catalog.readers.cells import CellRefusedError
+from catalog.readers.cells import REASONS, CellRefusedError
 from catalog.readers.files import FileUnreadable, anchored, file_name, list_files
-from catalog.readers.images import image_sha256, load_image, load_mask
+from catalog.readers.images import IMAGE_REASONS, image_sha256, load_image, load_mask
 from rpe_core.errors import InputError
 
 CACHE_BYTES = 256 << 20
@@ -81,7 +82,7 @@ class ItemSource:
         return loaded.picture.pixels if loaded.sha256 == entry[1] else None
 
     def _load_mask(self, entry: Entry) -> Any:
-        kind = (mask_format(self.mask) or "") if self.mask else self.format
+        kind = (image_format(self.mask) or "") if self.mask else self.format
         mask, sha256 = load_mask(self._mask_uri(entry[0]), kind, self.values)
         return (mask, tuple(entry[2:])) if sha256 == entry[1] else None
 
@@ -108,6 +109,26 @@ def item_source(contract: SourceContract) -> ItemSource:
         return ItemSource(task.input, task.target)
     values = tuple(task.classes.values())
     return ItemSource(task.input, task.target, files.path, files.format, files.mask or "", values)
+
+
+def read_item(path: Path) -> Any:
+    """The image (slices, height, width, channels) of a file, or of a DICOM series by its folder.
+
+    Raises:
+        InputError: if the ending names no format, or there is no image of it.
+    """
+    if path.is_dir():
+        uris, kind = sorted(str(file) for file in path.iterdir() if file.is_file()), "dicom"
+    else:
+        uris, kind = [str(path)], image_format(path.name) or ""
+    if not kind:
+        expected = f"{', '.join(IMAGE_ENDINGS)}, or the folder of a DICOM series"
+        raise InputError("The ending names no image.", where=path.name, expected=expected)
+    try:
+        return load_image(uris, kind).picture.pixels
+    except CellRefusedError as refused:
+        reason = {**REASONS, **IMAGE_REASONS}[refused.reason]
+    raise InputError(f"The image cannot be used: {reason}.", where=path.name)
 
 
 def chosen_items(items: Sequence[Any], rows: Iterable[int]) -> Sequence[Any]:

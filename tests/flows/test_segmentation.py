@@ -1,6 +1,7 @@
-"""A night of segmentation: volumes in, masks out, on the path that labels and texts take."""
+"""A night of segmentation: images in, masks out, on the path that labels take."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -13,66 +14,110 @@ from flows.predicting import predict_images, predict_texts
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from rpe_core.errors import InputError
+from tests.image_files import write_nifti, write_png
 from tests.pico import pico_cases, pico_sam
 
 pytestmark = pytest.mark.slow
 
-CASES = 30
-SITES = ("site_a", "site_b", "site_c", "site_d")
+# site -> cases, format, ending of the image and of the mask ('' where a mask is owed by nobody)
+SITES = {
+    "site_a": (24, "image", "tif", "png"),
+    "site_b": (24, "npz", "npz", ""),
+    "site_c": (60, "nifti", "nii", "nii.gz"),
+    "site_d": (24, "image", "tif", ""),
+}
+CASES = {source: told[0] for source, told in SITES.items()}
 CONTRACT = """\
 source: {source}
-title: Pico phantoms
+title: Pico cases
 owner: pico@example.org
 license: CC0-1.0
-files: {{path: "{data}/{source}-{{case}}.npz", format: npz}}
-task: {{type: image-segmentation, labels: {labels}, transforms: [flip_rows, brightness]}}
+files: {{path: "{data}/{source}/{{case}}.image.{ending}", format: {format}{mask}}}
+task: {{type: image-segmentation, labels: {labels}, window: [200, 1100],
+       transforms: [flip_rows, flip_columns]}}
 deidentified: {{method: synthetic, attested_by: tests, attested_on: 2026-01-15}}
 columns:
   case: {{type: string, key: true}}
-splits: {{train: 0.5, validation: 0.2, test: 0.3}}
+splits: {{train: 0.4, validation: 0.2, test: 0.4}}
+on_violation: {{max_quarantined_ratio: 0.05}}
 """
 PLAN = """\
 bases:
   pico: {{family: sam, model: "{base}", pooling: grid}}
 recipes:
-  lora4: {{method: lora, r: 4, alpha: 8, epochs: 2, learning_rate: 2.0e-2, batch_size: 4, seed: 0,
-          target_modules: [qkv], modules_to_save: [mask_decoder]}}
+  lora4: {{method: lora, r: 4, alpha: 8, target_modules: [qkv], modules_to_save: [mask_decoder],
+          epochs: 8, learning_rate: 2.0e-2, batch_size: 2, seed: 0}}
 references:
   - {{sources: [site_a, site_b], base: pico, recipe: lora4}}
 targets:
   - {{name: site-c, source: site_c, base: pico, k: 2, strategies: [average, nearest, linear_l1]}}
   - {{name: site-d, source: site_d, base: pico, k: 2, strategies: [average, nearest, auto]}}
-gate: {{min_items: 4}}
+gate: {{min_items: 5}}
 """
+VALUES = np.array([0, 100, 200], np.uint8)
 
 
-def _write(data: Path, source: str, *, seed: int) -> None:
-    images, targets = pico_cases(np.random.default_rng(seed), CASES, n_slices=2)
+def _write(folder: Path, source: str, *, seed: int) -> None:
+    n, kind, ending, mask_ending = SITES[source]
+    images, targets = pico_cases(np.random.default_rng(seed), n, n_slices=1)
+    folder.mkdir()
     for i, (image, (mask, spacing)) in enumerate(zip(images, targets, strict=True)):
         if source == "site_b":  # a source of another class beside the shared one
             mask = mask * (mask == 1)
-        arrays = {"image": image + np.uint16(300 * seed), "spacing": np.array(spacing)}
-        if source != "site_d":
-            arrays["mask"] = mask
-        np.savez(data / f"{source}-{i}.npz", **arrays)
+        stem, values = folder / f"{source}-{i}", VALUES[mask]
+        if kind == "image":
+            write_png(Path(f"{stem}.image.{ending}"), image[0, :, :, 0])
+        elif kind == "npz":
+            np.savez(f"{stem}.image.npz", image=image, mask=values, spacing=spacing)
+        else:
+            write_nifti(Path(f"{stem}.image.nii"), image[..., 0], axes="RAS", spacing=spacing)
+            write_nifti(Path(f"{stem}.mask.nii.gz"), values, axes="LPI", spacing=spacing)
+        if mask_ending == "png":
+            write_png(Path(f"{stem}.mask.png"), values[0])
 
 
 @pytest.fixture(scope="module")
-def night(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def night(
+    tmp_path_factory: pytest.TempPathFactory, lay_prefect_tables: Callable[[Settings], None]
+) -> Settings:
     root = tmp_path_factory.mktemp("segmentation")
     home, data = root / "home", root / "data"
     (home / "sources").mkdir(parents=True)
     data.mkdir()
-    for number, source in enumerate(SITES):
-        _write(data, source, seed=number)
-        labels = "{core: 1}" if source == "site_b" else "{core: 1, rim: 2}"
-        contract = CONTRACT.format(source=source, data=data, labels=labels)
+    base = pico_sam(root / "base")
+    for number, (source, (_, kind, ending, mask_ending)) in enumerate(SITES.items()):
+        _write(data / source, source, seed=number)
+        mask = f', mask: "{data}/{source}/{{case}}.mask.{mask_ending}"' if mask_ending else ""
+        labels = "{core: 100}" if source == "site_b" else "{core: 100, rim: 200}"
+        contract = CONTRACT.format(
+            labels=labels, source=source, data=data, format=kind, ending=ending, mask=mask
+        )
         (home / "sources" / f"{source}.yaml").write_text(contract)
-    (home / "plan.yaml").write_text(PLAN.format(base=pico_sam(root / "base")))
+    (home / "plan.yaml").write_text(PLAN.format(base=base))
     settings = Settings(home=home)
+    lay_prefect_tables(settings)
     summary = run_night(settings)
     assert summary.outcome == "ok", [str(fault) for fault in summary.faults]
     return settings
+
+
+def test_images_land_as_facts_and_no_pixel_is_kept(night: Settings) -> None:
+    rows = read_rows_of(night, "SELECT source, n_accepted, n_quarantined FROM core.batches")
+    assert {row["source"]: row["n_accepted"] for row in rows} == CASES
+    (row,) = read_rows_of(
+        night, "SELECT DISTINCT n_slices, height, width, spacing_slice FROM raw.site_c"
+    )
+    assert row == {"n_slices": 1, "height": 40, "width": 48, "spacing_slice": 3.0}
+    versions = read_rows_of(night, "SELECT source, n_labelled FROM core.dataset_versions")
+    labelled = {row["source"]: row["n_labelled"] for row in versions}
+    assert labelled == {**CASES, "site_d": 0}
+    assert not list((night.root / "tmp").glob("train-*"))
+
+
+def test_training_learns_the_masks(night: Settings) -> None:
+    scores = read_rows_of(night, "SELECT source, validation_score FROM core.adapters")
+    assert {row["source"] for row in scores} == {"site_a", "site_b"}
+    assert all(row["validation_score"] > 0.3 for row in scores), "mean Dice"
 
 
 def test_arms_are_scored_by_dice_and_hd95_per_class_too(night: Settings) -> None:
@@ -80,7 +125,9 @@ def test_arms_are_scored_by_dice_and_hd95_per_class_too(night: Settings) -> None
         night,
         "SELECT * FROM core.scores WHERE target_name = 'site-c' AND split = 'test'",
     )
-    assert {r["arm"] for r in rows} == {"base", "average", "nearest", "linear_l1"}
+    found = {(r["arm"], r["metric"]): r["value"] for r in rows if not r["slice"]}
+    arms = ("base", "average", "nearest", "linear_l1")
+    assert set(found) == {(arm, metric) for arm in arms for metric in ("dice", "hd95")}
     assert {(r["metric"], r["is_higher_better"]) for r in rows} == {("dice", True), ("hd95", False)}
     assert {r["slice"] for r in rows} == {"", "class=core", "class=rim"}
     items = read_rows_of(
@@ -88,37 +135,51 @@ def test_arms_are_scored_by_dice_and_hd95_per_class_too(night: Settings) -> None
     )
     names = {f"{metric}{one}" for metric in ("dice", "hd95") for one in ("", ".core", ".rim")}
     assert {r["metric"] for r in items} == names
-    (gate,) = read_rows_of(night, "SELECT * FROM core.comparisons WHERE target_name = 'site-c'")
-    assert gate["metric"] == "dice"
+    assert found["average", "dice"] > found["base", "dice"] + 0.1
+    assert found["average", "hd95"] < found["base", "hd95"]
 
 
-def test_without_labels_the_references_stand_in(night: Settings) -> None:
+def test_a_target_without_masks_is_chosen_for_by_its_references(night: Settings) -> None:
+    rows = read_rows_of(
+        night, "SELECT criterion, is_chosen FROM core.choices WHERE target_name = 'site-d'"
+    )
+    assert {row["criterion"] for row in rows} == {"leave_one_out"}
+    assert sum(row["is_chosen"] for row in rows) == 1
+
+
+def test_the_champion_draws_what_the_platform_scored(night: Settings) -> None:
+    (verdict,) = read_rows_of(
+        night, "SELECT action, ensemble_id FROM core.promotions WHERE target_name = 'site-c'"
+    )
+    assert verdict["action"] == "promoted"
+    mlflow.set_tracking_uri(night.tracking)
+    model = mlflow.pyfunc.load_model("models:/site-c@champion")
     rows = read_rows_of(
         night,
-        "SELECT * FROM core.scores WHERE target_name = 'site-d' AND split = 'leave_one_out'",
+        'SELECT r."case" AS name, i.value FROM raw.site_c AS r JOIN core.item_scores AS i'
+        " ON i.item_sha256 = r._item_sha256 WHERE i.metric = 'dice.core' AND i.split = 'test'"
+        " AND i.ensemble_id = ? ORDER BY name",
+        [verdict["ensemble_id"]],
     )
-    assert {"base", "auto"} <= {r["arm"] for r in rows}
-    chosen = read_rows_of(night, "SELECT * FROM core.choices WHERE target_name = 'site-d'")
-    assert {r["criterion"] for r in chosen} == {"leave_one_out"}
+    assert rows
+    images, targets = pico_cases(np.random.default_rng(2), CASES["site_c"], n_slices=1)
+    for row in rows[:5]:
+        number = int(row["name"].rpartition("-")[2])
+        image, mask = images[number], targets[number][0]
+        file = io.BytesIO()
+        np.save(file, image)
+        answer = model.predict(pd.DataFrame({"image": [file.getvalue()]}))
+        drawn = np.load(io.BytesIO(answer["mask"][0]))
+        assert drawn.shape == mask.shape
+        both = np.sum((drawn == 1) & (mask == 1))
+        dice = 2 * both / max(1, np.sum(drawn == 1) + np.sum(mask == 1))
+        assert dice == pytest.approx(row["value"])
 
 
 def test_attribution_counts_the_decoders(night: Settings) -> None:
     rows = read_rows_of(night, "SELECT * FROM core.attributions")
     assert rows
     assert all(r["delta_change_ratio"] >= 0 for r in rows)
-
-
-def test_a_consumer_sends_and_gets_the_bytes_of_arrays(
-    night: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mlflow.set_tracking_uri(night.tracking)
-    model = mlflow.pyfunc.load_model("models:/site-c@challenger")
-    image = pico_cases(np.random.default_rng(9), 1, n_slices=2)[0][0]
-    file = io.BytesIO()
-    np.save(file, image)
-    answer = model.predict(pd.DataFrame({"image": [file.getvalue()]}))
-    mask = np.load(io.BytesIO(answer.loc[0, "mask"]), allow_pickle=False)
-    assert (mask.shape, mask.dtype) == ((2, 40, 48), np.uint8)
 
 
 def test_images_are_predicted_into_a_folder_of_masks(night: Settings, tmp_path: Path) -> None:
@@ -135,5 +196,5 @@ def test_images_are_predicted_into_a_folder_of_masks(night: Settings, tmp_path: 
         predict_images(night, "site-c", [image], tmp_path / "masks")
 
 
-def test_the_next_night_changes_nothing(night: Settings) -> None:
+def test_a_second_night_changes_nothing(night: Settings) -> None:
     assert run_night(night).outcome == "unchanged"
