@@ -14,12 +14,12 @@ import pytest
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import parse_contract
 from catalog.deliveries import pending_files
-from catalog.errors import ContractInvalid, ContractViolated, RecordConflict
+from catalog.errors import ContractInvalid, ContractViolated, PhiFound, RecordConflict
 from catalog.landing import IngestReport, ingest, read_rows
 from catalog.readers.items import LazyItems, item_source
 from catalog.stores.lake import Lake
 from tests.catalog.lakes import RUN, fresh_lake
-from tests.image_files import NAME, blob, picture, write_png
+from tests.image_files import NAME, blob, picture, write_dicom, write_nifti, write_png
 
 CONTRACT = """\
 source: cells
@@ -264,3 +264,86 @@ def test_every_fault_of_a_template_is_told(world, old, new, told):
         parse_contract(text.replace(old, new).replace("title: Cells", "titel: Cells"), file="c")
     assert told in str(caught.value)
     assert "unknown key 'titel'" in str(caught.value), "all faults come together"
+
+
+SERIES = {"path": "{case}/*.dcm", "format": "dicom", "mask": "{case}.nii.gz"}
+
+
+def write_series(root: Path, name: str, *, seed: int, **elements: Any) -> Path:
+    """A series of three slices with its mask as NIfTI."""
+    mask = blob((3, 6, 8), seed=seed)
+    for i, pixels in enumerate(picture(mask, seed=seed)):
+        write_dicom(root / name / f"{i}.dcm", pixels, z=3.0 * i, **elements)
+    write_nifti(root / f"{name}.nii.gz", mask)
+    return root / name
+
+
+def test_one_corrupt_file_costs_its_series_and_no_message_holds_a_value(world, caplog, capfd):
+    for i in range(3):
+        write_series(world.root, f"s{i}", seed=i)
+    broken = write_series(world.root, "broken", seed=7)
+    (broken / "1.dcm").write_bytes((broken / "1.dcm").read_bytes()[:-50])
+    foreign = write_series(world.root, "foreign", seed=8)
+    (foreign / "1.dcm").write_text(f"notes of {NAME}")
+    named = write_series(world.root, "named", seed=9, PatientName=NAME, PatientBirthDate="19510203")
+    for path in named.iterdir():  # a date that is none, which pydicom quotes in a warning
+        path.write_bytes(path.read_bytes().replace(b"19510203", b"Quorvexi"))
+    report = world.ingest(**SERIES)
+    (batch,) = report.batches
+    assert (batch.n_accepted, batch.n_quarantined, batch.n_phi) == (3, 3, 1)
+    assert world.reasons() == {
+        "broken": "unreadable_image(image)",
+        "foreign": "unreadable_image(image)",
+        "named": "phi:dicom_PatientBirthDate(image);phi:dicom_PatientName(image)",
+    }
+    told = [repr(report), caplog.text, *capfd.readouterr()]
+    names = ["core.batches", "core.validations", "raw.cells", "quarantine.cells"]
+    told += [repr(world.lake.rows(f"SELECT * FROM {name}")) for name in names]
+    assert not any("Quorvexi" in text for text in told)
+
+
+def test_too_many_identifying_headers_refuse_the_listing(world):
+    write_series(world.root, "s0", seed=0)
+    write_series(world.root, "s1", seed=1, PatientName=NAME)
+    text = CONTRACT.replace("max_phi_ratio: 0.95", "max_phi_ratio: 0.1").format(
+        root=world.root, key="case", task="", attested="", columns="",
+        path=SERIES["path"], format="dicom", mask=f', mask: "{world.root}/{{case}}.nii.gz"',
+    )  # fmt: skip
+    with pytest.raises(PhiFound, match="max_phi_ratio: 1 of 2 rows") as caught:
+        ingest(world.lake, parse_contract(text, file="cells.yaml"), run=RUN)
+    assert "phi:dicom_PatientName(image) in 1 row (2)" in str(caught.value)
+    assert "Quorvexil" not in str(caught.value)
+
+
+def test_a_head_needs_the_word_of_its_owner_and_facts_may_be_constrained(world):
+    for i, part in enumerate(("HEAD", "PROSTATE", "PROSTATE")):
+        write_series(world.root, f"s{i}", seed=i, BodyPartExamined=part)
+    write_series(world.root, "s3", seed=3, Modality="MR")
+    columns = "  modality: {values: [CT]}"
+    report = world.ingest(**SERIES, columns=columns)
+    assert world.reasons() == {
+        "s0": "phi:dicom_face(image)", "s3": "not_in_values(modality)",
+    }  # fmt: skip
+    assert [batch.n_accepted for batch in report.batches] == [2]
+    (again,) = world.ingest(**SERIES, columns=columns, attested=", defaced: true").batches
+    assert (again.n_accepted, again.n_unchanged, again.n_quarantined) == (1, 2, 1)
+    (row,) = world.lake.rows("SELECT * FROM raw.cells WHERE body_part = 'HEAD'")
+    assert (row["image"], row["n_slices"], row["spacing_slice"]) == ("s0", 3, 3.0)
+    images, targets = world.items(report.dataset_version_id, **SERIES, columns=columns)
+    assert images[0].shape == (3, 6, 8, 1)
+    assert targets[0][0].shape == (3, 6, 8)
+    assert targets[0][1] == (3.0, 2.0, 1.0)
+
+
+def test_masks_may_lie_inside_an_npz(world):
+    mask = blob((2, 6, 8))
+    np.savez(world.root / "a.npz", image=picture(mask), mask=mask, spacing=[3, 2, 1])
+    np.savez(world.root / "b.npz", image=picture(mask, seed=1))
+    parts = {"path": "{case}.npz", "format": "npz", "mask": ""}
+    report = world.ingest(**parts)
+    assert [(b.n_accepted, b.n_quarantined) for b in report.batches] == [(2, 0)]
+    images, targets = world.items(report.dataset_version_id, **parts)
+    (target,) = [target for target in targets if target is not None]
+    np.testing.assert_array_equal(target[0], mask // 255)
+    assert target[1] == (3.0, 2.0, 1.0)
+    assert [image.shape for image in images] == [(2, 6, 8, 1)] * 2

@@ -3,11 +3,12 @@
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 
+from catalog.contracts.contract import FileFormat
 from flows.cli import app
 from flows.plans import AUTO, BASELINE_MERGES
 from rpe_core.adapters.methods import ADAPTER_METHODS
@@ -67,7 +68,12 @@ def test_every_merge_method_is_in_the_table_and_no_other() -> None:
 
 @pytest.mark.parametrize(
     ("title", "code"),
-    [("metric", METRICS), ("adapter method", ADAPTER_METHODS), ("base family", FAMILIES)],
+    [
+        ("metric", METRICS),
+        ("adapter method", ADAPTER_METHODS),
+        ("base family", FAMILIES),
+        ("format", dict.fromkeys(get_args(FileFormat))),
+    ],
 )
 def test_every_name_of_a_table_is_in_the_readme_and_no_other(
     title: str, code: dict[str, object]
