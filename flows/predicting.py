@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from catalog.readers.cells import CellRefusedError
-from catalog.readers.images import IMAGE_REASONS, load_image
+from catalog.readers.items import read_item
 from catalog.stores.model_code import input_of
 from flows.asking import opened
 from flows.scoring import predict_arm
@@ -21,7 +20,6 @@ from rpe_core.errors import InputError
 
 Rows = list[dict[str, Any]]
 CHAMPION = "champion"
-FORMATS = {".npz": "npz", ".nii": "nifti", ".nii.gz": "nifti"}  # else PNG, TIFF or JPEG
 
 
 def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tuple[Rows, str]:
@@ -93,16 +91,6 @@ def _npy(image: Path) -> bytes:
     Raises:
         InputError: the file is missing, or no image that can be read.
     """
-    ending = next((end for end in FORMATS if image.name.lower().endswith(end)), "")
-    if image.is_dir():
-        uris, kind = sorted(str(file) for file in image.iterdir() if file.is_file()), "dicom"
-    else:
-        uris, kind = [str(image)], FORMATS.get(ending, "image")
-    try:
-        loaded = load_image(uris, kind)
-    except CellRefusedError as refused:
-        reason = IMAGE_REASONS.get(refused.reason, refused.reason)
-        raise InputError(f"The image cannot be taken: {reason}.", where=image.name) from None
     file = io.BytesIO()
-    np.save(file, loaded.picture.pixels, allow_pickle=False)
+    np.save(file, read_item(image), allow_pickle=False)
     return file.getvalue()
