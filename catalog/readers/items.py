@@ -6,6 +6,7 @@ those that were ingested.
 
 from __future__ import annotations
 
+import glob
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class ItemSource:
         template = Template(anchored(self.path))
         if self.format != "dicom":
             return [template.root + name]
-        return list_files(f"{template.root}{name}/{file_name(self.path)}")
+        return list_files(f"{glob.escape(template.root + name)}/{file_name(self.path)}")
 
     def _mask_uri(self, name: str) -> str:
         return Template(anchored(self.mask or self.path)).root + name
