@@ -12,11 +12,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from catalog.readers.cells import REASONS, CellRefusedError
 from catalog.readers.images import IMAGE_REASONS, class_indices, load_image, load_mask
+from catalog.readers.items import ItemSource
 from tests.image_files import NAME, blob, picture, write_dicom, write_nifti, write_png
 
 
@@ -174,6 +176,14 @@ def test_a_series_is_sorted_by_place_rescaled_and_lies_as_its_nifti_does(tmp_pat
     assert loaded.header == {"modality": "CT", "manufacturer": "SIEMENS", "body_part": "PROSTATE"}
     twin = write_nifti(tmp_path / "s.nii", ITEM, axes="RAS", spacing=(3, 2, 1))
     np.testing.assert_array_equal(load(twin, "nifti")[..., 0], ITEM)
+
+
+def test_a_series_is_found_again_whatever_its_folder_is_called(tmp_path):
+    files = write_series(tmp_path / "s [1]*", ITEM)
+    sha256 = load_image(files, "dicom").sha256
+    source = ItemSource("image", "mask", path=f"{tmp_path}/{{case}}/*.dcm", format="dicom")
+    rows = pa.table({"image": ["s [1]*"], "image_sha256": [sha256]})
+    np.testing.assert_array_equal(source.inputs(rows)[0][..., 0], ITEM)
 
 
 def test_a_sagittal_series_is_turned_like_any_other(tmp_path):
