@@ -18,7 +18,7 @@ from rpe_core.records import Comparison
 
 Standing = Literal["holds", "fails", "undecided"]
 Arms = Mapping[str, Mapping[str, Items]]  # target -> arm -> its items, paired within a target
-RULES = "1"  # version of the statements and of how each is decided
+RULES = "2"  # version of the statements and of how each is decided
 ENSEMBLES = ("average", "similarity", "linear", "linear_l1")
 
 
@@ -76,20 +76,21 @@ def _above_base(stated: Expectation, arms: Arms, metric: str, confidence: float)
 
 
 def _l1_stands(stated: Expectation, arms: Arms, metric: str, confidence: float) -> Finding:
-    if missing := _missing(arms, ("linear", "linear_l1", "base")):
+    """A collapse is a loss to average: the published base fails everywhere and tells of none."""
+    if missing := _missing(arms, ("linear", "linear_l1", "average")):
         return _undecided(stated, f"not run: {missing}")
 
     def against(challenger: str, baseline: str, targets: Sequence[str]) -> Comparison:
         ours, theirs = pool_arm(arms, challenger, targets), pool_arm(arms, baseline, targets)
         return compare(ours, theirs, metric, confidence=confidence)
 
-    collapsed = [t for t in arms if against("linear", "base", [t]).result == "loss"]
+    collapsed = [t for t in arms if against("linear", "average", [t]).result == "loss"]
     if not collapsed:
-        return _undecided(stated, "linear loses to base on no target")
-    also = [t for t in collapsed if against("linear_l1", "base", [t]).result == "loss"]
+        return _undecided(stated, "linear loses to average on no target")
+    also = [t for t in collapsed if against("linear_l1", "average", [t]).result == "loss"]
     told = against("linear_l1", "linear", collapsed)
     verdict: Standing = "fails" if also else "holds" if told.result == "win" else "undecided"
-    details = f"linear loses to base on {', '.join(collapsed)}; linear_l1 on "
+    details = f"linear loses to average on {', '.join(collapsed)}; linear_l1 on "
     details += f"{', '.join(also) or 'none of them'}; {_told('linear_l1', 'linear', told)}"
     return _finding(stated, verdict, told, details)
 
@@ -107,7 +108,7 @@ EXPECTATIONS = (
     ),
     Expectation(
         "l1_does_not_collapse",
-        "Where linear loses to base, linear_l1 does not, and scores above linear",
+        "Where linear loses to average, linear_l1 does not, and scores above linear",
         _l1_stands,
     ),
 )

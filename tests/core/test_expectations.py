@@ -71,7 +71,7 @@ def test_a_collapse_of_the_affine_solution(linear: float, linear_l1: float, verd
 
 
 def test_of_few_groups_nothing_is_decided() -> None:
-    found = check_expectations({"t": arms(0, shares(0.1), n_groups=19)}, "rouge_l")
+    found = check_expectations({"t": arms(0, shares(0.1, average=0.6), n_groups=19)}, "rouge_l")
     assert {one.verdict for one in found} == {"undecided"}
     assert all("19 groups are too few" in one.details for one in found)
     told = {one.name: one for one in found}["ensembles_above_base"]
