@@ -82,9 +82,9 @@ def test_a_killed_pretraining_ends_like_an_undisturbed_one(base: Path, tmp_path:
 
 
 def _little(home: Path, base: Path) -> Settings:
-    """The demo with 60 rows a source, one epoch and a base that has hardly been trained."""
+    """The demo with 40 rows a source, one epoch and a base that has hardly been trained."""
     settings = Settings(home=home)
-    write_world(home / "data", n_rows=60)
+    write_world(home / "data", n_rows=40)
     shutil.copytree(base, home / "models" / base.name)
     assert init_workspace(settings, demo="reports") == "workspace with 4 sources and a plan"
     plan = settings.plan_file.read_text()
