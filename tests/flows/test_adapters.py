@@ -18,7 +18,10 @@ from rpe_core.merging.merge import merge
 from tests.pico import pico_texts
 from tests.pico_world import make_pico_workspace
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),
+]
 PLAIN = ("--base", "pico", "--source", "lab", "--license", "mit", "--task-of", "site_a")
 Rpe = Callable[..., int]
 
