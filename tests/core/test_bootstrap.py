@@ -23,11 +23,13 @@ def _arms(rng, n=200, n_groups=80, better=0.8, worse=0.6):
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_a_clear_difference_is_a_win_one_way_and_a_loss_the_other(metric):
-    better, worse = (items_for(metric, arm) for arm in _arms(np.random.default_rng(1)))
+    higher, lower = (items_for(metric, arm) for arm in _arms(np.random.default_rng(1)))
+    better, worse = (higher, lower) if METRICS[metric].is_higher_better else (lower, higher)
     win = compare(better, worse, metric, confidence=0.95)
     loss = compare(worse, better, metric, confidence=0.95)
     assert (win.result, loss.result) == ("win", "loss")
-    assert win.ci_low > 0 > loss.ci_high
+    up, down = (win, loss) if METRICS[metric].is_higher_better else (loss, win)
+    assert up.ci_low > 0 > down.ci_high
     assert win.difference == -loss.difference
     assert (win.n_items, win.n_groups) == (200, better.n_groups)
 

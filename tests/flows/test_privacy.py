@@ -53,6 +53,7 @@ def places(settings: Settings, prefect: Settings) -> Iterator[tuple[str, bytes]]
         yield str(path), path.read_bytes()
 
 
+@pytest.mark.slow
 def test_no_secret_leaves_the_rows(
     pico_workspace: Settings, prefect_home: Settings, capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
