@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+from catalog.readers.files import list_files
 from catalog.stores.bundle import Stores
 from flows.settings import Settings
 from flows.wiring import open_stores
@@ -101,11 +103,14 @@ def test_a_round_trip_gives_the_same_retrieval_and_the_same_merge(
 
 
 def test_a_bundle_holds_no_row_of_data(bundles: Path, night_copy: Settings) -> None:
+    contracts = [yaml.safe_load(f.read_text()) for f in night_copy.sources_folder.glob("*.yaml")]
     texts = [
         json.loads(line)["text"]
-        for file in (night_copy.root.parent.parent).rglob("data/site_*.jsonl")
-        for line in file.read_text().splitlines()
+        for contract in contracts
+        for file in list_files(contract["files"]["path"])
+        for line in Path(file).read_text().splitlines()
     ]
+    assert texts
     for file in bundles.rglob("*"):
         if file.is_file():
             content = file.read_bytes()
