@@ -7,7 +7,7 @@ WORKERS ?= 2
 OUT ?= build/bench.jsonl
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help night test test-slow check bench clean
+.PHONY: help night test test-slow test-cluster check bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,6 +39,10 @@ check: $(STAMP) ## format, lint, types, import contracts, then doctests and the 
 bench: $(STAMP) ## measure against the peers; ROWS="row_a row_b" for some, OUT=FILE keeps JSON lines
 	$(BIN)/python -m pip install --quiet --constraint infra/constraints.txt --editable '.[bench]'
 	$(BIN)/python -m tests.benchmarks $(ROWS) --out $(OUT)
+
+test-cluster: $(STAMP) ## the tests on servers, which they start and stop; needs Debian's package postgresql
+	$(BIN)/python -m pip install --quiet --constraint infra/constraints.txt --editable '.[servers,cluster]' 'moto[server]'
+	$(PYTEST) -m cluster tests/cluster
 
 clean: ## remove the environment and the workspace
 	rm -rf $(VENV) .rpe

@@ -30,37 +30,52 @@ class Standing:
     questions: frozenset[str]  # what the gate has answered
 
 
-def read_standing(lake: Lake) -> Standing:
-    """What the lake holds now."""
-    ensembles = _by(lake, "ensemble_id", "FROM core.ensembles WHERE retracted_at IS NULL")
+def read_standing(lake: Lake, *, as_of: datetime | None = None) -> Standing:
+    """What the lake holds now, or held at a moment as far as it has not been erased since."""
+    kept, at_kept = _stands(as_of)
+    standing, at_standing = _stands(as_of, "retracted_at")
+    newest, at_newest = _stands(as_of, "superseded_at", "retracted_at")
+    ensembles = _by(lake, "ensemble_id", f"FROM core.ensembles WHERE {standing}", at_standing)
     serving = lake.rows(
-        "SELECT target_name, ensemble_id FROM core.promotions WHERE retracted_at IS NULL"
+        f"SELECT target_name, ensemble_id FROM core.promotions WHERE {standing}"
         " AND action IN ('promoted', 'approved', 'rolled_back')"
         " QUALIFY row_number() OVER (PARTITION BY target_name"
-        " ORDER BY recorded_at DESC, promotion_id) = 1"
+        " ORDER BY recorded_at DESC, promotion_id) = 1",
+        at_standing,
     )
     taken_back = lake.rows(
-        "SELECT target_name, champion_ensemble_id FROM core.promotions WHERE action = 'rolled_back'"
+        "SELECT target_name, champion_ensemble_id FROM core.promotions"
+        f" WHERE action = 'rolled_back' AND {kept}",
+        at_kept,
     )
     return Standing(
         versions=_by(
             lake,
             "source",
-            "FROM core.dataset_versions WHERE superseded_at IS NULL AND retracted_at IS NULL"
+            f"FROM core.dataset_versions WHERE {newest}"
             " QUALIFY row_number() OVER (PARTITION BY source"
             " ORDER BY recorded_at DESC, dataset_version_id) = 1",
+            at_newest,
         ),
-        representation_ids=_ids(lake, "representation_id", "representations"),
+        representation_ids=_ids(lake, "representation_id", "representations", as_of),
         ensembles=ensembles,
-        evaluation_ids=_ids(lake, "evaluation_id", "scores"),
+        evaluation_ids=_ids(lake, "evaluation_id", "scores", as_of),
         champions={
             row["target_name"]: ensembles[row["ensemble_id"]]
             for row in serving
             if row["ensemble_id"] in ensembles
         },
         rolled_back=frozenset((r["target_name"], r["champion_ensemble_id"]) for r in taken_back),
-        questions=_ids(lake, "question_id", "promotions"),
+        questions=_ids(lake, "question_id", "promotions", as_of),
     )
+
+
+def _stands(as_of: datetime | None, *ends: str) -> tuple[str, list[Any]]:
+    """The condition that a row stands, or stood at a moment; `ends` are columns that end it."""
+    if as_of is None:
+        return " AND ".join(["true", *(f"{end} IS NULL" for end in ends)]), []
+    stood = ["recorded_at <= ?", *(f"({end} IS NULL OR {end} > ?)" for end in ends)]
+    return " AND ".join(stood), [as_of] * len(stood)
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,17 @@ def visible_ids(lake: Lake, wanted: AdapterFilter) -> pa.Table:
     return lake.table(sql, parameters)
 
 
+def newest_representations(lake: Lake) -> dict[tuple[str, str, str], str]:
+    """(source, encoder, role) -> the representation of its newest encoded dataset version."""
+    rows = lake.rows(
+        "SELECT d.source, r.encoder_id, r.role,"
+        " max_by(r.representation_id, (d.recorded_at, r.recorded_at)) AS representation_id"
+        " FROM core.representations AS r JOIN core.dataset_versions AS d USING (dataset_version_id)"
+        " WHERE r.retracted_at IS NULL AND d.retracted_at IS NULL GROUP BY ALL"
+    )
+    return {(r["source"], r["encoder_id"], r["role"]): r["representation_id"] for r in rows}
+
+
 def library_state(lake: Lake, base_id: str) -> tuple[Any, ...]:
     """What changes whenever an adapter of the base comes or is retracted."""
     row = lake.rows(
@@ -103,15 +129,29 @@ def library_state(lake: Lake, base_id: str) -> tuple[Any, ...]:
     return tuple(row.values())
 
 
+def first_version_at(lake: Lake, source: str) -> datetime | None:
+    """When the first dataset version of a source was recorded."""
+    return _first_at(lake, "dataset_versions", "source", source)
+
+
+def first_adapter_at(lake: Lake, base_id: str) -> datetime | None:
+    """When the first adapter of a base was recorded."""
+    return _first_at(lake, "adapters", "base_id", base_id)
+
+
+def n_withdrawn(lake: Lake, *, since: datetime) -> int:
+    """How often data were withdrawn after a moment: what stood then may be gone."""
+    rows = lake.rows("SELECT count(*) AS n FROM core.retractions WHERE recorded_at > ?", [since])
+    return int(rows[0]["n"])
+
+
 def _visible(columns: str, wanted: AdapterFilter) -> tuple[str, list[Any]]:
     """The newest adapter of each (source, recipe) first, then the filters that choose among them.
 
     A licence or a task that a plan does not want must not bring an older adapter back.
     """
-    standing, parameters = "retracted_at IS NULL", list[Any]([wanted.base_id])
-    if wanted.as_of is not None:
-        standing = "recorded_at <= ? AND (retracted_at IS NULL OR retracted_at > ?)"
-        parameters += [wanted.as_of, wanted.as_of]
+    standing, moments = _stands(wanted.as_of, "retracted_at")
+    parameters: list[Any] = [wanted.base_id, *moments]
     chosen = {
         "license": wanted.licenses,
         "source": wanted.sources,
@@ -149,6 +189,22 @@ def batches(lake: Lake, dataset_version_ids: Collection[str]) -> dict[str, list[
     return found
 
 
+def last_arrivals(lake: Lake) -> dict[str, datetime]:
+    """Source -> when a file of it was last accepted that had not been accepted before."""
+    rows = lake.rows("SELECT source, last_accepted_at FROM mart.source_health")
+    return {row["source"]: row["last_accepted_at"] for row in rows if row["last_accepted_at"]}
+
+
+def n_delivered(lake: Lake, sources: Collection[str], *, since: datetime) -> int:
+    """Rows that these sources delivered from a moment on, accepted or not."""
+    rows = lake.rows(
+        "SELECT coalesce(sum(n_rows), 0)::BIGINT AS n FROM core.batches"
+        " WHERE list_contains(?, source) AND recorded_at >= ?",
+        [sorted(sources), since],
+    )
+    return int(rows[0]["n"])
+
+
 def validation_scores(lake: Lake, evaluation_ids: Sequence[str]) -> dict[str, dict[str, Row]]:
     """Evaluation -> "arm metric" -> its row of scores over all items of the validation split."""
     found: dict[str, dict[str, Row]] = {}
@@ -181,10 +237,36 @@ def item_scores(lake: Lake, evaluation_id: str, split: str) -> list[Row]:
     )
 
 
-def _by(lake: Lake, key: str, sql: str) -> dict[str, Row]:
-    return {row[key]: row for row in lake.rows(sql)}
+def trials(lake: Lake, targets: Sequence[str]) -> list[Row]:
+    """Comparisons that the gates of these targets decided on, oldest first."""
+    return lake.rows(
+        "FROM core.comparisons WHERE n_tried > 0 AND list_contains(?, target_name)"
+        " AND retracted_at IS NULL ORDER BY recorded_at, n_tried, comparison_id",
+        [list(targets)],
+    )
 
 
-def _ids(lake: Lake, column: str, table: str) -> frozenset[str]:
-    rows = lake.rows(f"SELECT DISTINCT {column} AS id FROM core.{table}")
+def groups_of(lake: Lake, evaluation_ids: Sequence[str], split: str) -> frozenset[str]:
+    """The groups whose items these evaluations scored on one split."""
+    rows = lake.rows(
+        "SELECT DISTINCT group_sha256 FROM core.item_scores"
+        " WHERE list_contains(?, evaluation_id) AND split = ? AND arm = 'base'",
+        [list(evaluation_ids), split],
+    )
+    return frozenset(row["group_sha256"] for row in rows)
+
+
+def _by(lake: Lake, key: str, sql: str, parameters: Sequence[Any]) -> dict[str, Row]:
+    return {row[key]: row for row in lake.rows(sql, parameters)}
+
+
+def _ids(lake: Lake, column: str, table: str, as_of: datetime | None) -> frozenset[str]:
+    kept, moments = _stands(as_of)
+    rows = lake.rows(f"SELECT DISTINCT {column} AS id FROM core.{table} WHERE {kept}", moments)
     return frozenset(row["id"] for row in rows if row["id"])
+
+
+def _first_at(lake: Lake, table: str, column: str, value: str) -> datetime | None:
+    rows = lake.rows(f"SELECT min(recorded_at) AS at FROM core.{table} WHERE {column} = ?", [value])
+    found: datetime | None = rows[0]["at"]
+    return found

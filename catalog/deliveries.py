@@ -19,36 +19,57 @@ def pending_files(lake: Lake, contracts: Sequence[SourceContract]) -> dict[str, 
     Every file is hashed, nothing else is read; the images of a source count as one file, the
     listing. A file that cannot be read has the hash '': it counts as pending so that `ingest` gets
     to say so, and never raises here. Files that were accepted under another contract come first, in
-    the order of their arrival.
+    the order of their arrival. Bytes that were withdrawn from the source are not pending again.
     """
     batches: dict[str, list[dict[str, Any]]] = {contract.source: [] for contract in contracts}
     for row in lake.rows(
-        "SELECT source, file_sha256, contract_sha256, outcome FROM core.batches"
+        "SELECT source, file_sha256, contract_sha256, outcome, retracted_at FROM core.batches"
         " WHERE list_contains(?, source) ORDER BY recorded_at, file_uri",
         [sorted(batches)],
     ):
         batches[row["source"]].append(row)
-    return {contract.source: _pending(contract, batches[contract.source]) for contract in contracts}
+    gone = withdrawn_sources(lake)
+    return {
+        contract.source: _pending(
+            contract, batches[contract.source], is_withdrawn=contract.source in gone
+        )
+        for contract in contracts
+    }
 
 
-def _pending(contract: SourceContract, batches: Sequence[dict[str, Any]]) -> list[File]:
+def withdrawn_sources(lake: Lake) -> frozenset[str]:
+    """Sources that were retracted whole: nothing of theirs is landed again."""
+    rows = lake.rows("SELECT DISTINCT source FROM core.retractions WHERE subject_id = source")
+    return frozenset(row["source"] for row in rows)
+
+
+def withdrawn_bytes(lake: Lake) -> frozenset[str]:
+    """Hashes of the files that a retraction withdrew, from whichever source they came."""
+    rows = lake.rows("SELECT file_sha256 FROM core.batches WHERE retracted_at IS NOT NULL")
+    return frozenset(row["file_sha256"] for row in rows)
+
+
+def _pending(
+    contract: SourceContract, batches: Sequence[dict[str, Any]], *, is_withdrawn: bool
+) -> list[File]:
     seen: dict[str, int] = {}
     held: set[str] = set()
     for row in batches:
-        if row["contract_sha256"] == contract.sha256:
+        if row["contract_sha256"] == contract.sha256 or row["retracted_at"] is not None:
             held.add(row["file_sha256"])
         if row["outcome"] == "accepted":
             seen.setdefault(row["file_sha256"], len(seen))
-    try:
-        uris = list_deliveries(contract.files)
-    except InputError:
-        return [] if seen or held else [(contract.files.path, "")]
     found: dict[str, str] = {}
     unreadable = []
-    for uri in uris:
-        try:
-            found.setdefault(delivery_sha256(contract.files, uri), uri)
-        except FileUnreadable:
-            unreadable.append((uri, ""))
+    try:
+        for uri in list_deliveries(contract.files):
+            try:
+                found.setdefault(delivery_sha256(contract.files, uri), uri)
+            except FileUnreadable:
+                unreadable.append((uri, ""))
+    except InputError:  # nothing is there
+        return [] if seen or held or is_withdrawn else [(contract.files.path, "")]
     new = [(uri, sha256) for sha256, uri in found.items() if sha256 not in held]
-    return sorted(new, key=lambda f: (seen.get(f[1], len(seen)), f[0])) + unreadable
+    return sorted(new, key=lambda f: (seen.get(f[1], len(seen)), f[0])) + (
+        [] if is_withdrawn else unreadable
+    )

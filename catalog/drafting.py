@@ -16,13 +16,14 @@ from catalog.contracts.faults import shown_path
 from catalog.contracts.images import image_format
 from catalog.contracts.load import TO_FILL
 from catalog.deid.check import scan_column
+from catalog.deid.rule import PHI
 from catalog.errors import Fault
 from catalog.readers.files import FileUnreadable, file_name, list_files
 from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery, told_format
 from catalog.readers.profile import ColumnProfile, profile_file
 from catalog.readers.roles import Roles, is_slice, told_roles
 from catalog.validation.expectations import expectation_faults
-from catalog.validation.row_rules import PHI, check_rows
+from catalog.validation.row_rules import check_rows
 from rpe_core.errors import InputError, shown_name
 
 MAX_FILES_SAMPLED = 20
@@ -207,7 +208,7 @@ def check_sample(contract: SourceContract, *, rows: int = 1000) -> list[Fault]:
     for uri in files:
         try:
             faults += _check_file(contract, uri, tally, rows=max(1, rows // len(files)))
-        except FileUnreadable as error:
+        except (FileUnreadable, InputError) as error:
             faults.append(Fault("files.path", error.what, error.remedy))
     if not tally.n_rows and not faults:
         faults.append(Fault("data", "no row was found", "files with rows"))

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catalog import lineage
+from catalog import intents, lineage
+from catalog.deliveries import withdrawn_sources
 from catalog.errors import RecordConflict
 from catalog.stores import drafts
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.bundle import Stores
 from catalog.stores.cards import AdapterCard, adapter_row, model_row, representation_row
 from catalog.stores.registry import ModelVersionRef
+from rpe_core.errors import InputError
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import Representation, RunRef
 
@@ -44,7 +46,15 @@ def file_adapters(
 
     Raises:
         RecordConflict: an adapter of this id with other weights is on record.
+        InputError: a source of them was withdrawn.
     """
+    gone = sorted(withdrawn_sources(stores.lake) & {one.card.source for one in filed})
+    if gone:
+        raise InputError(
+            f"{len(gone)} sources of these adapters were withdrawn.",
+            where=", ".join(gone),
+            remedy="leave them out; core.retractions says why",
+        )
     known = _known(stores, [one.card.adapter_id for one in filed])
     for one in filed:
         weights = known.get(one.card.adapter_id, one.card.weights_sha256)
@@ -59,26 +69,13 @@ def file_adapters(
 
 
 def _commit(stores: Stores, new: Sequence[Filed], *, is_registered: bool, run: RunRef) -> None:
+    ids = [i for one in new for i in (one.card.adapter_id, one.card.representation_id)]
+    intents.intend(stores.lake, ids, run=run)
     artifacts = [_keep(stores.artifacts, one) for one in new]
     refs = [_UNREGISTERED] * len(new)
     if is_registered:
         refs = _register(stores, new, artifacts)
     stores.vectors.put_many([(one.representation, one.card.adapter_id) for one in new])
-    edges = [
-        edge
-        for one in new
-        for edge in (
-            *lineage.edges(
-                one.card.adapter_id,
-                [
-                    ("dataset", one.card.dataset_version_id),
-                    ("representation", one.card.representation_id),
-                    ("base", one.card.base.base_id),
-                ],
-            ),
-            *lineage.edges(one.card.representation_id, [("dataset", one.card.dataset_version_id)]),
-        )
-    ]
     with stores.lake.transaction(message="import adapters", run=run) as commit:
         commit.insert_new(
             "representations", [representation_row(one.representation) for one in new]
@@ -95,7 +92,20 @@ def _commit(stores: Stores, new: Sequence[Filed], *, is_registered: bool, run: R
                     for one, ref in zip(new, refs, strict=True)
                 ],
             )
-        commit.insert_new("lineage", edges)
+        commit.insert_new("lineage", [edge for one in new for edge in _edges(one.card)])
+        intents.fulfil(commit, ids)
+
+
+def _edges(card: AdapterCard) -> list[dict[str, str]]:
+    parents = [
+        ("dataset", card.dataset_version_id),
+        ("representation", card.representation_id),
+        ("base", card.base.base_id),
+    ]
+    return [
+        *lineage.edges(card.adapter_id, parents),
+        *lineage.edges(card.representation_id, parents[:1]),
+    ]
 
 
 def _keep(artifacts: Artifacts, one: Filed) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from catalog import current
 from catalog.contracts.contract import SPLITS, SourceContract, SplitColumn
-from catalog.deliveries import pending_files
+from catalog.deliveries import pending_files, withdrawn_bytes, withdrawn_sources
 from catalog.errors import ContractInvalid, RecordNotFound, StoreUnavailable
 from catalog.lineage import source_of
 from catalog.readers.formats import delivery_sha256, list_deliveries, open_delivery
@@ -29,7 +29,13 @@ from catalog.validation import splits
 from catalog.validation.delivery import judge, stage
 from catalog.validation.expectations import expectation_faults
 from catalog.validation.keys import KeyIndex
-from catalog.validation.outcome import BatchReport, Delivery, Outcome, raise_refused
+from catalog.validation.outcome import (
+    BatchReport,
+    Delivery,
+    Outcome,
+    raise_refused,
+    refused_again,
+)
 from catalog.validation.run import Validator
 from catalog.validation.shape import shape_faults
 from rpe_core.errors import UnknownName
@@ -74,7 +80,7 @@ def ingest(
     pending = pending_files(lake, [contract])[contract.source]
     files = [(uri, sha256) for uri, sha256 in pending if sha256]
     reports: tuple[BatchReport, ...] = ()
-    if files or (not pending and not source_tables.is_in_force(lake, contract)):
+    if files or (not pending and _is_new(lake, contract)):
         place = scratch or Path(tempfile.gettempdir())
         with disk_errors("the scratch folder", place), _scratch_folder(place) as folder:
             reports = _land(lake, contract, files, run=run, folder=folder)
@@ -124,13 +130,25 @@ def read_rows(
     )
 
 
-@contextmanager
-def _scratch_folder(place: Path) -> Iterator[Path]:
-    """A folder for rows on their way; those of processes that were killed are removed first."""
-    for left in place.glob(f"{_SCRATCH}*-*"):
+def _is_new(lake: Lake, contract: SourceContract) -> bool:
+    """Whether a contract is to be put in force without a file; none of a withdrawn source is."""
+    if source_tables.is_in_force(lake, contract):
+        return False
+    return contract.source not in withdrawn_sources(lake)
+
+
+def clear_scratch(place: Path | None = None) -> None:
+    """Remove the staged rows of ingests that were killed, from the system's folder or another."""
+    for left in (place or Path(tempfile.gettempdir())).glob(f"{_SCRATCH}*-*"):
         pid = left.name.removeprefix(_SCRATCH).split("-")[0]
         if pid.isdigit() and not _is_running(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _scratch_folder(place: Path) -> Iterator[Path]:
+    """A folder for rows on their way; those of processes that were killed are removed first."""
+    clear_scratch(place)
     with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=place) as folder:
         yield Path(folder)
 
@@ -158,12 +176,17 @@ def _land(
     message = f"ingest {contract.source}"
     with lake_errors("judge the delivered keys"), closing(KeyIndex(contract, folder)) as index:
         outcomes = [
-            _staged(contract, delivery, folder / str(number), validator=validator, index=index)
+            refused_again(contract, delivery)
+            if delivery.is_withdrawn
+            else _staged(contract, delivery, folder / str(number), validator=validator, index=index)
             for number, delivery in enumerate(_deliveries(lake, contract, files))
         ]
         with lake.transaction(message=message, run=run) as tx:
             held = {row["batch_id"] for row in tx.rows("SELECT batch_id FROM core.batches")}
             outcomes = [o for o in outcomes if o.delivery.batch_id not in held]
+            if all(outcome.delivery.is_withdrawn for outcome in outcomes) and outcomes:
+                _write_batches(tx, contract, outcomes)
+                return tuple(outcome.report for outcome in outcomes)
             source_tables.put_in_force(tx, contract)
             standing = folder / "standing.parquet"
             source_tables.export_standing(tx, contract, standing)
@@ -206,6 +229,7 @@ def _deliveries(
             [contract.source],
         )
     }
+    is_gone, gone = contract.source in withdrawn_sources(lake), withdrawn_bytes(lake)
     for uri, sha256 in files:
         content = fingerprint([contract.source, sha256, contract.sha256])
         yield Delivery(
@@ -214,6 +238,7 @@ def _deliveries(
             file_sha256=sha256,
             split=splits.split_of_file(contract, uri),
             is_known=sha256 in accepted,
+            is_withdrawn=is_gone or sha256 in gone,
         )
 
 

@@ -102,25 +102,12 @@ def require_same_base(base_id: str, members: Mapping[str, str]) -> None:
     Raises:
         InputError: naming the adapters that do not belong.
     """
-    _require_same("base model", base_id, members)
-
-
-def require_same_encoder(encoder_id: str, members: Mapping[str, str]) -> None:
-    """Refuse to compare features of another encoder: members maps representation to encoder_id.
-
-    Raises:
-        InputError: naming the representations that do not belong.
-    """
-    _require_same("encoder", encoder_id, members)
-
-
-def _require_same(kind: str, expected: str, members: Mapping[str, str]) -> None:
-    others = sorted(name for name, value in members.items() if value != expected)
+    others = sorted(name for name, value in members.items() if value != base_id)
     if others:
         raise InputError(
-            f"{len(others)} of {len(members)} members belong to another {kind}.",
+            f"{len(others)} of {len(members)} members belong to another base model.",
             where=", ".join(others),
-            expected=expected,
+            expected=base_id,
             remedy="train adapters of these sources under the target's base, or leave them out",
         )
 

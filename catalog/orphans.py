@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from catalog import intents
 from catalog.stores.bundle import Stores
 
 
-def remove_orphans(stores: Stores) -> dict[str, int]:
-    """Remove artifacts, vectors and registry versions that no lake row names; counts by kind.
+def remove_orphans(stores: Stores, *, withdrawn: Collection[str] = ()) -> dict[str, int]:
+    """Remove from artifacts, vectors and registry what no lake row names; counts by kind.
 
-    The caller holds the workspace: nothing is being registered meanwhile.
+    What another workspace has said that it is writing stays, but for `withdrawn` artifacts. The
+    caller holds this one, and nobody can begin to write meanwhile.
     """
-    return {
-        "artifacts": _artifacts(stores),
-        "vectors": _vectors(stores),
-        "model versions": _versions(stores),
-    }
+    with stores.lake.writing():
+        coming = intents.coming(stores.lake)
+        return {
+            "orphan artifacts": _artifacts(stores, coming, withdrawn),
+            "half-written artifacts": _leftovers(stores, coming),
+            "orphan vectors": _vectors(stores, coming),
+            "orphan model versions": _versions(stores, coming),
+            "half-registered model versions": stores.registry.delete_drafts(),
+        }
 
 
-def _artifacts(stores: Stores) -> int:
+def _has_artifact(coming: Collection[str]) -> bool:
+    """Whether an artifact is among them; which one its writer knows when all of it is there."""
+    return any(record_id.startswith(("adapter:", "ensemble:")) for record_id in coming)
+
+
+def _leftovers(stores: Stores, coming: Collection[str]) -> int:
+    return 0 if _has_artifact(coming) else stores.artifacts.remove_leftovers()
+
+
+def _artifacts(stores: Stores, coming: Collection[str], withdrawn: Collection[str]) -> int:
     named = _named(stores, "SELECT artifact_sha256 AS name FROM core.adapters")
     named |= _named(stores, "SELECT artifact_sha256 AS name FROM core.ensembles")
     orphans = [sha256 for sha256 in stores.artifacts.list() if sha256 not in named]
+    if _has_artifact(coming):
+        orphans = [sha256 for sha256 in orphans if sha256 in withdrawn]
     for sha256 in orphans:
         stores.artifacts.delete(sha256)
     return len(orphans)
 
 
-def _vectors(stores: Stores) -> int:
+def _vectors(stores: Stores, coming: Collection[str]) -> int:
     named = _named(stores, "SELECT representation_id AS name FROM core.representations")
-    orphans = sorted(stores.vectors.keys() - named)
-    if orphans:
-        stores.vectors.delete(orphans)
-    return len(orphans)
+    adapters = _named(stores, "SELECT adapter_id AS name FROM core.adapters")
+    orphans = sorted(stores.vectors.keys() - named - set(coming))
+    unfiled = sorted(stores.vectors.adapter_ids() - adapters - set(coming))
+    if orphans or unfiled:
+        stores.vectors.delete(orphans, adapter_ids=unfiled)
+    return len(orphans) + len(unfiled)
 
 
-def _versions(stores: Stores) -> int:
+def _versions(stores: Stores, coming: Collection[str]) -> int:
     named = _named(
         stores, "SELECT model_name || '/' || model_version AS name FROM core.model_versions"
     )
@@ -43,6 +64,7 @@ def _versions(stores: Stores) -> int:
         for name in stores.registry.all_aliases()
         for version in stores.registry.versions(name)
         if f"{version.ref.name}/{version.ref.version}" not in named
+        and not set(version.tags.values()) & set(coming)
     ]
     for ref in orphans:
         stores.registry.delete_version(ref)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from catalog import intents
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.stores.bundle import Stores
 from catalog.stores.registry import ModelVersionRef
@@ -77,10 +78,16 @@ def record_verdicts(
     models = _models_of(stores, [verdict.ensemble_id for verdict, _ in verdicts])
     rows = [_verdict_row(verdict, models.get(verdict.ensemble_id), run) for verdict, _ in verdicts]
     message = ", ".join(sorted({verdict.action for verdict, _ in verdicts}))
+    named = [row["target_name"] for row in rows if row["model_version"]]
     with stores.lake.transaction(message=message, run=run) as commit:
         commit.insert_new("comparisons", [row for _, compared in verdicts for row in compared])
-        commit.insert_new("promotions", rows)
+        is_new = commit.insert_new("promotions", rows) > 0
+        moved = [intents.aliases_of(target) for target in named if is_new]
+        intents.add(commit, moved, workspace=stores.lake.workspace)
     repair_aliases(stores, targets=[verdict.target_name for verdict, _ in verdicts])
+    if moved:
+        with stores.lake.transaction(message="aliases moved", run=run) as commit:
+            intents.fulfil(commit, moved)
     return _rows(stores, [verdict.promotion_id for verdict, _ in verdicts])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catalog import lineage
+from catalog import intents, lineage
 from catalog.ensemble_facts import facts_of
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.stores import drafts
@@ -65,6 +65,7 @@ def register_base(
             where=base.base_id,
             remedy="start the run again; it identifies the base anew",
         )
+    intents.intend(stores.lake, [base.base_id], run=run)
     # a local folder is known by its name, because a path names a machine
     shown = base.model if is_hub or base.model.startswith("builtin:") else Path(base.model).name
     ref = stores.registry.register(drafts.base_draft(base, files, model=shown, is_hub=is_hub))
@@ -72,17 +73,24 @@ def register_base(
     with stores.lake.transaction(message="register base", run=run) as commit:
         commit.insert_new("bases", [base_row(base, ref, model=shown, revision=revision)])
         commit.insert_new("model_versions", [model_row(ref, "base", base.base_id)])
+        intents.fulfil(commit, [base.base_id])
     return ref
 
 
 def keep_representations(
-    stores: Stores, representations: Sequence[Representation], *, run: RunRef
+    stores: Stores,
+    representations: Sequence[Representation],
+    *,
+    drifts: Sequence[Row] = (),
+    run: RunRef,
 ) -> None:
-    """File each z in LoRA-VecDB, its length and standard error in the lake, in one commit.
+    """File each z in LoRA-VecDB, its length, standard error and drift in the lake, in one commit.
 
     Raises:
         InputError: a z or its variance is not finite, or they differ in length.
     """
+    ids = [one.representation_id for one in representations]
+    intents.intend(stores.lake, ids, run=run)
     stores.vectors.put_many([(one, None) for one in representations])
     edges = [
         edge
@@ -91,7 +99,9 @@ def keep_representations(
     ]
     with stores.lake.transaction(message="keep representations", run=run) as commit:
         commit.insert_new("representations", [representation_row(one) for one in representations])
+        commit.insert_new("drifts", drifts)
         commit.insert_new("lineage", edges)
+        intents.fulfil(commit, ids)
 
 
 def register_adapter(
@@ -107,6 +117,7 @@ def register_adapter(
     if known:
         _require_weights(known, card.adapter_id, card.weights_sha256)
         return _ref(known)
+    intents.intend(stores.lake, [card.adapter_id], run=run)
     artifact_sha256 = stores.artifacts.put_folder(folder)
     ref = stores.registry.register(
         drafts.adapter_draft(
@@ -126,6 +137,7 @@ def register_adapter(
         commit.insert_new("adapters", [adapter_row(card, ref, artifact_sha256)])
         commit.insert_new("model_versions", [model_row(ref, "adapter", card.adapter_id)])
         commit.insert_new("lineage", lineage.edges(card.adapter_id, parents))
+        intents.fulfil(commit, [card.adapter_id])
     return ref
 
 
@@ -133,6 +145,8 @@ def register_ensembles(
     stores: Stores, merged: Sequence[tuple[EnsembleCard, str]], *, run: RunRef
 ) -> None:
     """Keep merged ensembles in one commit; only a challenger gets a version in the registry.
+
+    Whoever put their folders into the artifact store has called `intents.intend` before.
 
     Args:
         stores: where to.
@@ -155,6 +169,7 @@ def register_ensembles(
         commit.insert_new("ensemble_members", [row for card, _ in new for row in member_rows(card)])
         commit.insert_new("attributions", [row for card, _ in new for row in card.attributions])
         commit.insert_new("lineage", [edge for card, _ in new for edge in _edges(card)])
+        intents.fulfil(commit, [card.ensemble_id for card, _ in merged])
 
 
 def register_challengers(
@@ -179,6 +194,7 @@ def register_challengers(
         )
     facts = facts_of(stores, rows, {one.ensemble_id: one.evidence for one in new})
     bases = {base: _registered_base(stores, base) for base in {one.base for one in new}}
+    intents.intend(stores.lake, [one.ensemble_id for one in new], run=run)
     for one in new:
         draft = drafts.ensemble_draft(
             facts[one.ensemble_id],
@@ -192,6 +208,7 @@ def register_challengers(
     made = [model_row(refs[one.ensemble_id], "ensemble", one.ensemble_id) for one in new]
     with stores.lake.transaction(message="register challengers", run=run) as commit:
         commit.insert_new("model_versions", made)
+        intents.fulfil(commit, [one.ensemble_id for one in new])
     return [refs[ensemble_id] for ensemble_id in ids]
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from catalog.errors import RecordNotFound
 from catalog.lineage import ancestors
 from catalog.report.queries import read_members
 from flows.contributions import score_changes
-from flows.ensemble import retrieve
 from flows.reading import read_rows_of
-from flows.retrieval import Retrieval
+from flows.retrieval import Retrieval, retrieve
 from flows.run_record import open_run
 from flows.settings import Settings
 from flows.wiring import open_lake, open_registry, open_stores
@@ -23,12 +23,13 @@ Rows = list[dict[str, Any]]
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Workspace]:
-    """The workspace for a question, its lake closed afterwards."""
+def opened(settings: Settings, *, as_of: datetime | None = None) -> Iterator[Workspace]:
+    """The workspace for a question, about now or a moment; its lake is closed afterwards."""
     declared = load_declarations(settings)
     stores = open_stores(settings)
     try:
-        yield Workspace(settings, declared.plan, declared.contracts, stores, open_run("ask"))
+        run = open_run("ask")
+        yield Workspace(settings, declared.plan, declared.contracts, stores, run, as_of=as_of)
     finally:
         stores.lake.close()
 
@@ -37,11 +38,15 @@ def nearest_adapters(settings: Settings, target: str, *, k: int) -> tuple[Rows, 
     """The k adapters nearest to a target, and what the domain guard says."""
     with opened(settings) as workspace:
         retrieval = _retrieval(workspace, target)
-        rows = [
-            {"adapter_id": c.adapter_id, "source": c.source, "distance": c.distance}
-            for c in retrieval.library[:k]
-        ]
-        return rows, retrieval.domain.reason
+        return nearest_of(retrieval, k=k), retrieval.domain.reason
+
+
+def nearest_of(retrieval: Retrieval, *, k: int) -> Rows:
+    """The k nearest of the library that a target sees, one row each."""
+    return [
+        {"adapter_id": c.adapter_id, "source": c.source, "distance": c.distance}
+        for c in retrieval.library[:k]
+    ]
 
 
 def explain_ensembles(settings: Settings, target: str) -> Rows:

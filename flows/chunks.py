@@ -24,15 +24,28 @@ class StepFailed(RpeError):
 
 
 @dataclass(frozen=True)
+class Afar:
+    """How a unit is told to a worker by its id and found by it; how what it makes comes as JSON."""
+
+    units: Callable[[Workspace], Sequence[Any]]
+    name: Callable[[Any], str]
+    pack: Callable[[Any], Any]
+    unpack: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
 class Verb:
     """A step of the night: what is to be done now, how a unit is made, how what is made is kept.
 
-    Without `keep`, making a unit keeps it.
+    Without `keep`, making a unit keeps it; without `afar` it is made by this process. Where making
+    one writes to a store already, `intend` says so of some units before.
     """
 
     pending: Callable[[Workspace], Sequence[Any]]
     make: Callable[[Workspace, Any], Any]
     keep: Callable[[Workspace, Sequence[Any]], None] | None = None
+    intend: Callable[[Workspace, Sequence[Any]], None] | None = None
+    afar: Afar | None = None
 
 
 class Chunk:
@@ -64,11 +77,11 @@ class Chunk:
             RpeError: a unit failed; one that may succeed if `do` is called again, if there is one.
         """
         made: dict[int, Any] = {}
+        wanted = [i for i in range(len(self.units)) if self._may_succeed(i)]
+        if self._verb.intend:
+            self._verb.intend(self._workspace, [self.units[i] for i in wanted])
         began = time.monotonic()
-        for i in range(len(self.units)):
-            fault = self.faults[i]
-            if self.is_done[i] or (fault is not None and not isinstance(fault, Transient)):
-                continue
+        for i in wanted:
             announce(self._step, str(self.units[i]), self._first + i, self._total)
             try:
                 made[i] = self._verb.make(self._workspace, self.units[i])
@@ -81,6 +94,10 @@ class Chunk:
         faults = [fault for fault in self.faults if fault is not None]
         for fault in sorted(faults, key=lambda fault: not isinstance(fault, Transient)):
             raise fault
+
+    def _may_succeed(self, i: int) -> bool:
+        fault = self.faults[i]
+        return not self.is_done[i] and (fault is None or isinstance(fault, Transient))
 
     def _keep(self, made: dict[int, Any]) -> None:
         try:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from flows.commands import experiments, library, merging, nights, reads, sources, upkeep
+from flows.commands import adapters, experiments, merging, nights, reads, sources, targets, upkeep
 from flows.output import say, show_error, write_json
 from rpe_core.errors import RpeError
 
@@ -20,10 +20,10 @@ app = typer.Typer(
 )
 # typer carries a click of its own, whose errors are not those of the package `click`
 (USAGE_ERROR,) = typer.BadParameter.__bases__
-for _commands in (upkeep, nights, library, merging, reads):
+for _commands in (upkeep, nights, targets, merging, reads):
     _commands.add_to(app)
 app.add_typer(sources.app, name="source")
-app.add_typer(library.adapters, name="adapters")
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(experiments.app, name="experiment")
 
 

@@ -1,30 +1,38 @@
-"""Names, schedule and parameters of what `rpe serve` serves, as data."""
+"""Names, schedules and parameters of what `rpe serve` serves, as data."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from flows.nightly import VERBS
+from flows.maintain import upkeep
+from flows.nightly import VERBS, nightly
 from flows.plans import Plan
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """One scheduled flow: one run at a time, because a workspace has one night at a time."""
+    """One scheduled flow; of all of them one run at a time, because each holds the workspace."""
 
     name: str
+    flow: Callable[..., Any]
+    where: str  # the key of plan.yaml that says when
     cron: str
     timezone: str
     parameters: dict[str, str | list[str]] = field(default_factory=dict)
     tags: tuple[str, ...] = ("rpe",)
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.cron} {self.timezone})"
 
-def night_of(plan: Plan, *, home: str) -> Deployment:
-    """The nightly deployment of a plan."""
-    schedule = plan.schedule
-    return Deployment(
-        "nightly",
-        schedule.cron,
-        schedule.timezone,
-        {"home": home, "only": list(VERBS), "targets": []},
-    )
+
+def deployments_of(plan: Plan, *, home: str) -> tuple[Deployment, ...]:
+    """The night of a plan, and the upkeep if it has not been left out."""
+    when, upkeep_when = plan.schedule, plan.schedule.maintain
+    parameters = {"home": home, "only": list(VERBS), "targets": []}
+    night = Deployment("nightly", nightly, "schedule.cron", when.cron, when.timezone, parameters)
+    if upkeep_when is None:
+        return (night,)
+    cron, where = upkeep_when.cron, "schedule.maintain.cron"
+    return night, Deployment("maintain", upkeep, where, cron, when.timezone, {"home": home})

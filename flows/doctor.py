@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from catalog import intents
+from catalog.integrity import Finding, at_of, read_chain
+from catalog.integrity_of_artifacts import hash_artifacts, measure_artifacts
+from catalog.promotion import CHAMPION
+from catalog.stores.places import require_forgetting
+from flows import surroundings
+from flows.locking import is_free
 from flows.settings import Settings
-from flows.wiring import open_lake, open_registry
+from flows.wiring import open_artifacts, open_lake, open_registry, open_vectors
 from flows.workspace import load_declarations
 from rpe_core.errors import RpeError
 
@@ -17,25 +24,50 @@ PACKAGES = (
     *("prefect", "duckdb", "duckdb-extension-ducklake", "duckdb-extension-sqlite-scanner"),
     *("lancedb", "mlflow", "great-expectations", "torch", "peft", "transformers"),
 )
-LOW_DISK_BYTES = 2 * 1024**3
+PROVED = ("declarations", "lake", "registry", "vectors", "records", "artifacts")  # of a copy too
+RESTORE = "restore it from a back-up, or withdraw what was made of it"
 
 
-def examine(settings: Settings) -> list[dict[str, Any]]:
-    """One row per check: what, status (good, bad), detail without values."""
+def examine(settings: Settings, *, is_deep: bool = False) -> list[dict[str, Any]]:
+    """One row per check: what, status (good, bad), detail without values.
+
+    What was edited has a row of its own. `is_deep` hashes every artifact too.
+    """
     rows = [_row("python", sys.version_info[:2] == (3, 11), sys.version.split()[0])]
     rows += [_package(name) for name in PACKAGES]
-    rows.append(_disk(settings))
     checks: dict[str, Callable[[], str]] = {
+        "lock": surroundings.versions,
+        "extensions": lambda: surroundings.extensions(settings),
+        "disk": lambda: surroundings.disk(settings),
+        "permissions": lambda: surroundings.permissions(settings),
+        "clock": lambda: surroundings.clock(settings),
         "declarations": lambda: _declarations(settings),
+        "places": lambda: _places(settings),
         "lake": lambda: _lake(settings),
         "registry": lambda: _registry(settings),
+        "vectors": lambda: _vectors(settings),
+        "intents": lambda: _intents(settings),
     }
     for name, check in checks.items():
         try:
             rows.append(_row(name, True, check()))
         except RpeError as error:
             rows.append(_row(name, False, str(error)))
-    return rows
+    return (
+        rows
+        + _found("records", lambda: _records(settings))
+        + _found("artifacts", lambda: _artifacts(settings, is_deep=is_deep))
+    )
+
+
+def _found(name: str, look: Callable[[], tuple[str, Sequence[Finding]]]) -> list[dict[str, Any]]:
+    """A row for each thing that is not what was kept, then one about all."""
+    try:
+        detail, findings = look()
+    except RpeError as error:
+        return [_row(name, False, str(error))]
+    odd = [_row(name, False, f"{found}; {RESTORE}") for found in findings]
+    return [*odd, _row(name, not odd, detail)]
 
 
 def _package(name: str) -> dict[str, Any]:
@@ -45,17 +77,17 @@ def _package(name: str) -> dict[str, Any]:
         return _row(name, False, "not installed; install from the lock in infra/")
 
 
-def _disk(settings: Settings) -> dict[str, Any]:
-    place = settings.root if settings.root.exists() else settings.root.parent
-    free = shutil.disk_usage(place).free
-    return _row("disk", free > LOW_DISK_BYTES, f"{free / 1024**3:.1f} GiB free")
-
-
 def _declarations(settings: Settings) -> str:
     declared = load_declarations(settings)
     for error in declared.faulty.values():
         raise error
     return f"{len(declared.contracts)} contracts, {len(declared.plan.targets)} targets"
+
+
+def _places(settings: Settings) -> str:
+    for place in settings.places:
+        require_forgetting(place)
+    return ", ".join(settings.places)
 
 
 def _lake(settings: Settings) -> str:
@@ -67,10 +99,56 @@ def _lake(settings: Settings) -> str:
         lake.close()
 
 
+def _vectors(settings: Settings) -> str:
+    with open_lake(settings, read_only=True) as lake:
+        rows = lake.rows("SELECT DISTINCT representation_id AS name FROM core.representations")
+    lost = {row["name"] for row in rows} - open_vectors(settings).keys()
+    if lost:
+        raise RpeError(
+            f"{len(lost)} of {len(rows)} representations have no vector.",
+            where=min(lost),
+            remedy=RESTORE,
+        )
+    return f"{len(rows)} representations with their vectors"
+
+
+def _intents(settings: Settings) -> str:
+    with open_lake(settings, read_only=True) as lake:
+        found, left = intents.open_intents(lake), intents.left_behind(lake)
+    if left and is_free(settings):
+        raise RpeError(
+            f"{len(left)} records were begun and not finished since {at_of(asdict(left[0]))}.",
+            where=", ".join(sorted({one.run_id for one in left})),
+            remedy="`rpe maintain` or the next `rpe nightly` finishes or undoes them",
+        )
+    return f"{len(found)} records are being written"
+
+
+def _records(settings: Settings) -> tuple[str, Sequence[Finding]]:
+    with open_lake(settings, read_only=True) as lake:
+        chain = read_chain(lake)
+    head = (
+        f", head {chain.head['link_sha256'][:12]} of {chain.head['run_id']}" if chain.head else ""
+    )
+    amended = f", {chain.n_amended} commits amended" if chain.n_amended else ""
+    detail = f"{chain.n_rows} rows read under {chain.n_links} links{head}{amended}"
+    return f"{detail}, {chain.n_open} rows not sealed yet", chain.findings
+
+
+def _artifacts(settings: Settings, *, is_deep: bool) -> tuple[str, Sequence[Finding]]:
+    store = open_artifacts(settings)
+    with open_lake(settings, read_only=True) as lake:
+        found = hash_artifacts(lake, store) if is_deep else measure_artifacts(lake, store)
+    size = f"{found.n_folders} folders, {found.n_bytes:,} bytes"
+    if not is_deep:
+        return f"{size}, not read: `rpe doctor --deep` hashes them", ()
+    return f"{size} read and hashed", found.findings
+
+
 def _registry(settings: Settings) -> str:
     registry = open_registry(settings)
     plan = load_declarations(settings).plan
-    served = [name for name in plan.target_names if "champion" in registry.aliases(name)]
+    served = [name for name in plan.target_names if CHAMPION in registry.aliases(name)]
     return f"{len(served)} of {len(plan.targets)} targets have a champion"
 
 

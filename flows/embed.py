@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from catalog import registration
+from catalog import current, registration
+from catalog.lineage import source_of
 from catalog.readers.items import item_source
 from flows.workspace import Workspace
 from rpe_core.distance import Matrix
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.records import Representation, Role
-from rpe_core.representation import mean_feature
+from rpe_core.representation import drift_between, mean_feature
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ def unit_of(workspace: Workspace, source: str, base_name: str, role: Role) -> Em
     return EmbedUnit(source, base_name, role, version["dataset_version_id"], representation_id)
 
 
-def pending(workspace: Workspace) -> list[EmbedUnit]:
-    """References and targets whose standing dataset version has no representation yet."""
+def units_of(workspace: Workspace) -> list[EmbedUnit]:
+    """The standing dataset version of every reference and target that has one."""
     wanted: list[tuple[str, str, Role]] = [
         (source, reference.base, "reference")
         for reference in workspace.plan.references
@@ -51,13 +53,19 @@ def pending(workspace: Workspace) -> list[EmbedUnit]:
     ]
     wanted += [(target.source, target.base, "target") for target in workspace.plan.targets]
     units = [unit_of(workspace, *entry) for entry in dict.fromkeys(wanted)]
+    return [unit for unit in units if unit]
+
+
+def pending(workspace: Workspace) -> list[EmbedUnit]:
+    """References and targets whose standing dataset version has no representation yet."""
     known = workspace.standing.representation_ids
-    return [unit for unit in units if unit and unit.representation_id not in known]
+    return [unit for unit in units_of(workspace) if unit.representation_id not in known]
 
 
 def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
     """The mean over the inputs: of a reference's training rows, of all rows of a target."""
-    mean = mean_feature(workspace.features(unit.base_name, _inputs(workspace, unit)))
+    rows = _rows(workspace, unit)
+    mean = mean_feature(workspace.features(unit.base_name, _inputs(workspace, unit, rows)))
     return Representation(
         unit.representation_id,
         unit.dataset_version_id,
@@ -66,12 +74,19 @@ def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
         mean.n,
         tuple(mean.mean.tolist()),
         tuple(mean.variance.tolist()),
+        len(rows.column("_group_sha256").unique()),
     )
+
+
+def unpack(values: Mapping[str, Any]) -> Representation:
+    """A representation from the values that `asdict` gave; fp64 as it was."""
+    exact = {name: tuple(values[name]) for name in ("z", "variance")}
+    return Representation(**{**values, **exact})
 
 
 def features_of(workspace: Workspace, unit: EmbedUnit, *, limit: int) -> Matrix:
     """The features of the first rows of a unit, by item, shape (n, d): always the same rows."""
-    inputs = _inputs(workspace, unit)[:limit]
+    inputs = _inputs(workspace, unit, _rows(workspace, unit))[:limit]
     found = {
         int(index): feature
         for indices, features in workspace.features(unit.base_name, inputs)
@@ -80,16 +95,37 @@ def features_of(workspace: Workspace, unit: EmbedUnit, *, limit: int) -> Matrix:
     return np.array([found[i] for i in range(len(inputs))], dtype=np.float64)
 
 
-def _inputs(workspace: Workspace, unit: EmbedUnit) -> Sequence[Any]:
-    items = item_source(workspace.contracts[unit.source])
-    rows = workspace.rows(
+def _rows(workspace: Workspace, unit: EmbedUnit) -> pa.Table:
+    return workspace.rows(
         unit.dataset_version_id,
-        columns=items.input_columns,
+        columns=item_source(workspace.contracts[unit.source]).input_columns,
         split="train" if unit.role == "reference" else None,
     )
-    return items.inputs(rows)
+
+
+def _inputs(workspace: Workspace, unit: EmbedUnit, rows: pa.Table) -> Sequence[Any]:
+    return item_source(workspace.contracts[unit.source]).inputs(rows)
 
 
 def keep(workspace: Workspace, made: Sequence[Representation]) -> None:
-    """File them in LoRA-VecDB and in the lake."""
-    registration.keep_representations(workspace.stores, made, run=workspace.run)
+    """File them in LoRA-VecDB and in the lake, with how far each source has moved."""
+    drifts = _drifts(workspace, made)
+    registration.keep_representations(workspace.stores, made, drifts=drifts, run=workspace.run)
+
+
+def _drifts(workspace: Workspace, made: Sequence[Representation]) -> list[dict[str, Any]]:
+    """Rows of core.drifts of those that have one of an earlier version to be compared with."""
+    stores = workspace.stores
+    newest = current.newest_representations(stores.lake)
+    places = [(source_of(one.dataset_version_id), one.encoder_id, one.role) for one in made]
+    pairs = [(newest[p], one) for p, one in zip(places, made, strict=True) if p in newest]
+    known = stores.vectors.representations([former for former, _ in pairs]) if pairs else {}
+    return [
+        {
+            "representation_id": one.representation_id,
+            "former_id": former,
+            **asdict(drift_between(known[former], one)),
+        }
+        for former, one in pairs
+        if former in known and former != one.representation_id
+    ]

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from catalog import registration
+from catalog import intents, registration
 from catalog.lineage import strictest_license
 from catalog.registration import EnsembleCard
 from flows import embed
 from flows.attribution import MAX_ADAPTERS, attributions_of
 from flows.bases import base_folder
-from flows.calibration import distances_within, library_of
+from flows.calibration import library_of
+from flows.made_with import NUMERIC, versions_of
 from flows.plans import BASELINE_MERGES, TargetSpec
-from flows.references import references_of, visible_library
-from flows.retrieval import Retrieval
+from flows.references import asked_of, visible_library
+from flows.retrieval import Retrieval, retrieve
 from flows.scoring import TaskRows, mean_score, predict_arm, score_items
 from flows.tuning import is_tuned, recorded_tuning, tune, tuning_record
 from flows.weighing import leave_out, weighed, without_source
@@ -28,8 +30,7 @@ from rpe_core.ensemble import EnsembleDraft
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.manifest import MergeReport
 from rpe_core.merging.merge import merge
-from rpe_core.records import Candidate, Representation, StrategySpec, TaskSpec
-from rpe_core.weighting.guards import check_domain
+from rpe_core.records import Candidate, StrategySpec, TaskSpec
 from rpe_core.weighting.tuning import Setting, Tuning
 
 
@@ -56,72 +57,47 @@ class EnsembleUnit:
         return f"{self.retrieval.target.name} by {self.arm}"
 
 
-def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
-    """The library as this target sees it, or None while target or library have no data.
-
-    A target's own source is never its reference unless the plan says `include_own`.
-    """
-    standing = workspace.standing
-    asked = embed.unit_of(workspace, target.source, target.base, "target")
-    if asked is None or asked.representation_id not in standing.representation_ids:
-        return None
-    representation = _representation(workspace, asked.representation_id)
-    found, everyone = references_of(workspace, target, representation)
-    library = [c for c in found if target.include_own or c.source != target.source]
-    if not library:
-        return None
-    whole = library_of(everyone)
-    hidden = () if target.include_own else (target.source,)
-    domain = check_domain(library[0].distance, distances_within(workspace, whole), without=hidden)
-    return Retrieval(
-        target,
-        asked.dataset_version_id,
-        standing.versions[target.source]["sha256"],
-        representation,
-        tuple(library),
-        tuple(library[: target.k_most]),
-        domain,
-        whole,
-    )
-
-
-def _representation(workspace: Workspace, representation_id: str) -> Representation:
-    """A target's representation; those of all targets are read when the first is asked for."""
-    known: dict[str, Representation] = workspace.memo.setdefault("representations", {})
-    if representation_id not in known:
-        targets = workspace.plan.targets
-        units = [embed.unit_of(workspace, t.source, t.base, "target") for t in targets]
-        wanted = {unit.representation_id for unit in units if unit}
-        standing = wanted & workspace.standing.representation_ids
-        read = workspace.stores.vectors.representations({representation_id} | standing - set(known))
-        known.update(read)
-    return known[representation_id]
-
-
 def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
     """One ensemble per strategy of the plan, weighed and named, not yet merged."""
     target = retrieval.target
-    base = workspace.bases[target.base]
+    base_sha256 = workspace.bases[target.base].sha256
+    items = workspace.plan.evaluation.calibration_items
     units = []
     for strategy in target.specs:
-        made_of = {
-            "target": target.name,
-            "dataset": retrieval.dataset_sha256,
-            "base": base.sha256,
-            "strategy": strategy,
-            "merge": [target.merge, target.rank],
-        }
-        draft = None
-        if is_tuned(strategy, target.k):
-            made_of["k"] = target.k
-            made_of["library"] = library_of(retrieval.library).sha256
-            made_of["calibration_items"] = workspace.plan.evaluation.calibration_items
-        else:
-            draft = weighed(workspace, retrieval, strategy, None)
-            made_of["candidates"] = sorted(c.adapter_id for c in retrieval.candidates)
-            made_of["abstained"] = draft.abstained
-        units.append(EnsembleUnit(retrieval, strategy, draft, fingerprint(made_of)))
+        is_open = is_tuned(strategy, target.k)
+        draft = None if is_open else weighed(workspace, retrieval, strategy, None)
+        sha256 = sha256_of(
+            retrieval, strategy, draft, base_sha256=base_sha256, calibration_items=items
+        )
+        units.append(EnsembleUnit(retrieval, strategy, draft, sha256))
     return units
+
+
+def sha256_of(
+    retrieval: Retrieval,
+    strategy: StrategySpec,
+    draft: EnsembleDraft | None,
+    *,
+    base_sha256: str,
+    calibration_items: int,
+) -> str:
+    """Hash over what makes an ensemble; `draft` is None where something is to be chosen first."""
+    target = retrieval.target
+    made_of: dict[str, Any] = {
+        "target": target.name,
+        "dataset": retrieval.dataset_sha256,
+        "base": base_sha256,
+        "strategy": strategy,
+        "merge": [target.merge, target.rank],
+    }
+    if draft is None:
+        made_of["k"] = target.k
+        made_of["library"] = library_of(retrieval.library).sha256
+        made_of["calibration_items"] = calibration_items
+    else:
+        made_of["candidates"] = sorted(c.adapter_id for c in retrieval.candidates)
+        made_of["abstained"] = draft.abstained
+    return fingerprint(made_of)
 
 
 def drafted(workspace: Workspace, target: TargetSpec) -> list[EnsembleUnit]:
@@ -150,6 +126,12 @@ def pending(workspace: Workspace) -> list[EnsembleUnit]:
     return wanted
 
 
+def intend(workspace: Workspace, units: Sequence[EnsembleUnit]) -> None:
+    """Say which ensembles are about to be merged into the artifact store."""
+    ids = [unit.ensemble_id for unit in units]
+    intents.intend(workspace.stores.lake, ids, run=workspace.run)
+
+
 def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
     """Merge the members into one PEFT folder; its card, and its place in the artifact store."""
     target, draft = unit.retrieval.target, unit.draft
@@ -176,19 +158,32 @@ def merge_members(
     Where members trained modules whole, their change counts from the base's own files.
     """
     weights = {m.adapter_id: m.weight for m in draft.members if m.weight != 0.0}
+    base = base_folder(workspace.plan.bases[target.base])
+    return merge_stored(workspace, weights, out, method=target.merge, rank=target.rank, base=base)
+
+
+def merge_stored(
+    workspace: Workspace,
+    weights: Mapping[str, float],
+    out: Path,
+    *,
+    method: str,
+    rank: int | None,
+    base: Path | None,
+) -> MergeReport:
+    """Merge adapters on record by weights, in this order; by a baseline where it is one."""
     rows, artifacts = workspace.adapter_rows(weights), workspace.stores.artifacts
     members = [
         # hashed again: an adapter that was changed since it was kept must not be served
         (artifacts.folder(rows[adapter_id]["artifact_sha256"], is_verified=True), weight)
         for adapter_id, weight in weights.items()
     ]
-    if target.merge in BASELINE_MERGES:
+    if method in BASELINE_MERGES:
         # a baseline through PEFT, which the exact methods neither need nor import
         from rpe_core.adapters.peft_merge import merge_with_peft
 
-        return merge_with_peft(members, out, method=target.merge)
-    base = base_folder(workspace.plan.bases[target.base])
-    return merge(members, out, method=target.merge, rank=target.rank, base=base)
+        return merge_with_peft(members, out, method=method)
+    return merge(members, out, method=method, rank=rank, base=base)
 
 
 def answers_of(
@@ -264,6 +259,9 @@ def _card(
         license=strictest_license([row["license"] for row in members.values()]),
         tuning=tuning_record(draft.tuning) if draft.tuning else None,
         attributions=_attributions(workspace, unit, draft),
+        asked=asked_of(workspace, retrieval.target),
+        threads=torch.get_num_threads(),
+        versions=versions_of(NUMERIC),
     )
 
 

@@ -64,6 +64,11 @@ class EvaluateUnit:
         return tuple(arm for arm in self.arms if arm.is_candidate)
 
     @property
+    def gate_split(self) -> str:
+        """The split whose items a gate looks at: test rows, or those of left-out references."""
+        return "test" if self.evidence == "labels" else LEAVE_ONE_OUT
+
+    @property
     def is_choosing(self) -> bool:
         """Whether one of the candidates is chosen without a label of the target."""
         asked = self.retrieval.target.has_auto or self.evidence == LEAVE_ONE_OUT
@@ -129,7 +134,16 @@ def pending(workspace: Workspace) -> list[EvaluateUnit]:
     return sorted(wanted, key=lambda unit: unit.evidence == "labels")
 
 
-def make(workspace: Workspace, unit: EvaluateUnit) -> Record:
+@dataclass(frozen=True)
+class Evaluated:
+    """The rows of one evaluation, as they are kept."""
+
+    scores: list[dict[str, Any]]
+    items: list[dict[str, Any]]
+    choices: list[dict[str, Any]]
+
+
+def make(workspace: Workspace, unit: EvaluateUnit) -> Evaluated:
     """Scores of the arms, per item and over all, and the choice among them."""
     target = unit.retrieval.target
     contract = workspace.contracts[target.source]
@@ -147,10 +161,10 @@ def make(workspace: Workspace, unit: EvaluateUnit) -> Record:
             looked_at[arm.name] = answers[np.searchsorted(wanted, seen)]
     if unit.is_choosing:
         _choose(workspace, unit, looked_at, record)
-    return record
+    return Evaluated(record.scores, record.items, record.choices)
 
 
-def keep(workspace: Workspace, made: Sequence[Record]) -> None:
+def keep(workspace: Workspace, made: Sequence[Evaluated]) -> None:
     """Put the evaluations on record in one commit."""
     with workspace.stores.lake.transaction(message="evaluate", run=workspace.run) as commit:
         commit.insert_new("scores", [row for record in made for row in record.scores])

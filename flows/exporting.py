@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from catalog.errors import RecordNotFound
 from catalog.stores.portable import write_bundle
 from flows.settings import Settings
 from flows.wiring import open_stores
+from flows.workspace import load_declarations
+from rpe_core.errors import InputError
 
 
 def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
@@ -18,13 +21,16 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
     Raises:
         RecordNotFound: no standing adapter has this id.
         RecordConflict: its files were changed since they were kept.
-        InputError: the place is taken.
+        InputError: its representation stands for fewer groups than the plan publishes, or the
+            place is taken.
     """
+    min_groups = load_declarations(settings).plan.publishing.min_groups
     stores = open_stores(settings)
     try:
         rows = stores.lake.rows(
-            "SELECT a.*, b.base_sha256, b.family FROM core.adapters AS a"
+            "SELECT a.*, b.base_sha256, b.family, r.n_items, r.n_groups FROM core.adapters AS a"
             " JOIN core.bases AS b USING (base_id)"
+            " JOIN core.representations AS r USING (representation_id)"
             " WHERE adapter_id = ? AND a.retracted_at IS NULL",
             [adapter_id],
         )
@@ -33,6 +39,7 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
                 "No standing adapter has this id.", remedy="`rpe adapters list` shows them"
             )
         row = rows[0]
+        _require_cohort(row, min_groups)
         place = stores.vectors.representation(row["representation_id"])
         folder = stores.artifacts.folder(row["artifact_sha256"], is_verified=True)
         card = {
@@ -48,12 +55,24 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
                 "versions": json.loads(row["versions_json"]),
             },
         }
-        told = asdict(place)
-        representation = {name: told[name] for name in ("n_items", "variance", "z")}
+        told = {**asdict(place), "n_groups": row["n_groups"]}
+        representation = {name: told[name] for name in ("n_groups", "n_items", "variance", "z")}
         write_bundle(out, folder, card=card, representation=representation)
     finally:
         stores.lake.close()
     return out
+
+
+def _require_cohort(row: dict[str, Any], min_groups: int) -> None:
+    """Raise InputError below the plan's minimum; uncounted groups are as many as rows at most."""
+    n = row["n_items"] if row["n_groups"] is None else row["n_groups"]
+    if n < min_groups:
+        raise InputError(
+            f"The representation stands for {n} groups: it would say too much of each patient.",
+            where=row["adapter_id"],
+            expected=f"at least {min_groups} groups, by `publishing: min_groups` of plan.yaml",
+            remedy="export it when more patients have arrived and their version is trained",
+        )
 
 
 _TOLD = (

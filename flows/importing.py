@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from catalog.contracts.contract import NAME
 from catalog.filing import Filed, file_adapters
 from catalog.stores.cards import AdapterCard
 from catalog.stores.portable import Bundle, is_bundle, read_bundle
+from flows.bundle_card import read_card
 from flows.fitting import require_base_name, require_shapes
 from flows.locking import hold_workspace
 from flows.progress import announce
@@ -26,7 +27,9 @@ from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import DeclarationError, Fault, InputError, RpeError, UnknownName, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint, make_id
 from rpe_core.merging.folders import AdapterFiles, read_adapter
-from rpe_core.records import BaseModel, Representation, TaskSpec
+from rpe_core.records import BaseModel, Representation
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,18 @@ class ImportSpec:
 
 
 def import_adapters(
-    settings: Settings, places: Sequence[str], spec: ImportSpec, *, is_registered: bool = True
+    settings: Settings,
+    places: Sequence[str],
+    spec: ImportSpec,
+    *,
+    is_registered: bool = True,
+    is_dry_run: bool = False,
+    on_checked: Callable[[list[Row]], None] = lambda rows: None,
 ) -> list[str]:
     """File every adapter at the places, or none of them; ids of those that are new.
+
+    `on_checked` is told what was found right, hashes included, before any of it is filed; a dry run
+    ends there, with the ids of all.
 
     Raises:
         DeclarationError: with the reason for each adapter that is refused.
@@ -57,11 +69,28 @@ def import_adapters(
             run = open_run("import")
             workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
             filed, names = _checked(workspace, _folders(places), spec)
+            on_checked([_reported(one) for one in filed])
+            if is_dry_run:
+                return [one.card.adapter_id for one in filed]
             for name in names:
                 register_base_of(workspace, name)
             return file_adapters(stores, filed, is_registered=is_registered, run=run)
         finally:
             stores.lake.close()
+
+
+def _reported(one: Filed) -> Row:
+    """An adapter as it would be filed."""
+    card, place = one.card, one.representation
+    return {
+        "adapter_id": card.adapter_id,
+        "license": card.license,
+        "rank": card.rank,
+        "n_parameters": card.n_parameters,
+        "n_items": place.n_items,
+        "n_groups": place.n_groups,
+        "weights_sha256": card.weights_sha256,
+    }
 
 
 def _folders(places: Sequence[str]) -> list[Path]:
@@ -187,21 +216,9 @@ def _source(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: b
 
 
 def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, Filed]:
-    try:
-        name, encoder = _base_of(workspace, bundle.card["base"])
-        base = workspace.bases[name]
-        facts = {**bundle.card["adapter"], "base": base, "origin": "imported"}
-        facts["task"] = TaskSpec(**facts["task"])
-        card = AdapterCard(**facts)
-        z, variance = (tuple(map(float, bundle.representation[key])) for key in ("z", "variance"))
-        filed = Representation(
-            card.representation_id, card.dataset_version_id, encoder, "reference",
-            int(bundle.representation["n_items"]), z, variance,
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError("The bundle's card is not whole.", remedy="export it again") from None
-    if not NAME.fullmatch(card.source):
-        raise InputError("The bundle's source has no usable name.", expected=NAME.pattern)
+    name, encoder_id = _base_of(workspace, bundle.card.get("base"))
+    base = workspace.bases[name]
+    card, filed = read_card(bundle, base, encoder_id)
     _require_usable(workspace, filed)
     adapter = read_adapter(bundle.adapter)
     if adapter.weights_sha256 != card.weights_sha256:
@@ -210,16 +227,18 @@ def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, Filed]:
     return name, Filed(card, filed, bundle.adapter, _named(adapter.config, base))
 
 
-def _base_of(workspace: Workspace, told: dict[str, Any]) -> tuple[str, str]:
+def _base_of(workspace: Workspace, told: object) -> tuple[str, str]:
     """The plan's base with the files that a bundle was made on, and its encoder."""
+    facts = told if isinstance(told, dict) else {}
+    sha256, encoder_id = str(facts.get("sha256")), str(facts.get("encoder_id"))
     for name, base in workspace.bases.items():
-        if base.sha256 == told["sha256"]:
+        if base.sha256 == sha256:
             encoder = workspace.encoder(name)
-            if encoder.rpartition("@")[2] == str(told["encoder_id"]).rpartition("@")[2]:
+            if encoder.rpartition("@")[2] == encoder_id.rpartition("@")[2]:
                 return name, encoder
     raise InputError(
         "No base of the plan has the files and the encoder of this bundle.",
-        expected=f"base files {str(told['sha256'])[:SHORT]} with equal dtype and max_tokens",
+        expected=f"base files {shown_name(sha256[:SHORT])} with equal dtype and max_tokens",
         remedy="add the base to plan.yaml",
     )
 

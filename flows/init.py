@@ -24,7 +24,8 @@ def init_workspace(settings: Settings, *, demo: str) -> str:
     """
     if demo and demo not in DEMOS:
         raise UnknownName("demo", demo, DEMOS)
-    settings.sources_folder.mkdir(parents=True, exist_ok=True)
+    settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # rows of patients: the owner's
+    settings.sources_folder.mkdir(exist_ok=True)
     with hold_workspace(settings):
         if demo:
             _write_demo(settings.root, demo)

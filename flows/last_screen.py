@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from catalog.report.experiments import ExperimentTables, read_experiment, shown
@@ -23,6 +24,7 @@ def show_summary(settings: Settings, summary: Summary) -> None:
     if quarantined:
         show_rows(quarantined, as_json=False, title="set aside")
     _tell_end(summary)
+    _tell_withdrawn(settings)
     _advise(settings)
 
 
@@ -58,6 +60,11 @@ def faults_of(summary: Summary) -> list[dict[str, str]]:
     ]
 
 
+def alerts_of(summary: Summary) -> list[dict[str, str]]:
+    """The alerts of a run in the form that `--json` has everywhere."""
+    return [asdict(alert) for alert in summary.alerts]
+
+
 def _show_tables(tables: ExperimentTables) -> None:
     metric = tables.metrics[0]
     rows = [
@@ -74,8 +81,24 @@ def _show_tables(tables: ExperimentTables) -> None:
 def _tell_end(summary: Summary) -> None:
     for fault in summary.faults:
         say(f"FAILED {fault.step} {fault.unit}: {fault.kind}: {fault.message}")
+    for alert in summary.alerts:
+        say(f"ALERT {alert.message}; {alert.remedy}")
     say(f"{summary.run_id}: {summary.outcome} in {summary.wall_seconds:.0f} s")
+    if summary.notice:
+        say(f"NOT TOLD {summary.notice}")
     say(f"report: {summary.report}")
+
+
+def _tell_withdrawn(settings: Settings) -> None:
+    """Sources that the plan names and a retraction has withdrawn: the run went on without them."""
+    rows = read_rows_of(settings, "FROM core.retractions WHERE subject_id = source ORDER BY source")
+    named = load_declarations(settings).plan.sources
+    for row in rows:
+        if row["source"] in named:
+            say(
+                f"WITHDRAWN {row['source']} on {row['recorded_at']:%Y-%m-%d}: the run went on"
+                " without it and refuses its files; take it out of plan.yaml and sources/"
+            )
 
 
 def read_standing(settings: Settings) -> list[dict[str, Any]]:

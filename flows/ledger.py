@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import psutil
-
 from catalog.errors import ContractViolated
+from flows.processes import used
 from rpe_core.errors import InputError, RpeError
 
 
@@ -25,6 +23,7 @@ class Step:
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    read_bytes: int = 0
     written_bytes: int = 0
 
 
@@ -39,27 +38,45 @@ class StepFault:
     exit_code: int
 
 
+@dataclass(frozen=True)
+class Alert:
+    """What a run found that no step of it can mend; it fails nothing."""
+
+    kind: str
+    source: str
+    message: str
+    remedy: str
+
+
 @dataclass
 class Ledger:
     """The running account of a run."""
 
     steps: list[Step] = field(default_factory=list)
     faults: list[StepFault] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    _began: float = field(default_factory=time.monotonic)
+
+    @property
+    def wall_seconds(self) -> float:
+        """Since the account was opened, by a clock that nobody sets."""
+        return round(time.monotonic() - self._began, 3)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
         """Account for one step; an exception inside is the caller's to handle."""
         step = Step(name)
         self.steps.append(step)
-        before = _usage()
+        began, before = time.monotonic(), used()
         try:
             yield step
         finally:
-            after = _usage()
-            step.wall_seconds = round(after["wall"] - before["wall"], 3)
-            step.cpu_seconds = round(after["cpu"] - before["cpu"], 3)
-            step.peak_memory_bytes = int(after["memory"])
-            step.written_bytes = int(after["written"] - before["written"])
+            after = used()
+            step.wall_seconds = round(time.monotonic() - began, 3)
+            step.cpu_seconds = round(after.cpu_seconds - before.cpu_seconds, 3)
+            step.peak_memory_bytes = after.peak_memory_bytes
+            step.read_bytes = after.read_bytes - before.read_bytes
+            step.written_bytes = after.written_bytes - before.written_bytes
 
     @contextmanager
     def unit(self, step: Step, unit: str, *, is_done: bool = True) -> Iterator[None]:
@@ -87,9 +104,11 @@ class Ledger:
 
     @property
     def outcome(self) -> str:
-        """`failed`, `ok` or `unchanged`."""
+        """`failed`, `alert`, `ok` or `unchanged`."""
         if self.exit_code in (1, 2):
             return "failed"
+        if self.alerts:
+            return "alert"
         return "ok" if self.has_work else "unchanged"
 
     @property
@@ -114,14 +133,3 @@ def safe_message(error: BaseException) -> str:
     if isinstance(error, RpeError):
         return str(error)
     return f"{type(error).__name__} (its text is withheld: it may hold values)"
-
-
-def _usage() -> dict[str, float]:
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {
-        "wall": time.monotonic(),
-        "cpu": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
-        "memory": max(own.ru_maxrss, children.ru_maxrss) * 1024.0,
-        "written": float(psutil.Process().io_counters().write_bytes),
-    }

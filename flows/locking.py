@@ -30,6 +30,15 @@ def hold_workspace(settings: Settings) -> AbstractContextManager[None]:
     )
 
 
+def is_free(settings: Settings) -> bool:
+    """Whether no run holds the workspace at this moment."""
+    try:
+        with hold_workspace(settings):
+            return True
+    except WorkspaceBusy:
+        return False
+
+
 def hold_schedule(settings: Settings) -> AbstractContextManager[None]:
     """Hold the workspace's schedule: one process serves it, its server ends with it.
 

@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
+
+from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
+
+# isort: split
+from prefect import flow
 
 from catalog import orphans, promotion
 from flows.locking import hold_workspace
-from flows.settings import Settings
-from flows.wiring import open_stores
+from flows.wiring import utc_now
+from flows.withdraw import open_finished
+
+MANY_FILES = 8  # of a table of the lake: a week's worth, each opened by every statement
+KEPT = timedelta(days=30)  # snapshots of the lake; what stood on a date its rows tell for ever
+
+
+@flow(name="maintain", persist_result=False, validate_parameters=False)
+def upkeep(home: str) -> list[dict[str, Any]]:
+    """`maintain` as a flow, for a schedule."""
+    return maintain(Settings(home=Path(home)))
 
 
 def maintain(settings: Settings) -> list[dict[str, Any]]:
     """Do the upkeep of a workspace; one row per kind of thing with what was removed or repaired."""
     with hold_workspace(settings):
-        stores = open_stores(settings)
+        stores = open_finished(settings)  # what was begun is settled, a retraction goes on
         try:
             rows = [
-                {"what": f"orphan {kind}", "count": count}
+                {"what": kind, "count": count}
                 for kind, count in orphans.remove_orphans(stores).items()
             ]
             rows.append(
                 {"what": "aliases repaired", "count": len(promotion.repair_aliases(stores))}
             )
-            leftovers = stores.artifacts.remove_leftovers()
-            rows.append({"what": "half-written artifacts", "count": leftovers})
             stores.vectors.optimize()
-            rows.append({"what": "small lake files merged", "count": stores.lake.merge_files()})
+            merged = stores.lake.merge_files(many=MANY_FILES)
+            rows.append({"what": "small lake files merged", "count": merged})
+            expired = stores.lake.expire_snapshots(before=utc_now() - KEPT)
+            rows.append({"what": "old lake snapshots", "count": expired})
             removed = stores.lake.remove_replaced_files()
             rows.append({"what": "replaced lake files", "count": removed})
         finally:
@@ -36,7 +53,12 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _clear_scratch(settings: Settings) -> int:
-    """Folders of trainings that will not go on; a pending one starts again from its data."""
+    """Folders of trainings that will not go on; a pending one starts again from its data.
+
+    What a worker made and no run came to keep goes too.
+    """
+    for file in (settings.root / "tmp").glob("made-*"):
+        file.unlink()
     folders = sorted((settings.root / "tmp").glob("*train-*"))
     for folder in folders:
         shutil.rmtree(folder)

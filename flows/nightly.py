@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,25 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events.worker import EventsWorker
+from prefect.logging import get_run_logger
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from catalog import promotion
 from flows import embed, ensemble, evaluate, ingest, promote, train
-from flows.chunks import StepFailed, Verb, chunks_of, own_error
+from flows.chunks import Afar, StepFailed, Verb, chunks_of, own_error
+from flows.freshness import silent_sources
 from flows.ledger import Ledger, Step
 from flows.locking import hold_workspace
+from flows.notices import tell_stop, told
 from flows.plans import Plan
 from flows.progress import announce
-from flows.run_record import Summary, close_run, markdown_of, open_run
+from flows.run_record import NIGHT, Summary, close_run, markdown_of, open_run
 from flows.server import prefect_server
-from flows.wiring import load_drivers, open_stores, utc_now
+from flows.wiring import load_drivers
+from flows.withdraw import certify, open_finished
+from flows.workers import Workers
 from flows.workspace import Declarations, Workspace, load_declarations
 from rpe_core.errors import RpeError, Transient
 
@@ -47,10 +54,25 @@ class NightFailed(RpeError):
 
 STEPS = {
     "ingest": Verb(ingest.pending, ingest.make),
-    "embed": Verb(embed.pending, embed.make, embed.keep),
+    "embed": Verb(
+        embed.pending,
+        embed.make,
+        embed.keep,
+        afar=Afar(embed.units_of, attrgetter("representation_id"), asdict, embed.unpack),
+    ),
     "train": Verb(train.pending, train.prepare),  # the rest is done side by side, see _train
-    "ensemble": Verb(ensemble.pending, ensemble.make, ensemble.keep),
-    "evaluate": Verb(evaluate.pending, evaluate.make, evaluate.keep),
+    "ensemble": Verb(ensemble.pending, ensemble.make, ensemble.keep, ensemble.intend),
+    "evaluate": Verb(
+        evaluate.pending,
+        evaluate.make,
+        evaluate.keep,
+        afar=Afar(
+            evaluate.units_of,
+            attrgetter("evaluation_id"),
+            asdict,
+            lambda values: evaluate.Evaluated(**values),
+        ),
+    ),
     "promote": Verb(promote.pending, promote.make, promote.keep),
 }
 VERBS = tuple(STEPS)
@@ -65,7 +87,11 @@ def run_night(
         WorkspaceBusy: if another run holds the workspace.
         InputError: if the plan has faults; nothing has been touched then.
     """
-    load_declarations(settings).plan.narrowed(targets)
+    try:
+        load_declarations(settings).plan.narrowed(targets)
+    except RpeError as error:
+        tell_stop(settings, _name_of(only), error)
+        raise
     return run_flow(settings, partial(nightly, str(settings.root), list(only), list(targets)))
 
 
@@ -100,12 +126,21 @@ def nightly(home: str, only: list[str], targets: list[str]) -> Summary:
     Raises:
         NightFailed: after the last step, if a unit failed for another reason than a refused batch.
     """
-    settings = Settings(home=Path(home))
-    with hold_workspace(settings):
-        declared = load_declarations(settings)
-        name = "night" if set(only) == set(VERBS) else "+".join(only)
-        steps = {verb: STEPS[verb] for verb in VERBS if verb in only}
-        return do_steps(settings, declared, declared.plan.narrowed(targets), steps, name=name)
+    settings, name = Settings(home=Path(home)), _name_of(only)
+    steps = {verb: STEPS[verb] for verb in VERBS if verb in only}
+    try:
+        with hold_workspace(settings):
+            declared = load_declarations(settings)
+            plan = declared.plan.narrowed(targets)
+            summary = told(settings, do_steps(settings, declared, plan, steps, name=name))
+    except NightFailed as failed:
+        raise NightFailed(told(settings, failed.summary)) from None
+    except Exception as error:
+        tell_stop(settings, name, error)
+        raise
+    if summary.notice:
+        get_run_logger().warning(summary.notice)
+    return summary
 
 
 def do_steps(
@@ -124,20 +159,24 @@ def do_steps(
     Raises:
         NightFailed: after the last step, if such a unit failed.
     """
-    ledger, stores = Ledger(), open_stores(settings)
+    ledger, stores = Ledger(), open_finished(settings)
     try:
         promotion.repair_aliases(stores)
-        workspace = Workspace(settings, plan, declared.contracts, stores, open_run(name))
-        for verb, how in steps.items():
-            if is_strict and ledger.outcome == "failed":
-                break
-            with ledger.step(verb) as step:
-                if verb == "ingest" and not is_strict:
-                    _report_faulty(ledger, step, declared.faulty)
-                _run_verb(workspace, verb, how, ledger, step)
-        summary = close_run(
-            workspace, ledger, ended_at=utc_now(), targets=declared.plan.target_names
-        )
+        run = open_run(name, at=stores.lake.now)
+        workspace = Workspace(settings, plan, declared.contracts, stores, run)
+        with Workers(settings) as workers:
+            for verb, how in steps.items():
+                if is_strict and ledger.outcome == "failed":
+                    break
+                with ledger.step(verb) as step:
+                    if verb == "ingest" and not is_strict:
+                        _report_faulty(ledger, step, declared.faulty)
+                    _run_verb(workspace, workers, verb, how, ledger, step)
+        if "ingest" in steps and not is_strict:
+            ledger.alerts += silent_sources(workspace)
+        summary = close_run(workspace, ledger, targets=declared.plan.target_names)
+        if plan.target_names == declared.plan.target_names:
+            certify(settings, stores, done=steps, faults=ledger.faults, run=workspace.run)
     finally:
         stores.lake.close()
     if ledger.has_work:
@@ -163,11 +202,23 @@ def do_unit(step: str, unit: str, action: Callable[[], Any]) -> Any:
         raise own_error(error, step, unit) from None
 
 
-def _run_verb(workspace: Workspace, verb: str, how: Verb, ledger: Ledger, step: Step) -> None:
+def _name_of(only: Sequence[str]) -> str:
+    """What a run of these steps is called."""
+    return NIGHT if set(only) == set(VERBS) else "+".join(only)
+
+
+def _run_verb(
+    workspace: Workspace, workers: Workers, verb: str, how: Verb, ledger: Ledger, step: Step
+) -> None:
     if verb == "train":
-        _train(workspace, ledger, step)
+        _train(workspace, workers, ledger, step)
         return
     units = _units(ledger, step, how.pending, workspace)
+    try:
+        how = workers.verb(workspace, verb, how, units, do_unit.with_options(name=verb))
+    except RpeError as error:  # no worker can be reached
+        ledger.fail(step, "all", error)
+        return
     for chunk in chunks_of(workspace, verb, how, units):
         stopped: Exception | None = None
         try:
@@ -180,7 +231,7 @@ def _run_verb(workspace: Workspace, verb: str, how: Verb, ledger: Ledger, step: 
                     raise fault or stopped or StepFailed(f"{verb} {unit} was not done.")
 
 
-def _train(workspace: Workspace, ledger: Ledger, step: Step) -> None:
+def _train(workspace: Workspace, workers: Workers, ledger: Ledger, step: Step) -> None:
     """Prepare and keep in turn, because the stores have one writer; train side by side."""
     units = _units(ledger, step, STEPS["train"].pending, workspace)
     started = []
@@ -188,12 +239,14 @@ def _train(workspace: Workspace, ledger: Ledger, step: Step) -> None:
         with ledger.unit(step, str(unit), is_done=False):
             folder = train.prepare(workspace, unit)
             action = partial(train.run_process, folder)
-            future = do_unit.with_options(name="train").submit("train", str(unit), action)
+            task = do_unit.with_options(name="train")
+            future = workers.submit(task, "train", str(unit), action)
             started.append((unit, folder, future))
     for number, (unit, folder, future) in enumerate(started, start=1):
         announce("train", str(unit), number, len(started))
         with ledger.unit(step, str(unit)):
-            train.keep(workspace, unit, folder, future.result())
+            keep = partial(train.keep, workspace, unit, folder, future.result())
+            do_unit.with_options(name="train")("train", str(unit), keep)
 
 
 def _units(

@@ -158,21 +158,34 @@ class EvaluationSpec(Strict):
     @property
     def limits(self) -> dict[str, Any]:
         """Which rows are looked at, as plain values."""
-        unsaid = {"bert_score", "judge"} if self.transfer else {"bert_score", "judge", "transfer"}
+        unsaid = {key for _, key, *_ in SCORERS} | (set() if self.transfer else {"transfer"})
         return self.model_dump(exclude=unsaid)
 
     @property
     def scorers(self) -> dict[str, BertScoreSpec | JudgeSpec]:
         """Metric -> the model that scores texts by it, where the plan names one."""
-        found = {"bert_f1": self.bert_score, "judge": self.judge}
+        found = {metric: getattr(self, key) for metric, key, *_ in SCORERS}
         return {metric: spec for metric, spec in found.items() if spec}
 
 
+class PublishingSpec(Strict):
+    """What may leave the platform: a z of fewer groups (patients) says too much of each."""
+
+    min_groups: int = Field(default=10, ge=1)
+
+
+class UpkeepSpec(Strict):
+    """When `rpe serve` starts `maintain`: weekly, when the night should be over."""
+
+    cron: str = "0 5 * * 0"
+
+
 class ScheduleSpec(Strict):
-    """When `rpe serve` starts the night."""
+    """When `rpe serve` starts the night, and the upkeep unless that is null."""
 
     cron: str = "0 2 * * *"
     timezone: str = "UTC"
+    maintain: UpkeepSpec | None = Field(default_factory=UpkeepSpec)
 
 
 class Plan(Strict):
@@ -184,6 +197,7 @@ class Plan(Strict):
     targets: tuple[TargetSpec, ...] = ()
     gate: GateSpec = Field(default_factory=GateSpec)
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec)
+    publishing: PublishingSpec = Field(default_factory=PublishingSpec)
     schedule: ScheduleSpec = Field(default_factory=ScheduleSpec)
 
     @property

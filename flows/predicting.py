@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from catalog.promotion import CHAMPION
 from catalog.readers.items import read_item
 from catalog.stores.model_code import input_of
 from flows.asking import opened
@@ -19,15 +20,14 @@ from flows.workspace import load_declarations
 from rpe_core.errors import InputError
 
 Rows = list[dict[str, Any]]
-CHAMPION = "champion"
 
 
 def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tuple[Rows, str]:
     """A row of answers for each text, and who gave them."""
     if not inputs:
         raise InputError("There is nothing to predict.", expected="--text or --file")
-    _require_input(settings, target, "string", "this target is asked with --image")
-    return _answers(settings, target, inputs)
+    name = _name_asked(settings, target, "string", "this target is asked with --image")
+    return _answers(settings, name, inputs)
 
 
 def predict_images(
@@ -37,8 +37,8 @@ def predict_images(
 
     An image is a PNG, TIFF, JPEG, NPZ or NIfTI file, or the folder of a DICOM series.
     """
-    _require_input(settings, target, "binary", "this target is asked with --text or --file")
-    rows, note = _answers(settings, target, [_npy(image) for image in images])
+    name = _name_asked(settings, target, "binary", "this target is asked with --text or --file")
+    rows, note = _answers(settings, name, [_npy(image) for image in images])
     out.mkdir(parents=True, exist_ok=True)
     for row, image in zip(rows, images, strict=True):
         file = out / f"{row['input']}-{image.name.split('.')[0]}.mask.npy"
@@ -48,20 +48,19 @@ def predict_images(
 
 
 def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Rows, str]:
-    spec = load_declarations(settings).plan.target(target)
-    if CHAMPION not in open_registry(settings).aliases(spec.name):
-        rows = _base_answers(settings, spec.name, inputs)
-        return rows, f"{spec.name} has no champion: the base answers"
+    if CHAMPION not in open_registry(settings).aliases(target):
+        rows = _base_answers(settings, target, inputs)
+        return rows, f"{target} has no champion: the base answers"
     # MLflow's own loader, so that this is what any consumer gets
     import mlflow.pyfunc
     import pandas as pd
 
     mlflow.set_tracking_uri(settings.tracking)
-    model = mlflow.pyfunc.load_model(f"models:/{spec.name}@{CHAMPION}")
+    model = mlflow.pyfunc.load_model(f"models:/{target}@{CHAMPION}")
     column = model.metadata.get_input_schema().input_names()[0]
     answers = model.predict(pd.DataFrame({column: list(inputs)}))
     rows = [{"input": i + 1, **row} for i, row in enumerate(answers.to_dict("records"))]
-    return rows, f"champion of {spec.name}"
+    return rows, f"champion of {target}"
 
 
 def _base_answers(settings: Settings, target: str, inputs: Sequence[Any]) -> Rows:
@@ -77,12 +76,14 @@ def _base_answers(settings: Settings, target: str, inputs: Sequence[Any]) -> Row
         ]
 
 
-def _require_input(settings: Settings, target: str, kind: str, remedy: str) -> None:
+def _name_asked(settings: Settings, target: str, kind: str, remedy: str) -> str:
+    """The name of a target of the plan, once it is known to take this kind of input."""
     declared = load_declarations(settings)
     spec = declared.plan.target(target)
     task = declared.contracts[spec.source].task_spec
     if input_of(task) != kind:
         raise InputError("The target takes another kind of input.", where=target, remedy=remedy)
+    return spec.name
 
 
 def _npy(image: Path) -> bytes:

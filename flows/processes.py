@@ -5,16 +5,64 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
 
 import psutil
 
 _PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What processes have used since they began; of memory, the most that one of them held."""
+
+    cpu_seconds: float
+    peak_memory_bytes: int
+    read_bytes: int
+    written_bytes: int
+
+    def since(self, earlier: Usage) -> Usage:
+        """What was used after an earlier look."""
+        return Usage(
+            self.cpu_seconds - earlier.cpu_seconds,
+            self.peak_memory_bytes,
+            self.read_bytes - earlier.read_bytes,
+            self.written_bytes - earlier.written_bytes,
+        )
+
+
+_ended: list[Usage] = []  # of the children that we called; one that was killed could not tell
+
+
+def used() -> Usage:
+    """What we and the children that have ended used."""
+    all_of_us = [_used_here(), *_ended]
+    return Usage(
+        sum(one.cpu_seconds for one in all_of_us),
+        max(one.peak_memory_bytes for one in all_of_us),
+        sum(one.read_bytes for one in all_of_us),
+        sum(one.written_bytes for one in all_of_us),
+    )
+
+
+def count(usage: Usage) -> None:
+    """Count as ours what a process on another machine used for us."""
+    _ended.append(usage)
+
+
+def _used_here() -> Usage:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    moved = psutil.Process().io_counters()
+    cpu_seconds = own.ru_utime + own.ru_stime
+    return Usage(cpu_seconds, own.ru_maxrss * 1024, moved.read_bytes, moved.write_bytes)
 
 
 def run_child(
@@ -24,22 +72,34 @@ def run_child(
 
     Children are forked from one server that has imported the module and what else is to be
     preloaded, once for all of them. What they print is added to `log`, or goes where ours goes.
+    What a child used is part of `used` from then on.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([module, *preload])  # heeded once: the server stays
-    child = context.Process(target=_call_main, args=(module, folder, log))
+    told, telling = context.Pipe(duplex=False)
+    child = context.Process(target=_call_main, args=(module, folder, log, telling))
     child.start()
+    telling.close()
     child.join()
+    try:
+        _ended.append(told.recv())
+    except EOFError:  # it was killed
+        pass
+    finally:
+        told.close()
     return child.exitcode or 0
 
 
-def _call_main(module: str, folder: Path, log: Path | None) -> None:
+def _call_main(module: str, folder: Path, log: Path | None, telling: Connection) -> None:
     Thread(target=_leave_after_parent, daemon=True).start()
     if log is not None:
         with log.open("ab") as file:
             for stream in (sys.stdout, sys.stderr):
                 os.dup2(file.fileno(), stream.fileno())
-    import_module(module).main(folder)
+    try:
+        import_module(module).main(folder)
+    finally:
+        telling.send(_used_here())
 
 
 def _leave_after_parent() -> None:

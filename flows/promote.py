@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,12 +14,12 @@ from flows import evaluate
 from flows.evaluate import LEAVE_ONE_OUT, Arm, EvaluateUnit
 from flows.plans import GateSpec
 from flows.scoring import AUTO_ARM, BASE_ARM, items_by_arm
+from flows.trials import Trials, trial_row, trials_of
 from flows.workspace import Workspace
-from rpe_core.evaluation.gates import GatePolicy, decide
+from rpe_core.evaluation.gates import GatePolicy, Trial, decide, put_to_test
 from rpe_core.evaluation.head_to_head import compare
-from rpe_core.evaluation.metrics import find_metric, gate_metric
+from rpe_core.evaluation.metrics import Items, find_metric, gate_metric
 from rpe_core.fingerprint import fingerprint
-from rpe_core.records import Comparison
 
 Row = dict[str, Any]
 
@@ -33,6 +33,7 @@ class Question:
     champion: Row | None
     policy: GatePolicy
     is_rolled_back: bool  # the challenger served before, and a person took it back
+    trials: Trials = field(default_factory=Trials)  # what the gate was asked before
 
     @property
     def champion_id(self) -> str:
@@ -85,7 +86,8 @@ def pending(workspace: Workspace) -> list[Question]:
         is_champion = challenger.record_id and challenger.record_id == question.champion_id
         if not is_champion and question.question_id not in standing.questions:
             questions.append(question)
-    return questions
+    tried = trials_of(workspace, [question.unit for question in questions])
+    return [replace(q, trials=found) for q, found in zip(questions, tried, strict=True)]
 
 
 def keep(workspace: Workspace, made: Sequence[Answer]) -> None:
@@ -102,21 +104,15 @@ def make(workspace: Workspace, question: Question) -> Answer:
     if not unit.candidates:
         reasons = (unit.retrieval.domain.reason,)
         return Answer(_verdict(question, "abstained", reasons, policy={}), (), None)
-    evidence = _Evidence(workspace, unit)
-    against_base = evidence.compare(challenger, BASE_ARM, policy)
-    compared = [(BASE_ARM, "", against_base)]
-    against_champion = None
-    if question.champion:
-        served = evidence.arm_of(question.champion)
-        against_champion = evidence.compare(challenger, served, policy)
-        compared.append((question.champion["strategy"], question.champion_id, against_champion))
-    decided = decide(policy, against_base, against_champion)
+    tried = _put_to_test(workspace, question)
+    against_base, *others = tried.values()
+    decided = decide(policy, against_base, others[0] if others else None)
     action, reasons = "refused", decided.reasons
     if decided.is_promoted and question.is_rolled_back:
         reasons = (*reasons, "It was rolled back by a person before.")
     elif decided.is_promoted:
         action = "pending" if policy.approval == "required" else "promoted"
-    rows = [_comparison_row(workspace, unit, challenger, *entry) for entry in compared]
+    rows = [_comparison_row(workspace, question, *entry) for entry in tried.items()]
     target = unit.retrieval.target
     base, task = workspace.bases[target.base], workspace.contracts[target.source].task_spec
     registered = Challenger(challenger.record_id, base, task, unit.evidence)
@@ -138,28 +134,31 @@ def _challenger(
     return max(unit.candidates, key=lambda arm: sign * scored[f"{arm.name} {metric.name}"]["value"])
 
 
-class _Evidence:
-    """Per-item scores of an evaluation, read once: labels of the target, or left-out references."""
+def _put_to_test(workspace: Workspace, question: Question) -> dict[str, Trial]:
+    """The challenger against base, '', and against the champion, by the ensemble behind each."""
+    unit, policy, lake = question.unit, question.policy, workspace.stores.lake
+    items = items_by_arm(current.item_scores(lake, unit.evaluation_id, unit.gate_split))
+    mine = items[AUTO_ARM if unit.evidence == LEAVE_ONE_OUT else question.challenger.name]
+    baselines = {"": items[BASE_ARM]}
+    if question.champion:
+        baselines[question.champion_id] = _served_items(unit, question.champion, items)
+    compared = {
+        baseline_id: compare(mine, theirs, policy.metric, confidence=policy.confidence)
+        for baseline_id, theirs in baselines.items()
+    }
+    tried = {}
+    for baseline_id, comparison in compared.items():
+        past = question.trials.past(question.challenger.record_id, compared, baseline_id)
+        tried[baseline_id] = put_to_test(policy, comparison, mine, baselines[baseline_id], past)
+    return tried
 
-    def __init__(self, workspace: Workspace, unit: EvaluateUnit) -> None:
-        self.workspace, self.unit = workspace, unit
-        self.lake = workspace.stores.lake
-        self.split = "test" if unit.evidence == "labels" else LEAVE_ONE_OUT
-        self.items = items_by_arm(current.item_scores(self.lake, unit.evaluation_id, self.split))
 
-    def compare(self, challenger: Arm, baseline: str, policy: GatePolicy) -> Comparison:
-        """Challenger against another arm on the same items."""
-        mine = AUTO_ARM if self.split == LEAVE_ONE_OUT else challenger.name
-        return compare(
-            self.items[mine], self.items[baseline], policy.metric, confidence=policy.confidence
-        )
-
-    def arm_of(self, champion: Row) -> str:
-        """The arm under which the champion was scored here."""
-        for arm in self.unit.arms:
-            if arm.record_id == champion["ensemble_id"] and arm.name in self.items:
-                return arm.name
-        return champion["strategy"] if champion["strategy"] in self.items else BASE_ARM
+def _served_items(unit: EvaluateUnit, champion: Row, items: Mapping[str, Items]) -> Items:
+    """What the champion answered, under whichever arm it was scored here."""
+    for arm in unit.arms:
+        if arm.record_id == champion["ensemble_id"] and arm.name in items:
+            return items[arm.name]
+    return items.get(champion["strategy"], items[BASE_ARM])
 
 
 def _gate(workspace: Workspace, unit: EvaluateUnit) -> GateSpec:
@@ -197,22 +196,19 @@ def _verdict(
 
 
 def _comparison_row(
-    workspace: Workspace,
-    unit: EvaluateUnit,
-    arm: Arm,
-    baseline_arm: str,
-    baseline_id: str,
-    comparison: Comparison,
+    workspace: Workspace, question: Question, baseline_id: str, trial: Trial
 ) -> Row:
+    unit, served = question.unit, question.champion
     row: Mapping[str, Any] = {
         "target_name": unit.retrieval.target.name,
         "dataset_version_id": unit.retrieval.dataset_version_id,
         "evidence": unit.evidence,
-        "arm": arm.name,
-        "ensemble_id": arm.record_id,
-        "baseline_arm": baseline_arm,
+        "arm": question.challenger.name,
+        "ensemble_id": question.challenger.record_id,
+        "baseline_arm": served["strategy"] if served and baseline_id else BASE_ARM,
         "baseline_ensemble_id": baseline_id,
-        **asdict(comparison),
+        "evaluation_id": unit.evaluation_id,
+        **asdict(trial.comparison),
+        **trial_row(question.policy, trial),
     }
-    made_of = fingerprint({**row, "evaluation": unit.evaluation_id})
-    return {**row, "comparison_id": made_of[:12], "run_id": workspace.run.run_id}
+    return {**row, "comparison_id": fingerprint(row)[:12], "run_id": workspace.run.run_id}

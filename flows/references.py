@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from catalog import current
 from catalog.current import AdapterFilter
 from catalog.stores.vector_library import Library
@@ -16,14 +18,13 @@ References = tuple[Candidate, ...]
 
 
 def references_of(
-    workspace: Workspace, target: TargetSpec, representation: Representation
+    workspace: Workspace, target: TargetSpec, library: Library, representation: Representation
 ) -> tuple[References, References]:
     """The nearest visible references of a target, and those that its whole library is judged by.
 
     Both are the whole library while it has no more than 1,024 adapters; of a larger one the second
     are up to 10,000 evenly spaced by id. Weights are never touched.
     """
-    library = visible_library(workspace, target, representation.encoder_id)
     # rows of the target's own source may be the nearest of all, and count for nothing
     n_own = library.count(target.source)
     n_nearest = max(NEAREST, target.k_most) + n_own
@@ -61,4 +62,20 @@ def filter_of(workspace: Workspace, target: TargetSpec) -> AdapterFilter:
         licenses=target.licenses,
         sources=target.library.sources,
         recipe_ids=None if recipe is None else (workspace.plan.recipe(recipe).recipe_id,),
+        as_of=workspace.as_of,
     )
+
+
+def asked_of(workspace: Workspace, target: TargetSpec) -> dict[str, Any]:
+    """What a target asks of the library and of the merge: what an ensemble must tell a replay."""
+    wanted = filter_of(workspace, target)
+    return {
+        "source": target.source,
+        "k": target.k,
+        "include_own": target.include_own,
+        "rank": target.rank,
+        "licenses": wanted.licenses,
+        "sources": wanted.sources,
+        "recipe_ids": wanted.recipe_ids,
+        "calibration_items": workspace.plan.evaluation.calibration_items,
+    }

@@ -6,17 +6,20 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from importlib.metadata import version
 from typing import Any
 
+from catalog import current
 from catalog.report.page import write_report
-from flows.ledger import Ledger, StepFault
+from catalog.stores import chain
+from flows.ledger import Alert, Ledger, StepFault
+from flows.made_with import NUMERIC, versions_of
 from flows.wiring import utc_now
 from flows.workspace import Workspace
 from rpe_core.fingerprint import canonical_json, fingerprint, make_id
 from rpe_core.records import RunRef
 
-VERSIONED = ("prefect", "mlflow", "lancedb", "duckdb", "torch", "peft", "transformers")
+NIGHT = "night"  # the flow of a run that did every step
+VERSIONED = ("prefect", "mlflow", "lancedb", "duckdb", *NUMERIC)
 
 
 @dataclass(frozen=True)
@@ -30,35 +33,39 @@ class Summary:
     wall_seconds: float
     steps: tuple[dict[str, Any], ...]
     faults: tuple[StepFault, ...]
+    alerts: tuple[Alert, ...]
     report: str
     experiment_id: str = ""  # of an experiment that is on record
+    notice: str = ""  # why the webhook was not told of it, if so
 
 
-def open_run(flow: str) -> RunRef:
-    """A new run; its id is the only thing about it that is random."""
-    return RunRef(make_id("run", flow, fingerprint(uuid.uuid4().hex)), flow, utc_now())
+def open_run(flow: str, *, at: datetime | None = None) -> RunRef:
+    """A new run, from now or `at`; its id is the only thing about it that is random."""
+    run_id = make_id("run", flow, fingerprint(uuid.uuid4().hex))
+    return RunRef(run_id, flow, at or utc_now())
 
 
-def close_run(
-    workspace: Workspace, ledger: Ledger, *, ended_at: datetime, targets: Sequence[str]
-) -> Summary:
-    """Write the run's row last, then the report on these targets if anything changed."""
+def close_run(workspace: Workspace, ledger: Ledger, *, targets: Sequence[str]) -> Summary:
+    """Write the run's row last, by which all is sealed; then the report if anything changed."""
     run, settings = workspace.run, workspace.settings
     summary = Summary(
         run.run_id,
         run.flow,
         ledger.outcome,
         ledger.exit_code,
-        (ended_at - run.started_at).total_seconds(),
+        ledger.wall_seconds,
         tuple(dict(row) for row in ledger.as_rows()),
         tuple(ledger.faults),
+        tuple(ledger.alerts),
         str(settings.report_file),
     )
-    with workspace.stores.lake.transaction(message="close run", run=run) as commit:
-        commit.insert_new("runs", [_row(workspace, ledger, summary, ended_at)])
-    if ledger.has_work or not settings.report_file.exists():
+    with workspace.stores.lake.transaction(message=chain.CLOSING, run=run) as commit:
+        chain.seal(commit, _row(workspace, ledger, summary, commit.recorded_at))
+    if ledger.has_work or ledger.alerts or not settings.report_file.exists():
         stores = workspace.stores
-        write_report(stores.lake, stores.vectors, settings.report_file, targets=targets)
+        min_groups = workspace.plan.publishing.min_groups
+        place = settings.report_file
+        write_report(stores.lake, stores.vectors, place, targets=targets, min_groups=min_groups)
     return summary
 
 
@@ -72,6 +79,7 @@ def markdown_of(summary: Summary) -> str:
         for s in summary.steps
     ]
     lines += ["", *(f"- {f.step} {f.unit}: {f.kind}" for f in summary.faults)]
+    lines += [f"- alert: {alert.message}" for alert in summary.alerts]
     return "\n".join([*lines, "", f"Report: {summary.report}"])
 
 
@@ -90,9 +98,14 @@ def _row(
         "wall_seconds": summary.wall_seconds,
         "cpu_seconds": sum(step.cpu_seconds for step in ledger.steps),
         "peak_memory_bytes": max((s.peak_memory_bytes for s in ledger.steps), default=0),
+        "read_bytes": sum(step.read_bytes for step in ledger.steps),
         "written_bytes": sum(step.written_bytes for step in ledger.steps),
+        "n_rows": current.n_delivered(
+            workspace.stores.lake, workspace.plan.sources, since=workspace.run.started_at
+        ),
         "threads": torch.get_num_threads(),
         "steps_json": canonical_json(summary.steps),
         "faults_json": canonical_json([asdict(fault) for fault in summary.faults]),
-        "versions_json": canonical_json({name: version(name) for name in VERSIONED}),
+        "alerts_json": canonical_json([asdict(alert) for alert in summary.alerts]),
+        "versions_json": canonical_json(versions_of(VERSIONED)),
     }

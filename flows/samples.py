@@ -71,14 +71,16 @@ def _vector(path: Path, sha256: str) -> Place:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError
         if path.suffix == ".npy":
-            told = {"z": np.load(path, allow_pickle=False).tolist()}
+            # mapped, a header that claims more than the file holds allocates nothing
+            told = {"z": np.load(path, mmap_mode="r", allow_pickle=False).tolist()}
         else:
             loaded = json.loads(path.read_text(encoding="utf-8"))
             told = {"z": loaded} if isinstance(loaded, list) else dict(loaded)
         z = tuple(float(x) for x in told["z"])
         variance = tuple(float(x) for x in told.get("variance", [0.0] * len(z)))
         n_items = int(told.get("n_items", 1))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except Exception:
+        # parsers raise anything over broken bytes; none of it is ours to pass on
         raise InputError(
             "The representation cannot be read.",
             where=path.name,

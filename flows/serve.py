@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Self
 
 from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
@@ -16,12 +17,26 @@ from prefect.schedules import Cron, Schedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
-from flows.deployments import Deployment, night_of
+from flows.deployments import Deployment, deployments_of
 from flows.locking import hold_schedule, hold_workspace
-from flows.nightly import nightly
+from flows.metrics import offer_metrics
 from flows.server import prefect_server
 from flows.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is served: the deployments, Prefect's API, and where the metrics are ('' if nowhere)."""
+
+    deployments: tuple[Deployment, ...]
+    api_url: str
+    metrics_url: str
+
+    def __str__(self) -> str:
+        names = ", ".join(map(str, self.deployments))
+        metrics = f"; metrics at {self.metrics_url}" if self.metrics_url else ""
+        return f"{names}; Prefect at {self.api_url.removesuffix('/api')}{metrics}"
 
 
 class NightRunner(Runner):
@@ -41,15 +56,16 @@ class NightRunner(Runner):
         """Do nothing: Prefect's own handler leaves without awaiting the end of its services."""
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str, Deployment], None]) -> None:
-    """Serve the schedule; returns after SIGTERM or Ctrl-C, with the server stopped.
+def serve(settings: Settings, *, on_ready: Callable[[Served], None]) -> None:
+    """Serve the schedules; returns after SIGTERM or Ctrl-C, with the server stopped.
 
     Raises:
         DeclarationError: the plan has faults, its schedule among them.
         WorkspaceBusy: a run holds the workspace, or another process serves its schedule.
+        RpeError: the port for metrics cannot be had.
     """
-    deployment = night_of(load_declarations(settings).plan, home=str(settings.root))
-    schedule = _schedule(deployment)
+    deployments = deployments_of(load_declarations(settings).plan, home=str(settings.root))
+    schedules = [_schedule(deployment) for deployment in deployments]
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts its `&` deaf to the first
         signal.signal(number, signal.default_int_handler)
     try:
@@ -58,16 +74,18 @@ def serve(settings: Settings, *, on_ready: Callable[[str, Deployment], None]) ->
             with hold_workspace(settings):  # a night that runs has a server, and ends it
                 url = stack.enter_context(prefect_server(settings))
             stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
-            runner = NightRunner(deployment.name)
-            runner.add_flow(
-                nightly,
-                name=deployment.name,
-                schedule=schedule,
-                parameters=deployment.parameters,
-                tags=list(deployment.tags),
-                entrypoint_type=EntrypointType.MODULE_PATH,  # wherever `rpe serve` was started
-            )
-            asyncio.run(_poll_until_told(runner, lambda: on_ready(url, deployment)))
+            served = Served(deployments, url, stack.enter_context(offer_metrics(settings)))
+            runner = NightRunner("rpe")
+            for deployment, schedule in zip(deployments, schedules, strict=True):
+                runner.add_flow(
+                    deployment.flow,
+                    name=deployment.name,
+                    schedule=schedule,
+                    parameters=deployment.parameters,
+                    tags=list(deployment.tags),
+                    entrypoint_type=EntrypointType.MODULE_PATH,  # wherever `rpe serve` was started
+                )
+            asyncio.run(_poll_until_told(runner, lambda: on_ready(served)))
     except KeyboardInterrupt:
         return
 
@@ -77,7 +95,7 @@ def _schedule(deployment: Deployment) -> Schedule:
         return Cron(deployment.cron, timezone=deployment.timezone)
     except ValueError:
         expected = "minute hour day month weekday, as in 0 2 * * *"
-        fault = Fault("schedule.cron", "is no cron line", expected)
+        fault = Fault(deployment.where, "is no cron line", expected)
         raise DeclarationError("plan.yaml", [fault]) from None
 
 

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rpe_core.errors import DeclarationError, Fault
@@ -25,7 +26,11 @@ _QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the last screen tells it better
     "PREFECT_LOGGING_ROOT_LEVEL": "WARNING",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # core.runs has what counts
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 86_400),
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "RAY_AUTH_MODE": "token",  # whoever reaches a Ray without one runs what he likes on it
+    "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -46,8 +51,19 @@ class Settings(BaseSettings):
     vectors_uri: str = ""
     tracking_uri: str = ""
     artifacts_uri: str = ""
+    model_artifacts_uri: str = ""
     device: str = "cpu"
-    task_runner: Literal["thread"] = "thread"
+    task_runner: Literal["thread", "ray"] = "thread"
+    webhook_url: SecretStr | None = None  # is told of each night
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)  # `rpe serve` answers there
+    metrics_host: str = "127.0.0.1"
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _require_http(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("https://", "http://")):
+            raise PydanticCustomError("must_begin_with_https://_or_http://", "no URL")
+        return url or None
 
     def __init__(self, **values: Any) -> None:
         """Read the environment.
@@ -98,6 +114,11 @@ class Settings(BaseSettings):
         return self.vectors_uri or f"{self.root / 'vectors'}"
 
     @property
+    def vector_parts(self) -> Path:
+        """What a search maps into memory: on this machine, wherever LoRA-VecDB is."""
+        return (self.root if "://" in self.vectors else Path(self.vectors)) / "shelves"
+
+    @property
     def tracking(self) -> str:
         """MLflow tracking and registry."""
         return self.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
@@ -105,12 +126,24 @@ class Settings(BaseSettings):
     @property
     def model_artifacts(self) -> str:
         """Files of the MLflow versions."""
-        return f"{self.root / 'mlartifacts'}"
+        return self.model_artifacts_uri or f"{self.root / 'mlartifacts'}"
 
     @property
     def artifacts(self) -> str:
         """Adapter folders by content hash."""
         return self.artifacts_uri or f"{self.root / 'artifacts'}"
+
+    @property
+    def artifact_cache(self) -> Path:
+        """Copies of those that lie in an object store: what loads them wants files."""
+        return self.root / "cache" / "artifacts"
+
+    @property
+    def places(self) -> list[str]:
+        """Where files of the stores lie: the workspace, and what is outside of it."""
+        stores = (self.lake_data, self.vectors, self.artifacts, self.model_artifacts)
+        inside = [uri for uri in stores if Path(uri).is_relative_to(self.root)]
+        return [str(self.root), *(uri for uri in stores if uri not in inside)]
 
     @property
     def prefect_home(self) -> Path:
@@ -123,14 +156,31 @@ class Settings(BaseSettings):
         return self.root / "report" / "index.html"
 
     @property
-    def writer_lock(self) -> Path:
-        """The one lock that every writer of the embedded stores takes, per commit."""
-        return self.root / "writer.lock"
+    def writer_lock(self) -> Path | str:
+        """The one lock that every writer takes, per commit: a file, or on the lake's server."""
+        place = self.lake.removeprefix("ducklake:")
+        return place if place.startswith("postgres:") else self.root / "writer.lock"
 
     @property
     def night_lock(self) -> Path:
         """Held by the one run that a workspace has at a time."""
         return self.root / "night.lock"
+
+    @property
+    def stores_elsewhere(self) -> tuple[str, ...]:
+        """Variables that place a store outside of the workspace folder."""
+        schemes = ("ducklake:sqlite:", "sqlite:///")
+        places = {
+            "RPE_LAKE_URI": self.lake,
+            "RPE_LAKE_DATA_URI": self.lake_data,
+            "RPE_VECTORS_URI": self.vectors,
+            "RPE_TRACKING_URI": self.tracking,
+            "RPE_ARTIFACTS_URI": self.artifacts,
+            "RPE_MODEL_ARTIFACTS_URI": self.model_artifacts,
+        }
+        for scheme in schemes:
+            places = {name: uri.removeprefix(scheme) for name, uri in places.items()}
+        return tuple(n for n, place in places.items() if not Path(place).is_relative_to(self.root))
 
     @property
     def schedule_lock(self) -> Path:
@@ -141,6 +191,11 @@ class Settings(BaseSettings):
 def prefect_api_url() -> str | None:
     """An API that the environment names; None means that the workspace starts its own server."""
     return os.environ.get("PREFECT_API_URL") or None
+
+
+def ray_address() -> str | None:
+    """A Ray that the environment names; None means that a run starts its own on this machine."""
+    return os.environ.get("RAY_ADDRESS") or None
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

@@ -10,7 +10,6 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,12 @@ import pyarrow.parquet as pq
 
 from catalog.readers.items import ItemSource
 from flows.checkpoints import read_checkpoint, write_checkpoint, write_json
+from flows.made_with import NUMERIC, versions_of
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.folders import write_adapter
 from rpe_core.training.loop import TrainedAdapter, train
 from rpe_core.training.seeding import seed_everything
-
-VERSIONED = ("torch", "peft", "transformers", "safetensors", "numpy")
 
 
 def main(folder: Path) -> None:
@@ -54,7 +52,7 @@ def main(folder: Path) -> None:
             "n_steps": trained.n_steps,
             "validation_score": trained.validation_score,
             "threads": recipe.threads,
-            "versions": {name: version(name) for name in VERSIONED},
+            "versions": versions_of(NUMERIC),
         },
     )
 

@@ -35,7 +35,12 @@ def is_tuned(spec: StrategySpec, k: int | str) -> bool:
 def recorded_tuning(workspace: Workspace, ensemble_id: str) -> Tuning | None:
     """What was chosen when this ensemble was made, or None before."""
     row = workspace.standing.ensembles.get(ensemble_id)
-    found = json.loads(row["parameters"]).get("tuning") if row else None
+    return read_tuning(row["parameters"]) if row else None
+
+
+def read_tuning(parameters: str) -> Tuning | None:
+    """What was chosen, as core.ensembles.parameters tells it; None where nothing was open."""
+    found = json.loads(parameters).get("tuning")
     if found is None:
         return None
     tried = tuple(Alternative(**alternative) for alternative in found["alternatives"])

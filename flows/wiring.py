@@ -9,6 +9,7 @@ from catalog.stores.bundle import Stores
 from catalog.stores.lake import Lake
 from catalog.stores.registry import Registry
 from catalog.stores.vectors import Vectors
+from flows.naming import name_of
 from flows.settings import Settings
 
 
@@ -25,12 +26,15 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
         lock_path=settings.writer_lock,
         clock=utc_now,
         read_only=read_only,
+        workspace=name_of(settings, is_made=not read_only),
     )
 
 
 def open_vectors(settings: Settings) -> Vectors:
     """LoRA-VecDB of the workspace."""
-    return Vectors.open(settings.vectors, lock_path=settings.writer_lock)
+    return Vectors.open(
+        settings.vectors, lock_path=settings.writer_lock, parts=settings.vector_parts
+    )
 
 
 def open_registry(settings: Settings) -> Registry:
@@ -42,15 +46,24 @@ def open_registry(settings: Settings) -> Registry:
     )
 
 
-def open_stores(settings: Settings) -> Stores:
-    """All four stores, open for writing; the lake's tables are brought up to date."""
-    lake = open_lake(settings)
-    lake.migrate()
+def open_artifacts(settings: Settings) -> Artifacts:
+    """The adapter folders of the workspace."""
+    return Artifacts.open(settings.artifacts, cache=settings.artifact_cache)
+
+
+def open_stores(settings: Settings, *, read_only: bool = False) -> Stores:
+    """All four stores, open for writing; the lake's tables are brought up to date.
+
+    With `read_only` the lake refuses to be written to.
+    """
+    lake = open_lake(settings, read_only=read_only)
+    if not read_only:
+        lake.migrate()
     return Stores(
         lake=lake,
         vectors=open_vectors(settings),
         registry=open_registry(settings),
-        artifacts=Artifacts.open(settings.artifacts),
+        artifacts=open_artifacts(settings),
     )
 
 

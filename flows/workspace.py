@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -48,6 +49,7 @@ class Workspace:
     contracts: Mapping[str, SourceContract]
     stores: Stores
     run: RunRef
+    as_of: datetime | None = None  # a moment to look at; what stands then is what stood
     memo: dict[str, Any] = field(default_factory=dict)  # answers that units of one run share
 
     @cached_property
@@ -60,7 +62,7 @@ class Workspace:
         """What stands in the lake, read again after a commit only."""
         n_commits = self.stores.lake.n_commits
         if self.memo.get("standing", (-1, None))[0] != n_commits:
-            self.memo["standing"] = (n_commits, read_standing(self.stores.lake))
+            self.memo["standing"] = (n_commits, read_standing(self.stores.lake, as_of=self.as_of))
         found: Standing = self.memo["standing"][1]
         return found
 

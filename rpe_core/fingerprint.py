@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 SHORT = 12  # hexadecimal digits of the sha256 that an id shows
+_SHA256, _SHORT_SHA256 = re.compile(r"[0-9a-f]{64}"), re.compile(rf"[0-9a-f]{{{SHORT}}}")
 
 
 def canonical_json(value: Any) -> str:
@@ -43,6 +45,21 @@ def make_id(kind: str, name: str, sha256: str) -> str:
     'dataset:site_a@0123456789ab'
     """
     return f"{kind}:{name}@{sha256[:SHORT]}"
+
+
+def is_id(value: str, kind: str, name: str) -> bool:
+    """Whether a text is an id of this kind and name.
+
+    >>> is_id("dataset:site_a@0123456789ab", "dataset", "site_a")
+    True
+    """
+    head, at, digits = value.rpartition("@")
+    return head == f"{kind}:{name}" and at == "@" and bool(_SHORT_SHA256.fullmatch(digits))
+
+
+def is_sha256(value: str) -> bool:
+    """Whether a text is a whole sha256 as ours are written."""
+    return bool(_SHA256.fullmatch(value))
 
 
 def _plain(value: Any) -> Any:

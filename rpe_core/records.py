@@ -77,7 +77,10 @@ class StrategySpec:
 
 @dataclass(frozen=True)
 class Representation:
-    """z: the mean encoder feature of a dataset version, shape (d,), with count and variance."""
+    """z: the mean encoder feature of a dataset version, shape (d,), with count and variance.
+
+    `n_groups` is how many groups (patients) the items come from, None where nobody counted.
+    """
 
     representation_id: str
     dataset_version_id: str
@@ -86,6 +89,7 @@ class Representation:
     n_items: int
     z: tuple[float, ...]
     variance: tuple[float, ...]
+    n_groups: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.fingerprint import fingerprint, make_id
-from rpe_core.records import BaseModel
+from rpe_core.records import BaseModel, Representation
 
 Vector = npt.NDArray[np.float64]
 
@@ -63,6 +63,40 @@ def mean_feature(
     mean = first / (n * unit)  # of integers: rounded once
     variance = np.maximum(n * unit * second - first * first, 0) / (n * unit) ** 2
     return MeanFeature(n, mean.astype(np.float64), variance.astype(np.float64))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far z has moved: ||z - z'||, its standard error, and what chance alone would move it.
+
+    With s_j^2 = v_j / n + v'_j / n' the variance of both means in dimension j and u the direction
+    of the move, the error is sqrt(sum u_j^2 s_j^2) (delta method) and `noise`, the root mean square
+    distance of two samples of one population, sqrt(sum s_j^2). Rows count as independent: where a
+    patient has many rows both are too small; where versions share rows they are too large.
+    """
+
+    distance: float
+    standard_error: float
+    noise: float
+
+
+def drift_between(former: Representation, newer: Representation) -> Drift:
+    """The move from one representation of a source to the next, under one encoder.
+
+    Raises:
+        ShapeMismatch: the two are not of one encoder and size.
+    """
+    if former.encoder_id != newer.encoder_id or len(former.z) != len(newer.z):
+        raise ShapeMismatch(
+            "Representations of two encoders are not compared.", expected=former.encoder_id
+        )
+    move = np.subtract(newer.z, former.z)
+    variance = sum(np.array(one.variance) / one.n_items for one in (former, newer))
+    distance, noise = float(np.linalg.norm(move)), float(np.sqrt(np.sum(variance)))
+    if distance == 0.0:
+        return Drift(0.0, noise, noise)
+    error = float(np.sqrt(np.sum(np.square(move / distance) * variance)))
+    return Drift(distance, error, noise)
 
 
 def encoder_id(base: BaseModel, pooling: str) -> str:

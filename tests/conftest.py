@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -15,8 +16,16 @@ from flows.server import prefect_server
 from flows.settings import Settings
 from tests.pico_world import make_pico_workspace
 
+# the tests on servers need the extras `servers` and `cluster`: `make test-cluster` brings them
+collect_ignore = [] if find_spec("boto3") and find_spec("ray") else ["cluster"]
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file that needs the finished night comes first: no worker waits while another makes it."""
+    needy = [item.path for item in items if "finished_night" in getattr(item, "fixturenames", ())]
+    items.sort(key=lambda item: item.path not in needy[:1])
 
 
 @pytest.fixture(scope="session")

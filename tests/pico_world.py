@@ -26,6 +26,7 @@ columns:
   label: {{type: string, nullable: true, values: [{names}]}}
 splits: {{train: 0.5, validation: 0.1, test: 0.4}}
 on_violation: {{max_quarantined_ratio: 0.05}}
+freshness: {{max_age_days: 7}}
 """
 PLAN = """\
 bases:

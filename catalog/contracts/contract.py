@@ -92,7 +92,8 @@ class Generation(Strict):
 class Segmentation(Strict):
     """Which label each pixel has; labels map a name to its pixel value in the mask's file.
 
-    `window` cuts intensities, `transforms` may be done to an image in training without changing
+    `window` is the values that become black and white: without one, all of 8 bits, or the outer
+    percentiles of a wider image. `transforms` may be done to an image in training without changing
     what its mask says.
     """
 

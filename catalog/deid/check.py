@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -12,10 +12,8 @@ from catalog.deid.gazetteer import fold, words
 from catalog.deid.rule import Check, Rule
 from catalog.deid.rules import RULES
 from catalog.deid.validators import CHECKS
-from catalog.errors import PhiFound
 from rpe_core.errors import InputError
 
-_SHOWN_ROWS = 10
 _WORDS = re.compile(r"[a-z0-9]+")
 _GATES = {
     "digit": re.compile(r"[0-9]"),
@@ -89,31 +87,6 @@ def scan_column(column: pa.Array | pa.ChunkedArray) -> dict[int, tuple[str, ...]
         if text and (ids := _rule_ids(text)):
             hits[row] = ids
     return hits
-
-
-def phi_found(
-    source: str, batch: str, hits: Mapping[str, Mapping[int, tuple[str, ...]]], *, n_rows: int
-) -> PhiFound:
-    """The error for a batch with hits by column: columns, row numbers and rule ids, no value."""
-    rows = {row for column in hits.values() for row in column}
-    where = [_place(column, found) for column, found in sorted(hits.items()) if found]
-    return PhiFound(
-        f"{len(rows)} of {n_rows} rows in {source} batch {batch} look identifying.",
-        source=source,
-        where="; ".join(where),
-        remedy=f"see `rpe source findings {source} {batch}`, ask the owner for a corrected export.",
-        reasons=tuple(
-            sorted({rule for column in hits.values() for ids in column.values() for rule in ids})
-        ),
-    )
-
-
-def _place(column: str, found: Mapping[int, tuple[str, ...]]) -> str:
-    rows = sorted(found)
-    shown = ", ".join(str(row) for row in rows[:_SHOWN_ROWS])
-    more = f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > _SHOWN_ROWS else ""
-    rules = ", ".join(sorted({rule for ids in found.values() for rule in ids}))
-    return f"column {column}, rows {shown}{more}; rules: {rules}"
 
 
 def _rule_ids(text: str) -> tuple[str, ...]:

@@ -12,27 +12,6 @@ RESTRICTED_ZIP3 = frozenset(
 )
 """Three-digit ZIP areas of 20,000 people or fewer (census of 2000): not even these may stay."""
 
-_MONTHS = {
-    name: number
-    for number, names in enumerate(
-        (
-            "jan january",
-            "feb february",
-            "mar march",
-            "apr april",
-            "may",
-            "jun june",
-            "jul july",
-            "aug august",
-            "sep sept september",
-            "oct october",
-            "nov november",
-            "dec december",
-        ),
-        start=1,
-    )
-    for name in names.split()
-}
 _VIN_VALUES = dict(zip("ABCDEFGHJKLMNPRSTUVWXYZ", "12345678123457923456789", strict=True))
 _VIN_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 _IBAN_LENGTHS = {
@@ -182,8 +161,3 @@ def is_day(year: int, month: int, day: int) -> bool:
     except ValueError:
         return False
     return True
-
-
-def month_number(name: str) -> int:
-    """1 to 12 for an English month or its abbreviation, 0 for another word."""
-    return _MONTHS.get(name.lower().rstrip("."), 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 Check = Callable[["re.Match[str]"], bool]
 
+PHI = "phi:"  # what the codes of the gate's findings begin with
 IDENTIFIERS: dict[str, str] = {
     "A": "name",
     "B": "geography",

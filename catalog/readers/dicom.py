@@ -36,6 +36,7 @@ BODY_PARTS = frozenset(
         " UTERUS WHOLEBODY WRIST"
     )
 )
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 logging.getLogger("pydicom").addHandler(logging.NullHandler())
@@ -84,6 +85,8 @@ def decode_dicom(blobs: Iterable[bytes], *, inspect: Inspect | None = None) -> P
 
 
 def _parsed(raw: bytes) -> Any:
+    if _DEFLATED in raw:  # pydicom would inflate a few bytes to any size while it reads the header
+        raise CellRefusedError("compressed_pixels")
     header = pydicom.dcmread(io.BytesIO(raw))
     if "PixelData" not in header:
         raise CellRefusedError("no_pixels")

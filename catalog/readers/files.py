@@ -87,8 +87,12 @@ def read_bytes(uri: str, *, limit: int) -> bytes | None:
         FileUnreadable: if they cannot be read.
     """
     with raw_file(uri) as raw:
-        content: bytes = raw.read(limit + 1)
-    return content if len(content) <= limit else None
+        size = raw.seek(0, io.SEEK_END)
+        if size > limit:
+            return None
+        raw.seek(0)
+        content: bytes = raw.read(size)  # asked for the limit, Python would allocate that much
+    return content
 
 
 def file_sha256(uri: str) -> str:

@@ -15,7 +15,7 @@ from catalog.readers.files import (
     file_sha256,
     list_files,
 )
-from catalog.readers.listing import list_cases, listing_sha256
+from catalog.readers.listing import listing_sha256
 from catalog.readers.tabular import read_csv, read_jsonl, read_parquet
 from rpe_core.errors import InputError, UnknownName
 
@@ -82,12 +82,9 @@ def list_deliveries(files: Files) -> list[str]:
     """What may be landed by itself: each file of a table; of images the listing as a whole.
 
     Raises:
-        InputError: if nothing is there.
+        InputError: if no file of a table is there.
     """
-    if files.format not in IMAGE_FORMATS:
-        return list_files(files.path)
-    list_cases(files)
-    return [files.path]
+    return [files.path] if files.format in IMAGE_FORMATS else list_files(files.path)
 
 
 def delivery_sha256(files: Files, uri: str) -> str:
@@ -95,6 +92,7 @@ def delivery_sha256(files: Files, uri: str) -> str:
 
     Raises:
         FileUnreadable: if a table's file cannot be read.
+        InputError: if a listing has no image.
     """
     return listing_sha256(files) if files.format in IMAGE_FORMATS else file_sha256(uri)
 

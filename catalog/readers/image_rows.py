@@ -9,13 +9,12 @@ from typing import Any
 from catalog.contracts.contract import Segmentation, SourceContract
 from catalog.contracts.images import image_format
 from catalog.deid.headers import header_findings
+from catalog.deid.rule import PHI
 from catalog.readers.batches import PendingRows
 from catalog.readers.cells import CellRefusedError, TypedBatch, from_value
 from catalog.readers.images import load_image, load_mask
+from catalog.readers.items import SPACING
 from catalog.readers.listing import Case, list_cases
-
-SPACING = ("spacing_slice", "spacing_row", "spacing_column")
-PHI = "phi:"  # what the reasons of the PHI gate begin with
 
 Bad = list[tuple[str, str]]  # (column, reason) of what is wrong with an item
 

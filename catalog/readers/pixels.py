@@ -45,7 +45,12 @@ def decode_image(raw: bytes, *, as_labels: bool = False) -> Picture:
     with _opened(raw) as opened:
         n_pages = getattr(opened, "n_frames", 1)
         require_size((n_pages, opened.height, opened.width, len(opened.getbands())))
-        pages = [_page(page, as_labels=as_labels) for page in ImageSequence.Iterator(opened)]
+        size = opened.size
+        pages = []
+        for page in ImageSequence.Iterator(opened):
+            if page.size != size:  # before it is decoded: Pillow bounds the first page alone
+                raise CellRefusedError("mixed_slices")
+            pages.append(_page(page, as_labels=as_labels))
     if len({(page.shape, page.dtype.str) for page in pages}) != 1:
         raise CellRefusedError("mixed_slices")
     return Picture(as_item(np.stack(pages)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +20,7 @@ from catalog.readers.pixels import MAX_ELEMENTS, Array, Picture, as_item, requir
 MAX_PLAIN_BYTES = 8 * MAX_ELEMENTS  # of a decompressed file
 _MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _AXES = ("L", "P", "S")
+_PIECE = 1 << 22  # bytes: asked for all at once, Python would make room for the limit
 _NIFTI_2 = 540  # first four bytes of its header, in either order of bytes
 
 
@@ -37,6 +39,8 @@ def decode_nifti(raw: bytes) -> Picture:
         raise CellRefusedError("odd_axes")
     require_size(shape)
     stored = image.dataobj
+    if stored.offset + math.prod(shape) * stored.dtype.itemsize > len(plain):
+        raise ValueError  # cut off; nibabel would make room for what the header claims first
     scaled = stored if (stored.slope, stored.inter) != (1, 0) else stored.get_unscaled()
     voxels = np.asarray(scaled).reshape((*shape[:3], 1)[:3])
     pixels, spacing = turned(voxels, np.asarray(image.affine, dtype=np.float64))
@@ -69,7 +73,9 @@ def _decompressed(raw: bytes) -> bytes:
     if raw[:2] != b"\x1f\x8b":
         return raw
     with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
-        plain = stream.read(MAX_PLAIN_BYTES + 1)
+        plain = bytearray()
+        while len(plain) <= MAX_PLAIN_BYTES and (piece := stream.read(_PIECE)):
+            plain += piece
     if len(plain) > MAX_PLAIN_BYTES:
         raise CellRefusedError("too_large")
-    return plain
+    return bytes(plain)

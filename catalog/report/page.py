@@ -20,11 +20,13 @@ from catalog.stores.vectors import Vectors
 CHARTED = 24  # targets with charts, which take 0.4 s each; the table above them has every target
 
 
-def write_report(lake: Lake, vectors: Vectors, file: Path, *, targets: Sequence[str]) -> None:
-    """Write the page from the lake, whole or not at all."""
+def write_report(
+    lake: Lake, vectors: Vectors, file: Path, *, targets: Sequence[str], min_groups: int
+) -> None:
+    """Write the page from the lake, whole or not at all; it maps z of `min_groups` or more."""
     template = files("catalog.report").joinpath("page.html").read_text()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    html = environment.from_string(template).render(_facts(lake, vectors, targets))
+    html = environment.from_string(template).render(_facts(lake, vectors, targets, min_groups))
     with disk_errors("the report", file):
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".part")
@@ -32,21 +34,25 @@ def write_report(lake: Lake, vectors: Vectors, file: Path, *, targets: Sequence[
         temporary.replace(file)
 
 
-def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str]) -> dict[str, Any]:
+def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str], min_groups: int) -> dict[str, Any]:
     run = queries.read_last_run(lake) or {}
     verdicts = queries.read_verdicts(lake, targets=targets)
     return {
         "run": run,
         "steps": json.loads(run.get("steps_json") or "[]"),
         "faults": json.loads(run.get("faults_json") or "[]"),
+        "alerts": json.loads(run.get("alerts_json") or "[]"),
         "verdicts": verdicts,
+        "spending": queries.read_spending(lake, targets=targets),
         "counts": _counts(verdicts),
         "targets": _targets(lake, verdicts[:CHARTED]),
-        "map": _map(lake, vectors),
+        "map": _map(lake, vectors, min_groups),
+        "min_groups": min_groups,
         "experiments": [read_experiment(lake, name) for name in newest_experiments(lake)],
         "shown": shown,
         "told": told,
         "sources": queries.read_sources(lake),
+        "drifts": queries.read_drifts(lake),
         "served": queries.read_served(lake, targets=targets),
     }
 
@@ -80,8 +86,8 @@ def _target(
     }
 
 
-def _map(lake: Lake, vectors: Vectors) -> str:
-    places = queries.read_places(lake)
+def _map(lake: Lake, vectors: Vectors, min_groups: int) -> str:
+    places = queries.read_places(lake, min_groups=min_groups)
     known = vectors.representations([row["representation_id"] for row in places])
     encoders = sorted({row["encoder_id"] for row in places})
     drawn = []

@@ -87,18 +87,50 @@ def read_sources(lake: Lake) -> list[Row]:
     return lake.rows("SELECT * FROM mart.source_health ORDER BY source")
 
 
+def read_drifts(lake: Lake) -> list[Row]:
+    """How far z of each source moved when its newest version came."""
+    return lake.rows("FROM mart.source_drift WHERE is_newest ORDER BY source, role, encoder_id")
+
+
+def read_spending(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
+    """What each target's gate has spent on challengers, and what bets on new groups are worth."""
+    return lake.rows(
+        "FROM mart.gate_spending WHERE list_contains(?, target_name) ORDER BY ALL",
+        [list(targets)],
+    )
+
+
+def read_nights(lake: Lake) -> list[Row]:
+    """Every night with its costs, the newest first."""
+    return lake.rows("FROM mart.nights ORDER BY started_at DESC, run_id")
+
+
+def count_champions(lake: Lake) -> int:
+    """How many targets an ensemble serves."""
+    rows = lake.rows(
+        "SELECT count(*) AS n FROM (SELECT ensemble_id FROM core.promotions"
+        " WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back')"
+        " QUALIFY row_number() OVER (PARTITION BY target_name"
+        " ORDER BY recorded_at DESC, promotion_id) = 1)"
+        " JOIN core.ensembles AS e USING (ensemble_id) WHERE e.retracted_at IS NULL"
+    )
+    return int(rows[0]["n"])
+
+
 def read_last_run(lake: Lake) -> Row | None:
     """The newest run."""
     rows = lake.rows("SELECT * FROM core.runs ORDER BY started_at DESC LIMIT 1")
     return rows[0] if rows else None
 
 
-def read_places(lake: Lake) -> list[Row]:
-    """Representations that stand, for the map of the library."""
+def read_places(lake: Lake, *, min_groups: int) -> list[Row]:
+    """Representations that stand and are of enough groups to be shown, for the map."""
     return lake.rows(
         "SELECT r.representation_id, r.role, r.encoder_id, d.source FROM core.representations r"
         " JOIN core.dataset_versions d USING (dataset_version_id)"
-        " WHERE d.superseded_at IS NULL AND d.retracted_at IS NULL ORDER BY r.role, d.source"
+        " WHERE d.superseded_at IS NULL AND d.retracted_at IS NULL"
+        " AND coalesce(r.n_groups, r.n_items) >= ? ORDER BY r.role, d.source",
+        [min_groups],
     )
 
 

@@ -1,4 +1,7 @@
-"""Artifacts: immutable folders under the hash of their content; no row or model is known here."""
+"""Artifacts: immutable folders under the hash of their content; no row or model is known here.
+
+They lie in a local folder, or in a bucket of which a local folder then is the cache.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,16 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlparse
 
 from catalog.errors import RecordConflict, RecordNotFound
+from catalog.stores.bucket import Bucket
 from catalog.stores.disk import disk_errors, flush
+from catalog.stores.object_store import is_in_bucket
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import fingerprint, fingerprint_stream
 
@@ -24,30 +30,38 @@ _STORE = "the artifact store"
 
 
 class Artifacts:
-    """Folders at `<root>/<sha256>/`; equal content is kept once, content never changes."""
+    """Folders at `<root>/<sha256>/`; equal content is kept once, content never changes.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    With a bucket, what it holds is what is kept, and folders under the root are copies.
+    """
+
+    def __init__(self, root: Path, bucket: Bucket | None = None) -> None:
+        self._root, self._bucket = root, bucket
 
     @classmethod
-    def open(cls, uri: str) -> Self:
-        """Open a store at a local path or a `file:` URL; the folder is made if it is missing.
+    def open(cls, uri: str, *, cache: Path | None = None) -> Self:
+        """Open a store at a local path, a `file:` URL or `s3://<bucket>/<prefix>`.
+
+        A local folder is made if it is missing. `cache` is where folders of a bucket are copied to.
 
         Raises:
             InputError: the URI names another kind of place.
-            StoreError: the folder cannot be made.
+            StoreError: the folder cannot be made, or there are no credentials for the bucket.
         """
-        parts = urlparse(uri)
-        if parts.scheme not in ("", "file") or parts.netloc:
+        parts, bucket = urlparse(uri), None
+        if is_in_bucket(uri) and cache:
+            root, bucket = cache.absolute(), Bucket.open(uri)
+        elif parts.scheme in ("", "file") and not parts.netloc:
+            root = Path(unquote(parts.path) if parts.scheme else uri).absolute()
+        else:
             raise InputError(
-                "Artifacts are kept on a local file system.",
+                "Artifacts are kept on a local file system or in an object store.",
                 where="RPE_ARTIFACTS_URI",
-                expected="a path or file:///path",
+                expected="a path, file:///path or s3://<bucket>/<prefix>",
             )
-        root = Path(unquote(parts.path) if parts.scheme else uri).absolute()
         with disk_errors(_STORE, root):
             root.mkdir(parents=True, exist_ok=True)
-        return cls(root)
+        return cls(root, bucket)
 
     def put_folder(self, path: Path) -> str:
         """Keep a copy of a folder and return its hash; content that is there is left as it is.
@@ -58,20 +72,17 @@ class Artifacts:
             InputError: it is empty, or holds a link, a device or a name that is not UTF-8.
             StoreUnavailable: no space is left.
         """
-        incoming = self._root / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
-        with disk_errors(_STORE, self._root):
-            try:
-                files = _plain_files(path)
-                for name, file in files.items():
-                    copy = incoming / name
-                    copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(file, copy)
-                    flush(copy)
-                # what is hashed is the copy: the original may change under our hands
-                sha256 = self.hash_folder(incoming)
-                self._publish(incoming, sha256)
-            finally:
-                shutil.rmtree(incoming, ignore_errors=True)
+        with self._incoming() as incoming:
+            for name, file in _plain_files(path).items():
+                copy = incoming / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+            # what is hashed is the copy: the original may change under our hands
+            hashes = _hashes(incoming)
+            sha256 = fingerprint(hashes)
+            if self._bucket:
+                self._bucket.put(incoming, hashes, sha256)
+            self._publish(incoming, sha256)
         return sha256
 
     def folder(self, sha256: str, *, is_verified: bool = False) -> Path:
@@ -82,38 +93,66 @@ class Artifacts:
             RecordConflict: its content is no longer what the hash says.
         """
         place = self._place(sha256)
-        if not place.is_dir():
-            raise RecordNotFound(
-                "No artifact has this hash.",
-                where=sha256,
-                remedy="`rpe maintain` finds rows whose files are gone; train or merge again",
-            )
-        if is_verified:
-            self.verify(sha256)
+        if place.is_dir():
+            if is_verified:
+                _require_hash(place, sha256)
+            return place
+        with self.as_stored(sha256) as stored:
+            _require_hash(stored, sha256)
+            self._publish(stored, sha256)
         return place
 
     def verify(self, sha256: str) -> None:
-        """Hash the folder again.
+        """Hash what is stored again, wherever it is.
 
         Raises:
             RecordNotFound: there is none.
             RecordConflict: its content is no longer what the hash says.
         """
-        if self.hash_folder(self.folder(sha256)) != sha256:
-            raise RecordConflict(
-                "A stored artifact was changed after it was kept.",
+        with self.as_stored(sha256) as stored:
+            _require_hash(stored, sha256)
+
+    @contextmanager
+    def as_stored(self, sha256: str) -> Iterator[Path]:
+        """The folder as it lies in the store, whatever it holds now, for the length of a block.
+
+        Raises:
+            RecordNotFound: there is none.
+        """
+        if self._bucket and self._bucket.has(sha256):
+            with self._incoming() as incoming:
+                self._bucket.fetch(sha256, incoming)
+                yield incoming
+        elif self._bucket is None and self._place(sha256).is_dir():
+            yield self._place(sha256)
+        else:
+            raise RecordNotFound(
+                "No artifact has this hash.",
                 where=sha256,
-                remedy="restore the folder from a back-up, or remove it and make it again",
+                remedy="`rpe maintain` finds rows whose files are gone; train or merge again",
             )
 
-    def list(self) -> list[str]:
-        """Hashes of all folders, sorted."""
+    def _copies(self) -> list[str]:
         with disk_errors(_STORE, self._root):
             return sorted(p.name for p in self._root.iterdir() if _SHA256.fullmatch(p.name))
 
+    def list(self) -> list[str]:
+        """Hashes of all folders, sorted."""
+        return self._bucket.list() if self._bucket else self._copies()
+
+    def n_bytes(self, sha256: str) -> int:
+        """Bytes of a folder's files; 0 where there is none."""
+        if self._bucket:
+            return self._bucket.n_bytes(sha256)
+        with disk_errors(_STORE, self._root):
+            files = [p for p in self._place(sha256).rglob("*") if p.is_file()]
+            return sum(file.stat().st_size for file in files)
+
     def delete(self, sha256: str) -> None:
-        """Remove a folder from the disk; one that is gone already is fine."""
+        """Remove a folder from where it is kept; one that is gone already is fine."""
         place = self._place(sha256)
+        if self._bucket:
+            self._bucket.delete(sha256)
         doomed = self._root / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
         with disk_errors(_STORE, self._root):
             if place.exists():
@@ -122,12 +161,20 @@ class Artifacts:
                 shutil.rmtree(doomed)
 
     def remove_leftovers(self) -> int:
-        """Remove half-written folders whose writer is dead; returns how many there were."""
+        """Remove half-written folders whose writer is dead; returns how many there were.
+
+        Of a bucket nobody may be keeping one meanwhile; copies of what it no longer has go too.
+        """
+        n_there = 0
+        if self._bucket:
+            n_there = self._bucket.remove_leftovers()
+            for sha256 in set(self._copies()) - set(self._bucket.list()):
+                shutil.rmtree(self._place(sha256), ignore_errors=True)
         with disk_errors(_STORE, self._root):
             dead = [p for p in self._root.iterdir() if _is_left_over(p.name)]
             for path in dead:
                 shutil.rmtree(path)
-        return len(dead)
+        return n_there + len(dead)
 
     @staticmethod
     def hash_folder(path: Path) -> str:
@@ -136,7 +183,7 @@ class Artifacts:
         Raises:
             InputError: it is empty, or holds a link, a device or a name that is not UTF-8.
         """
-        return fingerprint({n: Artifacts.hash_file(f) for n, f in _plain_files(path).items()})
+        return fingerprint(_hashes(path))
 
     @staticmethod
     def hash_file(path: Path) -> str:
@@ -159,10 +206,23 @@ class Artifacts:
             raise InputError("This is no hash of an artifact.", expected="64 hexadecimal digits")
         return self._root / sha256
 
+    @contextmanager
+    def _incoming(self) -> Iterator[Path]:
+        """An empty folder beside the others, which is gone after the block."""
+        incoming = self._root / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
+        with disk_errors(_STORE, self._root):
+            try:
+                incoming.mkdir(parents=True)
+                yield incoming
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+
     def _publish(self, incoming: Path, sha256: str) -> None:
         place = self._place(sha256)
         if place.is_dir():
             return
+        for file in _plain_files(incoming).values():
+            flush(file)
         for folder in [incoming, *(p for p in incoming.rglob("*") if p.is_dir())]:
             flush(folder)
         try:
@@ -172,6 +232,20 @@ class Artifacts:
             if not place.is_dir():
                 raise
         flush(self._root)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file of a folder."""
+    return {name: Artifacts.hash_file(file) for name, file in _plain_files(folder).items()}
+
+
+def _require_hash(folder: Path, sha256: str) -> None:
+    if Artifacts.hash_folder(folder) != sha256:
+        raise RecordConflict(
+            "A stored artifact was changed after it was kept.",
+            where=sha256,
+            remedy="restore the folder from a back-up, or remove it and make it again",
+        )
 
 
 def _plain_files(path: Path) -> Mapping[str, Path]:

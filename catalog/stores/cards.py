@@ -43,7 +43,7 @@ class EnsembleCard:
     """A merged ensemble as it is to be kept; details are what the strategy derived.
 
     `tuning` tells how parameters that say `loo` were chosen, with the alternatives; `attributions`
-    are rows of core.attributions.
+    are rows of core.attributions; `asked` is what a replay must know of the plan.
     """
 
     ensemble_id: str
@@ -64,8 +64,11 @@ class EnsembleCard:
     abstained: bool
     reason: str
     license: str
+    threads: int
     tuning: Mapping[str, Any] | None = None
     attributions: Sequence[Row] = ()
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def representation_row(representation: Representation) -> Row:
         "encoder_id": representation.encoder_id,
         "role": representation.role,
         "n_items": representation.n_items,
+        "n_groups": representation.n_groups,
         "norm": float(np.linalg.norm(z)),
         "standard_error": float(np.sqrt(variance.sum() / representation.n_items)),
     }
@@ -156,6 +160,9 @@ def ensemble_row(card: EnsembleCard, artifact_sha256: str) -> Row:
         "abstained": card.abstained,
         "reason": card.reason,
         "license": card.license,
+        "asked_json": canonical_json(card.asked),
+        "threads": card.threads,
+        "versions_json": canonical_json(card.versions),
     }
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_errors import translated
 from catalog.stores.lake_session import (
     ALIAS,
-    catalog_path,
     connect,
     open_cursor,
     quoted_text,
@@ -40,7 +40,7 @@ class GuardedReader:
     """A read-only connection for statements that we did not write."""
 
     def __init__(self, *, uri: str, data_uri: str) -> None:
-        self._connection = connect(catalog_path(uri), data_uri, is_read_only=True)
+        self._connection = connect(parse_catalog(uri), data_uri, is_read_only=True)
         self._cursor = open_cursor(self._connection)
         self._parser = duckdb.connect(":memory:")
         # a folder is allowed only with its last slash
@@ -89,6 +89,9 @@ class GuardedReader:
             )
         is_explain = statements[0].type == duckdb.StatementType.EXPLAIN
         tree = self._tree(_EXPLAIN.sub("", sql, count=1) if is_explain else sql)
+        if any("/" in name for name in _tables(tree)):
+            # an object store knows no folders: below an allowed one `..` would lead out of it
+            raise InputError("A file is not read here.", expected=_EXPECTED)
         functions = {name for name in _table_functions(tree) if name not in _TABLE_FUNCTIONS}
         if functions:
             raise InputError(
@@ -133,13 +136,23 @@ def _unknown_column(text: str) -> InputError:
     )
 
 
-def _table_functions(node: Any) -> Iterator[str]:
+def _table_functions(tree: Any) -> Iterator[str]:
     """Names of the functions in FROM, at any depth of a serialised statement."""
-    if isinstance(node, dict):
+    for node in _nodes(tree):
         if node.get("type") == "TABLE_FUNCTION":
             yield str(node["function"]["function_name"]).lower()
-        for child in node.values():
-            yield from _table_functions(child)
-    elif isinstance(node, list):
-        for child in node:
-            yield from _table_functions(child)
+
+
+def _tables(tree: Any) -> Iterator[str]:
+    """Names of the tables in FROM; of a file its path."""
+    for node in _nodes(tree):
+        if node.get("type") == "BASE_TABLE":
+            yield str(node["table_name"])
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+    for child in tree.values() if isinstance(tree, dict) else tree:
+        if isinstance(child, dict | list):
+            yield from _nodes(child)

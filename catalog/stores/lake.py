@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from datetime import datetime, timedelta
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,15 +15,15 @@ import duckdb
 import pyarrow as pa
 
 from catalog.errors import StoreError, StoreUnavailable
-from catalog.stores.disk import disk_errors, flush
+from catalog.stores.disk import flush_files
 from catalog.stores.guarded import GuardedReader
+from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_errors import lake_errors
 from catalog.stores.lake_rows import fetch_rows
-from catalog.stores.lake_session import ALIAS, catalog_path, connect, open_cursor, quoted_text
+from catalog.stores.lake_session import ALIAS, connect, open_cursor, quoted_text
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
 from catalog.stores.transaction import Transaction
 from catalog.tables.migrate import apply, declared, is_current
-from catalog.tables.schema import TABLES
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import RunRef
 
@@ -37,6 +36,7 @@ _CLOCK_SLACK_NS = 2_000_000_000  # file systems stamp files by a coarser clock t
 _MERGED_AFTER = 32  # commits through one object
 _MANY_FILES = 32  # of a table: from here on they are merged
 _SMALL_BYTES = 1 << 20  # of a file; larger ones are not written again
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _READ_WITHIN = timedelta(days=1)  # no statement runs longer
 
 
@@ -51,12 +51,15 @@ class Lake:
         lock: WriterLock,
         clock: Callable[[], datetime],
         is_read_only: bool,
+        workspace: str = "",
     ) -> None:
         self._connection, self._data_uri, self._lock = connection, data_uri, lock
         self._clock, self._is_read_only = clock, is_read_only
+        self.workspace = workspace  # whose runs write through this object
         self._threads = threading.local()
         self._cursors: list[Any] = []
         self._is_writing = False
+        self._latest = _LONG_AGO
         self.n_commits = 0  # through this object: what was read before the last one may be stale
 
     @classmethod
@@ -65,18 +68,19 @@ class Lake:
         *,
         uri: str,
         data_uri: str,
-        lock_path: Path,
+        lock_path: Path | str,
         clock: Callable[[], datetime],
         read_only: bool = False,
         lock_timeout_seconds: float = TIMEOUT_SECONDS,
+        workspace: str = "",
     ) -> Self:
-        """Open the lake at `ducklake:sqlite:<path>`; a new one is empty until `migrate`.
+        """Open the lake at a URI of `lake_catalog`; a new one is empty until `migrate`.
 
         Raises:
             RecordNotFound: read-only, and there is no lake yet.
             StoreUnavailable: it is being made by another process that does not end.
         """
-        catalog = catalog_path(uri)
+        catalog = parse_catalog(uri)
         lock = WriterLock(lock_path, timeout_seconds=lock_timeout_seconds)
         if read_only or catalog.exists():
             connection = connect(catalog, data_uri, is_read_only=read_only, threads=_THREADS)
@@ -84,7 +88,14 @@ class Lake:
             # attaching makes the catalog: two processes at once would make half of it each
             with lock.hold():
                 connection = connect(catalog, data_uri, is_read_only=False, threads=_THREADS)
-        return cls(connection, data_uri=data_uri, lock=lock, clock=clock, is_read_only=read_only)
+        return cls(
+            connection,
+            data_uri=data_uri,
+            lock=lock,
+            clock=clock,
+            is_read_only=read_only,
+            workspace=workspace,
+        )
 
     def migrate(self) -> None:
         """Make or renew tables, comments and views; writes nothing where the lake is current.
@@ -97,7 +108,7 @@ class Lake:
             if is_current(self._cursor(), declaration):
                 return
         message = f"migrate to version {declaration.version}"
-        with self._begun(message=message, run=None) as cursor:
+        with self._begun(message=message, run=None) as cursor, lake_errors(message):
             # another process may have migrated while this one waited for the lock
             if not is_current(cursor, declaration):
                 apply(cursor, declaration, now=self._clock())
@@ -132,31 +143,42 @@ class Lake:
             StoreError: read-only, or a transaction is open already.
         """
         with self._begun(message=message, run=run) as cursor:
-            yield Transaction(cursor, recorded_at=self._clock())
+            run_id = run.run_id if run else ""
+            yield Transaction(cursor, recorded_at=self._moment(cursor), run_id=run_id)
         if self.n_commits % _MERGED_AFTER == 0:
             with suppress(StoreUnavailable):  # the rows are kept; the next time will do
                 self.merge_files()
 
-    def merge_files(self) -> int:
-        """Write the small files of each table that has many as one; how many they were.
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the writer lock over several stores: no other transaction begins meanwhile."""
+        return self._lock.hold()
+
+    @property
+    def now(self) -> datetime:
+        """The time by which a commit would be dated; it never goes back."""
+        return self._moment(self._cursor())
+
+    def merge_files(self, *, many: int = _MANY_FILES) -> int:
+        """Write the small files of each table that has so many as one; how many they were.
 
         Every snapshot reads as before. The small files stay until `remove_replaced_files`.
 
         Raises:
             StoreUnavailable: another writer held the lock for longer than the timeout.
         """
-        found = self.rows(
-            f"SELECT table_name FROM ducklake_table_info('{ALIAS}') WHERE file_count >= ?",
-            [_MANY_FILES],
+        tables = self.rows(
+            f"SELECT DISTINCT schema_name, table_name FROM ducklake_table_info('{ALIAS}')"
+            " JOIN duckdb_tables() USING (table_name)"
+            " WHERE database_name = current_database() AND file_count >= ? ORDER BY ALL",
+            [many],
         )
-        tables = sorted({row["table_name"] for row in found} & {table.name for table in TABLES})
         if not tables:
             return 0
         with self._begun(message="merge small files", run=None) as cursor:
             merged = [
                 cursor.execute(
-                    f"CALL ducklake_merge_adjacent_files('{ALIAS}', '{table}', schema => 'core',"
-                    f" max_file_size => {_SMALL_BYTES})"
+                    f"CALL ducklake_merge_adjacent_files('{ALIAS}', '{table['table_name']}',"
+                    f" schema => '{table['schema_name']}', max_file_size => {_SMALL_BYTES})"
                 ).fetchall()
                 for table in tables
             ]
@@ -170,6 +192,29 @@ class Lake:
                 f"CALL ducklake_cleanup_old_files('{ALIAS}', older_than => ?)", [before]
             )
             return len(found.fetchall())
+
+    def expire_snapshots(self, *, before: datetime) -> int:
+        """Let snapshots from before a moment go, but for the last one; how many they were.
+
+        Their rows stay where a later snapshot has them. Files that none has any more stay until
+        `remove_replaced_files`.
+        """
+        with self._lock.hold(), lake_errors("expire old snapshots"):
+            found = self._cursor().execute(
+                f"CALL ducklake_expire_snapshots('{ALIAS}', older_than => ?)", [before]
+            )
+            return len(found.fetchall())
+
+    def forget_history(self) -> None:
+        """Expire every snapshot but the last, and remove the files that no longer count.
+
+        A statement that is reading an old snapshot loses its files.
+        """
+        with self._lock.hold(), lake_errors("expire old snapshots"):
+            cursor, ever = self._cursor(), "older_than => TIMESTAMPTZ '9999-01-01'"
+            cursor.execute(f"CALL ducklake_expire_snapshots('{ALIAS}', {ever})").fetchall()
+            for tidy in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
+                cursor.execute(f"CALL {tidy}('{ALIAS}', cleanup_all => true)").fetchall()
 
     @property
     def snapshot_id(self) -> int:
@@ -192,6 +237,17 @@ class Lake:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _moment(self, cursor: Any) -> datetime:
+        """The clock's time, but after the last run's row, whose close sealed what came before it.
+
+        Nor is it before what was answered last, however the clock jumps.
+        """
+        with lake_errors("read the last run"):
+            last = fetch_rows(cursor, "SELECT max(recorded_at) AS at FROM core.runs", [])[0]["at"]
+        earliest = self._latest if last is None else last + timedelta(microseconds=1)
+        self._latest = max(self._clock(), earliest, self._latest)
+        return self._latest
 
     def _cursor(self) -> Any:
         # a cursor belongs to one thread; `USE` costs milliseconds, so each thread keeps its own
@@ -236,29 +292,6 @@ def guarded_reader(uri: str, data_uri: str) -> closing[GuardedReader]:
         RecordNotFound: there is no lake yet.
     """
     return closing(GuardedReader(uri=uri, data_uri=data_uri))
-
-
-def flush_files(data_uri: str, *, since_ns: int) -> None:
-    """Flush the Parquet files written since then, before the commit names them.
-
-    DuckDB leaves them to the page cache while SQLite flushes its log: after a power cut a committed
-    row could lie in a file that never reached the disk.
-    """
-    root = Path(data_uri)
-    with disk_errors("the lake", root):
-        _flush_folder(data_uri, root.stat().st_mtime_ns, since_ns=since_ns)
-
-
-def _flush_folder(folder: str, changed_ns: int, *, since_ns: int) -> None:
-    """The same of a folder and what it holds; plain paths, for a lake has thousands of folders."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _flush_folder(entry.path, entry.stat().st_mtime_ns, since_ns=since_ns)
-            elif changed_ns >= since_ns and entry.stat().st_mtime_ns >= since_ns:
-                flush(entry.path)
-    if changed_ns >= since_ns:
-        flush(folder)
 
 
 def _begin(cursor: Any, *, message: str, run: RunRef | None) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import duckdb
 
 from catalog.errors import StoreError, StoreUnavailable
+from catalog.stores import object_store
 from catalog.stores.disk import disk_full, not_allowed
 
 _STORE = "the lake"
@@ -15,11 +16,11 @@ _FULL = ("no space left", "disk is full", "file too large", "disk quota exceeded
 _FORBIDDEN = ("permission denied", "readonly database", "read-only", "unable to open database")
 _DEVICE = ("disk i/o error",)  # SQLite's word for a full disk too, where it cannot open its log
 _DAMAGED = ("not a database", "disk image is malformed")
+_NO_SERVER = "error for HTTP "  # of an object store that could not be connected to
 _BUSY = ("database is locked", "busy", "conflict")
 
 # (DuckDB's class, whether the same call may succeed later, what it means here), specific ones first
 _MEANINGS: tuple[tuple[type[duckdb.Error], bool, str], ...] = (
-    (duckdb.HTTPException, True, "remote storage did not answer"),
     (duckdb.IOException, True, "a file of the lake could not be read or written"),
     (duckdb.ConnectionException, True, "the connection is closed or was refused"),
     (duckdb.TransactionException, True, "the transaction could not be committed"),
@@ -69,6 +70,8 @@ def lake_errors(doing: str, *, where: str = "") -> Iterator[None]:
 
 def translated(error: duckdb.Error, *, doing: str, where: str = "") -> StoreError:
     """Our error for one of DuckDB's; its text is read to classify it and then dropped."""
+    if isinstance(error, duckdb.HTTPException) or _is_without_server(error):
+        return object_store.translated(str(error), doing, where)
     text = str(error).lower() if _is_about_storage(error) else ""
     if any(sign in text for sign in _FULL):
         return disk_full(_STORE, where)
@@ -93,6 +96,10 @@ def translated(error: duckdb.Error, *, doing: str, where: str = "") -> StoreErro
             remedy="try again; writers must take the writer lock of the workspace",
         )
     return _by_class(error, doing, where)
+
+
+def _is_without_server(error: duckdb.Error) -> bool:
+    return isinstance(error, duckdb.IOException) and _NO_SERVER in str(error)
 
 
 def _is_about_storage(error: duckdb.Error) -> bool:

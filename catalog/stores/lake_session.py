@@ -10,12 +10,17 @@ import duckdb
 
 from catalog.errors import RecordNotFound, StoreError
 from catalog.stores.disk import disk_errors
+from catalog.stores.lake_catalog import Catalog
 from catalog.stores.lake_errors import lake_errors
-from rpe_core.errors import InputError
+from catalog.stores.object_store import (
+    REQUEST_SECONDS,
+    duckdb_options,
+    find_access,
+    is_in_bucket,
+    path_in_store,
+)
 
 ALIAS = "lake"
-_PREFIX = "ducklake:sqlite:"
-_EXTENSIONS = ("sqlite_scanner", "ducklake")
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # extensions come from the installed packages: nothing is downloaded, now or later
     "autoinstall_known_extensions": "false",
@@ -24,30 +29,6 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # a table name must never find a variable of the calling program
     "python_enable_replacements": "false",
 }
-# Measured with two readers beside one writer: under the rollback journal a reader waited up to 5 s
-# for a commit to pass, under the write-ahead log 0.7 s at most, and no commit failed. The log needs
-# shared memory, so an embedded catalog must not lie on a network file system (PostgreSQL is for
-# that). SQLite keeps `synchronous = FULL`: the log is flushed at each commit, the last row survives
-# a power cut. Inlining off: small inserts would put cell values into the catalog file.
-_ATTACH_OPTIONS = "META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 10000, DATA_INLINING_ROW_LIMIT 0"
-
-
-def catalog_path(uri: str) -> Path:
-    """The file behind `ducklake:sqlite:<path>`.
-
-    >>> catalog_path("ducklake:sqlite:/srv/lake/catalog.sqlite").as_posix()
-    '/srv/lake/catalog.sqlite'
-
-    Raises:
-        InputError: the URI names another kind of catalog.
-    """
-    if not uri.startswith(_PREFIX) or not uri[len(_PREFIX) :]:
-        raise InputError(
-            "The lake's URI names a catalog that is not supported.",
-            where="RPE_LAKE_URI",
-            expected=f"{_PREFIX}<path of a file>",
-        )
-    return Path(uri[len(_PREFIX) :]).absolute()
 
 
 def extension_path(name: str) -> Path:
@@ -67,7 +48,15 @@ def extension_path(name: str) -> Path:
     return path
 
 
-def connect(catalog: Path, data_uri: str, *, is_read_only: bool, threads: int | None = None) -> Any:
+def extensions_of(catalog: Catalog, data_uri: str) -> tuple[str, ...]:
+    """The extensions of DuckDB that a lake needs."""
+    remote = ("httpfs",) if is_in_bucket(data_uri) else ()
+    return (catalog.extension, "ducklake", *remote)
+
+
+def connect(
+    catalog: Catalog, data_uri: str, *, is_read_only: bool, threads: int | None = None
+) -> Any:
     """A DuckDB connection with the lake attached as `lake` (the default only per cursor).
 
     On as many threads as there are cores, unless told otherwise.
@@ -76,29 +65,49 @@ def connect(catalog: Path, data_uri: str, *, is_read_only: bool, threads: int | 
         RecordNotFound: read-only, and there is no lake yet.
         StoreError: the catalog or an extension cannot be opened.
     """
-    if is_read_only and not catalog.is_file():
+    if is_read_only and not catalog.exists():
         raise RecordNotFound(
-            "There is no lake here yet.", where=str(catalog), remedy="run `rpe init`"
+            "There is no lake here yet.", where=catalog.where, remedy="run `rpe init`"
         )
-    if not is_read_only:
-        with disk_errors("the lake", catalog):
-            catalog.parent.mkdir(parents=True, exist_ok=True)
-    with lake_errors("open the lake", where=str(catalog)):
-        connection = duckdb.connect(":memory:", config=_CONFIG)
-        for name in _EXTENSIONS:
+    if catalog.path and not is_read_only:
+        with disk_errors("the lake", catalog.path):
+            catalog.path.parent.mkdir(parents=True, exist_ok=True)
+    with lake_errors("open the lake", where=catalog.where):
+        # secrets are looked for where none are, not in the home of the user
+        private = {"secret_directory": str(catalog.spill / "secrets")}
+        connection = duckdb.connect(":memory:", config={**_CONFIG, **private})
+        for name in extensions_of(catalog, data_uri):
             connection.execute(f"LOAD {quoted_text(str(extension_path(name)))}")
+        if is_in_bucket(data_uri):
+            sign_in(connection, data_uri)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         if threads:
             connection.execute(f"SET GLOBAL threads = {threads}")
-        # a large sort spills beside the data it sorts, never into the folder we were started in
-        connection.execute(f"SET GLOBAL temp_directory = {quoted_text(str(_spill(catalog)))}")
+        connection.execute(f"SET GLOBAL temp_directory = {quoted_text(str(catalog.spill))}")
         # a workspace may be moved: the path that is given wins over the one the catalog has stored
         access = "READ_ONLY, " if is_read_only else ""
         connection.execute(
-            f"ATTACH {quoted_text(_PREFIX + str(catalog))} AS {ALIAS} ({access}"
-            f"DATA_PATH {quoted_text(data_uri)}, OVERRIDE_DATA_PATH true, {_ATTACH_OPTIONS})"
+            f"ATTACH {quoted_text(catalog.uri)} AS {ALIAS} ({access}"
+            f"DATA_PATH {quoted_text(data_uri)}, OVERRIDE_DATA_PATH true, {catalog.options})"
         )
     return connection
+
+
+def sign_in(connection: Any, data_uri: str) -> None:
+    """Let a connection use the bucket of the lake's files, and no other.
+
+    Raises:
+        InputError: the URI is none that we use.
+        StoreError: there are no credentials.
+    """
+    bucket = path_in_store(data_uri, "RPE_LAKE_DATA_URI").partition("/")[0]
+    connection.execute(f"SET GLOBAL http_timeout = {REQUEST_SECONDS}")
+    options = ", ".join(
+        f"{name} {quoted_text(value) if isinstance(value, str) else value}"
+        for name, value in duckdb_options(find_access()).items()
+    )
+    scope = quoted_text(f"s3://{bucket}")
+    connection.execute(f"CREATE OR REPLACE SECRET store (TYPE s3, {options}, SCOPE {scope})")
 
 
 def open_cursor(connection: Any) -> Any:
@@ -116,7 +125,3 @@ def quoted_text(value: str) -> str:
     "'it''s'"
     """
     return "'" + value.replace("'", "''") + "'"
-
-
-def _spill(catalog: Path) -> Path:
-    return catalog.parent / "spill"

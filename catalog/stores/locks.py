@@ -1,4 +1,4 @@
-"""The one writer lock of the embedded stores: a file lock that a thread may take again."""
+"""The one writer lock of the stores: of a file or on a server, and a thread may take it again."""
 
 from __future__ import annotations
 
@@ -13,34 +13,41 @@ from filelock import FileLock, Timeout
 
 from catalog.errors import StoreUnavailable
 from catalog.stores.disk import disk_errors
+from catalog.stores.postgres import AdvisoryLock
 
 TIMEOUT_SECONDS = 600.0
 _POLL_SECONDS = 0.02
 
 
-class _PathLock:
-    """The lock of one path in this process; two stores of one workspace share it."""
+class _SharedLock:
+    """The lock of one place in this process; two stores of one workspace share it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Path | str) -> None:
         self.threads = threading.RLock()
-        # thread_local off: the RLock above already keeps other threads out
-        self.processes = FileLock(path, thread_local=False)
+        self.processes: FileLock | AdvisoryLock
+        if isinstance(place, Path):
+            # thread_local off: the RLock above already keeps other threads out
+            self.processes = FileLock(place, thread_local=False)
+        else:
+            self.processes = AdvisoryLock(place, "writer")
         self.depth = 0
 
 
-_LOCKS: dict[Path, _PathLock] = {}
+_LOCKS: dict[Path | str, _SharedLock] = {}
 _LOCKS_GUARD = threading.Lock()
 
 
 class WriterLock:
     """Whoever writes to a store holds this: SQLite, Lance and MLflow lose writes without it.
 
-    The kernel frees the lock when its holder dies, however it dies. A holder may take it again:
+    Its place is a file, or `postgres:<libpq keywords>` for writers on several machines. The kernel
+    or the server frees the lock when its holder dies, however it dies. A holder may take it again:
     a use case that writes to several stores holds it over all of them.
     """
 
-    def __init__(self, path: Path, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self.path, self._timeout_seconds = path.absolute(), timeout_seconds
+    def __init__(self, place: Path | str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self.place = place.absolute() if isinstance(place, Path) else place
+        self._timeout_seconds = timeout_seconds
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -64,40 +71,49 @@ class WriterLock:
             lock.threads.release()
 
     def holder_pid(self) -> int | None:
-        """Process id that the lock's last holder wrote down; None if it wrote none."""
+        """Process id of the holder, as the last one wrote it down or the server knows; or None."""
+        if not isinstance(self.place, Path):
+            return AdvisoryLock(self.place, "writer").holder_pid()
         with suppress(OSError, ValueError):
-            return int(self.path.read_text())
+            return int(self.place.read_text())
         return None
 
-    def _shared(self) -> _PathLock:
-        with disk_errors("the writer lock", self.path), _LOCKS_GUARD:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            real = self.path.parent.resolve() / self.path.name
-            if real not in _LOCKS:
-                _LOCKS[real] = _PathLock(real)
-            return _LOCKS[real]
+    def _shared(self) -> _SharedLock:
+        with disk_errors("the writer lock", self._where), _LOCKS_GUARD:
+            place = self.place
+            if isinstance(place, Path):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place = place.parent.resolve() / place.name
+            if place not in _LOCKS:
+                _LOCKS[place] = _SharedLock(place)
+            return _LOCKS[place]
 
-    def _take(self, lock: _PathLock, deadline: float) -> None:
+    def _take(self, lock: _SharedLock, deadline: float) -> None:
         if lock.depth == 0:
             remaining = max(0.0, deadline - time.monotonic())
-            with disk_errors("the writer lock", self.path):
+            with disk_errors("the writer lock", self._where):
                 try:
                     lock.processes.acquire(timeout=remaining, poll_interval=_POLL_SECONDS)
                 except Timeout:
                     raise self._busy(f"process {self.holder_pid() or 'of unknown id'}") from None
-            # a courtesy to whoever waits: a full disk must not stop the holder
-            with suppress(OSError):
-                self.path.write_text(f"{os.getpid()}\n")
+            if isinstance(self.place, Path):
+                # a courtesy to whoever waits: a full disk must not stop the holder
+                with suppress(OSError):
+                    self.place.write_text(f"{os.getpid()}\n")
         lock.depth += 1
 
-    def _give(self, lock: _PathLock) -> None:
+    def _give(self, lock: _SharedLock) -> None:
         lock.depth -= 1
         if lock.depth == 0:
             lock.processes.release()
 
+    @property
+    def _where(self) -> str:
+        return str(self.place) if isinstance(self.place, Path) else "the server of RPE_LAKE_URI"
+
     def _busy(self, holder: str) -> StoreUnavailable:
         return StoreUnavailable(
             f"The stores are being written to by {holder}; waited {self._timeout_seconds:g} s.",
-            where=str(self.path),
+            where=self._where,
             remedy="try again when that process has ended; readers are not held up",
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnavailable
 from catalog.stores.disk import disk_errors
+from catalog.stores.object_store import object_store_errors
+from catalog.stores.postgres import require_no_password, vacuum_full
+from catalog.stores.sqlite_files import vacuum
 
 
 @contextmanager
@@ -20,12 +23,26 @@ def translate_mlflow_errors(where: str) -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        with disk_errors("the model registry", where):
+        with (
+            object_store_errors("use the files of the model registry", where),
+            disk_errors("the model registry", where),
+        ):
             yield
     except MlflowException as error:
         raise _store_error(str(error.error_code), where) from None
     except SQLAlchemyError:
         raise _unavailable(where) from None
+
+
+def pages(ask: Callable[..., Any]) -> Iterator[Any]:
+    """What a search of the client finds, over all pages; `ask` takes the `page_token` of one."""
+    token = None
+    while True:
+        page = ask(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _store_error(code: str, where: str) -> StoreError:
@@ -55,7 +72,12 @@ def _unavailable(where: str) -> StoreUnavailable:
 
 
 def connect(tracking_uri: str, artifacts_uri: str) -> Any:
-    """An MlflowClient on this URI, whose database has its tables."""
+    """An MlflowClient on this URI, whose database has its tables.
+
+    Raises:
+        InputError: the URI holds a password.
+    """
+    require_no_password(tracking_uri, "RPE_TRACKING_URI")
     # not at the top for the same reason
     from mlflow import MlflowClient
     from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
@@ -80,3 +102,16 @@ def _prepare_database(tracking_uri: str, artifacts_uri: str) -> None:
     if tracking_uri.startswith("sqlite:///"):
         Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     SqlAlchemyStore(tracking_uri, artifacts_uri)
+
+
+def vacuum_tracking(tracking_uri: str) -> None:
+    """Rewrite MLflow's database without what was deleted from it; one behind a server is its own.
+
+    Raises:
+        StoreUnavailable: somebody uses it for too long, or the server does not answer.
+    """
+    kind, _, rest = tracking_uri.partition("://")
+    if kind == "sqlite":
+        vacuum(Path(rest.removeprefix("/")))
+    elif kind.partition("+")[0] == "postgresql":
+        vacuum_full(f"postgresql://{rest}")

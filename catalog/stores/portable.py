@@ -98,11 +98,17 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)  # NaN and infinity are no JSON
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_JSON_BYTES + 1)
-        found = json.loads(text) if len(text) <= MAX_JSON_BYTES else None
+        found = None
+        if len(text) <= MAX_JSON_BYTES:
+            found = json.loads(text, parse_constant=_refuse)
     except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from catalog.lineage import source_of
 from catalog.stores.locks import WriterLock
-from catalog.stores.mlflow_door import connect, translate_mlflow_errors
+from catalog.stores.mlflow_door import connect, pages, translate_mlflow_errors
+from catalog.stores.mlflow_erasure import delete_drafts, erase_deleted, remove_run_files
+from catalog.stores.mlflow_move import follow
 from rpe_core.errors import InputError, shown_name
 
 EXPERIMENT = "rpe"
@@ -85,11 +88,14 @@ class VersionDraft:
 class Registry:
     """MLflow through its client alone: no global tracking URI, no active run."""
 
-    def __init__(self, client: Any, *, experiment_id: str, lock: WriterLock) -> None:
+    def __init__(
+        self, client: Any, *, experiment_id: str, artifacts_uri: str, lock: WriterLock
+    ) -> None:
         self._client, self._experiment_id, self._lock = client, experiment_id, lock
+        self._artifacts_uri = artifacts_uri
 
     @classmethod
-    def open(cls, *, tracking_uri: str, artifacts_uri: str, lock_path: Path) -> Registry:
+    def open(cls, *, tracking_uri: str, artifacts_uri: str, lock_path: Path | str) -> Registry:
         """Open the registry, making its database and experiment where they do not exist.
 
         Raises:
@@ -99,13 +105,14 @@ class Registry:
         lock = WriterLock(lock_path)
         with translate_mlflow_errors(tracking_uri), lock.hold():
             client = connect(tracking_uri, artifacts_uri)
+            follow(tracking_uri, artifacts_uri, experiment=EXPERIMENT)
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 location = artifacts_uri or None
                 experiment_id = client.create_experiment(EXPERIMENT, artifact_location=location)
             else:
                 experiment_id = experiment.experiment_id
-        return cls(client, experiment_id=str(experiment_id), lock=lock)
+        return cls(client, experiment_id=str(experiment_id), artifacts_uri=artifacts_uri, lock=lock)
 
     def register(self, draft: VersionDraft) -> ModelVersionRef:
         """A version of these files and tags; one of the same record and tags is returned as it is.
@@ -162,16 +169,11 @@ class Registry:
 
     def all_aliases(self) -> dict[str, dict[str, str]]:
         """Registered model -> alias -> version, for every model, in one question."""
-        found: dict[str, dict[str, str]] = {}
-        token = None
         with translate_mlflow_errors("registered models"):
-            while True:
-                page = self._client.search_registered_models(page_token=token)
-                for model in page:
-                    found[model.name] = {a: str(v) for a, v in sorted(model.aliases.items())}
-                token = page.token
-                if not token:
-                    return found
+            return {
+                model.name: {a: str(v) for a, v in sorted(model.aliases.items())}
+                for model in pages(self._client.search_registered_models)
+            }
 
     def set_alias(self, ref: ModelVersionRef, alias: str) -> None:
         """Let an alias point at a version.
@@ -196,14 +198,29 @@ class Registry:
         with translate_mlflow_errors(ref.uri), self._lock.hold():
             self._delete(_version(self._client.get_model_version(ref.name, ref.version)))
 
+    def delete_drafts(self) -> int:
+        """Remove what killed attempts to register left, with its files; returns how many they were.
+
+        Whoever registers holds the writer lock until the version is there.
+        """
+        with translate_mlflow_errors("drafts"), self._lock.hold():
+            return delete_drafts(self._client, self._experiment_id, root=self._artifacts_uri)
+
+    def erase_deleted(self, models: Collection[str] = ()) -> None:
+        """Remove for good what was deleted and what a crash left without a version.
+
+        Of `models` those without a version go too; nothing may be being registered meanwhile.
+
+        Raises:
+            StoreError: a tracking server that does not let its clients erase.
+        """
+        with translate_mlflow_errors("what was deleted"), self._lock.hold():
+            erase_deleted(
+                self._client, self._experiment_id, models=models, root=self._artifacts_uri
+            )
+
     def _search(self, condition: str) -> Iterator[Any]:
-        token = None
-        while True:
-            page = self._client.search_model_versions(condition, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
+        return pages(partial(self._client.search_model_versions, condition))
 
     def _find(self, name: str, tag: str, value: str) -> ModelVersion | None:
         found = self._search(f"name = '{name}' and tags.`{tag}` = '{value}'")
@@ -246,12 +263,9 @@ class Registry:
                 raise
 
     def _delete(self, version: ModelVersion) -> None:
-        # the only way to remove files that is not bound to a local disk
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         self._client.delete_model_version(version.ref.name, version.ref.version)
         if version.run_id:
-            get_artifact_repository(version.source).delete_artifacts()
+            remove_run_files(version.source, version.run_id, root=self._artifacts_uri)
             self._client.delete_run(version.run_id)
 
 

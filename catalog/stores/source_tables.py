@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from catalog.contracts.contract import SourceContract
+from catalog.errors import ContractViolated
+from catalog.stores.chain import amending
 from catalog.stores.lake import Lake, Transaction
 from catalog.stores.lake_session import quoted_text
+from catalog.tables.data_tables import DATASET_VERSIONS, SOURCES
 from catalog.tables.migrate import quoted
 from rpe_core.fingerprint import canonical_json, make_id
 
+_AGAIN = "stands again"
 _STANDS = "superseded_at IS NULL AND retracted_at IS NULL"
 
 
@@ -68,10 +72,12 @@ def put_in_force(tx: Transaction, contract: SourceContract) -> None:
     )
     if not tx.insert_new("sources", [_source_row(contract)]):
         # A contract that was in force before is so again.
-        tx.execute(
-            "UPDATE core.sources SET superseded_at = NULL WHERE source = ? AND contract_sha256 = ?",
-            [source, contract.sha256],
-        )
+        with amending(tx, reason=_AGAIN, tables=[SOURCES]):
+            tx.execute(
+                "UPDATE core.sources SET superseded_at = NULL"
+                " WHERE source = ? AND contract_sha256 = ?",
+                [source, contract.sha256],
+            )
 
 
 def export_standing(tx: Transaction, contract: SourceContract, out: Path) -> None:
@@ -116,18 +122,18 @@ def put_version(
     """Make the content that stands now the source's dataset version.
 
     Content that stood before is that version again; it keeps its rows and its lineage.
+
+    Raises:
+        ContractViolated: this content was withdrawn, in whatever files it comes now.
     """
     source = contract.source
     version_id = make_id("dataset", source, sha256)
+    _require_not_withdrawn(tx, source, version_id)
     tx.execute(
         f"UPDATE core.dataset_versions SET superseded_at = ? WHERE source = ? AND {_STANDS}",
         [tx.recorded_at, source],
     )
-    if tx.execute(
-        "UPDATE core.dataset_versions SET superseded_at = NULL WHERE source = ? AND sha256 = ?"
-        " AND retracted_at IS NULL",
-        [source, sha256],
-    ):
+    if _stands_again(tx, source, sha256):
         return
     row = {
         "dataset_version_id": version_id,
@@ -149,6 +155,32 @@ def put_version(
             for parent in parents
         ],
     )
+
+
+def _require_not_withdrawn(tx: Transaction, source: str, version_id: str) -> None:
+    if tx.rows(
+        "SELECT 1 FROM core.dataset_versions WHERE dataset_version_id = ?"
+        " AND retracted_at IS NOT NULL",
+        [version_id],
+    ):
+        raise ContractViolated(
+            "These rows were withdrawn before; none of them landed.",
+            source=source,
+            where=version_id,
+            remedy="take the files out of the folder; core.retractions says why",
+        )
+
+
+def _stands_again(tx: Transaction, source: str, sha256: str) -> bool:
+    """Whether this content stood before; then it stands again."""
+    content = "WHERE source = ? AND sha256 = ? AND retracted_at IS NULL"
+    if not tx.rows(f"SELECT 1 FROM core.dataset_versions {content}", [source, sha256]):
+        return False
+    with amending(tx, reason=_AGAIN, tables=[DATASET_VERSIONS]):
+        tx.execute(
+            f"UPDATE core.dataset_versions SET superseded_at = NULL {content}", [source, sha256]
+        )
+    return True
 
 
 def _source_row(contract: SourceContract) -> dict[str, Any]:

@@ -37,9 +37,9 @@ _BY_NAME = {table.name: table for table in TABLES}
 class Transaction:
     """Writes that become true together at the end of `Lake.transaction`, or not at all."""
 
-    def __init__(self, cursor: Any, *, recorded_at: datetime) -> None:
+    def __init__(self, cursor: Any, *, recorded_at: datetime, run_id: str = "") -> None:
         self._cursor = cursor
-        self.recorded_at = recorded_at
+        self.recorded_at, self.run_id = recorded_at, run_id
 
     @property
     def next_snapshot_id(self) -> int:
@@ -73,6 +73,19 @@ class Transaction:
                     f" ANTI JOIN {name} USING ({keys})"
                 )
                 return int(self._cursor.fetchone()[0])
+            finally:
+                self._cursor.unregister(_INCOMING)
+
+    def evaluate(
+        self, table: TableSpec, rows: Sequence[Mapping[str, Any]], expression: str
+    ) -> list[Any]:
+        """Values of an SQL expression over rows as they would be stored; none is."""
+        incoming = incoming_table(table, rows, recorded_at=self.recorded_at)
+        with lake_errors(f"read rows of core.{table.name}"):
+            self._cursor.register(_INCOMING, incoming)
+            try:
+                self._cursor.execute(f"SELECT {expression} FROM {_INCOMING}")
+                return [value for (value,) in self._cursor.fetchall()]
             finally:
                 self._cursor.unregister(_INCOMING)
 

@@ -105,16 +105,6 @@ class Library:
             rows[chunk], squares[chunk] = found
         return rows, np.sqrt(squares)
 
-    def search_many(
-        self, targets: Matrix, *, k: int, exclude_sources: Collection[str] = ()
-    ) -> list[list[Candidate]]:
-        """`search` for many targets (m, d), by matrix products."""
-        rows, distances = self.nearest(targets, k=k, exclude_sources=exclude_sources)
-        return [
-            self._mended(lambda: self._candidates(r, d))  # noqa: B023
-            for r, d in zip(rows, distances, strict=True)
-        ]
-
     def count(self, source: str) -> int:
         """How many of the adapters belong to a source."""
         return len(self) - int(self._mask(frozenset([source])).sum())

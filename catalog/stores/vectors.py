@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
-from catalog.stores.disk import disk_errors
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
+from catalog.stores.vector_door import connect, vector_errors
 from catalog.stores.vector_library import Allowed, Library, Shelf
 from catalog.stores.vector_parts import remove_unnamed
 from catalog.stores.vector_rows import (
@@ -27,7 +27,7 @@ from catalog.stores.vector_rows import (
     texts,
 )
 from catalog.stores.vector_shelves import forget, open_shelf, table_token
-from rpe_core.errors import InputError, RpeError, ShapeMismatch
+from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.records import Candidate, Representation
 
 Vector = npt.NDArray[np.float64]
@@ -46,29 +46,33 @@ class Vectors:
     by adapter ids that have a row in the lake.
     """
 
-    def __init__(self, database: Any, *, uri: str, lock: WriterLock) -> None:
+    def __init__(
+        self, database: Any, *, uri: str, lock: WriterLock, parts: Path | None = None
+    ) -> None:
         self._database, self._uri, self._lock = database, uri, lock
-        # parts are mapped, so they lie on this machine even where the table does not
-        self._shelves = lock.path.parent / "shelves" if "://" in uri else Path(uri) / "shelves"
+        self._shelves = parts or Path(uri) / "shelves"
         self._opened: dict[str, tuple[tuple[str, int], Shelf]] = {}
 
     @classmethod
     def open(
-        cls, uri: str, *, lock_path: Path, lock_timeout_seconds: float = TIMEOUT_SECONDS
+        cls,
+        uri: str,
+        *,
+        lock_path: Path | str,
+        lock_timeout_seconds: float = TIMEOUT_SECONDS,
+        parts: Path | None = None,
     ) -> Self:
-        """Open the store at a folder, which is made if it is missing.
+        """Open the store at a folder, which is made if it is missing, or at an object store.
+
+        `parts` is the folder of what is mapped into memory, on this machine in any case; by
+        default within the store.
 
         Raises:
             StoreError: the folder cannot be made or read.
         """
-        # imported here because it takes 1.4 s, which `rpe --help` must not pay
-        import lancedb
-
-        with _vector_errors("open the vectors", uri):
-            database = lancedb.connect(uri)
-        return cls(
-            database, uri=uri, lock=WriterLock(lock_path, timeout_seconds=lock_timeout_seconds)
-        )
+        database = connect(uri)
+        lock = WriterLock(lock_path, timeout_seconds=lock_timeout_seconds)
+        return cls(database, uri=uri, lock=lock, parts=parts)
 
     def put(self, representation: Representation, *, adapter_id: str | None = None) -> bool:
         """File a representation, by itself or under an adapter; returns whether it was new.
@@ -92,7 +96,7 @@ class Vectors:
         for representation, _ in filed:
             _require_finite(representation)
         # the lock covers the look and the write: merge_insert duplicates keys under two writers
-        with self._lock.hold(), _vector_errors("write a vector", self._uri):
+        with self._lock.hold(), vector_errors("write a vector", self._uri):
             writes = []
             for encoder in sorted({r.encoder_id for r, _ in filed}):
                 rows = [pair for pair in filed if pair[0].encoder_id == encoder]
@@ -122,7 +126,7 @@ class Vectors:
         found: dict[str, Representation] = {}
         if not representation_ids:
             return found
-        with _vector_errors("read the vectors", self._uri):
+        with vector_errors("read the vectors", self._uri):
             for table in self._tables():
                 rows = self._rows(table, f"representation_id IN ({texts(representation_ids)})")
                 found.update((row["representation_id"], as_representation(row)) for row in rows)
@@ -162,28 +166,34 @@ class Vectors:
 
     def dimension(self, encoder_id: str) -> int | None:
         """Dimension of an encoder's vectors; None while it has none."""
-        with _vector_errors("read the vectors", self._uri):
+        with vector_errors("read the vectors", self._uri):
             table = self._find(encoder_id)
             return None if table is None else int(table.schema.field("z").type.list_size)
 
     def keys(self) -> set[str]:
         """Ids of all representations."""
-        with _vector_errors("read the vectors", self._uri):
-            return {
-                row["representation_id"]
-                for table in self._tables()
-                for row in self._rows(table, None, columns=["representation_id"])
-            }
+        return self._ids("representation_id")
 
-    def delete(self, representation_ids: Collection[str]) -> None:
-        """Remove representations with all adapters filed under them, from the disk as well."""
-        if not representation_ids:
+    def adapter_ids(self) -> set[str]:
+        """Ids of all adapters that are filed."""
+        return self._ids("adapter_id")
+
+    def delete(
+        self, representation_ids: Collection[str], *, adapter_ids: Collection[str] = ()
+    ) -> None:
+        """Remove representations with all adapters filed under them, from the disk as well.
+
+        Of `adapter_ids` their filing goes alone.
+        """
+        named = {"representation_id": representation_ids, "adapter_id": adapter_ids}
+        conditions = [f"{column} IN ({texts(ids)})" for column, ids in named.items() if ids]
+        if not conditions:
             return
-        with self._lock.hold(), _vector_errors("delete vectors", self._uri):
+        with self._lock.hold(), vector_errors("delete vectors", self._uri):
             for table in self._tables():
                 # first, so that a kill in between leaves a table whose parts are made again
                 forget(self._shelves / table.name)
-                table.delete(f"representation_id IN ({texts(representation_ids)})")
+                table.delete(" OR ".join(conditions))
                 # the newest version quotes the condition that made it: one more, so that it ages
                 table.delete("false")
             self._opened.clear()
@@ -191,7 +201,7 @@ class Vectors:
 
     def optimize(self) -> None:
         """Compact every table and remove old versions, which Lance keeps until told otherwise."""
-        with self._lock.hold(), _vector_errors("compact the vectors", self._uri):
+        with self._lock.hold(), vector_errors("compact the vectors", self._uri):
             for table in self._tables():
                 with warnings.catch_warnings():
                     # it warns of readers of an old version; ours open the newest for each call
@@ -208,7 +218,7 @@ class Vectors:
             return self._newest(encoder_id)
 
     def _newest(self, encoder_id: str) -> Shelf:
-        with _vector_errors("search the vectors", self._uri):
+        with vector_errors("search the vectors", self._uri):
             table = self._find(encoder_id)
             if table is None:
                 return Shelf(encoder_id, None, [])
@@ -237,8 +247,9 @@ class Vectors:
         new = []
         for representation, adapter_id in filed:
             key = representation.representation_id
-            there, adapters = known.setdefault(key, (representation, set()))
-            if there != representation:
+            filed_as = replace(representation, n_groups=None)  # the lake alone holds that
+            there, adapters = known.setdefault(key, (filed_as, set()))
+            if there != filed_as:
                 raise RecordConflict(
                     "A representation with this id is filed with another content.",
                     where=key,
@@ -275,6 +286,14 @@ class Vectors:
             if not token:
                 return
 
+    def _ids(self, column: str) -> set[str]:
+        with vector_errors("read the vectors", self._uri):
+            return {
+                row[column]
+                for table in self._tables()
+                for row in self._rows(table, f"{column} IS NOT NULL", columns=[column])
+            }
+
     def _rows(
         self, table: Any, condition: str | None, *, columns: list[str] | None = None
     ) -> list[dict[str, Any]]:
@@ -285,22 +304,6 @@ class Vectors:
             query = query.select(columns)
         rows: list[dict[str, Any]] = query.to_arrow().to_pylist()
         return rows
-
-
-@contextmanager
-def _vector_errors(doing: str, uri: str) -> Iterator[None]:
-    """Turn what Lance and Arrow raise into a StoreError without its text."""
-    try:
-        with disk_errors("the vector store", uri):
-            yield
-    except RpeError:
-        raise
-    except (RuntimeError, ValueError, TypeError, pa.ArrowException):
-        raise StoreError(
-            f"Could not {doing}.",
-            where=uri,
-            remedy="check the folder and its free space; vectors can be made again by `rpe embed`",
-        ) from None
 
 
 def _require_finite(representation: Representation) -> None:

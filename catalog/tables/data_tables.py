@@ -105,8 +105,22 @@ REPRESENTATIONS = TableSpec(
         ),
         text("role", "reference (training rows) or target (all rows)"),
         count("n_items", "rows encoded"),
+        Column("n_groups", "BIGINT", "groups (patients) among them; null: not counted", "groups"),
         number("norm", "Euclidean length of z"),
         number("standard_error", "Euclidean standard error of z: sqrt(sum of variances / n)"),
+        *HISTORY,
+    ),
+)
+DRIFTS = TableSpec(
+    "drifts",
+    ("representation_id", "former_id"),
+    "How far z of a source moved from one dataset version to the next",
+    (
+        text("representation_id", "representation of the newer version"),
+        text("former_id", "representation of the version before it, same encoder and role"),
+        number("distance", "Euclidean distance of the two z"),
+        number("standard_error", "standard error of the distance, by the variance of both means"),
+        number("noise", "distance that chance alone would make: root mean square"),
         *HISTORY,
     ),
 )

@@ -79,12 +79,15 @@ ENSEMBLES = TableSpec(
         number("l1_norm", "sum of |w|; 1 where no weight is negative"),
         number(
             "distance_ratio",
-            "nearest distance / the library's own 95th percentile of nearest distances",
+            "nearest distance / what the library's own nearest distances usually stay within",
             "ratio",
         ),
         flag("abstained", "out of domain: recorded, never promoted"),
         text("reason", "which guards were raised, and whether they are calibrated"),
         text("license", "strictest licence of its members"),
+        text("asked_json", "what the plan asked: source, k, who may be seen, rank; as JSON"),
+        Column("threads", "BIGINT", "torch threads it was made on", "threads"),
+        text("versions_json", "library versions it was made with"),
         *HISTORY,
     ),
 )

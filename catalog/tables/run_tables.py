@@ -6,6 +6,7 @@ from catalog.tables.spec import (
     RECORDED,
     Column,
     TableSpec,
+    count,
     number,
     text,
 )
@@ -17,18 +18,52 @@ RUNS = TableSpec(
     (
         text("run_id", "run:<flow>@sha12"),
         text("flow", "night, or the step that was asked for"),
-        text("outcome", "ok, unchanged or failed"),
+        text("outcome", "ok, unchanged, alert or failed"),
         Column("started_at", "TIMESTAMPTZ", "start", "UTC"),
         Column("ended_at", "TIMESTAMPTZ", "end", "UTC"),
         text("plan_sha256", "plan in force"),
         number("wall_seconds", "elapsed time", "seconds"),
         number("cpu_seconds", "processor time, children included", "seconds"),
         Column("peak_memory_bytes", "BIGINT", "largest resident set, children included", "bytes"),
-        Column("written_bytes", "BIGINT", "bytes written", "bytes"),
+        Column("written_bytes", "BIGINT", "bytes written to storage", "bytes"),
+        Column("read_bytes", "BIGINT", "bytes read from storage, not from its cache", "bytes"),
+        count("n_rows", "rows delivered while it ran, accepted or not"),
         Column("threads", "BIGINT", "torch threads", "threads"),
         text("steps_json", "per step: outcome, wall and CPU seconds, peak memory, bytes"),
         text("faults_json", "faults without values"),
+        text("alerts_json", "what no step can mend: sources that have gone silent"),
         text("versions_json", "library versions"),
+        text("link_sha256", "sha256 over the link before, and runs and core.links recorded since"),
+        RECORDED,
+    ),
+)
+LINKS = TableSpec(
+    "links",
+    ("table_name", "event", "moment", "recorded_at"),
+    "What was recorded, by commit: hashes of rows of core, chained by core.runs.link_sha256",
+    (
+        text("run_id", "run whose close, or withdrawal whose commit, wrote it"),
+        text("table_name", "table of core"),
+        text("event", "recorded, superseded or retracted"),
+        Column("moment", "TIMESTAMPTZ", "time of the event that the rows share", "UTC"),
+        count("n_rows", "rows of the commit"),
+        text("rows_sha256", "sha256 over the sorted hashes of the rows"),
+        text(
+            "row_hashes",
+            "first 12 digits of each row's hash, sorted, of up to 4,096; of a run its first",
+        ),
+        text("reason", "'', or why rows were taken out since; the newest link of a commit counts"),
+        RECORDED,
+    ),
+)
+INTENTS = TableSpec(
+    "intents",
+    ("record_id", "run_id"),
+    "Records that are being written to several stores; gone when they are true",
+    (
+        text("record_id", "base, representation, adapter or ensemble, or aliases:<target>"),
+        text("run_id", "run that writes it"),
+        text("workspace", "workspace of that run, by a name of its own"),
         RECORDED,
     ),
 )
@@ -46,12 +81,15 @@ LINEAGE = TableSpec(
 RETRACTIONS = TableSpec(
     "retractions",
     ("retraction_id",),
-    "Certificates of withdrawn data",
+    "Withdrawn data: what is being erased, then the certificate",
     (
-        text("retraction_id", "sha12 of the certificate"),
+        text("retraction_id", "sha12 over the subject and all that it went into"),
         text("subject_id", "source or dataset version withdrawn"),
+        text("source", "source of it"),
         text("reason", "why"),
-        text("certificate_json", "what was erased, with hashes"),
+        text("state", "withdrawn, erased or certified: how far it has come"),
+        text("certificate_json", "what was erased, with hashes; before that what will be, by id"),
+        Column("completed_at", "TIMESTAMPTZ", "when it was certified; null until then", "UTC"),
         RECORDED,
     ),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from catalog.tables.data_tables import (
     BATCHES,
     DATASET_VERSIONS,
+    DRIFTS,
     REPRESENTATIONS,
     SOURCES,
     VALIDATIONS,
@@ -29,7 +30,9 @@ from catalog.tables.model_tables import (
     PROMOTIONS,
 )
 from catalog.tables.run_tables import (
+    INTENTS,
     LINEAGE,
+    LINKS,
     RETRACTIONS,
     RUNS,
 )
@@ -41,10 +44,10 @@ from catalog.tables.score_tables import (
 from catalog.tables.spec import HISTORY, Column, TableSpec, text
 
 TABLES: tuple[TableSpec, ...] = (
-    SOURCES, BATCHES, DATASET_VERSIONS, VALIDATIONS, BASES, REPRESENTATIONS, ADAPTERS, ENSEMBLES,
-    ENSEMBLE_MEMBERS, ATTRIBUTIONS, CHOICES, SCORES, ITEM_SCORES, COMPARISONS, MODEL_VERSIONS,
-    PROMOTIONS, EXPERIMENTS, EXPERIMENT_SCORES, EXPERIMENT_DISTANCES, EXPERIMENT_FINDINGS, RUNS,
-    LINEAGE, RETRACTIONS,
+    SOURCES, BATCHES, DATASET_VERSIONS, VALIDATIONS, BASES, REPRESENTATIONS, DRIFTS, ADAPTERS,
+    ENSEMBLES, ENSEMBLE_MEMBERS, ATTRIBUTIONS, CHOICES, SCORES, ITEM_SCORES, COMPARISONS,
+    MODEL_VERSIONS, PROMOTIONS, EXPERIMENTS, EXPERIMENT_SCORES, EXPERIMENT_DISTANCES,
+    EXPERIMENT_FINDINGS, RUNS, LINKS, LINEAGE, RETRACTIONS, INTENTS,
 )  # fmt: skip
 
 # System columns in front of the contract's own in raw.<source>. A dataset version holds the rows

@@ -92,6 +92,24 @@ COMPARISONS = TableSpec(
         count("n_items", "items compared"),
         count("n_groups", "groups among them"),
         text("result", "win, tie or loss"),
+        text("evaluation_id", "evaluation whose item scores were compared"),
+        Column(
+            "n_tried",
+            "BIGINT",
+            "place of the challenger among all tried on this target's test set; 0 where too few"
+            " items to look at",
+            "challengers",
+        ),
+        number("level", "what is left to it of alpha / 2: the n-th may be wrong with this"),
+        number("p_value", "one-sided p of so large a difference, jackknife t by group"),
+        Column(
+            "n_new_groups", "BIGINT", "groups that no earlier trial of the target used", "groups"
+        ),
+        number("wealth", "what bets on new groups against this baseline are worth, 1 at first"),
+        number("wealth_asked", "wealth that vouches for a win: 2 / alpha"),
+        text(
+            "log_gains_json", "what this trial's new groups made of each bet, logarithms, as JSON"
+        ),
         *HISTORY,
     ),
 )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from catalog.contracts.contract import SourceContract
+from catalog.deid.rule import PHI
 from catalog.errors import ContractViolated, PhiFound
 from catalog.validation.keys import KeyFindings
-from catalog.validation.row_rules import PHI, SHOWN_ROWS, rules_of
+from catalog.validation.row_rules import SHOWN_ROWS, rules_of
 from catalog.validation.staging import Tally
 
 
@@ -23,6 +24,7 @@ class Delivery:
     file_sha256: str
     split: str | None  # what the file's name decides
     is_known: bool  # accepted before, under another contract: then what stands is newer
+    is_withdrawn: bool = False  # a retraction withdrew these bytes, or the whole source
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class Outcome:
     def validation_rows(self) -> list[dict[str, Any]]:
         """The rows of `core.validations`: every rule that was asked, passed or not."""
         tally = self.tally
+        if self.delivery.is_withdrawn:
+            return []
         failed = dict.fromkeys(((r.rule_id, p.name) for r, p in rules_of(self.contract)), 0)
         failed |= {place: n for place, n in tally.failed.items() if not place[0].startswith(PHI)}
         rows = [self._row("rows", rule, column, n) for (rule, column), n in failed.items()]
@@ -197,6 +201,13 @@ class Outcome:
         ]
         shares = f"{n_failed} of {self.tally.n_rows} rows, limit {limit:g}"
         return f"{code}: {shares} ({', '.join(rules)})"
+
+
+def refused_again(contract: SourceContract, delivery: Delivery) -> Outcome:
+    """The outcome of bytes that were withdrawn: unread, and known by their hash alone."""
+    unnamed = replace(delivery, file_uri=f"sha256 {delivery.file_sha256[:12]}", split=None)
+    why = "retracted: it was withdrawn, see core.retractions; take it out of the folder"
+    return Outcome(unnamed, contract, reasons=[why])
 
 
 def raise_refused(source: str, batches: Sequence[BatchReport]) -> None:

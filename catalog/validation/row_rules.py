@@ -19,7 +19,6 @@ from catalog.contracts.contract import (
 
 WHOLE_ROW = ""  # column name of a fault that belongs to no single column
 SHOWN_ROWS = 5  # row numbers that a message names
-PHI = "phi:"  # prefix of the codes of the PHI gate
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from catalog.contracts.contract import SourceContract, SplitColumn, SplitShares
 from catalog.deid.check import scan_column
+from catalog.deid.rule import PHI
 from catalog.validation import splits
-from catalog.validation.row_rules import PHI, SHOWN_ROWS, RowFaults, check_rows
+from catalog.validation.row_rules import SHOWN_ROWS, RowFaults, check_rows
 from catalog.validation.run import Validator
 from catalog.validation.suite import row_checks
 

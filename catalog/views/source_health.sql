@@ -10,7 +10,7 @@
 -- last_outcome: accepted or refused
 -- last_reason: why the newest batch was refused: codes and counts
 -- last_batch_at [UTC]: when the newest batch was committed
--- last_accepted_at [UTC]: when the newest accepted batch was committed
+-- last_accepted_at [UTC]: when a file was last accepted for the first time; the same bytes again are no news
 -- age_days [days]: time since then
 -- max_age_days [days]: how old it may be by the contract; null where the contract sets no limit
 -- is_stale: whether it is older than that, or has a limit and never delivered
@@ -33,13 +33,21 @@ WITH contract AS (
         max_by(outcome, (recorded_at, batch_id)) AS last_outcome,
         max_by(reason, (recorded_at, batch_id)) AS last_reason,
         max(recorded_at) AS last_batch_at,
-        max(recorded_at) FILTER (WHERE outcome = 'accepted') AS last_accepted_at,
         count(*) AS n_batches,
         count(*) FILTER (WHERE outcome = 'refused') AS n_refused_batches,
         coalesce(sum(n_quarantined), 0)::BIGINT AS n_quarantined,
         coalesce(sum(n_phi), 0)::BIGINT AS n_phi
     FROM core.batches
     WHERE retracted_at IS NULL
+    GROUP BY source
+), arrived AS (
+    SELECT source, max(arrived_at) AS last_accepted_at
+    FROM (
+        SELECT source, min(recorded_at) AS arrived_at
+        FROM core.batches
+        WHERE retracted_at IS NULL AND outcome = 'accepted'
+        GROUP BY source, file_sha256
+    )
     GROUP BY source
 ), held AS (
     SELECT source, dataset_version_id, n_rows, n_labelled
@@ -51,7 +59,8 @@ WITH contract AS (
     ) = 1
 ), aged AS (
     SELECT *, date_diff('second', last_accepted_at, now()) / 86400.0 AS age_days
-    FROM contract LEFT JOIN delivered USING (source) LEFT JOIN held USING (source)
+    FROM contract LEFT JOIN delivered USING (source) LEFT JOIN arrived USING (source)
+        LEFT JOIN held USING (source)
 )
 SELECT
     source, title, owner, license, dataset_version_id, n_rows, n_labelled,

@@ -74,20 +74,16 @@ def evaluate(as_json: AsJson = False) -> None:
 
 
 def serve() -> None:
-    """Serve the plan's schedule (and a Prefect server, if none is set) until stopped.
+    """Serve the plan's schedules (and a Prefect server, if none is set) until stopped.
+
+    With RPE_METRICS_PORT, also figures in OpenMetrics.
 
     Example: rpe serve
     """
     from flows.serve import serve as serve_schedule  # Prefect takes seconds to import
     from flows.settings import Settings
 
-    serve_schedule(
-        Settings(),
-        on_ready=lambda url, deployment: say(
-            f"serving {deployment.name} ({deployment.cron} {deployment.timezone}); "
-            f"Prefect at {url.removesuffix('/api')}; Ctrl-C stops"
-        ),
-    )
+    serve_schedule(Settings(), on_ready=lambda served: say(f"serving {served}; Ctrl-C stops"))
 
 
 def _steps(only: str) -> tuple[str, ...]:
@@ -106,7 +102,11 @@ def run_steps(steps: tuple[str, ...], *, as_json: bool, targets: tuple[str, ...]
 
     `targets` narrows the steps to some targets of the plan; none means all.
     """
-    from flows.last_screen import faults_of, show_summary  # Prefect takes seconds to import
+    from flows.last_screen import (
+        alerts_of,
+        faults_of,
+        show_summary,
+    )  # Prefect takes seconds to import
     from flows.nightly import run_night
     from flows.progress import progress_on_stderr
     from flows.settings import Settings
@@ -120,6 +120,7 @@ def run_steps(steps: tuple[str, ...], *, as_json: bool, targets: tuple[str, ...]
                 "status": summary.outcome,
                 "ids": [summary.run_id],
                 "faults": faults_of(summary),
+                "alerts": alerts_of(summary),
             }
         )
     else:

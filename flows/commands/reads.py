@@ -67,10 +67,12 @@ def report(as_json: AsJson = False) -> None:
     from flows.workspace import load_declarations
 
     settings = Settings()
-    targets = load_declarations(settings).plan.target_names
+    plan = load_declarations(settings).plan
     lake = open_lake(settings, read_only=True)
     try:
-        write_report(lake, open_vectors(settings), settings.report_file, targets=targets)
+        vectors, min_groups = open_vectors(settings), plan.publishing.min_groups
+        place, names = settings.report_file, plan.target_names
+        write_report(lake, vectors, place, targets=names, min_groups=min_groups)
     finally:
         lake.close()
     show_ids([str(settings.report_file)], as_json=as_json)

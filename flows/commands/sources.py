@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.output import AsJson, say, show_ids, show_rows
+from flows.output import AsJson, say, show_ids, show_rows, write_json
 
 app = typer.Typer(help="Sources and their contracts.", no_args_is_help=True, rich_markup_mode=None)
 SourceName = Annotated[str, typer.Argument(help="Name of a source.")]
@@ -80,7 +80,7 @@ def list_sources(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(source: SourceName, as_json: AsJson = False) -> None:
-    """Show the batches of a source: what was accepted, refused, set aside, and why.
+    """Show the batches of a source, what was accepted, refused, set aside, and how z drifted.
 
     Example: rpe source show site_a
     """
@@ -94,8 +94,16 @@ def show(source: SourceName, as_json: AsJson = False) -> None:
     )
     if not rows:
         known_source(settings, source)
+    drifts = read_rows_of(
+        settings, "FROM mart.source_drift WHERE source = ? ORDER BY recorded_at, role", [source]
+    )
+    if as_json:
+        write_json({"status": "ok", "rows": rows, "drifts": drifts, "faults": []})
+        return
     columns = "batch_id outcome n_rows n_accepted n_unchanged n_quarantined n_phi reason"
-    show_rows(rows, as_json=as_json, title=f"batches of {source}", columns=columns)
+    show_rows(rows, as_json=False, title=f"batches of {source}", columns=columns)
+    columns = "dataset_version_id role distance standard_error noise noise_ratio n_items"
+    show_rows(drifts, as_json=False, title="drift of z", columns=columns)
 
 
 @app.command()

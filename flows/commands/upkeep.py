@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from flows.demos.table import DEMOS
 from flows.output import AsJson, say, show_ids, show_rows
 
+PLANNED = "what count bytes minutes"
 WORLDS = ", ".join(f"{name} ({demo.about})" for name, demo in DEMOS.items())
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to `rpe`."""
-    for command in (init, maintain, doctor):
+    for command in (init, maintain, backup, doctor, retract):
         app.command()(command)
 
 
@@ -46,15 +48,81 @@ def maintain(as_json: AsJson = False) -> None:
     show_rows(run_maintenance(Settings()), as_json=as_json, title="maintained")
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Look the workspace over: versions, extensions, stores, disk; each with what to do.
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder outside of the workspace.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy the workspace while nothing writes to it, and prove that the copy is whole.
+
+    Every row of core is held against the chain, every artifact hashed. To restore, copy the folder
+    back. Note the head of the chain that is printed: `rpe doctor` prints it of a restored one too.
+
+    Example: rpe backup backups/2026-03-01
+    """
+    from flows.backup import back_up  # the stores take seconds to import
+    from flows.settings import Settings
+
+    done = back_up(Settings(), folder)
+    show_ids([str(done.place)], as_json=as_json)
+    say(f"{done.n_files} files, {done.n_bytes:,} bytes, proved; head {done.head}")
+
+
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Hash every stored artifact too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look the workspace over: versions, extensions, stores, permissions, clock; with what to do.
+
+    Every row of core is held against the hashes that each run's close sealed: an edited one is
+    named, with the run by which it was still whole.
 
     Example: rpe doctor
     """
     from flows.doctor import examine  # the stores take seconds to import
     from flows.settings import Settings
 
-    rows = examine(Settings())
+    rows = examine(Settings(), is_deep=deep)
     show_rows(rows, as_json=as_json, title="doctor")
     if any(row["status"] == "bad" for row in rows):
         raise typer.Exit(1)
+
+
+def retract(
+    subject: Annotated[str, typer.Argument(help="A source, or the id of a dataset version.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes on record.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be taken; touch nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Withdraw a dataset as if it had never been: aliases at once, then erasure, then a rebuild.
+
+    Exit code 1: something is still to be rebuilt, or erased bytes were found by the last scan.
+
+    Example: rpe retract site_a --reason "consent withdrawn" --dry-run
+    """
+    # Prefect and the stores take seconds to import
+    from flows.progress import progress_on_stderr
+    from flows.retract import plan_retraction
+    from flows.retract import retract as run_retraction
+    from flows.settings import Settings
+
+    settings = Settings()
+    if dry_run:
+        rows = plan_retraction(settings, subject)
+        show_rows(
+            rows, as_json=as_json, title=f"would be withdrawn with {subject}", columns=PLANNED
+        )
+        return
+    with progress_on_stderr():
+        done = run_retraction(settings, subject, reason=reason, on_plan=_show_plan)
+    show_ids([done.retraction_id], as_json=as_json)
+    say(done.told)
+    if not done.is_clean:
+        raise typer.Exit(1)
+
+
+def _show_plan(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        if row["count"]:
+            say(f"  {row['what']}: {row['count']}")

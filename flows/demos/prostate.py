@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +12,15 @@ import numpy as np
 from transformers import SamConfig, SamModel
 
 from catalog.examples.organ_phantoms import make_phantom
-from flows.checkpoints import read_checkpoint, write_checkpoint
+from flows.demos.child import pretrain_in, read_request
 from rpe_core.families.table import load_family
-from rpe_core.training.pretraining import Pretraining, pretrain
-from rpe_core.training.seeding import seed_everything
 
 TASK = {"classes": ["organ"], "transforms": ["flip_columns", "quarter_turns", "brightness"]}
 
 
 def main(folder: Path) -> None:
     """Pretrain as request.json says and leave the model in `folder/model`."""
-    request = json.loads((folder / "request.json").read_text())
-    how, batch_size = Pretraining(**request["pretraining"]), request["batch_size"]
-    seed_everything(how.seed, threads=how.threads)
+    request, how = read_request(folder)
     make_model(request).save_pretrained(folder / "model")
     family = load_family("sam")
     base = family.load(str(folder / "model"), max_tokens=0)
@@ -36,19 +29,12 @@ def main(folder: Path) -> None:
     images, targets = _phantoms(seed=how.seed, **request["phantoms"])
 
     def loss_of(step: int) -> Any:
-        chosen = np.random.default_rng([how.seed, step]).integers(len(images), size=batch_size)
+        chosen = np.random.default_rng([how.seed, step]).integers(
+            len(images), size=request["batch_size"]
+        )
         return family.loss(base, task, [images[i] for i in chosen], [targets[i] for i in chosen])
 
-    pretrain(
-        base.model,
-        loss_of,
-        how,
-        resume=read_checkpoint(folder),
-        on_checkpoint=partial(write_checkpoint, folder),
-        on_progress=lambda done, loss: sys.stderr.write(
-            f"pretrain {done}/{how.n_steps}: loss {loss:.3f}\n"
-        ),
-    )
+    pretrain_in(folder, base.model, loss_of, how)
     base.model.save_pretrained(folder / "model")
 
 

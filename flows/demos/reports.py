@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from catalog.examples.reports_world import make_archive
-from flows.checkpoints import read_checkpoint, write_checkpoint
-from rpe_core.training.pretraining import Pretraining, pretrain
-from rpe_core.training.seeding import seed_everything
+from flows.demos.child import pretrain_in, read_request
 
 PAD, BEGIN, END = "<pad>", "<s>", "</s>"
 
@@ -30,24 +26,14 @@ Row = tuple[list[int], int]  # tokens, and where the impression begins
 
 def main(folder: Path) -> None:
     """Pretrain as request.json says and leave the model in `folder/model`."""
-    request = json.loads((folder / "request.json").read_text())
-    how, batch_size = Pretraining(**request["pretraining"]), request["batch_size"]
-    seed_everything(how.seed, threads=how.threads)
+    request, how = read_request(folder)
+    batch_size = request["batch_size"]
     reports = make_archive(how.n_steps * batch_size, seed=how.seed)
     tokenizer = make_tokenizer(reports, request)
     rows = [tokens_of(tokenizer, request["prompt"], *report) for report in reports]
     batches = batches_of(rows, batch_size)
     model = make_model(tokenizer, request["llama"])
-    pretrain(
-        model,
-        lambda step: loss_of(model, [rows[i] for i in batches[step]]),
-        how,
-        resume=read_checkpoint(folder),
-        on_checkpoint=partial(write_checkpoint, folder),
-        on_progress=lambda done, loss: sys.stderr.write(
-            f"pretrain {done}/{how.n_steps}: loss {loss:.3f}\n"
-        ),
-    )
+    pretrain_in(folder, model, lambda step: loss_of(model, [rows[i] for i in batches[step]]), how)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
 

@@ -25,6 +25,7 @@ from rpe_core.merging.configs import common_base, common_text
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.manifest import MergeReport, servable_rank
 from rpe_core.merging.methods import MergedDeltas, merge_deltas
+from rpe_core.merging.threads import map_in_order
 
 Terms = Sequence[tuple[LowRankDelta, float]]
 
@@ -88,6 +89,8 @@ def merge_deltas_with_peft(
 ) -> MergedDeltas:
     """One adapter from several; a function of its arguments, DARE's random drops included.
 
+    The kernels are single-threaded, so that the same members give the same bytes anywhere.
+
     A module that a member lacks is merged from the others. TIES and DARE make a delta of full rank,
     which is truncated to `rank` (by default the sum of the members' ranks); `relative_error` is
     what that truncation loses, not the distance to the exact weighted sum.
@@ -105,10 +108,14 @@ def merge_deltas_with_peft(
     for deltas, weight in members:
         for module, delta in deltas.items():
             terms.setdefault(module, []).append((delta, weight))
-    merged = {
-        module: PEFT_MERGES[method].merge(terms[module], density, generator)
-        for module in sorted(terms)
-    }
+    modules = sorted(terms)
+    # in one thread: the generator is drawn from in the order of the modules
+    made = map_in_order(
+        lambda module: PEFT_MERGES[method].merge(terms[module], density, generator),
+        modules,
+        threads=1,
+    )
+    merged = dict(zip(modules, made, strict=True))
     limit = rank or max(sum(delta.rank for delta, _ in parts) for parts in terms.values())
     return merge_deltas("svd", [(merged, 1.0)], rank=limit)
 

@@ -43,7 +43,7 @@ def score_interval(
     """
     _check(confidence, n_resamples)
     found = find_metric(metric)
-    sums = _group_sums(items, found)
+    sums = group_sums(items, found)
     resampled = [
         found.from_sums(counts @ sums) for counts in _draws(len(sums), n_resamples, seed=seed)
     ]
@@ -72,7 +72,7 @@ def paired_difference(
     _check(confidence, n_resamples)
     require_paired(challenger, baseline)
     found = find_metric(metric)
-    ours, theirs = _group_sums(challenger, found), _group_sums(baseline, found)
+    ours, theirs = group_sums(challenger, found), group_sums(baseline, found)
     resampled = [
         found.from_sums(counts @ ours) - found.from_sums(counts @ theirs)
         for counts in _draws(len(ours), n_resamples, seed=seed)
@@ -96,18 +96,19 @@ def require_paired(challenger: Items, baseline: Items) -> None:
         )
 
 
+def group_sums(items: Items, metric: Metric) -> Floats:
+    """The metric's statistics summed over the items of each group, (n_groups, m)."""
+    statistics = metric.statistics(items)
+    sums = np.zeros((items.n_groups, statistics.shape[1]))
+    np.add.at(sums, items.group_codes, statistics)
+    return sums
+
+
 def _check(confidence: float, n_resamples: int) -> None:
     if not 0.0 < confidence < 1.0:
         raise InputError("confidence must lie between 0 and 1.", expected="for example 0.95")
     if n_resamples < 1:
         raise InputError("a bootstrap needs resamples.", expected="n_resamples >= 1")
-
-
-def _group_sums(items: Items, metric: Metric) -> Floats:
-    statistics = metric.statistics(items)
-    sums = np.zeros((items.n_groups, statistics.shape[1]))
-    np.add.at(sums, items.group_codes, statistics)
-    return sums
 
 
 def _draws(n_groups: int, n_resamples: int, *, seed: int) -> Iterator[Floats]:

@@ -1,13 +1,23 @@
-"""Gate policy and verdict: who may become champion, with reasons that an operator reads."""
+"""Gate policy and verdict: who may become champion, with reasons that an operator reads.
+
+A win by the paired bootstrap is needed and is not enough: a gate that is asked every night would
+promote noise some night. So one of two guards must vouch for the win, each with half of
+alpha = 1 - confidence: `spending` for the n-th challenger on one test set, or `betting` on the
+groups that no earlier verdict has used. Over all nights, noise passes with at most alpha.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from rpe_core.errors import InputError
-from rpe_core.evaluation.metrics import METRICS, find_metric
+from rpe_core.evaluation import betting, spending
+from rpe_core.evaluation.metrics import METRICS, Floats, Items, find_metric
 from rpe_core.records import Comparison, Verdict
 
 MIN_GROUPS = 20  # below this a percentile interval over clusters is too narrow to trust
@@ -35,14 +45,83 @@ class GatePolicy:
         if self.min_items < 1:
             raise InputError("a gate needs items.", expected="min_items >= 1")
 
+    @property
+    def budget(self) -> float:
+        """What each of the two guards may be wrong by, over all nights."""
+        return (1.0 - self.confidence) / 2.0
 
-def decide(
-    policy: GatePolicy, against_base: Comparison, against_champion: Comparison | None
-) -> Verdict:
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """What a target's gate was asked before, and what became of bets against one baseline."""
+
+    n_tried: int = 0  # challengers on this test set
+    groups: Collection[str] = frozenset()  # that an earlier verdict used
+    log_capitals: Floats = field(default_factory=lambda: np.zeros(len(betting.BETS)))
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A comparison beside what vouches for it: the p of the n-th challenger, bets on new groups.
+
+    `log_gains` is what the new groups made of each bet; `wealth` what they and all before are
+    worth, 1 where nothing was learnt. Where there are too few items `n_tried` is 0: nothing was
+    looked at, so nothing is spent and no group is used.
+    """
+
+    comparison: Comparison
+    n_tried: int
+    p_value: float
+    n_new_groups: int
+    log_gains: Floats
+    wealth: float
+
+
+def shortage(policy: GatePolicy, comparison: Comparison) -> str:
+    """Why nothing can be decided on so few items or groups, in words; '' where there are enough."""
+    if comparison.n_items < policy.min_items:
+        return (
+            f"Refused unseen: {comparison.n_items} test items are too few; "
+            f"the gate asks for at least {policy.min_items}."
+        )
+    if comparison.n_groups < MIN_GROUPS:
+        return (
+            f"Refused unseen: the {comparison.n_items} test items come from "
+            f"{comparison.n_groups} groups; an interval needs at least {MIN_GROUPS}."
+        )
+    return ""
+
+
+def put_to_test(
+    policy: GatePolicy, comparison: Comparison, challenger: Items, baseline: Items, past: Past
+) -> Trial:
+    """What the guards know of a comparison: its chance, and bets on groups that are new.
+
+    Raises:
+        ShapeMismatch: the arms did not answer the same items in the same order.
+    """
+    if shortage(policy, comparison):
+        none = np.zeros_like(past.log_capitals)
+        return Trial(comparison, 0, 1.0, 0, none, betting.wealth(past.log_capitals))
+    names, differences = betting.group_differences(challenger, baseline, policy.metric)
+    is_new = np.array([name not in past.groups for name in names.tolist()], dtype=bool)
+    gains = betting.log_capitals(differences[is_new])
+    return Trial(
+        comparison,
+        past.n_tried + 1,
+        spending.chance(challenger, baseline, policy.metric),
+        int(is_new.sum()),
+        gains,
+        betting.wealth(past.log_capitals + gains),
+    )
+
+
+def decide(policy: GatePolicy, against_base: Trial, against_champion: Trial | None) -> Verdict:
     """Promote only on a win against base and, where there is a champion, against it too.
 
-    Too few items or groups refuse whatever the interval says. Approval is not decided here: a
-    verdict says that the challenger may be promoted, and `promotion` waits for a person.
+    A win counts if a guard vouches for it. Too few items or groups refuse whatever the interval
+    says. Approval is not decided here: a verdict says that the challenger may be promoted, and
+    `promotion` waits for a person.
 
     Raises:
         InputError: a comparison of another metric, with a number that is not finite, or with a
@@ -53,16 +132,30 @@ def decide(
         rounds.append(("the champion", against_champion))
     reasons: list[str] = []
     is_promoted = True
-    for name, comparison in rounds:
-        _check(policy, comparison)
-        shortage = _shortage(policy, comparison)
-        is_promoted &= comparison.result == "win" and not shortage
-        reasons.append(shortage or _sentence(name, comparison))
+    for name, trial in rounds:
+        _check(policy, trial.comparison)
+        if short := shortage(policy, trial.comparison):
+            return Verdict(is_promoted=False, reasons=(short,))
+        reasons.append(_sentence(name, trial.comparison))
+        is_win = trial.comparison.result == "win"
+        is_promoted &= is_win and is_vouched(policy, trial)
+        if is_win and not is_vouched(policy, trial):
+            reasons.append(_doubt(policy, name, trial))
     if against_champion is None:
         reasons.append("There is no champion yet.")
+    reasons.append(_account(policy, against_base.n_tried))
     if is_promoted and policy.approval == "required":
         reasons.append("A person must approve before the champion moves.")
-    return Verdict(is_promoted=is_promoted, reasons=tuple(dict.fromkeys(reasons)))
+    return Verdict(is_promoted=is_promoted, reasons=tuple(reasons))
+
+
+def is_vouched(policy: GatePolicy, trial: Trial) -> bool:
+    """Whether either guard excludes noise: a p within the n-th level, or bets that paid.
+
+    Bets count where this challenger was itself bet on: what others earned is not its merit alone.
+    """
+    is_spent = trial.p_value <= spending.level(trial.n_tried, policy.budget)
+    return is_spent or (trial.n_new_groups > 0 and trial.wealth >= 1.0 / policy.budget)
 
 
 def _check(policy: GatePolicy, comparison: Comparison) -> None:
@@ -81,20 +174,6 @@ def _check(policy: GatePolicy, comparison: Comparison) -> None:
         )
 
 
-def _shortage(policy: GatePolicy, comparison: Comparison) -> str:
-    if comparison.n_items < policy.min_items:
-        return (
-            f"Refused unseen: {comparison.n_items} test items are too few; "
-            f"the gate asks for at least {policy.min_items}."
-        )
-    if comparison.n_groups < MIN_GROUPS:
-        return (
-            f"Refused unseen: the {comparison.n_items} test items come from "
-            f"{comparison.n_groups} groups; an interval needs at least {MIN_GROUPS}."
-        )
-    return ""
-
-
 def _sentence(name: str, comparison: Comparison) -> str:
     verb = {"win": "Wins", "tie": "Ties", "loss": "Loses"}[comparison.result]
     return (
@@ -102,3 +181,23 @@ def _sentence(name: str, comparison: Comparison) -> str:
         f"({comparison.confidence:.4g} interval {comparison.ci_low:+.3f} to "
         f"{comparison.ci_high:+.3f}, {comparison.n_items} items in {comparison.n_groups} groups)."
     )
+
+
+def _doubt(policy: GatePolicy, name: str, trial: Trial) -> str:
+    left = spending.level(trial.n_tried, policy.budget)
+    bets = (
+        f"{trial.n_new_groups} new groups make bets worth {trial.wealth:.3g} where "
+        f"{1.0 / policy.budget:.4g} is asked for"
+        if trial.n_new_groups
+        else "no group is new to bet on"
+    )
+    return (
+        f"Refused, no guard vouches for the win against {name}. Spending: p {trial.p_value:.2g} "
+        f"where {left:.2g} is left to challenger {trial.n_tried} on this test set. Betting: {bets}."
+        " Newly labelled test rows decide."
+    )
+
+
+def _account(policy: GatePolicy, n_tried: int) -> str:
+    spent = policy.budget * n_tried / (n_tried + 1)
+    return f"Challenger {n_tried} on this test set: {spent:.3g} of {policy.budget:.3g} is spent."

@@ -156,6 +156,7 @@ class Metric:
     doc: str
     statistics: Callable[[Items], Floats]
     from_sums: Callable[[Floats], Floats]
+    is_unit_mean: bool = False  # the mean of item scores that lie between 0 and 1
 
     def value(self, items: Items) -> float:
         """The score of all items, a plain number without unit."""
@@ -195,6 +196,7 @@ METRICS: dict[str, Metric] = {
             "share of items answered with the right label",
             _mean_of("correct"),
             _ratio,
+            is_unit_mean=True,
         ),
         Metric(
             "macro_f1",
@@ -215,6 +217,7 @@ METRICS: dict[str, Metric] = {
             "mean F-measure of the longest common subsequence of stemmed words (Lin, 2004)",
             _mean_of("rouge_l"),
             _ratio,
+            is_unit_mean=True,
         ),
         Metric(
             "exact_match",
@@ -225,6 +228,7 @@ METRICS: dict[str, Metric] = {
             "share of texts equal to the target but for white space",
             _mean_of("exact_match"),
             _ratio,
+            is_unit_mean=True,
         ),
         Metric(
             "bert_f1",
@@ -245,6 +249,7 @@ METRICS: dict[str, Metric] = {
             "mean grade of a language model, 0 to 1, weighed by its probability (G-Eval, 2023)",
             _mean_of("judge"),
             _ratio,
+            is_unit_mean=True,
         ),
         Metric(
             "dice",
@@ -255,6 +260,7 @@ METRICS: dict[str, Metric] = {
             "mean over cases and classes of 2 |P and T| / (|P| + |T|) (Dice, 1945)",
             _mean_of("dice"),
             _ratio,
+            is_unit_mean=True,
         ),
         Metric(
             "hd95",

@@ -6,9 +6,12 @@ and numpy alone. Faults are ValueError, and no message holds a text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -110,17 +113,20 @@ def encode(
 ) -> Iterator[tuple[Integers, Floats]]:
     """The mean last hidden state of the input's own tokens, under the frozen base.
 
-    No prompt and no token that the tokenizer adds takes part: they are the same for every text.
+    No prompt and no token that the tokenizer adds takes part: they are the same for every text. The
+    number of threads changes no bit.
 
     Yields:
         Indices (b,) and features (b, d), shorter items first within a window of items.
     """
     frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
-    with torch.no_grad(), frozen:
+    with frozen:
         for start in range(0, len(items), WINDOW):
             rows = _tokenize(base, items[start : start + WINDOW])
-            for indices, some in _batches(rows, batch_size):
-                yield indices + start, _features(base, some)
+            batches = list(_batches(rows, batch_size))
+            made = _in_turn(base, partial(_features, base), [some for _, some in batches])
+            for (indices, _), features in zip(batches, made, strict=True):
+                yield indices + start, features
 
 
 def prepare(base: Base, task: Mapping[str, Any]) -> Task:
@@ -248,12 +254,35 @@ def _stored_as(dtype: str, device: str) -> dict[str, Any]:
     }
 
 
+def _in_turn(base: Base, work: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
+    """What `work` makes of each part, in order; the number of threads changes no bit.
+
+    On a processor each part is one thread's: many threads to one part would add in another order.
+    """
+    threads = torch.get_num_threads()
+    if base.device != "cpu" or threads == 1:
+        yield from map(work, parts)
+        return
+    waiting: deque[Any] = deque()
+    try:
+        with ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,)) as pool:
+            for part in parts:
+                waiting.append(pool.submit(work, part))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(threads)  # a worker's number had become that of new threads
+
+
 def _features(base: Base, rows: Sequence[list[int]]) -> Floats:
     tokens, mask = _padded(base, rows)
     decoder = base.model.get_decoder()
-    hidden = decoder(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state
     kept = mask.unsqueeze(-1).float()
-    pooled = (hidden.float() * kept).sum(dim=1) / kept.sum(dim=1)
+    with torch.no_grad():  # each thread has a switch of its own
+        hidden = decoder(input_ids=tokens, attention_mask=mask, use_cache=False).last_hidden_state
+        pooled = (hidden.float() * kept).sum(dim=1) / kept.sum(dim=1)
     return np.asarray(pooled.cpu().numpy(), dtype=np.float32)
 
 

@@ -12,9 +12,12 @@ of three resolutions from another encoder, which would be a second path.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,7 @@ from torch.nn import functional
 from transformers import AutoConfig, SamModel
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images SAM was trained on
-PERCENTILES = (0.5, 99.5)  # of an image without a window: what becomes 0 and 1
+PERCENTILES = (0.5, 99.5)  # of an image without a window, unless it has 8 bits
 SLICES = 4  # of a case that a training step looks at
 TOKENS = 1 << 14  # patches that are computed at a time
 GRID = 4  # rows and columns of the spatial pooling
@@ -40,6 +43,7 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Image = npt.NDArray[Any]
 Masks = npt.NDArray[np.object_]
+Place = tuple[int, int, tuple[int, ...]]  # item, slice, (slices, height, width) of the item
 Target = tuple[npt.NDArray[np.uint8], tuple[float, float, float]]
 
 
@@ -105,17 +109,18 @@ def encode(
     """The mean of an item's slices of the encoder's map, under the frozen base.
 
     Of a map only what shows the image counts, no padding. It is averaged whole (`mean`, d channels)
-    or over a grid of 4 x 4 fields (`grid`, 16 d). No window of a task has part in it.
+    or over a grid of 4 x 4 fields (`grid`, 16 d). No window of a task has part in it, and the
+    number of threads changes no bit.
 
     Yields:
         Indices (1,) and features (1, d), in the order of items.
     """
     frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
     total, n_slices = np.zeros(0), 0
-    with torch.no_grad(), frozen:
-        for places, pixels in _stacks(base, (), items, batch_size):
-            for (i, j, shape), features in zip(places, _maps(base, pixels).float(), strict=True):
-                one = _pooled(base, features, shape[1:], pooling).double().cpu().numpy()
+    with frozen:
+        stacks = _stacks(base, (), items, batch_size)
+        for found in _in_turn(base, partial(_slice_features, base, pooling), stacks):
+            for (i, j, shape), one in found:
                 total, n_slices = (one, 1) if j == 0 else (total + one, n_slices + 1)
                 if n_slices == shape[0]:
                     yield np.array([i]), (total / n_slices)[None].astype(np.float32)
@@ -242,8 +247,8 @@ def _image(item: Any) -> Image:
 
 
 def _limits(image: Image, window: Sequence[float]) -> tuple[float, float]:
-    """The values that become 0 and 1."""
-    if image.dtype == np.uint8:
+    """The values that become 0 and 1; without a window, of bytes all, of others the percentiles."""
+    if not window and image.dtype == np.uint8:
         return 0.0, 255.0
     low, high = window or np.percentile(image, PERCENTILES)
     return float(low), float(high)
@@ -308,10 +313,10 @@ def _truth(base: Base, masks: Tensor) -> Tensor:
 
 def _stacks(
     base: Base, window: Sequence[float], items: Sequence[Any], batch_size: int
-) -> Iterator[tuple[list[tuple[int, int, tuple[int, ...]]], Tensor]]:
+) -> Iterator[tuple[list[Place], Tensor]]:
     """All slices, some at a time: (item, slice, (slices, height, width)) and pixels of each."""
     most = max(1, min(batch_size, TOKENS // base.grid**2))
-    places: list[tuple[int, int, tuple[int, ...]]] = []
+    places: list[Place] = []
     rows: list[Tensor] = []
     for i in range(len(items)):
         image = _image(items[i])
@@ -324,6 +329,40 @@ def _stacks(
                 places, rows = [], []
     if rows:
         yield places, torch.cat(rows)
+
+
+def _in_turn(base: Base, work: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
+    """What `work` makes of each part, in order; the number of threads changes no bit.
+
+    On a processor each part is one thread's: many threads to one part would add in another order.
+    """
+    threads = torch.get_num_threads()
+    if base.device != "cpu" or threads == 1:
+        yield from map(work, parts)
+        return
+    waiting: deque[Any] = deque()
+    try:
+        with ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,)) as pool:
+            for part in parts:
+                waiting.append(pool.submit(work, part))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(threads)  # a worker's number had become that of new threads
+
+
+def _slice_features(
+    base: Base, pooling: str, stack: tuple[list[Place], Tensor]
+) -> list[tuple[Place, Doubles]]:
+    """The pooled map of each slice of a stack, with its place."""
+    places, pixels = stack
+    with torch.no_grad():  # each thread has a switch of its own
+        return [
+            (place, _pooled(base, one, place[2][1:], pooling).double().cpu().numpy())
+            for place, one in zip(places, _maps(base, pixels).float(), strict=True)
+        ]
 
 
 def _maps(base: Base, pixels: Tensor) -> Tensor:

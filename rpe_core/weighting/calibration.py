@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ from rpe_core.records import StrategySpec
 from rpe_core.weighting.binomial import Rate, measured_rate
 from rpe_core.weighting.strategies import weigh
 
-MIN_CALIBRATED = 20  # references; below, a 95th percentile is hardly more than the maximum
-PERCENTILE = 95.0
+MIN_CALIBRATED = 20  # references; of fewer no limit would hold for 95 of 100 targets
+COVERAGE = 0.95  # of what is like the library
 MAX_REFERENCES = 10_000  # that distances are calibrated on; of more, evenly spaced ones
 MAX_WEIGHED = 256  # that weights are calibrated on; of more, evenly spaced ones
 _DEPTH = 3  # nearest other sources kept, so that any two sources can be left out exactly
@@ -63,16 +64,31 @@ class WeightCalibration:
     false_abstain: Rate | None
 
     def limits(self, without: Collection[str] = ()) -> tuple[float, float, int]:
-        """95th percentiles of l1 norm and residual ratio, and of how many references.
+        """What l1 norm and residual ratio usually stay within, and of how many references.
 
         The rows of sources left out do not count; what they did as candidates of others stays.
         """
         kept = np.array([source not in without for source in self.sources], dtype=bool)
         if not kept.any():
             return np.inf, np.inf, 0
-        norm = float(np.percentile(self.l1_norm[kept], PERCENTILE))
-        residual = float(np.percentile(self.residual_ratio[kept], PERCENTILE))
+        norm, residual = (usual_limit(v[kept]) for v in (self.l1_norm, self.residual_ratio))
         return norm, residual, int(kept.sum())
+
+
+def usual_limit(values: Vector) -> float:
+    """What one more value like these n stays within with probability 0.95 or more.
+
+    The ceil(0.95 (n + 1))-th smallest: one more of the same kind is as likely to fall on any of
+    n + 1 ranks (conformal prediction: Vovk, Gammerman and Shafer, 2005). A 95th percentile of
+    twenty promises only nine in ten. Below 19 values no rank would do, and the percentile stands.
+
+    >>> usual_limit(np.arange(20.0)), usual_limit(np.arange(200.0))
+    (19.0, 190.0)
+    """
+    rank = math.ceil(COVERAGE * (len(values) + 1))
+    if rank > len(values):
+        return float(np.percentile(values, 100.0 * COVERAGE))
+    return float(np.sort(values)[rank - 1])
 
 
 def calibrate_library(library: Matrix, sources: Sequence[str]) -> LibraryCalibration:
@@ -179,12 +195,12 @@ def _nested_rate(
         others = _distances(sources, nearest, nearest_source, [int(code)])
         own = own[np.isfinite(own)]
         if others.size and own.size:
-            n_far += int((own > np.percentile(others, PERCENTILE)).sum())
+            n_far += int((own > usual_limit(others)).sum())
             n += len(own)
     return measured_rate(n_far, n)
 
 
 def _jackknife_rate(values: Vector) -> Rate:
     rest = (np.delete(values, i) for i in range(len(values)))
-    limits = np.array([np.percentile(others, PERCENTILE) for others in rest])
+    limits = np.array([usual_limit(others) for others in rest])
     return measured_rate(int((values > limits * (1.0 + 1e-9)).sum()), len(values))

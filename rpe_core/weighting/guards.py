@@ -6,15 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from rpe_core.errors import require_positive
 from rpe_core.weighting.binomial import Rate
 from rpe_core.weighting.calibration import (
     MIN_CALIBRATED,
-    PERCENTILE,
     LibraryCalibration,
     WeightCalibration,
+    usual_limit,
 )
 from rpe_core.weighting.strategies import Weighting
 
@@ -34,8 +32,8 @@ _SAME = 1e-9  # a norm this much above its limit differs by rounding only
 class DomainCheck:
     """Is the target inside the library's own range?
 
-    `distance_ratio` is the target's nearest distance over the 95th percentile of the references'
-    leave-one-out nearest distances: -1 where the library is too small, at most 1e6.
+    `distance_ratio` is the target's nearest distance over what the references' leave-one-out
+    nearest distances usually stay within: -1 where the library is too small, at most 1e6.
     `false_abstain` is how often this guard would refuse a reference of the library itself.
     """
 
@@ -75,7 +73,7 @@ def check_domain(
             limit leaves them out exactly. The false-abstain rate is that of the whole library,
             which one source changes by a rank or two.
         limit: largest distance ratio that counts as inside; by default 1.0 with 20 references or
-            more, and a lenient 1.5 below, where the percentile is `uncalibrated`.
+            more, and a lenient 1.5 below, where what is usual is `uncalibrated`.
     """
     distances = library.distances(without)
     n = len(distances)
@@ -91,7 +89,7 @@ def check_domain(
     rate = library.false_abstain if is_calibrated else None
     if rate is not None:
         where += f", false-abstain rate {rate.ratio:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
-    spread = float(np.percentile(distances, PERCENTILE))
+    spread = usual_limit(distances)
     ratio = 0.0 if nearest == 0 else MAX_RATIO
     if spread > 0:
         ratio = min(nearest / spread, MAX_RATIO)
@@ -103,7 +101,7 @@ def check_domain(
 
 
 def weight_limits(library: WeightCalibration, *, without: Collection[str] = ()) -> WeightLimits:
-    """The library's own 95th percentiles from 20 references on, else the fixed limits 3 and 0.9."""
+    """What is usual in the library from 20 references on, else the fixed limits 3 and 0.9."""
     norm, residual, n = library.limits(without)
     if n < MIN_CALIBRATED:
         return FIXED_LIMITS

@@ -107,8 +107,8 @@ def run_script(script: str, home: Path) -> str:
     return done.stdout
 
 
-def start_script(script: str, home: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(script), str(home)]
+def start_script(script: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     )

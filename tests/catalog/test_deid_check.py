@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from catalog.deid import measure
-from catalog.deid.check import Finding, phi_found, scan_column, scan_text
+from catalog.deid.check import Finding, scan_column, scan_text
 from catalog.deid.planted import KINDS, plant
-from catalog.errors import ContractError, PhiFound
+from catalog.errors import ContractError
 from rpe_core.errors import InputError
 
 STRUCTURED = sorted(set(KINDS) - {"name"})
@@ -53,16 +53,6 @@ def test_a_column_of_numbers_is_refused_without_its_values() -> None:
         scan_column(pa.array([219099999]))
     assert "219099999" not in str(raised.value)
     assert "int64" in str(raised.value)
-
-
-def test_the_error_names_columns_rows_and_rules() -> None:
-    hits = {"findings": {row: ("mrn",) for row in range(12)}, "note": {3: ("ssn", "url_www")}}
-    error = phi_found("site_a", "b7c1", hits, n_rows=812)
-    assert isinstance(error, PhiFound)
-    assert str(error).startswith("12 of 812 rows in site_a batch b7c1 look identifying.")
-    assert "column findings, rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more; rules: mrn" in str(error)
-    assert "column note, rows 3; rules: ssn, url_www" in str(error)
-    assert error.reasons == ("mrn", "ssn", "url_www")
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_the_nearest_is_picked_by_distance_then_by_name(lake: Lake) -> None:
 
 def test_the_report_tells_it_and_escapes_it(lake: Lake, tmp_path: Path) -> None:
     vectors = Vectors.open(str(tmp_path / "vectors"), lock_path=tmp_path / "writer.lock")
-    write_report(lake, vectors, tmp_path / "report.html", targets=())
+    write_report(lake, vectors, tmp_path / "report.html", targets=(), min_groups=10)
     page = (tmp_path / "report.html").read_text()
     assert page.count("<h2>Experiment: leave one out</h2>") == 1
     for words in (ID, "Own &lt;above&gt;", "+0.400 [+0.300, +0.500]", "1.500", "60 in 60"):

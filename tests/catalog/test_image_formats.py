@@ -6,6 +6,7 @@ import gzip
 import io
 import itertools
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,8 +14,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pyarrow as pa
+import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from catalog.readers.cells import REASONS, CellRefusedError
 from catalog.readers.images import IMAGE_REASONS, class_indices, load_image, load_mask
@@ -98,9 +101,31 @@ def test_no_more_is_allocated_than_any_image_may_have(tmp_path):
     large[40:48] = np.array([3, 32000, 32000, 32000], "<i2").tobytes()
     (tmp_path / "a.nii").write_bytes(large)
     assert refusal(tmp_path / "a.nii", "nifti") == "too_large"
+    large[40:48] = np.array([3, 600, 600, 600], "<i2").tobytes()
+    (tmp_path / "a.nii").write_bytes(large)
+    assert refusal(tmp_path / "a.nii", "nifti") == "unreadable_image"
     sized = struct.pack(">IIBBBBB", 1 << 20, 1 << 20, 8, 0, 0, 0, 0)
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sized) + chunk(b"IDAT"))
     assert refusal(tmp_path / "a.png", "image") == "too_large"
+
+
+def test_a_bomb_is_refused_before_it_is_inflated(tmp_path):
+    pages = [Image.new("L", size) for size in ((8, 8), (5_000, 5_000))]
+    pages[0].save(
+        tmp_path / "a.tif", save_all=True, append_images=pages[1:], compression="tiff_deflate"
+    )
+    series = tmp_path / "deflated"
+    path = write_dicom(series / "a.dcm", DEEP)
+    deflated = pydicom.dcmread(path)
+    deflated.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    deflated.save_as(path, enforce_file_format=True)
+    tracemalloc.start()
+    try:
+        assert refusal(tmp_path / "a.tif", "image") == "mixed_slices"
+        assert refusal(path, "dicom") == "compressed_pixels"
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -177,13 +177,19 @@ def test_many_small_files_become_one_and_every_snapshot_reads_as_before(
     files = lake.rows("FROM ducklake_list_files('lake', 'lineage', schema => 'core')")
     assert len(files) == 2  # one of 32, and the last
     on_disk = n_files(tmp_path)
-    assert lake.merge_files() == 0
+    assert (lake.merge_files(), lake.merge_files(many=3)) == (0, 0)
     assert lake.remove_replaced_files() == 0
     assert n_files(tmp_path) == on_disk
     with open_lake(tmp_path, clock=lambda: datetime.now(UTC) + timedelta(days=2)) as later:
         assert later.remove_replaced_files() == 32
         assert len(later.rows(query)) == 10
     assert n_files(tmp_path) == on_disk - 32
+    n_snapshots = len(lake.rows("SELECT snapshot_id FROM lake.snapshots()"))
+    assert lake.expire_snapshots(before=NOON) == 0
+    assert lake.expire_snapshots(before=datetime.now(UTC) + timedelta(days=1)) == n_snapshots - 1
+    with pytest.raises(StoreError):
+        lake.rows(query)
+    assert lake.rows("SELECT count(*) AS n FROM core.lineage")[0]["n"] == 33
 
 
 def test_insert_new_adds_only_new_keys(lake: Lake) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from catalog.errors import RecordNotFound, StoreError, StoreUnavailable
 from catalog.stores.lake import Lake
+from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_errors import translated
 from rpe_core.errors import InputError, Transient
 from tests.catalog.lakes import (
@@ -109,8 +110,22 @@ def test_reading_where_there_is_no_lake(tmp_path: Path) -> None:
 
 
 def test_other_catalogs_are_refused(tmp_path: Path) -> None:
-    for uri in ("ducklake:sqlite:", "ducklake:mysql:x", "/srv/lake"):
+    for uri in ("ducklake:sqlite:", "ducklake:postgres:", "ducklake:mysql:x", "/srv/lake"):
         with pytest.raises(InputError, match="RPE_LAKE_URI"):
             Lake.open(
                 uri=uri, data_uri="d", lock_path=tmp_path / "l", clock=lambda: NOON, read_only=True
             )
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ducklake:postgres:host=db dbname=rpe password=Zx9-Quorvex",
+        "ducklake:postgres:host=db PASSWORD = Zx9-Quorvex",
+        "ducklake:postgres:postgresql://rpe:Zx9-Quorvex@db/rpe",
+    ],
+)
+def test_a_password_in_a_uri_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(InputError, match="PGPASSFILE") as caught:
+        parse_catalog(uri)
+    assert "Quorvex" not in str(caught.value)

@@ -73,6 +73,7 @@ def refused(home: Path) -> list[str]:
         f"ATTACH '{home}/other.sqlite' AS other (TYPE sqlite)",
         "SELECT * FROM read_csv('/etc/passwd')",
         "SELECT * FROM '/etc/passwd'",
+        f"SELECT * FROM '{home}/lake/data/../../other.parquet'",
         "SELECT (SELECT content FROM read_text('/etc/passwd'))",
         "SELECT * FROM glob('/etc/*')",
         f"SELECT * FROM sqlite_scan('{home}/lake/catalog.sqlite', 'ducklake_snapshot')",

@@ -308,6 +308,15 @@ def test_a_changed_row_may_supersede_and_old_versions_keep_theirs(world):
     old = world.lake.rows("SELECT * FROM raw.site_a WHERE _superseded_by IS NOT NULL")
     assert len(old) == 3
     assert all(row["superseded_at"] is not None for row in old)
+    texts = [world.texts(v) for v in (first, second, third)]
+    world.deliver("d.jsonl", notes(3, start=20))
+    world.ingest(contract)
+    assert world.lake.merge_files(many=2) >= 4, "the files of the batches too"
+    assert [world.texts(v) for v in (first, second, third)] == texts
+    world.deliver("e.jsonl", notes(1, start=5, text="fourth"))
+    fourth = world.ingest(contract).dataset_version_id
+    assert world.texts(fourth)["k5"] == "fourth"
+    assert world.texts(third) == texts[2]
 
 
 def test_content_that_returns_is_the_version_that_it_was(world):

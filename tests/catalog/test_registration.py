@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
-from catalog import registration
+from catalog import intents, lineage, orphans, registration
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.lineage import ancestors
 from catalog.registration import AdapterCard, Challenger, EnsembleCard
 from catalog.stores.bundle import Stores
 from catalog.stores.registry import ModelVersionRef
-from catalog.stores.transaction import Transaction
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import make_id
 from rpe_core.merging.merge import merge
@@ -90,6 +91,7 @@ class House:
             abstained=False,
             reason="uncalibrated",
             license="internal",
+            threads=1,
         )
         return card, self.stores.artifacts.put_folder(folder)
 
@@ -190,11 +192,57 @@ def test_an_adapter_killed_anywhere_is_not_true_and_is_finished_by_a_redo(
             registration.register_adapter(house.stores, card, folder, run=RUN)
     assert house.rows("adapters", "adapter_id", card.adapter_id) == []
     assert house.rows("model_versions", "record_id", card.adapter_id) == []
+    assert [one.record_id for one in intents.open_intents(house.stores.lake)] == [card.adapter_id]
     registration.register_adapter(house.stores, card, folder, run=RUN)
+    assert intents.open_intents(house.stores.lake) == []
     versions = house.stores.registry.versions("rpe-adapter-site_a")
     assert [v.ref.version for v in versions] == ["1"]
     assert len(house.rows("adapters", "adapter_id", card.adapter_id)) == 1
     assert len(house.stores.artifacts.list()) == 1
+
+
+def test_what_another_workspace_is_writing_is_no_orphan_for_a_day(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, folder = house.adapter("site_a", seed=1)
+    house.keep_z(card, seed=1)
+    before = house.snapshot()[1:]
+    with monkeypatch.context() as patch:
+        _kill_after(patch, house, "vectors")
+        with pytest.raises(KeyboardInterrupt):
+            registration.register_adapter(house.stores, card, folder, run=RUN)
+    lake = house.stores.lake
+    lake.workspace = "another"
+    assert not any(orphans.remove_orphans(house.stores).values())
+    assert intents.left_behind(lake) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(intents, "TAKES", timedelta(0))
+        assert [one.workspace for one in intents.left_behind(lake)] == [""]
+        removed = orphans.remove_orphans(house.stores)
+    assert [kind for kind, n in removed.items() if n == 1] == [
+        *("orphan artifacts", "orphan vectors", "orphan model versions"),
+    ]
+    assert house.snapshot()[2:] == before[1:]
+    assert house.stores.registry.versions("rpe-adapter-site_a") == []
+    assert house.stores.vectors.adapter_ids() == set()
+
+
+def test_a_draft_without_a_version_is_an_orphan(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, folder = house.adapter("site_a", seed=1)
+    house.keep_z(card, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_model_version", _die)
+        with pytest.raises(KeyboardInterrupt):
+            registration.register_adapter(house.stores, card, folder, run=RUN)
+    kept = {path.name for path in (house.root / "mlartifacts").iterdir()}
+    assert orphans.remove_orphans(house.stores)["half-registered model versions"] == 1
+    assert len({path.name for path in (house.root / "mlartifacts").iterdir()}) == len(kept) - 1
+
+
+def _die(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _kill_after(patch: pytest.MonkeyPatch, house: House, stop: str) -> None:
@@ -203,7 +251,7 @@ def _kill_after(patch: pytest.MonkeyPatch, house: House, stop: str) -> None:
         "artifact": (type(house.stores.artifacts), "put_folder"),
         "registry": (type(house.stores.registry), "register"),
         "vectors": (type(house.stores.vectors), "put"),
-        "row": (Transaction, "insert_new"),
+        "row": (lineage, "edges"),
     }[stop]
     whole = getattr(owner, name)
 

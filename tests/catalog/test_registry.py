@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -258,6 +259,23 @@ def test_a_version_that_never_got_its_row_is_made_again(platform: Platform) -> N
     second = platform.registry.register(dataclasses.replace(draft, tags=tags))
     assert [v.ref for v in platform.registry.versions(draft.name)] == [second]
     assert not old.exists()
+
+
+def test_a_copied_workspace_reads_and_writes_its_own_files(
+    platform: Platform, tmp_path: Path
+) -> None:
+    kept = platform.registry.register(platform.adapter("site_moved", seed=5))
+    shutil.copytree(platform.root, tmp_path / "copy")
+    before = sorted(path for path in platform.root.rglob("*") if path.is_file())
+    copy = open_registry(tmp_path / "copy")
+    for ref in (kept, copy.register(platform.adapter("site_moved", seed=6))):
+        source = Path(copy.version(ref).source)
+        assert source.is_relative_to(tmp_path / "copy")
+        assert (source / "model.py").is_file()
+    files = sorted(path for path in platform.root.rglob("*") if path.is_file())
+    made = set(files) - set(before)
+    assert {path.relative_to(platform.root).parts[0] for path in made} <= {"adapters"}
+    assert Path(platform.registry.version(kept).source).is_relative_to(platform.root)
 
 
 def test_datasets_are_logged_by_name_and_digest_only(platform: Platform) -> None:

@@ -51,6 +51,7 @@ def test_every_view_documents_exactly_its_columns(lake: Lake) -> None:
     assert set(VIEWS) == {
         "leaderboard", "head_to_head", "adapter_lineage", "nightly_status", "source_health",
         "columns", "experiment_scores", "experiment_weights", "experiment_transfer",
+        "gate_spending", "source_drift", "nights",
     }  # fmt: skip
     for name, view in VIEWS.items():
         assert lake.table(f"FROM mart.{name}").column_names == [c.name for c in view.columns]
@@ -147,6 +148,29 @@ def test_head_to_head_marks_the_last_word(lake: Lake) -> None:
         ("1", False, "tie"),
         ("3", True, "loss"),
     ]
+
+
+def test_drift_joins_the_versions_on_both_sides_and_marks_the_last_move(lake: Lake) -> None:
+    add(lake, "dataset_versions", *(version(f"a@{i}", NOON + timedelta(hours=i)) for i in range(3)))
+    add(
+        lake, "representations",
+        *(
+            {"representation_id": f"r{i}", "dataset_version_id": f"dataset:a@{i}",
+             "encoder_id": "e", "role": "target", "n_items": 100 + i}
+            for i in range(3)
+        ),
+    )  # fmt: skip
+    move = {"distance": 0.3, "standard_error": 0.1, "noise": 0.2}
+    add(
+        lake, "drifts",
+        {"representation_id": "r1", "former_id": "r0", **move},
+        {"representation_id": "r2", "former_id": "r1", **move, "noise": 0.0, "recorded_at": LATER},
+    )  # fmt: skip
+    last, first = lake.rows("FROM mart.source_drift")
+    assert (first["n_former_items"], first["n_items"], first["is_newest"]) == (100, 101, False)
+    assert first["noise_ratio"] == pytest.approx(1.5)
+    assert (last["former_dataset_version_id"], last["is_newest"]) == ("dataset:a@1", True)
+    assert last["noise_ratio"] is None
 
 
 def test_one_statement_goes_from_a_served_version_to_files_and_rows(lake: Lake) -> None:
@@ -248,7 +272,9 @@ def test_source_health_counts_and_finds_the_silent(lake: Lake) -> None:
 
     add(
         lake, "batches",
-        batch(1, "fresh", 6), batch(2, "silent", 8), batch(1, "free", 99),
+        batch(1, "fresh", 6), batch(2, "silent", 8, file_sha256="a"), batch(1, "free", 99),
+        # the same bytes under a changed contract are no news
+        batch(4, "silent", 2, file_sha256="a"),
         batch(3, "silent", 1, outcome="refused", reason="too_many_bad_rows"),
     )  # fmt: skip
     add(
@@ -264,7 +290,7 @@ def test_source_health_counts_and_finds_the_silent(lake: Lake) -> None:
     assert rows["fresh"]["age_days"] == pytest.approx(6, abs=0.01)
     silent = rows["silent"]
     assert (silent["last_outcome"], silent["last_reason"]) == ("refused", "too_many_bad_rows")
-    assert (silent["n_batches"], silent["n_refused_batches"]) == (2, 1)
-    assert (silent["n_quarantined"], silent["n_phi"]) == (4, 2)
+    assert (silent["n_batches"], silent["n_refused_batches"]) == (3, 1)
+    assert (silent["n_quarantined"], silent["n_phi"]) == (6, 3)
     assert silent["age_days"] == pytest.approx(8, abs=0.01)
     assert (rows["never"]["n_batches"], rows["never"]["age_days"]) == (0, None)

@@ -14,6 +14,7 @@ from rpe_core.families import attachment, causal_lm
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
 from rpe_core.training.loop import train
+from rpe_core.training.seeding import own_random_state
 from tests.pico import pico_llama, pico_texts
 
 TASK = {"prompt": "{input} impression :", "max_new_tokens": 8}
@@ -41,6 +42,15 @@ def features_of(base, items, batch_size=32):
         assert np.isnan(found[indices]).all(), "an index came twice"
         found[indices] = features
     return found
+
+
+def test_the_number_of_threads_changes_no_feature(base, texts):
+    found = []
+    for threads in (1, 2):
+        with own_random_state(0, threads=threads):
+            found.append(features_of(base, texts, batch_size=1))
+            assert torch.get_num_threads() == threads
+    np.testing.assert_array_equal(*found)
 
 
 def adapter_folder(place, *, seed=0):

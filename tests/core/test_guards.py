@@ -45,13 +45,15 @@ def test_a_target_like_the_library_is_inside_and_a_distant_one_is_far():
     assert outside.reason.startswith("out of domain")
 
 
-def test_the_ratio_is_nearest_over_the_95th_percentile_of_leave_one_out_distances():
-    library = _library(30)
+@pytest.mark.parametrize(("n", "rank"), [(20, 20), (30, 30), (39, 38), (100, 96)])
+def test_the_ratio_is_nearest_over_a_rank_of_the_leave_one_out_distances(n, rank):
+    library = _library(n)
     target = np.full(6, 2.0)
     gaps = np.linalg.norm(library[:, None] - library[None], axis=2)
     np.fill_diagonal(gaps, np.inf)
     np.testing.assert_allclose(_calibrated(library).distances(), gaps.min(axis=1), rtol=1e-12)
-    expected = np.linalg.norm(library - target, axis=1).min() / np.percentile(gaps.min(axis=1), 95)
+    usual = np.sort(gaps.min(axis=1))[rank - 1]
+    expected = np.linalg.norm(library - target, axis=1).min() / usual
     assert _check(target, library).distance_ratio == pytest.approx(expected, rel=1e-12)
 
 
@@ -119,6 +121,21 @@ def test_limits_follow_the_library_exactly_when_sources_are_left_out():
         np.testing.assert_allclose(whole.distances(without), smaller.distances(), rtol=1e-12)
 
 
+def test_one_in_twenty_like_the_library_is_flagged_and_nearly_all_that_are_foreign():
+    rng, n_libraries, n_targets = np.random.default_rng(0), 60, 10
+    flagged = np.zeros(2, dtype=int)
+    for _ in range(n_libraries):
+        library = rng.normal(size=(20, 8))
+        calibrated = _calibrated(library)
+        for kind, shift in enumerate((0.0, 6.0)):
+            for target in shift + rng.normal(size=(n_targets, 8)):
+                nearest = np.linalg.norm(library - target, axis=1).min()
+                flagged[kind] += check_domain(nearest, calibrated).is_far
+    inside, foreign = (measured_rate(int(hits), n_libraries * n_targets) for hits in flagged)
+    assert inside.ratio <= 0.05
+    assert foreign.low >= 0.95
+
+
 def test_references_of_one_source_do_not_count_as_near():
     library = np.repeat(np.arange(25.0)[:, None], 2, axis=0)
     sources = [f"s{i // 2}" for i in range(50)]
@@ -147,7 +164,11 @@ def test_the_exact_interval_agrees_with_scipy(n_hits):
         measured_rate(51, 50)
 
 
-def test_weight_limits_are_the_95th_percentiles_of_references_served_by_the_others():
+def _usual(values):
+    return np.sort(values)[math.ceil(0.95 * (len(values) + 1)) - 1]
+
+
+def test_weight_limits_are_ranks_of_what_references_served_by_the_others_show():
     library, linear = _library(40, d=12), StrategySpec("linear", "linear")
     norms = []
     for i in range(40):
@@ -157,11 +178,11 @@ def test_weight_limits_are_the_95th_percentiles_of_references_served_by_the_othe
     within = calibrate_weights(library, _sources(40), linear, k=6)
     limits = weight_limits(within)
     assert limits.calibration == "leave_one_out"
-    assert limits.max_l1_norm == pytest.approx(np.percentile(norms, 95), rel=1e-9)
-    n_hits = sum(norms[i] > np.percentile(np.delete(norms, i), 95) for i in range(40))
+    assert limits.max_l1_norm == pytest.approx(_usual(norms), rel=1e-9)
+    n_hits = sum(norms[i] > _usual(np.delete(norms, i)) for i in range(40))
     assert (limits.false_abstain.n_hits, limits.false_abstain.n) == (n_hits, 40)
     without = weight_limits(within, without=["s0000"])
-    assert without.max_l1_norm == pytest.approx(np.percentile(norms[1:], 95), rel=1e-9)
+    assert without.max_l1_norm == pytest.approx(_usual(norms[1:]), rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["average", "nearest", "similarity"])

@@ -1,12 +1,13 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.families import text_encoder
-from rpe_core.records import BaseModel
-from rpe_core.representation import encoder_id, mean_feature
+from rpe_core.records import BaseModel, Representation
+from rpe_core.representation import drift_between, encoder_id, mean_feature
 from tests.pico import pico_encoder, pico_texts
 
 BASE = BaseModel("mini", "text-encoder", "builtin:x", "", "float32", 128, "ab" * 32)
@@ -83,3 +84,30 @@ def test_an_encoder_is_known_by_all_that_shapes_a_feature():
     assert len(ids) == 5
     assert all(name.startswith("encoder:mini@") for name in ids)
     assert encoder_id(replace(BASE, model="/elsewhere", revision="x"), "mean") in ids
+
+
+def test_drift_tells_a_move_from_chance_and_how_sure_its_length_is():
+    rng, spread, shift = np.random.default_rng(0), np.array([1.0, 2.0, 0.5]), 0.6
+
+    def place(n, moved):
+        mean = mean_feature(batches(rng.normal(size=(n, 3)) * spread + [moved, 0.0, 0.0], n))
+        z, variance = (tuple(part.tolist()) for part in (mean.mean, mean.variance))
+        return Representation("r", "d", "e", "target", n, z, variance)
+
+    still = [drift_between(place(200, 0.0), place(300, 0.0)) for _ in range(300)]
+    lengths = np.array([found.distance for found in still])
+    noise = np.sqrt((spread**2).sum() * (1 / 200 + 1 / 300))
+    assert np.sqrt(np.mean(lengths**2)) == pytest.approx(noise, rel=0.1)
+    assert np.mean([found.noise for found in still]) == pytest.approx(noise, rel=0.02)
+    moved = [drift_between(place(200, 0.0), place(300, shift)) for _ in range(300)]
+    error = np.std([found.distance for found in moved])
+    assert np.mean([found.standard_error for found in moved]) == pytest.approx(error, rel=0.15)
+    assert drift_between(place(200, 0.0), place(300, shift)).distance == pytest.approx(0.6, abs=0.4)
+
+
+def test_drift_is_of_one_encoder_only_and_nothing_moves_from_itself():
+    here = Representation("r", "d", "e", "target", 4, (1.0, 2.0), (4.0, 4.0))
+    still = drift_between(here, here)
+    assert (still.distance, still.standard_error, still.noise) == (0.0, 2.0, 2.0)
+    with pytest.raises(ShapeMismatch):
+        drift_between(here, replace(here, encoder_id="other"))

@@ -16,6 +16,7 @@ from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
 from rpe_core.training.loop import train
 from rpe_core.training.resume import from_tensors, to_tensors
+from rpe_core.training.seeding import own_random_state
 from tests.pico import pico_cases, pico_sam
 
 TASK = {"classes": ["core", "rim"]}
@@ -42,6 +43,15 @@ def task(base):
 @pytest.fixture(scope="module")
 def cases():
     return pico_cases(np.random.default_rng(0), 5)
+
+
+def test_the_number_of_threads_changes_no_feature(base, cases):
+    found = []
+    for threads in (1, 2):
+        with own_random_state(0, threads=threads):
+            found.append([one for _, one in sam.encode(base, cases[0], batch_size=2)])
+            assert torch.get_num_threads() == threads
+    np.testing.assert_array_equal(*found)
 
 
 def run(base, task, cases, recipe=RECIPE, **more):
@@ -207,9 +217,9 @@ def test_windows_percentiles_and_bytes_become_zero_to_one():
     seen = sam._channels(ct, sam._limits(ct, (-160, 240)), [0])
     np.testing.assert_allclose(seen[0, 1], [[0, 0], [0.5, 1]])
     grey = np.array([[0, 51], [102, 255]], dtype=np.uint8)[None, ..., None]
-    np.testing.assert_allclose(
-        sam._channels(grey, sam._limits(grey, (-160, 240)), [0])[0, 0], [[0, 0.2], [0.4, 1]]
-    )
+    for window, expected in (((), [[0, 0.2], [0.4, 1]]), ((0, 102), [[0, 0.5], [1, 1]])):
+        seen = sam._channels(grey, sam._limits(grey, window), [0])
+        np.testing.assert_allclose(seen[0, 0], expected)
     flat = np.full((1, 4, 4, 1), 7, dtype=np.uint16)
     assert not sam._channels(flat, sam._limits(flat, ()), [0]).any()
 

@@ -9,9 +9,12 @@ same for all eight targets and was fixed before the run; nothing is tuned per ta
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.experiments.table import run_and_tell
+from flows.nightly import run_night
+from flows.reading import read_rows_of
+from flows.settings import Settings
 
 ARMS = ("base", "sft", "average", "nearest", "similarity", "sharp", "linear", "linear_l1", "auto")
 SOURCES = ("cancergov", "cdc", "gard", "ghr", "nhlbi", "niddk", "ninds", "seniorhealth")
@@ -85,9 +88,37 @@ def make_workspace(data: Path, home: Path) -> None:
 
 
 def main(data: Path, home: Path) -> int:
-    """Run the night on MedQuAD and print the table of arms by target."""
+    """Run the night on MedQuAD and print its faults and the table; its exit code."""
     make_workspace(data.absolute(), home.absolute())
-    return run_and_tell(home, SOURCES, ARMS, metric="accuracy")
+    settings = Settings(home=home.absolute())
+    summary = run_night(settings)
+    for fault in summary.faults:
+        print(fault, file=sys.stderr)
+    rows = read_rows_of(
+        settings,
+        "SELECT target_name, arm, value, ci_low, ci_high, n_items FROM mart.leaderboard"
+        " WHERE metric = 'accuracy' ORDER BY target_name, arm",
+    )
+    print(table(rows))
+    print(f"{summary.outcome} in {summary.wall_seconds:.0f} s; report: {summary.report}")
+    return summary.exit_code
+
+
+def table(rows: Sequence[dict]) -> str:
+    """Arms by target, each with its interval, the mean over targets last."""
+    cells = {(r["target_name"], r["arm"]): r for r in rows}
+    lines = ["| target | n | " + " | ".join(ARMS) + " |", "|---" * (len(ARMS) + 2) + "|"]
+    for source in SOURCES:
+        found = [cells.get((source, arm)) for arm in ARMS]
+        n = found[0]["n_items"] if found[0] else 0
+        shown = [
+            f"{r['value']:.3f} [{r['ci_low']:.3f}, {r['ci_high']:.3f}]" if r else "-" for r in found
+        ]
+        lines.append(f"| {source} | {n} | " + " | ".join(shown) + " |")
+    means = [[cells[s, a]["value"] for s in SOURCES if (s, a) in cells] for a in ARMS]
+    shown = [f"{sum(m) / len(m):.3f}" if len(m) == len(SOURCES) else "-" for m in means]
+    lines.append("| mean | | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,9 @@ def test_a_round_trip_gives_the_same_retrieval_and_the_same_merge(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("RPE_HOME", str(other.root))
+    empty = contents(other)
+    assert rpe("adapters", "import", f"{bundles}/*", "--dry-run") == 0
+    assert contents(other) == empty
     assert rpe("adapters", "import", f"{bundles}/*") == 0
     answers = []
     for number, settings in enumerate((night_copy, other)):

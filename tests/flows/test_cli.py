@@ -16,6 +16,7 @@ import typer
 from flows.cli import app
 from flows.nightly import VERBS
 from flows.settings import Settings
+from flows.wiring import open_registry
 from tests.adapter_folders import linear, write_folder
 from tests.flows.conftest import enter_copy
 from tests.pico_world import write_contract, write_rows
@@ -59,6 +60,7 @@ EXAMPLES = {
     "nightly": Example(words=("would be done: none",)),
     **dict.fromkeys(("ingest", "embed", "train", "evaluate"), UNCHANGED),
     "ensemble": Example(words=("similarity", "linear_l1", "site_a")),
+    "replay": Example(words=("representation", "same", "weights", "merge")),
     "nearest": Example(words=("adapter:site_a@", "adapter:site_b@", "distance")),
     "predict": Example(words=("label", "score")),
     "promote": Example(json_only=True, words=('"status": "ok"', '"ids"')),
@@ -78,6 +80,8 @@ EXAMPLES = {
     "adapters import": Example(words=("0 new in the library",)),
     "merge": Example(json_only=True, words=('"method": "svd"', '"rank": 4')),
     "maintain": Example(words=("aliases repaired",)),
+    "retract": Example(words=("adapters", "targets built again")),
+    "backup": Example(json_only=True, words=("backups/2026-03-01",)),
     "doctor": Example(words=("declarations", "registry")),
 }
 
@@ -158,6 +162,10 @@ def test_example(
         assert rpe("adapters", "list", "--json") == 0
         adapter_id = json.loads(capfd.readouterr().out)["rows"][0]["adapter_id"]
         arguments = [adapter_id if "@0123456789ab" in word else word for word in arguments]
+    if name == "replay":
+        query = "SELECT min(ensemble_id) AS id FROM core.ensembles"
+        assert rpe("sql", "--json", query) == 0
+        arguments[1] = json.loads(capfd.readouterr().out)[0]["id"]
     if name == "adapters import":
         assert rpe("adapters", "export", adapter_id, "--out", "bundles/site_a") == 0
     capfd.readouterr()
@@ -258,7 +266,7 @@ def test_a_variable_that_is_no_choice_ends_with_2(
 ) -> None:
     monkeypatch.setenv("RPE_TASK_RUNNER", "carrier-pigeon")
     assert rpe("sql", "SELECT 1") == 2
-    assert "RPE_TASK_RUNNER: is no valid choice (thread)" in capfd.readouterr().err
+    assert "RPE_TASK_RUNNER: is no valid choice (ray, thread)" in capfd.readouterr().err
 
 
 def test_where_there_is_no_workspace(
@@ -308,6 +316,7 @@ def test_a_dry_run_names_what_is_pending_and_touches_nothing(
 ) -> None:
     plan = night_copy.plan_file
     plan.write_text(plan.read_text().replace("auto]", "auto, {name: sharp, linear: {ridge: 0.5}}]"))
+    open_registry(night_copy)  # from now on the copy's model files are its own
     before = contents(night_copy)
     assert rpe("nightly", "--dry-run", "--json") == 0
     rows = json.loads(capfd.readouterr().out)["rows"]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,15 @@ from tests.pico_world import make_pico_workspace
 
 pytestmark = pytest.mark.slow
 
-NIGHT = [sys.executable, "-m", "flows.cli", "nightly", "--json"]
+NIGHT = ("nightly", "--json")
 
 
-def start(settings: Settings) -> subprocess.Popen[bytes]:
+def start(settings: Settings, *options: object) -> subprocess.Popen[bytes]:
     """A night in a process group of its own, with a Prefect server of its own."""
     environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"}
+    program = ["tests.faults", *map(str, options), "--"] if options else ["flows.cli"]
     return subprocess.Popen(
-        NIGHT,
+        [sys.executable, "-m", *program, *NIGHT],
         env={**environment, "RPE_HOME": str(settings.root), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -35,9 +37,9 @@ def start(settings: Settings) -> subprocess.Popen[bytes]:
     )
 
 
-def finish(settings: Settings) -> dict:
+def finish(settings: Settings, *options: object) -> dict:
     """A whole night; its JSON."""
-    done = start(settings)
+    done = start(settings, *options)
     out, err = done.communicate(timeout=300)
     assert done.returncode == 0, err.decode()
     assert b"Traceback" not in err
@@ -64,19 +66,13 @@ def gone(settings: Settings) -> bool:
     return not left_behind(settings)
 
 
-def kill_and_restart(root: Path, name: str, *, after: float, whole_group: bool) -> Settings:
-    """Copy the fresh workspace, kill its night after some seconds, start it again to the end."""
+def kill_and_restart(root: Path, name: str, *options: object) -> Settings:
+    """Copy the fresh workspace, kill its night at a call on a store, start it again to the end."""
     settings = Settings(home=root / name)
     shutil.copytree(root / "home", settings.root)
-    night = start(settings)
-    try:
-        night.communicate(timeout=after)
-    except subprocess.TimeoutExpired:
-        if whole_group:
-            os.killpg(night.pid, signal.SIGKILL)
-        else:
-            night.kill()
-        night.communicate()
+    night = start(settings, *options)
+    _, err = night.communicate(timeout=300)
+    assert night.returncode == -signal.SIGKILL, err.decode()
     assert gone(settings), left_behind(settings)
     finish(settings)
     assert gone(settings), left_behind(settings)
@@ -85,32 +81,36 @@ def kill_and_restart(root: Path, name: str, *, after: float, whole_group: bool) 
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict, float]:
-    """A fresh workspace, the end state of its undisturbed night, and how long that took."""
+def world(
+    tmp_path_factory: pytest.TempPathFactory, lay_prefect_tables: Callable[[Settings], None]
+) -> tuple[Path, dict, int]:
+    """A fresh workspace, the end state of its undisturbed night, and how many calls it made."""
     root = tmp_path_factory.mktemp("crash")
-    make_pico_workspace(root)
+    lay_prefect_tables(make_pico_workspace(root))
     calm = Settings(home=root / "calm")
     shutil.copytree(root / "home", calm.root)
-    began = time.monotonic()
-    finish(calm)
-    return root, end_state(calm), time.monotonic() - began
+    finish(calm, "--log", root / "calls")
+    n_calls = len((root / "calls").read_text().splitlines())
+    return root, end_state(calm), n_calls
 
 
-def test_killed_while_it_works(world: tuple[Path, dict, float]) -> None:
-    root, calm, seconds = world
-    settings = kill_and_restart(root, "one", after=0.6 * seconds, whole_group=False)
+def test_killed_while_it_works(world: tuple[Path, dict, int]) -> None:
+    """Its trainings and its server are not asked to end: they see that the night is gone."""
+    root, calm, _ = world
+    settings = kill_and_restart(root, "one", "--kill", "process start")
     assert end_state(settings) == calm
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_killed_at_a_random_moment(world: tuple[Path, dict, float], number: int) -> None:
-    root, calm, seconds = world
-    after = float(np.random.default_rng(number).uniform(0.05, 1.0)) * seconds
-    settings = kill_and_restart(root, f"kill{number}", after=after, whole_group=bool(number % 2))
+def test_killed_after_a_random_call(world: tuple[Path, dict, int], number: int) -> None:
+    root, calm, n_calls = world
+    call = int(np.random.default_rng(number).integers(1, n_calls + 1))
+    whole = ["--group"] if number % 2 else []
+    settings = kill_and_restart(root, f"kill{number}", "--kill", call, *whole)
     assert end_state(settings) == calm
 
 
-def test_two_nights_at_once_one_runs_the_other_leaves(world: tuple[Path, dict, float]) -> None:
+def test_two_nights_at_once_one_runs_the_other_leaves(world: tuple[Path, dict, int]) -> None:
     root, calm, _ = world
     settings = Settings(home=root / "two")
     shutil.copytree(root / "home", settings.root)

@@ -12,6 +12,7 @@ from flows.nightly import run_night
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from tests.pico import pico_encoder, pico_llama, pico_texts
+from tests.replays import ALL_SAME, outcomes
 
 pytestmark = pytest.mark.slow
 
@@ -148,3 +149,10 @@ def test_the_champion_writes_what_the_platform_scored(night: Settings) -> None:
 
 def test_a_second_night_changes_nothing(night: Settings) -> None:
     assert run_night(night).outcome == "unchanged"
+
+
+def test_every_ensemble_is_replayed_on_one_thread_and_on_two(night: Settings) -> None:
+    for threads in (1, 2):
+        found = outcomes(night, threads=threads)
+        assert found == dict.fromkeys(found, ALL_SAME)
+        assert len(found) == 5

@@ -1,15 +1,27 @@
 """What a run says of itself: outcome, exit code, units, and no word of a foreign error."""
 
+from pathlib import Path
+
 import pytest
 
 from catalog.errors import ContractViolated, StoreUnavailable
-from flows.ledger import Ledger, exit_code_of, safe_message
+from flows.ledger import Alert, Ledger, exit_code_of, safe_message
+from flows.processes import run_child
 from rpe_core.errors import DeclarationError, Fault, InputError, RpeError, UnknownName
+from tests import busy
 
 CELL = "Jane Quorvexil"
 STEP_FAILED = RpeError("The training failed.")
 DECLARATION = DeclarationError("plan.yaml", [Fault("gate", "is missing")])
 REFUSED = ContractViolated("3 of 9 rows are not usable.", source="site_a")
+
+
+def test_an_alert_fails_nothing_and_is_no_plain_night() -> None:
+    for errors, outcome, exit_code in (((), "alert", 0), ((REFUSED,), "alert", 3),
+                                       ((STEP_FAILED,), "failed", 1)):  # fmt: skip
+        ledger = ledger_of(*errors, n_done=1)
+        ledger.alerts.append(Alert("silent", "site_a", "site_a has been silent", "ask"))
+        assert (ledger.outcome, ledger.exit_code) == (outcome, exit_code)
 
 
 def ledger_of(*errors: Exception, n_done: int = 0) -> Ledger:
@@ -132,3 +144,14 @@ def test_rows_hold_plain_values_in_the_order_of_the_steps() -> None:
         ("ingest", ["a"], []),
         ("embed", ["a"], []),
     ]
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_step_accounts_for_the_process_that_it_called(tmp_path: Path, status: int) -> None:
+    if status:
+        (tmp_path / "fail").touch()
+    ledger = Ledger()
+    with ledger.step("train") as step:
+        assert run_child("tests.busy", tmp_path, log=tmp_path / "log") == status
+    assert step.cpu_seconds >= busy.CPU_SECONDS - 0.01
+    assert step.peak_memory_bytes >= busy.MEMORY

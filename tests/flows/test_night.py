@@ -79,8 +79,13 @@ def test_new_rows_make_a_new_dataset_version_and_retrain(pico_workspace: Setting
         "SELECT source, count(*) AS n FROM core.adapters GROUP BY source ORDER BY source",
     )
     assert [(row["source"], row["n"]) for row in rows] == [("site_a", 2), ("site_b", 1)]
+    (drift,) = read_rows_of(pico_workspace, "FROM mart.source_drift")
+    assert (drift["source"], drift["role"], drift["is_newest"]) == ("site_a", "reference", True)
+    assert 0 < drift["distance"] < 3 * drift["noise"], "rows of the same kind hardly move z"
+    assert drift["n_items"] > drift["n_former_items"] > 0
 
 
+@pytest.mark.slow
 def test_a_refused_source_does_not_stop_the_others(pico_workspace: Settings) -> None:
     (pico_workspace.root.parent / "data" / "site_b.jsonl").write_bytes(b"\xff\xfenot json")
     summary = run_night(pico_workspace, only=("ingest", "embed", "train"))

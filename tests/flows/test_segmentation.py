@@ -16,6 +16,7 @@ from flows.settings import Settings
 from rpe_core.errors import InputError
 from tests.image_files import write_nifti, write_png
 from tests.pico import pico_cases, pico_sam
+from tests.replays import ALL_SAME, outcomes
 
 pytestmark = pytest.mark.slow
 
@@ -198,3 +199,10 @@ def test_images_are_predicted_into_a_folder_of_masks(night: Settings, tmp_path: 
 
 def test_a_second_night_changes_nothing(night: Settings) -> None:
     assert run_night(night).outcome == "unchanged"
+
+
+def test_every_ensemble_is_replayed_on_one_thread_and_on_two(night: Settings) -> None:
+    for threads in (1, 2):
+        found = outcomes(night, threads=threads)
+        assert found == dict.fromkeys(found, ALL_SAME)
+        assert len(found) == 5

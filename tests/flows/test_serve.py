@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,10 @@ from rpe_core.errors import DeclarationError
 from tests.pico_world import SITES, make_pico_workspace
 
 COMMAND = [str(Path(sys.executable).parent / "rpe"), "serve"]
-READY = "serving nightly (0 0 1 1 * Europe/Zurich); Prefect at http://127.0.0.1:"
+READY = (
+    "serving nightly (0 0 1 1 * Europe/Zurich), maintain (0 5 2 1 * Europe/Zurich);"
+    " Prefect at http://127.0.0.1:"
+)
 
 
 @pytest.fixture
@@ -31,7 +35,8 @@ def workspace(tmp_path: Path) -> Settings:
     settings = make_pico_workspace(tmp_path)
     text = settings.plan_file.read_text()
     kept = text[: text.index("targets:")] + text[text.index("gate:") :]
-    schedule = 'schedule: {cron: "0 0 1 1 *", timezone: Europe/Zurich}\n'
+    schedule = 'schedule: {cron: "0 0 1 1 *", timezone: Europe/Zurich,'
+    schedule += ' maintain: {cron: "0 5 2 1 *"}}\n'
     settings.plan_file.write_text(kept + schedule)
     return settings
 
@@ -40,7 +45,11 @@ def workspace(tmp_path: Path) -> Settings:
 def environment(workspace: Settings) -> dict[str, str]:
     """The environment of a command in another process; no API is named."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return {**own, "RPE_HOME": str(workspace.root), "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    home = str(workspace.root)
+    return {**own, "RPE_HOME": home, "RPE_METRICS_PORT": port, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -102,7 +111,10 @@ def test_serve_runs_what_is_asked_for_and_leaves_nothing_behind(
     port = int(told.removeprefix(READY).partition(";")[0])
     api = f"http://127.0.0.1:{port}/api"
 
-    (deployment,) = httpx.post(f"{api}/deployments/filter", json={}, trust_env=False).json()
+    found = httpx.post(f"{api}/deployments/filter", json={}, trust_env=False).json()
+    upkeep, deployment = sorted(found, key=lambda one: str(one["name"]))
+    assert (upkeep["name"], upkeep["entrypoint"]) == ("maintain", "flows.maintain.upkeep")
+    assert upkeep["schedules"][0]["schedule"]["cron"] == "0 5 2 1 *"
     assert deployment["name"] == "nightly"
     assert deployment["parameters"]["home"] == str(workspace.root)
     assert deployment["entrypoint"] == "flows.nightly.nightly", "a module, so any folder will do"
@@ -121,6 +133,13 @@ def test_serve_runs_what_is_asked_for_and_leaves_nothing_behind(
         for table in ("batches", "adapters"):
             rows = lake.rows(f"FROM core.{table} ORDER BY source")
             assert [row["source"] for row in rows] == [*SITES[:2]]
+    with temporary_settings({PREFECT_API_URL: api}):
+        run = run_deployment("maintain/maintain", timeout=240, poll_interval=1)
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.name
+
+    (url,) = [part for part in told.split() if part.endswith("/metrics;")]
+    assert "rpe_lake_readable 1.0" in httpx.get(url.strip(";"), trust_env=False).text
 
     second = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=False)
     assert second.returncode == 1
@@ -139,7 +158,7 @@ def test_a_schedule_that_is_none_is_a_fault_of_the_plan(workspace: Settings) -> 
     text = workspace.plan_file.read_text()
     workspace.plan_file.write_text(text.replace("0 0 1 1 *", "every night"))
     with pytest.raises(DeclarationError) as raised:
-        serve(workspace, on_ready=lambda url, deployment: None)
+        serve(workspace, on_ready=lambda served: None)
     (fault,) = raised.value.faults
     assert (fault.path, fault.what) == ("schedule.cron", "is no cron line")
     assert not workspace.prefect_home.exists()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.deid.check import phi_found, scan_column, scan_text
+from catalog.deid.check import scan_column, scan_text
 from catalog.deid.gazetteer import fold
 from catalog.deid.rules import RULES
 
@@ -45,9 +43,7 @@ def test_a_planted_identifier_is_found_where_it_stands_and_never_told(
     assert rule.id in hits[f"column_{column}"][row]
     assert {(c, r) for c, found in hits.items() for r in found} == {(f"column_{column}", row)}
 
-    error = phi_found("site_a", "b7c1", hits, n_rows=n_rows)
-    told = "\n".join([str(error), repr(error), repr(hits), repr(scan_text(cells[column][row]))])
-    told += repr(pickle.loads(pickle.dumps(error)))
+    told = repr(hits) + repr(scan_text(cells[column][row]))
     assert rule.example not in told
     assert all(
         len(word) < 5 or word not in told

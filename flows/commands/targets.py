@@ -1,4 +1,4 @@
-"""Commands about adapters and ensembles: what is near, what was weighed, who serves."""
+"""Commands about a target: what is near, what was weighed, who serves."""
 
 from __future__ import annotations
 
@@ -10,30 +10,45 @@ import typer
 from flows.output import AsJson, say, show_ids, show_rows
 from rpe_core.errors import InputError
 
-adapters = typer.Typer(help="Adapters of the library.", no_args_is_help=True, rich_markup_mode=None)
 Target = Annotated[str, typer.Argument(help="Name of a target of the plan.")]
+AsOf = Annotated[
+    str,
+    typer.Option(
+        "--as-of",
+        help="A past date or time (ISO 8601, UTC unless it names a zone): what stood then.",
+    ),
+]
 Actor = Annotated[str, typer.Option(help="Who decides; it goes on record.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to `rpe`."""
-    for command in (nearest, ensemble, predict, promote, rollback):
+    for command in (nearest, ensemble, replay, predict, promote, rollback):
         app.command()(command)
 
 
 def nearest(
     target: Target,
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 5,
+    as_of: AsOf = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the adapters nearest to a target, and whether the library spans it.
 
+    With --as-of what would have been nearest then, by the plan as it is now; of a date its first
+    instant counts.
+
     Example: rpe nearest site-d -k 3
     """
-    from flows.asking import nearest_adapters  # torch and the stores take seconds to import
+    # torch and the stores take seconds to import
+    from flows.as_of import moment_of, nearest_as_of
+    from flows.asking import nearest_adapters
     from flows.settings import Settings
 
-    rows, note = nearest_adapters(Settings(), target, k=k)
+    if as_of:
+        rows, note = nearest_as_of(Settings(), target, k=k, moment=moment_of(as_of))
+    else:
+        rows, note = nearest_adapters(Settings(), target, k=k)
     show_rows(rows, as_json=as_json, title=f"nearest to {target}")
     if note:
         say(note)
@@ -51,15 +66,28 @@ def ensemble(
         bool,
         typer.Option("--scores", help="Show the score without each source: one merge for each."),
     ] = False,
+    as_of: AsOf = "",
     as_json: AsJson = False,
 ) -> None:
     """Build the ensembles of a target that are missing; or explain those that stand.
 
+    With --as-of nothing is built: it shows what would have been retrieved then and how weighed, by
+    the plan as it is now.
+
     Example: rpe ensemble site-d --explain
     """
-    from flows.asking import explain_ensembles, explain_scores  # torch takes seconds to import
+    # torch takes seconds to import
+    from flows.as_of import moment_of, weighed_as_of
+    from flows.asking import explain_ensembles, explain_scores
     from flows.settings import Settings
 
+    if as_of:
+        if scores:
+            raise InputError("--scores tells of now, --as-of of then.", expected="one of the two")
+        rows, note = weighed_as_of(Settings(), target, moment=moment_of(as_of))
+        show_rows(rows, as_json=as_json, title=f"{target} as of {as_of}")
+        say(note)
+        return
     if scores:
         show_rows(
             explain_scores(Settings(), target), as_json=as_json, title=f"{target} without a source"
@@ -73,6 +101,27 @@ def ensemble(
     show_rows(
         explain_ensembles(Settings(), target), as_json=as_json, title=f"ensembles of {target}"
     )
+
+
+def replay(
+    ensemble: Annotated[str, typer.Argument(help="An ensemble id.")], as_json: AsJson = False
+) -> None:
+    """Recompute an ensemble from what is on record, and compare the hashes; nothing is written.
+
+    Per part - representation, weights, merge, stored artifact - same, differs, or cannot be
+    recomputed and why, with threads and library versions of then and now. Exit code 1: one differs.
+
+    Example: rpe replay ensemble:site-d@0123456789ab
+    """
+    from flows.replay import DIFFERS, as_row  # torch and the stores take seconds to import
+    from flows.replay import replay as replay_ensemble
+    from flows.settings import Settings
+
+    rows = [as_row(part) for part in replay_ensemble(Settings(), ensemble)]
+    columns = "part outcome recorded_sha256 sha256 threads_then threads_now changed reason"
+    show_rows(rows, as_json=as_json, title=f"replay of {ensemble}", columns=columns)
+    if any(row["outcome"] == DIFFERS for row in rows):
+        raise typer.Exit(1)
 
 
 def predict(
@@ -149,90 +198,3 @@ def _lines(file: Path) -> list[str]:
             where=str(file),
             expected="a file of UTF-8 text, one input a line",
         ) from None
-
-
-@adapters.command("list")
-def list_adapters(as_json: AsJson = False) -> None:
-    """List the adapters of the library.
-
-    Example: rpe adapters list --json
-    """
-    from flows.reading import read_rows_of  # DuckDB is not needed for `--help`
-    from flows.settings import Settings
-
-    rows = read_rows_of(Settings(), "SELECT * FROM core.adapters ORDER BY source, recorded_at")
-    columns = "adapter_id base_id recipe_id rank validation_score license model_name model_version"
-    show_rows(rows, as_json=as_json, title="adapters", columns=columns)
-
-
-@adapters.command("show")
-def show_adapter(
-    adapter: Annotated[str, typer.Argument(help="An adapter id.")], as_json: AsJson = False
-) -> None:
-    """Show one adapter: recipe, hashes, lineage and where it serves.
-
-    Example: rpe adapters show adapter:site_a@0123456789ab
-    """
-    from catalog.errors import RecordNotFound
-    from flows.reading import read_rows_of  # DuckDB is not needed for `--help`
-    from flows.settings import Settings
-
-    rows = read_rows_of(Settings(), "SELECT * FROM core.adapters WHERE adapter_id = ?", [adapter])
-    if not rows:
-        raise RecordNotFound("No adapter has this id.", remedy="`rpe adapters list` shows them")
-    facts = [{"field": key, "value": value} for key, value in rows[0].items()]
-    show_rows(rows if as_json else facts, as_json=as_json, title=adapter)
-
-
-@adapters.command("import")
-def import_(
-    places: Annotated[
-        list[str], typer.Argument(help="Adapter folders, bundles, folders of them, or patterns.")
-    ],
-    base: Annotated[str, typer.Option(help="Base of the plan that they belong to.")] = "",
-    source: Annotated[str, typer.Option(help="Name of whoever made them.")] = "",
-    license: Annotated[str, typer.Option(help="Licence of what they were trained on.")] = "",
-    task_of: Annotated[str, typer.Option(help="Source whose contract has their task.")] = "",
-    sample: Annotated[str, typer.Option(help="File of inputs: txt, csv, jsonl, parquet.")] = "",
-    representation: Annotated[str, typer.Option(help="File with z: .npy or .json.")] = "",
-    confirm_base: Annotated[
-        bool, typer.Option("--confirm-base", help="Take the base's name on trust.")
-    ] = False,
-    register: Annotated[
-        bool, typer.Option("--register/--no-register", help="Give each a version in MLflow.")
-    ] = True,
-    as_json: AsJson = False,
-) -> None:
-    """File adapters that were trained elsewhere: all of them, or none and the reason for each.
-
-    A bundle of `rpe adapters export` says everything itself. A plain PEFT folder needs the options;
-    --sample and --representation may name a file in each folder, and of several folders each is a
-    source of its own, named after the folder.
-
-    Example: rpe adapters import bundles/*
-    """
-    from flows.importing import ImportSpec, import_adapters  # torch takes seconds to import
-    from flows.progress import progress_on_stderr
-    from flows.settings import Settings
-
-    spec = ImportSpec(base, source, license, task_of, sample, representation, confirm_base)
-    with progress_on_stderr():
-        ids = import_adapters(Settings(), places, spec, is_registered=register)
-    show_ids(ids, as_json=as_json)
-    say(f"{len(ids)} new in the library")
-
-
-@adapters.command("export")
-def export(
-    adapter: Annotated[str, typer.Argument(help="An adapter id.")],
-    out: Annotated[Path, typer.Option(help="The folder to write; it must not exist.")],
-    as_json: AsJson = False,
-) -> None:
-    """Write an adapter as a bundle: weights, card, representation, hashes, no row of data.
-
-    Example: rpe adapters export adapter:site_a@0123456789ab --out bundles/site_a
-    """
-    from flows.exporting import export_adapter  # the stores take seconds to import
-    from flows.settings import Settings
-
-    show_ids([str(export_adapter(Settings(), adapter, out))], as_json=as_json)

@@ -1,0 +1,89 @@
+"""Places: every file below a folder or a prefix of a bucket, to be read whichever of them it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from catalog.errors import StoreError
+from catalog.stores.disk import disk_errors
+from catalog.stores.object_store import is_in_bucket, object_store_errors, open_bucket
+
+_WHERE = "a place of the stores"
+
+
+@dataclass(frozen=True)
+class PlacedFile:
+    """A file by its name below its place; `path` is where it lies, if that is on this machine."""
+
+    name: str
+    n_bytes: int
+    path: Path | None
+    _files: Any
+    _key: str
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """A stream of its bytes that can seek.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        if self.path:
+            with disk_errors("the workspace", self.path), self.path.open("rb") as stream:
+                yield stream
+        else:
+            with (
+                object_store_errors("read an object", f"s3://{self._key}"),
+                self._files.open_input_file(self._key) as stream,
+            ):
+                yield stream
+
+
+def files_below(place: str) -> Iterator[PlacedFile]:
+    """Every plain file below a folder or a URI `s3://<bucket>/<prefix>`, by name.
+
+    Raises:
+        StoreError: the bucket cannot be listed.
+    """
+    if not is_in_bucket(place):
+        root = Path(unquote(urlparse(place).path) if place.startswith("file:") else place)
+        for path in sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink()):
+            name = path.relative_to(root).as_posix()
+            yield PlacedFile(name, path.stat().st_size, path, None, "")
+        return
+    from pyarrow.fs import FileSelector  # like the file system itself
+
+    files, root_key = open_bucket(place, _WHERE)
+    with object_store_errors("list the objects", place):
+        found = files.get_file_info(FileSelector(root_key, recursive=True, allow_not_found=True))
+    for info in sorted((i for i in found if i.is_file), key=lambda i: i.path):
+        name = info.path.removeprefix(f"{root_key}/")
+        yield PlacedFile(name, info.size, None, files, info.path)
+
+
+def require_forgetting(place: str) -> None:
+    """A place where what is deleted is gone: a folder, or a bucket that keeps no versions.
+
+    Raises:
+        StoreUnavailable: the store did not answer.
+        StoreError: it keeps versions, there is no such bucket, or it refuses us.
+    """
+    if not is_in_bucket(place):
+        return
+    import botocore.session  # only object stores need it
+
+    _, path = open_bucket(place, _WHERE)
+    with object_store_errors("ask whether the bucket keeps versions", place):
+        client = botocore.session.get_session().create_client("s3")
+        found = client.get_bucket_versioning(Bucket=path.partition("/")[0])
+    if found.get("Status") == "Enabled":
+        raise StoreError(
+            "The bucket keeps what is deleted from it: a retraction could not erase.",
+            where=place,
+            remedy="suspend its versioning and remove the noncurrent versions",
+        )

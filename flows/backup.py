@@ -1,0 +1,121 @@
+"""Backup: a copy of the workspace that is proved to be whole before it counts as one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog.integrity import read_chain
+from catalog.stores.disk import disk_errors
+from catalog.stores.locks import WriterLock
+from catalog.stores.sqlite_files import SUFFIXES, copy_database
+from flows.doctor import PROVED, examine
+from flows.locking import hold_workspace
+from flows.settings import Settings
+from flows.wiring import open_lake
+from rpe_core.errors import InputError, RpeError
+
+# locks, scratch, copies of objects, and Prefect's copy of what core.runs says
+_LEFT_OUT = ("*.lock", "*-wal", "*-shm", "cache", "prefect", "tmp")
+
+
+class BackupFailed(RpeError):
+    """The copy is not what the workspace is; it does not count as a backup."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A whole copy, and the head of the chain by which a restored one is known again."""
+
+    place: Path
+    n_files: int
+    n_bytes: int
+    head: str
+
+
+def back_up(settings: Settings, place: Path) -> Backup:
+    """Copy a workspace to a new folder while nothing writes to it, and prove the copy.
+
+    Every row of core is held against the chain, every artifact hashed, every vector looked for.
+    Until that is done the folder's name ends in `.part`. To restore, copy the folder back; `rpe
+    doctor --deep` proves it in the same way wherever it lies.
+
+    Raises:
+        InputError: the folder is there already, or stores lie outside of the workspace.
+        WorkspaceBusy: a run holds the workspace.
+        BackupFailed: the workspace, and so the copy, is not what was kept.
+    """
+    place = place.expanduser().absolute()
+    part = place.with_name(f"{place.name}.part")
+    _require_place(settings, place)
+    with ExitStack() as held:
+        held.enter_context(hold_workspace(settings))
+        held.enter_context(WriterLock(settings.writer_lock).hold())
+        head = _head(settings)
+        with disk_errors("the backup", part):
+            shutil.rmtree(part, ignore_errors=True)  # of one that was killed
+            _copy(settings.root, part)
+            part.chmod(0o700)
+    _prove(Settings(home=part), head)
+    with disk_errors("the backup", place):
+        part.rename(place)
+    sizes = [path.stat().st_size for path in place.rglob("*") if path.is_file()]
+    return Backup(place, len(sizes), sum(sizes), head)
+
+
+def _require_place(settings: Settings, place: Path) -> None:
+    elsewhere = settings.stores_elsewhere
+    if elsewhere:
+        raise InputError(
+            "Some stores lie outside of the workspace, where a copy of the folder has them not.",
+            where=", ".join(elsewhere),
+            remedy="see `Back up` in infra/runbook.md: databases by pg_dump, folders beside them",
+        )
+    if place.exists() or place.is_relative_to(settings.root):
+        raise InputError(
+            "A backup is a new folder outside of the workspace.",
+            where=str(place),
+            remedy="name one that is not there yet, such as one with the date",
+        )
+
+
+def _copy(root: Path, place: Path) -> None:
+    """Databases by their own means, which know their logs; everything else byte by byte."""
+
+    def copy(origin: str, goal: str) -> str:
+        if Path(origin).suffix in SUFFIXES:
+            copy_database(Path(origin), Path(goal))
+            return goal
+        return shutil.copy2(origin, goal)
+
+    shutil.copytree(
+        root, place, symlinks=True, copy_function=copy, ignore=shutil.ignore_patterns(*_LEFT_OUT)
+    )
+
+
+def _prove(copied: Settings, head: str) -> None:
+    rows = examine(copied, is_deep=True)
+    odd = [f"{row['check']}: {row['detail']}" for row in rows if row["status"] == "bad"]
+    found = [told for told in odd if told.split(":")[0] in PROVED]
+    if _head(copied) != head:
+        found.append("the head of the chain is another")
+    if found:
+        raise BackupFailed(
+            "The copy is not a whole workspace.",
+            where=str(copied.root),
+            expected=_told(found),
+            remedy="`rpe doctor --deep` on the workspace itself tells the same; keep older backups",
+        )
+
+
+def _told(found: Collection[str]) -> str:
+    return "none of: " + "; ".join(found)
+
+
+def _head(settings: Settings) -> str:
+    with open_lake(settings, read_only=True) as lake:
+        head = read_chain(lake).head
+    return f"{head['link_sha256']} of {head['run_id']}" if head else "no run is on record"

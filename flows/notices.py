@@ -1,0 +1,75 @@
+"""Notices: after each night one JSON POST to a webhook, if the settings name one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from flows.ledger import exit_code_of
+from flows.run_record import NIGHT, Summary
+from flows.settings import Settings
+
+PATIENCE_SECONDS = 5.0
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every URL, and this one is a secret
+
+
+def told(settings: Settings, summary: Summary) -> Summary:
+    """The summary of a night after its notice; `notice` says why it was not taken, if so."""
+    if summary.flow != NIGHT:
+        return summary
+    notice = {
+        "run_id": summary.run_id,
+        "outcome": summary.outcome,
+        "exit_code": summary.exit_code,
+        "wall_seconds": round(summary.wall_seconds, 3),
+        "faults": [{"step": f.step, "unit": f.unit, "kind": f.kind} for f in summary.faults],
+        "alerts": [{"kind": a.kind, "source": a.source} for a in summary.alerts],
+    }
+    return replace(summary, notice=_send(settings, notice))
+
+
+def tell_stop(settings: Settings, flow: str, error: Exception) -> None:
+    """Give notice of an error that ended a night before it had a record; the error tells itself."""
+    if flow != NIGHT:
+        return
+    notice = {
+        "run_id": "",
+        "outcome": "failed",
+        "exit_code": exit_code_of(error),
+        "wall_seconds": 0.0,
+        "faults": [{"step": NIGHT, "unit": "all", "kind": type(error).__name__}],
+        "alerts": [],
+    }
+    _send(settings, notice)
+
+
+def _send(settings: Settings, notice: Mapping[str, Any]) -> str:
+    """Post a notice; '' if it was taken or nobody is to be told, else why not, without the URL."""
+    if settings.webhook_url is None:
+        return ""
+    url = settings.webhook_url.get_secret_value()
+    try:
+        answer = httpx.post(url, json={**notice, "text": _text(notice)}, timeout=PATIENCE_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        return f"the webhook of RPE_WEBHOOK_URL was not told: {type(error).__name__}"
+    if answer.is_success:
+        return ""
+    return f"the webhook of RPE_WEBHOOK_URL did not take the notice: status {answer.status_code}"
+
+
+def _text(notice: Mapping[str, Any]) -> str:
+    """The notice in a line, which is what chat rooms show.
+
+    >>> fault, alert = {"step": "train", "unit": "a"}, {"kind": "silent", "source": "b"}
+    >>> _text({"run_id": "run:night@1", "outcome": "failed", "exit_code": 1, "faults": [fault],
+    ...     "alerts": [alert]})
+    'run:night@1: failed (exit 1); failed: train a; silent: b'
+    """
+    parts = [f"{notice['run_id'] or NIGHT}: {notice['outcome']} (exit {notice['exit_code']})"]
+    parts += [f"failed: {fault['step']} {fault['unit']}" for fault in notice["faults"]]
+    parts += [f"{alert['kind']}: {alert['source']}" for alert in notice["alerts"]]
+    return "; ".join(parts)

@@ -1,0 +1,201 @@
+"""Withdraw: finish what a retraction began - aliases, erasure, certificate; each step again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from catalog import current, erasure, landing, promotion, retraction, scan
+from catalog.contracts.load import load_contract
+from catalog.errors import ContractInvalid
+from catalog.influence import Influence
+from catalog.readers.formats import list_deliveries
+from catalog.retraction import ERASED, WITHDRAWN, Retraction
+from catalog.stores.bundle import Stores
+from catalog.stores.lake_catalog import parse_catalog
+from catalog.stores.mlflow_door import vacuum_tracking
+from flows.ledger import StepFault
+from flows.prefect_records import erase_prefect_records
+from flows.run_record import open_run
+from flows.settings import Settings
+from flows.settling import settle
+from flows.wiring import open_stores
+from rpe_core.errors import InputError
+from rpe_core.fingerprint import fingerprint
+from rpe_core.records import RunRef
+
+REBUILT = ("embed", "ensemble", "evaluate", "promote")  # steps that make anew what was erased
+LANDED = ("ingest", *REBUILT[:1], "train", *REBUILT[1:])  # and deliveries that stay
+
+
+def steps_of(influence: Influence) -> tuple[str, ...]:
+    """The steps of the night that make anew what a retraction erased."""
+    return LANDED if influence.staying else REBUILT
+
+
+def open_finished(settings: Settings) -> Stores:
+    """The stores, after intents are settled and what a retraction withdrew has been erased.
+
+    The caller holds the workspace. Where nothing was left behind this is `open_stores`.
+    """
+    stores = open_stores(settings)
+    settle(stores)
+    pending = [one for one in retraction.unfinished(stores.lake) if one.state == WITHDRAWN]
+    if not pending:
+        return stores
+    run = open_run("retract")
+    try:
+        promotion.repair_aliases(stores)
+        for one in pending:
+            _remember(settings, stores, one)
+            erasure.erase_rows(stores.lake, one.influence, run=run)
+            erasure.erase_stores(stores, one.influence)
+    finally:
+        stores.lake.close()
+    _erase_files(settings)
+    prefect = erase_prefect_records(settings)
+    stores = open_stores(settings)
+    for one in pending:
+        content = {**one.content, "prefect": prefect}
+        retraction.advance(stores.lake, one, ERASED, content, run=run)
+    return stores
+
+
+def certify(
+    settings: Settings,
+    stores: Stores,
+    *,
+    done: Collection[str],
+    faults: Sequence[StepFault],
+    run: RunRef,
+) -> list[Path]:
+    """Certify the retractions after which everything has been made again; the certificates.
+
+    Args:
+        settings: where the workspace is.
+        stores: its stores.
+        done: steps that a run has just done for every target of the plan.
+        faults: units of them that failed; one of an influenced target leaves no certificate.
+        run: that run.
+    """
+    made = []
+    for one in retraction.unfinished(stores.lake):
+        if one.state == ERASED and _is_rebuilt(one.influence, done, faults):
+            certificate = _certificate(settings, stores, one)
+            path = settings.root / "retractions" / f"{one.retraction_id}.json"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(certificate, indent=1, sort_keys=True) + "\n")
+            retraction.advance(stores.lake, one, retraction.CERTIFIED, certificate, run=run)
+            _known_file(settings, one).unlink(missing_ok=True)
+            made.append(path)
+    return made
+
+
+def _is_rebuilt(influence: Influence, done: Collection[str], faults: Sequence[StepFault]) -> bool:
+    concerned = {influence.source, *influence.targets, "all"}  # "all": the step could not even tell
+    steps = steps_of(influence)
+    failed = [
+        fault
+        for fault in faults
+        if fault.step in steps and (fault.step == "embed" or fault.unit.split(" ")[0] in concerned)
+    ]
+    return set(steps) <= set(done) and not failed
+
+
+def _certificate(settings: Settings, stores: Stores, one: Retraction) -> dict[str, Any]:
+    influence, known = one.influence, _known(settings, one)
+    before = {"ensembles": influence.ensembles, "champions": influence.champions}
+    after = _standing(stores, influence)
+    found = scan.scan(
+        settings.places,
+        known["texts"],
+        without=[_known_file(settings, one), *_delivered(settings, influence.source)],
+    )
+    return {
+        "retraction_id": one.retraction_id,
+        "subject_id": one.subject_id,
+        "source": one.source,
+        "reason": one.reason,
+        "withdrawn_at": one.recorded_at.isoformat(),
+        "erased": {
+            "files_sha256": sorted(influence.deliveries.values()),
+            "dataset_versions": influence.dataset_versions,
+            "adapters": influence.adapters,
+            "ensembles": influence.ensembles,
+            "model_versions": influence.versions,
+            "experiments": influence.experiments,
+            "n_rows": known["n_rows"],
+            "prefect": one.content["prefect"],
+        },
+        "before": {**before, "sha256": fingerprint(before)},
+        "after": {**after, "sha256": fingerprint(after)},
+        "unchanged": sorted(set(influence.ensembles.items()) & set(after["ensembles"].items())),
+        # whoever lost the list of texts cannot say that none of them is left
+        "scan": {**asdict(found), "is_clean": bool(known["texts"]) and not found.found},
+    }
+
+
+def _standing(stores: Stores, influence: Influence) -> dict[str, Any]:
+    """What stands for the influenced targets now: ensembles with their hashes, and champions."""
+    standing = current.read_standing(stores.lake)
+    return {
+        "ensembles": {
+            ensemble_id: row["weights_sha256"]
+            for ensemble_id, row in sorted(standing.ensembles.items())
+            if row["target_name"] in influence.targets
+        },
+        "champions": {
+            name: row["ensemble_id"]
+            for name, row in sorted(standing.champions.items())
+            if name in influence.targets
+        },
+    }
+
+
+def _remember(settings: Settings, stores: Stores, one: Retraction) -> None:
+    """Write down, until the last scan, by which texts the rows are known and how many go."""
+    path = _known_file(settings, one)
+    if not path.exists():
+        texts = scan.needles_of(stores.lake, one.source, list(one.influence.deliveries))
+        known = {"texts": texts, "n_rows": erasure.count_rows(stores.lake, one.influence)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(known))
+        part.replace(path)
+
+
+def _known(settings: Settings, one: Retraction) -> dict[str, Any]:
+    path = _known_file(settings, one)
+    if not path.exists():
+        return {"texts": [], "n_rows": {}}
+    known: dict[str, Any] = json.loads(path.read_text())
+    return known
+
+
+def _known_file(settings: Settings, one: Retraction) -> Path:
+    return settings.root / "tmp" / f"retract-{one.retraction_id}.json"
+
+
+def _erase_files(settings: Settings) -> None:
+    """Scratch with rows, the report that names them, and pages that databases have freed."""
+    for folder in (settings.root / "tmp").glob("*train-*"):
+        shutil.rmtree(folder)
+    for file in (settings.root / "tmp").glob("made-*"):
+        file.unlink()
+    settings.report_file.unlink(missing_ok=True)
+    landing.clear_scratch()
+    parse_catalog(settings.lake).vacuum()
+    vacuum_tracking(settings.tracking)
+
+
+def _delivered(settings: Settings, source: str) -> Sequence[Path]:
+    """The delivered files, which are their owner's to remove."""
+    path = settings.sources_folder / f"{source}.yaml"
+    try:
+        return [Path(uri) for uri in list_deliveries(load_contract(path).files)]
+    except (ContractInvalid, InputError, OSError):
+        return []

@@ -1,0 +1,171 @@
+"""The four stores with their files in an object store: kept, read, guarded, erased, told."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+
+from catalog.errors import StoreError, StoreUnavailable
+from catalog.scan import scan
+from catalog.stores.artifacts import Artifacts
+from catalog.stores.lake import Lake, guarded_reader
+from catalog.stores.places import files_below, require_forgetting
+from catalog.stores.registry import Registry, VersionDraft
+from catalog.stores.vectors import Vectors
+from rpe_core.errors import InputError
+from rpe_core.records import Representation
+from tests.catalog.lakes import EDGE, NOON
+
+pytestmark = pytest.mark.cluster
+
+CELL = "quorvexil of the left lung"
+
+
+def open_lake(tmp_path: Path, data: str, *, read_only: bool = False) -> Lake:
+    return Lake.open(
+        uri=f"ducklake:sqlite:{tmp_path}/catalog.sqlite",
+        data_uri=data,
+        lock_path=tmp_path / "writer.lock",
+        clock=lambda: NOON,
+        read_only=read_only,
+    )
+
+
+def keys_of(bucket: str) -> list[str]:
+    """Names of all objects that hold anything, as the server tells them."""
+    found = boto3.client("s3").list_objects_v2(Bucket=bucket.removeprefix("s3://"))
+    return [one["Key"] for one in found.get("Contents", []) if one["Size"]]
+
+
+def representation(name: str) -> Representation:
+    z = tuple(np.random.default_rng(len(name)).normal(size=4).tolist())
+    ids = (f"representation:{name}@1", f"dataset:{name}@1", "encoder")
+    return Representation(*ids, "reference", 9, z, (1.0,) * 4, 9)
+
+
+def test_rows_are_read_by_our_sql_and_by_theirs_and_go_for_good(
+    bucket: str, tmp_path: Path
+) -> None:
+    data = f"{bucket}/rpe/lake"
+    boto3.client("s3").put_object(
+        Bucket=bucket.removeprefix("s3://"), Key="rpe/other.csv", Body=b"a\n1\n"
+    )
+    with open_lake(tmp_path, data) as lake:
+        lake.migrate()
+        for number in range(40):  # enough for the small files to be merged
+            edge = {**EDGE, "child_id": f"dataset:{number}@1", "role": CELL}
+            with lake.transaction(message="write", run=None) as tx:
+                tx.insert_new("lineage", [edge])
+        assert lake.merge_files() + lake.n_commits >= 40
+    with open_lake(tmp_path, data, read_only=True) as lake:
+        assert lake.rows("SELECT count(*) AS n FROM core.lineage") == [{"n": 40}]
+    with guarded_reader(f"ducklake:sqlite:{tmp_path}/catalog.sqlite", data) as reader:
+        assert reader.query("SELECT count(*) AS n FROM core.lineage").to_pylist() == [{"n": 40}]
+        for sql in (
+            f"SELECT * FROM read_csv('{bucket}/rpe/other.csv')",
+            f"SELECT * FROM '{bucket}/rpe/other.csv'",
+            f"SELECT * FROM '{data}/../other.csv'",
+            "SELECT * FROM duckdb_secrets()",
+        ):
+            with pytest.raises((InputError, StoreError)) as caught:
+                reader.query(sql)
+            assert "not allowed" in str(caught.value) or "not read" in str(caught.value)
+    assert scan([data], [CELL]).found, "it is there before"
+    with open_lake(tmp_path, data) as lake:
+        with lake.transaction(message="drop", run=None) as tx:
+            tx.execute("DROP TABLE core.lineage")
+        lake.forget_history()
+    assert scan([f"{bucket}/rpe"], [CELL]).found == ()
+
+
+def test_vectors_are_found_and_leave_no_old_version(bucket: str, tmp_path: Path) -> None:
+    def opened(name: str) -> Vectors:
+        return Vectors.open(
+            f"{bucket}/vectors", lock_path=tmp_path / "writer.lock", parts=tmp_path / name
+        )
+
+    here, there = opened("here"), opened("there")
+    gone, stays = representation("gone"), representation("stays")
+    here.put(gone, adapter_id="adapter:gone@1")
+    here.put(stays, adapter_id="adapter:stays@1")
+    allowed = {"adapter:gone@1", "adapter:stays@1"}
+    found = there.search(gone.z, encoder_id="encoder", k=2, allow=allowed)
+    assert [one.adapter_id for one in found] == ["adapter:gone@1", "adapter:stays@1"]
+    assert there.representation(gone.representation_id).z == gone.z
+    here.delete([gone.representation_id])
+    assert there.keys() == {stays.representation_id}
+    found = there.search(gone.z, encoder_id="encoder", k=2, allow=allowed)
+    assert [one.adapter_id for one in found] == ["adapter:stays@1"]
+    assert scan([f"{bucket}/vectors"], ["adapter:gone@1"]).found == ()
+
+
+def test_files_of_a_version_come_and_go(bucket: str, tmp_path: Path) -> None:
+    registry = Registry.open(
+        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+        artifacts_uri=f"{bucket}/models",
+        lock_path=tmp_path / "writer.lock",
+    )
+
+    def write(folder: Path) -> None:
+        (folder / "weights.bin").write_bytes(b"quorvexil")
+
+    ref = registry.register(
+        VersionDraft("pico", "rpe.id", {"rpe.id": "adapter:pico@1"}, "a card", write)
+    )
+    assert [file.name for file in files_below(f"{bucket}/models")] != []
+    assert scan([f"{bucket}/models"], ["quorvexil"]).found
+    registry.delete_version(ref)
+    registry.erase_deleted(["pico"])
+    assert keys_of(bucket) == []
+
+
+def test_a_bucket_that_keeps_versions_is_told(bucket: str) -> None:
+    require_forgetting(f"{bucket}/lake")
+    boto3.client("s3").put_bucket_versioning(
+        Bucket=bucket.removeprefix("s3://"), VersioningConfiguration={"Status": "Enabled"}
+    )
+    with pytest.raises(StoreError, match="keeps what is deleted"):
+        require_forgetting(f"{bucket}/lake")
+
+
+def test_no_bucket_and_no_server_are_told_without_a_key(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = secrets.token_hex(16)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key)
+
+    def fail(place: str, number: int) -> list[StoreError]:
+        told: list[StoreError] = []
+        with open_lake(tmp_path / f"lake{number}", f"{place}/lake") as lake:
+            with pytest.raises(StoreError) as caught:
+                lake.migrate()
+            told.append(caught.value)
+        with pytest.raises(StoreError) as caught:
+            Vectors.open(f"{place}/vectors", lock_path=tmp_path / "writer.lock")
+        told.append(caught.value)
+        with pytest.raises(StoreError) as caught:
+            list(files_below(f"{place}/artifacts"))
+        told.append(caught.value)
+        assert not [error for error in told if key in str(error)]
+        return told
+
+    for error in fail("s3://there-is-none", 0):
+        assert "no such bucket" in str(error)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    for error in fail(bucket, 1):
+        assert isinstance(error, StoreUnavailable), error
+        assert "did not answer" in str(error)
+
+
+def test_without_credentials_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(StoreError, match="no credentials"):
+        Artifacts.open("s3://bucket/x", cache=tmp_path / "cache")

@@ -1,0 +1,139 @@
+"""A silent source and the webhook: on the last screen, in lake and report, to a real server."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from flows import run_record, wiring
+from flows.last_screen import show_summary
+from flows.notices import told
+from flows.reading import read_rows_of
+from flows.run_record import Summary
+from flows.settings import Settings
+from flows.wiring import utc_now
+from rpe_core.errors import DeclarationError
+from tests.flows.conftest import TARGET
+
+SECRET = "T0ken-in-the-path"
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict]]]:
+    """A server on loopback: its URL, and the notices that it took."""
+    taken: list[dict] = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """A server of a test is silent."""
+
+    server = HTTPServer(("127.0.0.1", 0), Taker)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/{SECRET}", taken
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def in_ten_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten days have gone by since the finished night; its contracts allow seven of silence."""
+
+    def later() -> datetime:
+        return utc_now() + timedelta(days=10)
+
+    for module in (wiring, run_record):
+        monkeypatch.setattr(module, "utc_now", later)
+
+
+def test_a_silent_source_is_told_by_a_night_that_has_nothing_to_do(
+    night_copy: Settings,
+    rpe: Callable[..., int],
+    in_ten_days: None,
+    webhook: tuple[str, list[dict]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    url, taken = webhook
+    monkeypatch.setenv("RPE_WEBHOOK_URL", url)
+    caplog.set_level(logging.DEBUG)
+    assert rpe("nightly") == 0
+    out, err = capfd.readouterr()
+    assert "ALERT site_a has been silent for 10.0 days; its contract allows 7; ask who" in err
+    assert "NOT TOLD" not in err
+    (night,) = read_rows_of(night_copy, "FROM mart.nightly_status")
+    assert (night["outcome"], night["target_name"]) == ("alert", TARGET)
+    silent = [f"{s} has been silent for 10.0 days; its contract allows 7"
+              for s in ("site_a", "site_b", "site_c")]  # fmt: skip
+    assert night["alerts"].split("\n") == silent
+    costs = read_rows_of(night_copy, "SELECT * FROM mart.nights")
+    assert [(row["outcome"], row["n_rows"], row["n_alerts"]) for row in costs] == [
+        ("alert", 0, 3),
+        ("ok", 360, 0),
+    ]
+    page = night_copy.report_file.read_text()
+    assert all(line in page for line in silent)
+    (notice,) = taken
+    assert notice.pop("wall_seconds") > 0
+    assert notice == {
+        "run_id": night["run_id"],
+        "outcome": "alert",
+        "exit_code": 0,
+        "faults": [],
+        "alerts": [{"kind": "silent", "source": f"site_{s}"} for s in "abc"],
+        "text": f"{night['run_id']}: alert (exit 0)"
+        "; silent: site_a; silent: site_b; silent: site_c",
+    }
+    assert SECRET not in out + err + caplog.text + page
+
+
+def test_a_webhook_that_takes_nothing_fails_no_night_and_is_told(
+    finished_night: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(home=finished_night.root, webhook_url=f"http://127.0.0.1:9/{SECRET}")
+    summary = Summary("run:night@1", "night", "ok", 0, 1.0, (), (), (), "index.html")
+    show_summary(settings, told(settings, summary))
+    err = capfd.readouterr().err
+    assert "NOT TOLD the webhook of RPE_WEBHOOK_URL was not told: ConnectError" in err
+    assert SECRET not in err
+    one_step = replace(summary, flow="ingest")
+    assert told(settings, one_step) == one_step, "one step by itself is no night"
+
+
+def test_a_night_that_cannot_begin_is_told_too(
+    night_copy: Settings,
+    rpe: Callable[..., int],
+    webhook: tuple[str, list[dict]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, taken = webhook
+    monkeypatch.setenv("RPE_WEBHOOK_URL", url)
+    night_copy.plan_file.write_text("targets: []\n")
+    assert rpe("nightly") == 2
+    (notice,) = taken
+    assert (notice["run_id"], notice["outcome"], notice["exit_code"]) == ("", "failed", 2)
+    assert notice["faults"] == [{"step": "night", "unit": "all", "kind": "DeclarationError"}]
+
+
+def test_a_webhook_that_is_no_url_is_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPE_WEBHOOK_URL", f"ftp://{SECRET}")
+    with pytest.raises(DeclarationError, match="https:// or http://") as refused:
+        Settings()
+    assert "RPE_WEBHOOK_URL" in str(refused.value)
+    assert SECRET not in str(refused.value)
+    monkeypatch.setenv("RPE_WEBHOOK_URL", f"https://example.org/{SECRET}")
+    assert SECRET not in f"{Settings()!r}{Settings().model_dump()}"

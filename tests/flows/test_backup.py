@@ -1,0 +1,46 @@
+"""A backup: refused while a run holds the workspace, proved before it counts, good to restore."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from flows.backup import BackupFailed, back_up
+from flows.locking import WorkspaceBusy
+from flows.nightly import run_night
+from flows.settings import Settings
+from rpe_core.errors import InputError
+from tests.flows.test_doctor import flip_a_byte
+
+
+def test_a_backup_is_refused_where_it_would_be_none(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    settings.root.mkdir()
+    for place in (tmp_path, settings.root / "copy"):
+        with pytest.raises(InputError, match="a new folder outside"):
+            back_up(settings, place)
+    elsewhere = Settings(home=settings.root, lake_data_uri="s3://bucket/lake", vectors_uri="/srv/v")
+    with pytest.raises(InputError, match="lie outside") as raised:
+        back_up(elsewhere, tmp_path / "copy")
+    assert raised.value.where == "RPE_LAKE_DATA_URI, RPE_VECTORS_URI"
+    with FileLock(settings.night_lock), pytest.raises(WorkspaceBusy):
+        back_up(settings, tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+@pytest.mark.slow
+def test_a_restored_workspace_goes_on_where_it_was(
+    night_copy: Settings, tmp_path: Path, rpe: Callable[..., int]
+) -> None:
+    done = back_up(night_copy, tmp_path / "backup")
+    shutil.rmtree(night_copy.root)
+    shutil.copytree(done.place, night_copy.root)
+    assert rpe("doctor", "--deep") == 0
+    assert run_night(night_copy).outcome == "unchanged"
+    assert back_up(night_copy, tmp_path / "later").head != done.head
+    flip_a_byte(night_copy, "SELECT artifact_sha256 FROM core.adapters")
+    with pytest.raises(BackupFailed, match="is not what was kept"):
+        back_up(night_copy, tmp_path / "spoilt")
+    assert not (tmp_path / "spoilt").exists()

@@ -1,0 +1,52 @@
+"""Workers: what one makes from a unit's id alone is what the night made; what it asks of Ray."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flows.nightly import STEPS
+from flows.run_record import open_run
+from flows.settings import Settings
+from flows.wiring import open_stores
+from flows.workers import RESOURCES, Errand, compute, resources_of
+from flows.workspace import Workspace, load_declarations
+
+
+def test_a_worker_makes_from_an_id_what_the_night_made(night_copy: Settings) -> None:
+    declared, run = load_declarations(night_copy), open_run("night")
+    with closing((stores := open_stores(night_copy)).lake):
+        workspace = Workspace(night_copy, declared.plan, declared.contracts, stores, run)
+        made = {}
+        for step in ("embed", "evaluate"):
+            how, afar = STEPS[step], STEPS[step].afar
+            assert afar is not None
+            told = Errand(
+                {"home": str(night_copy.root)},
+                declared.plan,
+                run,
+                stores.lake.snapshot_id,
+                step,
+                afar.name(afar.units(workspace)[0]),
+            )
+            file = Path(compute(told, how))
+            assert file == told.file
+            made[step] = afar.unpack(json.loads(file.read_text()))
+        before = stores.vectors.representation(made["embed"].representation_id)
+        assert (made["embed"].z, made["embed"].variance) == (before.z, before.variance)
+        scores = made["evaluate"].scores
+        kept = stores.lake.rows(
+            "SELECT value FROM core.scores WHERE evaluation_id = ? ORDER BY value",
+            [scores[0]["evaluation_id"]],
+        )
+        assert sorted(row["value"] for row in scores) == [row["value"] for row in kept]
+        assert stores.lake.rows("SELECT count(*) AS n FROM core.runs") == [{"n": 1}]
+
+
+@pytest.mark.parametrize("step", sorted(RESOURCES))
+def test_a_gpu_is_asked_for_where_the_device_is_one(step: str) -> None:
+    assert resources_of(step, "cpu") == {"num_cpus": 1, "num_gpus": 0}
+    assert resources_of(step, "cuda") == {"num_cpus": 1, "num_gpus": 1}
