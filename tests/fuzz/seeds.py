@@ -1,0 +1,152 @@
+"""Sound inputs of every kind, made on the spot: where a fuzzer begins."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+
+from rpe_core.delta import LowRankDelta
+from rpe_core.merging.folders import write_adapter
+from tests.image_files import blob, picture, write_dicom
+from tests.pico_world import CONTRACT, PLAN
+
+SECRET = "Hildegunst4471"
+ROWS = [
+    {"id": "a1", "age": 47, "seen": "2026-01-15T08:00:00", "text": f"No acute finding {SECRET}"},
+    {"id": "a2", "age": None, "seen": None, "text": f"{SECRET}, \u00fcber \u4e2d"},
+]
+GREY = picture(blob((5, 7)))
+SHORT = "0123456789ab"
+CARD: dict[str, Any] = {
+    "format": 1,
+    "base": {"sha256": "a" * 64, "family": "text-encoder", "encoder_id": "pico@1"},
+    "adapter": {
+        "adapter_id": f"adapter:site_a@{SHORT}",
+        "source": "site_a",
+        "dataset_version_id": f"dataset:site_a@{SHORT}",
+        "representation_id": f"representation:site_a@{SHORT}",
+        "task": {"type": "text-classification", "input": "text", "target": "label"},
+        "recipe_id": SHORT,
+        "recipe": {"method": "lora"},
+        "license": "CC0-1.0",
+        "weights_sha256": "b" * 64,
+        "rank": 2,
+        "n_parameters": 64,
+        "n_steps": 10,
+        "validation_score": 0.5,
+        "threads": 1,
+        "versions": {"torch": "2"},
+    },
+}
+PLACE: dict[str, Any] = {"n_items": 9, "n_groups": 3, "z": [0.0, 1.0], "variance": [1.0, 1.0]}
+
+
+def contracts() -> list[bytes]:
+    """A whole contract."""
+    labels = '{a: "First.", b: "Second."}'
+    text = CONTRACT.format(source="input", data="/data", labels=labels, names="a, b")
+    return [text.encode()]
+
+
+def plans() -> list[bytes]:
+    """A whole plan."""
+    return [PLAN.replace("site_c", "site_a").format(base="local").encode()]
+
+
+def csv_files() -> list[bytes]:
+    """Plain and quoted rows."""
+    lines = [",".join(ROWS[0])]
+    lines += [",".join(f'"{row[name] or ""}"' for name in row) for row in ROWS]
+    return ["\n".join(lines).encode(), ("\ufeff" + "\r\n".join(lines)).encode()]
+
+
+def jsonl_files() -> list[bytes]:
+    """An object a line."""
+    return ["".join(json.dumps(row) + "\n" for row in ROWS).encode()]
+
+
+def parquet_files() -> list[bytes]:
+    """One file without and one with compression."""
+    made = []
+    for compression in ("none", "zstd"):
+        stream = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(ROWS), stream, compression=compression)
+        made.append(stream.getvalue())
+    return made
+
+
+def images() -> list[bytes]:
+    """PNG, TIFF of two pages and JPEG."""
+    return _images(GREY, "PNG", "TIFF", "JPEG")
+
+
+def masks() -> list[bytes]:
+    """PNG, and TIFF of two pages."""
+    return _images(blob((5, 7)), "PNG", "TIFF")
+
+
+def _images(pixels: np.ndarray, *kinds: str) -> list[bytes]:
+    page, made = Image.fromarray(pixels), []
+    pages = {"save_all": True, "append_images": [page], "compression": "tiff_deflate"}
+    for kind in kinds:
+        stream = io.BytesIO()
+        page.save(stream, kind, **(pages if kind == "TIFF" else {}))
+        made.append(stream.getvalue())
+    return made
+
+
+def npz_files() -> list[bytes]:
+    """An array stored and one deflated."""
+    made = []
+    for save in (np.savez, np.savez_compressed):
+        stream = io.BytesIO()
+        save(stream, image=GREY, spacing=np.array([1.0, 2.0, 3.0]))
+        made.append(stream.getvalue())
+    return made
+
+
+def nifti_files() -> list[bytes]:
+    """NIfTI-1, NIfTI-2, and one gzipped."""
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    made = [kind(voxels, np.eye(4)).to_bytes() for kind in (nib.Nifti1Image, nib.Nifti2Image)]
+    return [*made, gzip.compress(made[0], mtime=0)]
+
+
+def dicom_files() -> list[bytes]:
+    """A slice."""
+    with TemporaryDirectory() as folder:
+        return [write_dicom(Path(folder) / "a.dcm", GREY.astype(np.uint16)).read_bytes()]
+
+
+def adapters() -> list[bytes]:
+    """A configuration, a line of its own, then the tensors."""
+    delta = LowRankDelta(torch.ones(2, 4), torch.ones(3, 2), 1.0)
+    with TemporaryDirectory() as folder:
+        place = Path(folder) / "adapter"
+        write_adapter(place, {"layer.query": delta}, base_name="lab/base", task_type=None)
+        config = json.loads((place / "adapter_config.json").read_text())
+        weights = (place / "adapter_model.safetensors").read_bytes()
+    return [json.dumps(config).encode() + b"\n" + weights]
+
+
+def bundles() -> list[bytes]:
+    """A card, a line of its own, then a representation."""
+    return [json.dumps(CARD).encode() + b"\n" + json.dumps(PLACE).encode()]
+
+
+def vectors() -> list[bytes]:
+    """A .npy."""
+    stream = io.BytesIO()
+    np.save(stream, np.arange(4.0))
+    return [stream.getvalue()]

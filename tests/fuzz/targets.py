@@ -1,0 +1,129 @@
+"""What takes bytes of strangers: contract and plan, every reader, adapters and bundles.
+
+A target reads one input. It may answer or refuse in our own words; any other error is a finding,
+and so is a refusal that quotes the text planted in its seeds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from catalog.contracts.contract import ColumnRule
+from catalog.contracts.load import load_contract
+from catalog.readers.cells import CellRefusedError
+from catalog.readers.formats import open_batches
+from catalog.readers.images import load_image, load_mask
+from catalog.stores.artifacts import Artifacts
+from catalog.stores.portable import ADAPTER, CARD, HASHES, REPRESENTATION, read_bundle
+from flows.bundle_card import read_card
+from flows.plan_file import load_plan
+from flows.samples import read_place
+from rpe_core.errors import RpeError
+from rpe_core.merging.folders import read_adapter
+from rpe_core.records import BaseModel, TaskSpec
+from tests.fuzz import seeds
+
+COLUMNS: Mapping[str, ColumnRule] = {
+    "id": ColumnRule(type="string", key=True),
+    "age": ColumnRule(type="integer", nullable=True),
+    "seen": ColumnRule(type="timestamp", nullable=True),
+    "text": ColumnRule(type="string", phi_scan=True),
+}
+BASE = BaseModel("pico", "text-encoder", "local", "", "float32", 32, "a" * 64)
+Read = Callable[[Path], object]
+
+
+class Quoted(Exception):
+    """A refusal repeats what the input holds."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """How one kind of input is read, and sound inputs to begin from."""
+
+    name: str
+    read: Read
+    seeds: Callable[[], list[bytes]]
+    ending: str
+
+    def try_input(self, raw: bytes) -> bool:
+        """Whether the input was accepted; raises what nobody planned for."""
+        with TemporaryDirectory(prefix="fuzz-") as folder:
+            path = Path(folder) / f"input{self.ending}"
+            path.write_bytes(raw)
+            try:
+                self.read(path)
+            except (RpeError, CellRefusedError) as refused:
+                if seeds.SECRET in f"{refused!r} {refused}":
+                    raise Quoted(self.name) from None
+                return False
+        return True
+
+
+def _table(file_format: str) -> Read:
+    return lambda path: [
+        len(b.table) for b in open_batches(str(path), file_format, columns=COLUMNS)
+    ]
+
+
+def _image(file_format: str) -> Read:
+    return lambda path: load_image([str(path)], file_format)
+
+
+def _mask(path: Path) -> object:
+    return load_mask(str(path), "image", [1, 255])
+
+
+def _adapter(path: Path) -> object:
+    """A configuration, a line of its own, then the tensors."""
+    config, _, weights = path.read_bytes().partition(b"\n")
+    (path.parent / "adapter_config.json").write_bytes(config)
+    (path.parent / "adapter_model.safetensors").write_bytes(weights)
+    return read_adapter(path.parent)
+
+
+def _bundle(path: Path) -> object:
+    """A card, a line of its own, then a representation; the hashes are right, as a forger's are."""
+    card, _, representation = path.read_bytes().partition(b"\n")
+    folder = path.parent / "bundle"
+    (folder / ADAPTER).mkdir(parents=True)
+    (folder / CARD).write_bytes(card)
+    (folder / REPRESENTATION).write_bytes(representation)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / ADAPTER / name).write_bytes(b"{}")
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    hashes = {f.relative_to(folder).as_posix(): Artifacts.hash_file(f) for f in files}
+    (folder / HASHES).write_text(json.dumps(hashes))
+    return read_card(read_bundle(folder), BASE, "pico@1")
+
+
+def _vector(path: Path) -> object:
+    return read_place(None, "pico", path.parent, TaskSpec("", "", ""), "", path.name)  # type: ignore[arg-type]
+
+
+def _plan(path: Path) -> object:
+    return load_plan(path, sources=["site_a", "site_b"])
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("contract", load_contract, seeds.contracts, ".yaml"),
+        Target("plan", _plan, seeds.plans, ".yaml"),
+        Target("csv", _table("csv"), seeds.csv_files, ".csv"),
+        Target("jsonl", _table("jsonl"), seeds.jsonl_files, ".jsonl"),
+        Target("parquet", _table("parquet"), seeds.parquet_files, ".parquet"),
+        Target("image", _image("image"), seeds.images, ".png"),
+        Target("mask", _mask, seeds.masks, ".png"),
+        Target("npz", _image("npz"), seeds.npz_files, ".npz"),
+        Target("nifti", _image("nifti"), seeds.nifti_files, ".nii"),
+        Target("dicom", _image("dicom"), seeds.dicom_files, ".dcm"),
+        Target("adapter", _adapter, seeds.adapters, ".bin"),
+        Target("bundle", _bundle, seeds.bundles, ".json"),
+        Target("vector", _vector, seeds.vectors, ".npy"),
+    )
+}
