@@ -32,4 +32,4 @@ def test_every_tenth_call(
     n_tried, n_survived = told(
         try_copies(World(tmp_path, environment, also=also, restore=restore), every=10)
     )
-    assert n_survived == n_tried > 5
+    assert n_survived == n_tried >= 5

@@ -16,9 +16,9 @@ def world(tmp_path: Path, prefect_api: str) -> World:
 
 def test_every_tenth_call(world: World) -> None:
     n_tried, n_survived = told(try_copies(world, every=10))
-    assert n_survived == n_tried > 5
+    assert n_survived == n_tried >= 5
 
 
 def test_every_call(world: World) -> None:
     n_tried, n_survived = told(try_copies(world))
-    assert n_survived == n_tried > 50
+    assert n_survived == n_tried >= 50
