@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from queue import Empty
 from typing import Any
+
+import httpx
 
 from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
 
@@ -18,7 +22,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events.worker import EventsWorker
 from prefect.logging import get_run_logger
-from prefect.logging.handlers import APILogHandler
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -49,6 +53,18 @@ class NightFailed(RpeError):
             f"{len(summary.faults)} unit(s) failed in {summary.run_id}.",
             where=", ".join(f"{fault.step} {fault.unit}" for fault in summary.faults),
             remedy="the last screen and the report list each with its remedy",
+        )
+
+
+class ServerLost(RpeError):
+    """Prefect's server does not answer; the steps of a night that has begun do not need it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            "Prefect's server does not answer; it may show the run as unfinished.",
+            where=url,
+            remedy="what was done is on record, see `rpe report`; when the server is back, run the"
+            " same command again: it goes on where this one was",
         )
 
 
@@ -100,6 +116,7 @@ def run_flow(settings: Settings, flow_run: Callable[[], Summary]) -> Summary:
 
     Raises:
         WorkspaceBusy: if another run holds the workspace.
+        ServerLost: if Prefect's server does not answer, before the flow or when it ends.
     """
     with (
         hold_workspace(settings),
@@ -110,6 +127,11 @@ def run_flow(settings: Settings, flow_run: Callable[[], Summary]) -> Summary:
             return flow_run()
         except NightFailed as failed:
             return failed.summary
+        except Exception as error:
+            causes = (error, error.__cause__)
+            if any(isinstance(cause, httpx.TransportError) for cause in causes):
+                raise ServerLost(url) from None
+            raise
         finally:
             _hand_over_records()
 
@@ -180,7 +202,8 @@ def do_steps(
     finally:
         stores.lake.close()
     if ledger.has_work:
-        create_markdown_artifact(markdown_of(summary), key=name.replace("+", "-"))
+        with suppress(httpx.TransportError):  # the record of the run is ours, and it is made
+            create_markdown_artifact(markdown_of(summary), key=name.replace("+", "-"))
     if summary.outcome == "failed":
         raise NightFailed(summary)
     return summary
@@ -265,9 +288,19 @@ def _report_faulty(ledger: Ledger, step: Step, faulty: Mapping[str, RpeError]) -
 
 
 def _hand_over_records() -> None:
-    """Let Prefect's own threads send what they hold before the server is stopped."""
-    APILogHandler().flush()
-    EventsWorker.drain_all(timeout=10)
+    """Let Prefect's own threads send what they hold before the server is stopped.
+
+    What no server has taken by then is dropped: the threads would knock seconds for each item, and
+    the process waits for them at its end.
+    """
+    for kind in (APILogWorker, EventsWorker):
+        late = tuple(kind._instances.values())
+        kind.drain_all(timeout=10)
+        for worker in late:
+            with suppress(Empty):
+                while True:
+                    worker._queue.get_nowait()
+            worker._queue.put(None)  # how Prefect itself ends a worker
 
 
 def _is_transient(state: Any) -> bool:

@@ -24,6 +24,7 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_CLI_COLORS": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the last screen tells it better
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # prints each event that finds no server
     "PREFECT_LOGGING_ROOT_LEVEL": "WARNING",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # core.runs has what counts

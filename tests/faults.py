@@ -3,8 +3,9 @@
     python -m tests.faults [OPTIONS] -- nightly --json -- maintain
 
 runs the commands in this process, one after the other, and, by the options, lists the calls, copies
-the workspace after each, kills itself after one, or lets one fail. A call is counted when it
-returns. A moment is the number of a call, from 1, or how its line in the list begins.
+the workspace after each, lets something be done after one (by KILL this process ends there), or
+lets one fail. A call is counted when it returns. A moment is the number of a call, from 1, or how
+its line in the list begins.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import json
 import multiprocessing.process
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +31,7 @@ from flows.settings import Settings  # first: it switches telemetry off before P
 # isort: split
 from catalog.stores.disk import disk_errors
 
+KILL, KILL_GROUP = "kill -9 $PPID", "kill -9 -- -$PPID"  # for `--do`
 ERRORS = {"disk_full": errno.ENOSPC, "time_out": errno.ETIMEDOUT}
 # Of each driver what changes something: MLflow's client and Lance's tables have no other door.
 _MLFLOW = (
@@ -49,8 +50,8 @@ class Faults:
     copies: Path | None = None
     every: int = 1
     also: str = ""
-    kill: str = ""
-    is_group: bool = False
+    at: str = ""
+    do: str = ""
     fail: str = ""
     error: str = "disk_full"
     is_lasting: bool = False  # every call fails from that one on
@@ -65,7 +66,7 @@ class Faults:
             raise OSError(number, os.strerror(number))
 
     def returned(self, told: str) -> None:
-        """Count a call; list it, copy what it left, or end here."""
+        """Count a call; list it, copy what it left, or do what is to be done after it."""
         self.n_calls += 1
         if self.log:
             with self.log.open("a") as log:
@@ -74,10 +75,10 @@ class Faults:
             place = self.copies / f"{self.n_calls:03d}"
             copy_workspace(Settings().root, place)
             if self.also:
-                environment = {**os.environ, "COPY": str(place)}
-                subprocess.run(["sh", "-c", self.also], check=True, env=environment)
-        if is_at(self.kill, self.n_calls, told):
-            (os.killpg if self.is_group else os.kill)(os.getpid(), signal.SIGKILL)
+                run_line(self.also, COPY=str(place))
+        if is_at(self.at, self.n_calls, told):
+            self.at = ""  # once
+            run_line(self.do)
 
     def door(self, owner: Any, name: str, told: str, *, is_translated: bool = True) -> None:
         """Count the calls of a method; where its own door to errors lies outside, wear ours."""
@@ -104,6 +105,11 @@ def is_at(moment: str, number: int, told: str) -> bool:
     (True, True, False)
     """
     return int(moment) == number if moment.isdecimal() else bool(moment) and told.startswith(moment)
+
+
+def run_line(line: str, **variables: str) -> None:
+    """Run a line of shell to its end."""
+    subprocess.run(["sh", "-c", line], check=True, env={**os.environ, **variables})
 
 
 def copy_workspace(home: Path, place: Path) -> None:
@@ -188,8 +194,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="copy after every n-th call only")
     parser.add_argument("--also", default="", help="line of shell for each copy, in $COPY")
     parser.add_argument("--end-state", type=Path, help="file for the end state, as JSON")
-    parser.add_argument("--kill", default="", help="moment after which to SIGKILL this process")
-    parser.add_argument("--group", dest="is_group", action="store_true", help="and its group")
+    parser.add_argument("--at", default="", help="moment after which to do something")
+    parser.add_argument("--do", default="", help="line of shell for that moment")
     parser.add_argument("--fail", default="", help="moment at which a call fails")
     parser.add_argument("--error", choices=ERRORS, default="disk_full", help="what it fails with")
     parser.add_argument("--lasting", dest="is_lasting", action="store_true", help="and all after")

@@ -24,6 +24,7 @@ from catalog.integrity import Chain, read_chain
 from flows.settings import Settings
 from flows.wiring import open_lake, open_stores
 from tests.end_state import end_state
+from tests.faults import KILL
 from tests.pico_world import make_pico_workspace, write_contract, write_rows
 
 pytestmark = pytest.mark.slow
@@ -192,7 +193,8 @@ def test_all_is_as_if_the_dataset_had_never_been(worlds) -> None:
 def test_killed_it_is_finished_by_whoever_comes_next(worlds, call: str) -> None:
     settings, _, _, _ = worlds
     killed = Settings(home=settings.root.parent / folder_of(call))
-    run(killed, "-m", "tests.faults", "--kill", call, "--", *RETRACT, code=-signal.SIGKILL)
+    kill = ("--at", call, "--do", KILL)
+    run(killed, "-m", "tests.faults", *kill, "--", *RETRACT, code=-signal.SIGKILL)
     for command in KILLS[call]:
         rpe(killed, *command)
     after, undisturbed = end_state(killed), end_state(settings)

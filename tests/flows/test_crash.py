@@ -17,6 +17,7 @@ import pytest
 from flows.maintain import maintain
 from flows.settings import Settings
 from tests.end_state import end_state
+from tests.faults import KILL, KILL_GROUP
 from tests.pico_world import make_pico_workspace
 
 pytestmark = pytest.mark.slow
@@ -97,7 +98,7 @@ def world(
 def test_killed_while_it_works(world: tuple[Path, dict, int]) -> None:
     """Its trainings and its server are not asked to end: they see that the night is gone."""
     root, calm, _ = world
-    settings = kill_and_restart(root, "one", "--kill", "process start")
+    settings = kill_and_restart(root, "one", "--at", "process start", "--do", KILL)
     assert end_state(settings) == calm
 
 
@@ -105,8 +106,8 @@ def test_killed_while_it_works(world: tuple[Path, dict, int]) -> None:
 def test_killed_after_a_random_call(world: tuple[Path, dict, int], number: int) -> None:
     root, calm, n_calls = world
     call = int(np.random.default_rng(number).integers(1, n_calls + 1))
-    whole = ["--group"] if number % 2 else []
-    settings = kill_and_restart(root, f"kill{number}", "--kill", call, *whole)
+    line = KILL_GROUP if number % 2 else KILL
+    settings = kill_and_restart(root, f"kill{number}", "--at", call, "--do", line)
     assert end_state(settings) == calm
 
 
