@@ -14,6 +14,7 @@ from prefect import flow
 
 from catalog import orphans, promotion
 from flows.locking import hold_workspace
+from flows.notices import tell_stop
 from flows.wiring import utc_now
 from flows.withdraw import open_finished
 
@@ -23,8 +24,13 @@ KEPT = timedelta(days=30)  # snapshots of the lake; what stood on a date its row
 
 @flow(name="maintain", persist_result=False, validate_parameters=False)
 def upkeep(home: str) -> list[dict[str, Any]]:
-    """`maintain` as a flow, for a schedule."""
-    return maintain(Settings(home=Path(home)))
+    """`maintain` as a flow, for a schedule: nobody sees it fail, so that notice is given."""
+    settings = Settings(home=Path(home))
+    try:
+        return maintain(settings)
+    except Exception as error:
+        tell_stop(settings, "maintain", error)
+        raise
 
 
 def maintain(settings: Settings) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from flows.run_record import NIGHT, Summary
 from flows.settings import Settings
 
 PATIENCE_SECONDS = 5.0
+SCHEDULED = (NIGHT, "maintain")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every URL, and this one is a secret
 
 
@@ -33,15 +34,15 @@ def told(settings: Settings, summary: Summary) -> Summary:
 
 
 def tell_stop(settings: Settings, flow: str, error: Exception) -> None:
-    """Give notice of an error that ended a night before it had a record; the error tells itself."""
-    if flow != NIGHT:
+    """Give notice of an error that ended a scheduled flow before it had a record of its run."""
+    if flow not in SCHEDULED:
         return
     notice = {
         "run_id": "",
         "outcome": "failed",
         "exit_code": exit_code_of(error),
         "wall_seconds": 0.0,
-        "faults": [{"step": NIGHT, "unit": "all", "kind": type(error).__name__}],
+        "faults": [{"step": flow, "unit": "all", "kind": type(error).__name__}],
         "alerts": [],
     }
     _send(settings, notice)
@@ -69,7 +70,8 @@ def _text(notice: Mapping[str, Any]) -> str:
     ...     "alerts": [alert]})
     'run:night@1: failed (exit 1); failed: train a; silent: b'
     """
-    parts = [f"{notice['run_id'] or NIGHT}: {notice['outcome']} (exit {notice['exit_code']})"]
+    name = notice["run_id"] or notice["faults"][0]["step"]
+    parts = [f"{name}: {notice['outcome']} (exit {notice['exit_code']})"]
     parts += [f"failed: {fault['step']} {fault['unit']}" for fault in notice["faults"]]
     parts += [f"{alert['kind']}: {alert['source']}" for alert in notice["alerts"]]
     return "; ".join(parts)

@@ -27,7 +27,7 @@ from typing import Any
 
 from flows.server import prefect_server
 from flows.settings import Settings
-from tests.faults import ERRORS
+from tests.faults import ERRORS, run_line
 from tests.pico_world import make_pico_workspace
 
 NIGHT = ("--", "nightly", "--json")
@@ -116,6 +116,8 @@ def run_undisturbed(world: World, *, every: int = NONE) -> tuple[dict[str, Any],
     """A night with its copies; the state in which it ended, and its calls in their order."""
     make_pico_workspace(world.root)
     shutil.copytree(world.home, world.fresh)
+    if world.also:
+        run_line(world.also, COPY=str(world.fresh))
     world.copies.mkdir()
     calls, state = world.root / "calls", world.root / "calm.json"
     done = world.run(

@@ -17,6 +17,7 @@ _FORBIDDEN = ("permission denied", "readonly database", "read-only", "unable to 
 _DEVICE = ("disk i/o error",)  # SQLite's word for a full disk too, where it cannot open its log
 _DAMAGED = ("not a database", "disk image is malformed")
 _NO_SERVER = "error for HTTP "  # of an object store that could not be connected to
+_NO_CATALOG = ("connection to server", "server closed the connection", "terminating connection")
 _BUSY = ("database is locked", "busy", "conflict")
 
 # (DuckDB's class, whether the same call may succeed later, what it means here), specific ones first
@@ -77,6 +78,12 @@ def translated(error: duckdb.Error, *, doing: str, where: str = "") -> StoreErro
         return disk_full(_STORE, where)
     if any(sign in text for sign in _FORBIDDEN):
         return not_allowed(_STORE, where)
+    if any(sign in text for sign in _NO_CATALOG):
+        return StoreUnavailable(
+            f"Could not {doing}: the server of its catalog does not answer.",
+            where=where,
+            remedy="start the server that RPE_LAKE_URI names, and run the same command again",
+        )
     if any(sign in text for sign in _DEVICE):
         return StoreUnavailable(
             f"Could not {doing}: the device of its catalog is full, or failed.",

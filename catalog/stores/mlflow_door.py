@@ -85,6 +85,8 @@ def connect(tracking_uri: str, artifacts_uri: str) -> Any:
     MLFLOW_DISABLE_TELEMETRY.set(True)  # settings did so before the import; a library user may not
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # prints each fault of the database with its statement and values; ours say what is to be done
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     scheme = tracking_uri.partition(":")[0].partition("+")[0]
     if scheme in ("sqlite", "postgresql", "mysql", "mssql"):
         _prepare_database(tracking_uri, artifacts_uri)

@@ -47,6 +47,8 @@ def test_every_driver_error_becomes_ours_without_its_text(kind: type[duckdb.Erro
     [
         ("IO Error: No space left on device", True, "No space"),
         ("database or disk is full", True, "No space"),
+        ("Unable to connect to Postgres at '': connection to server failed", True, "not answer"),
+        ("server closed the connection unexpectedly", True, "does not answer"),
         ("disk I/O error", True, "is full, or failed"),
         ("database disk image is malformed", False, "is damaged"),
         ("file is not a database", False, "is damaged"),

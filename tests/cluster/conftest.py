@@ -15,6 +15,7 @@ from flows.settings import Settings
 from tests.cluster.object_store import object_store
 from tests.cluster.postgres import Postgres, postgres
 from tests.cluster.ray_nodes import ray_nodes
+from tests.kill_matrix import World
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,26 @@ def database(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PGPASSFILE", str(server.passfile))
     server.make_database(name)
     return name
+
+
+@pytest.fixture
+def world(server: Postgres, database: str, tmp_path: Path, prefect_api: str) -> World:
+    """A world with lake and MLflow on PostgreSQL; its copies hold both databases."""
+    names = (database, f"{database}_mlflow")
+    server.make_database(names[1])
+    environment = {
+        "PREFECT_API_URL": prefect_api,
+        "OMP_NUM_THREADS": "1",
+        "RPE_LAKE_URI": f"ducklake:postgres:{server.libpq(names[0])}",
+        "RPE_TRACKING_URI": server.url(names[1]),
+    }
+
+    def restore(copy: Path) -> None:
+        for name in names:
+            server.restore(name, copy / f"{name}.dump")
+
+    also = " && ".join(server.dump_command(name, f"$COPY/{name}.dump") for name in names)
+    return World(tmp_path, environment, also=also, restore=restore)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.faults import run_line
+
 USER, UNPRIVILEGED = "rpe", "nobody"
 
 
@@ -22,6 +24,7 @@ class Postgres:
     port: int
     passfile: Path
     binaries: Path
+    user: str | None  # whose process it is, if not ours
 
     def libpq(self, database: str) -> str:
         """Keywords of libpq."""
@@ -30,6 +33,14 @@ class Postgres:
     def url(self, database: str, *, driver: str = "") -> str:
         """The URL of SQLAlchemy."""
         return f"postgresql{driver}://{USER}@127.0.0.1:{self.port}/{database}"
+
+    def control(self, action: str) -> str:
+        """A line of shell that starts the server, or stops or restarts it as a crash does."""
+        names = {"data": self.passfile.parent / "data", "log": self.passfile.parent / "log"}
+        caller = f"runuser -u {self.user} -- " if self.user else ""
+        options = '-D "{data}" -l "{log}" -w'.format(**names)
+        options += "" if action == "start" else " -m immediate"
+        return f'cd / && {caller}"{self.binaries / "pg_ctl"}" {options} {action} > /dev/null'
 
     def make_database(self, database: str) -> None:
         """A new, empty database."""
@@ -94,16 +105,18 @@ def postgres(folder: Path) -> Iterator[Postgres]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = f"-h 127.0.0.1 -p {port} -k '' -c max_connections=60"
+    with (data / "postgresql.conf").open("a") as conf:
+        conf.write(f"listen_addresses = '127.0.0.1'\nport = {port}\nmax_connections = 60\n")
+        conf.write("unix_socket_directories = ''\n")
     passfile = folder / "pgpass"
     passfile.write_text(f"127.0.0.1:{port}:*:{USER}:{password}\n")
     passfile.chmod(0o600)
-    log = folder / "log"
-    _run(user, binaries / "pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start")
+    server = Postgres(port, passfile, binaries, user)
+    run_line(server.control("start"))
     try:
-        yield Postgres(port, passfile, binaries)
+        yield server
     finally:
-        _run(user, binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        run_line(server.control("stop"))
 
 
 def _binaries() -> Path:

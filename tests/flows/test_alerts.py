@@ -10,8 +10,10 @@ from threading import Thread
 
 import pytest
 
+from catalog.errors import StoreError
 from flows import run_record, wiring
 from flows.last_screen import show_summary
+from flows.maintain import upkeep
 from flows.notices import told
 from flows.reading import read_rows_of
 from flows.run_record import Summary
@@ -127,6 +129,19 @@ def test_a_night_that_cannot_begin_is_told_too(
     (notice,) = taken
     assert (notice["run_id"], notice["outcome"], notice["exit_code"]) == ("", "failed", 2)
     assert notice["faults"] == [{"step": "night", "unit": "all", "kind": "DeclarationError"}]
+
+
+def test_upkeep_that_fails_on_schedule_is_told(
+    night_copy: Settings, webhook: tuple[str, list[dict]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, taken = webhook
+    monkeypatch.setenv("RPE_WEBHOOK_URL", url)
+    (night_copy.root / "lake" / "catalog.sqlite").write_bytes(b"no catalog")
+    with pytest.raises(StoreError):
+        upkeep.fn(str(night_copy.root))
+    (notice,) = taken
+    assert notice["faults"] == [{"step": "maintain", "unit": "all", "kind": "StoreError"}]
+    assert notice["text"] == "maintain: failed (exit 1); failed: maintain all"
 
 
 def test_a_webhook_that_is_no_url_is_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
