@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnavailable
@@ -97,13 +98,21 @@ def _prepare_database(tracking_uri: str, artifacts_uri: str) -> None:
     """Create the tables, and the default experiment with a place under the workspace.
 
     Left to the client, that experiment would name a folder under whatever the current directory is.
+    A database in a file appears whole: MLflow opens none whose tables were cut off half-way.
     """
     # behind the door of open(), like the client
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    if tracking_uri.startswith("sqlite:///"):
-        Path(tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    SqlAlchemyStore(tracking_uri, artifacts_uri)
+    file = Path(tracking_uri.removeprefix("sqlite:///"))
+    if not tracking_uri.startswith("sqlite:///") or file.exists():
+        SqlAlchemyStore(tracking_uri, artifacts_uri)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for cut_off in file.parent.glob(f"{file.name}.*.part*"):
+        cut_off.unlink()
+    part = file.with_name(f"{file.name}.{token_hex(4)}.part")  # MLflow remembers a name it opened
+    SqlAlchemyStore(f"sqlite:///{part}", artifacts_uri).engine.dispose()
+    part.replace(file)
 
 
 def vacuum_tracking(tracking_uri: str) -> None:

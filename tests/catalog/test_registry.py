@@ -29,6 +29,7 @@ from rpe_core.errors import UnknownName
 from rpe_core.families.attachment import attach
 from rpe_core.families.table import load_family
 from rpe_core.records import BaseModel
+from tests.catalog.lakes import run_script
 from tests.catalog.models import (
     TASK,
     TEXTS,
@@ -456,3 +457,24 @@ def test_a_consumer_without_the_repository_gets_the_same_answers(
     expected = platform.expected(draft, tmp_path / "own")
     np.testing.assert_allclose(answer["score"], expected.max(axis=1), atol=1e-6)
     assert answer["label"] == [list(TASK.labels)[i] for i in expected.argmax(axis=1)]
+
+
+def test_a_database_that_was_cut_off_at_its_birth_is_made_anew(tmp_path: Path) -> None:
+    """As by a disk that is full: no file may grow beyond what a few of its tables take."""
+    script = """
+        import resource, sys
+        from pathlib import Path
+        from catalog.errors import StoreError
+        from catalog.stores.registry import Registry
+        root = Path(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+        place = {"tracking_uri": f"sqlite:///{root / 'mlflow.db'}", "lock_path": root / "lock"}
+        try:
+            Registry.open(**place, artifacts_uri=str(root / "files"))
+        except StoreError:
+            print("refused")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        print(Registry.open(**place, artifacts_uri=str(root / "files")).all_aliases())
+    """
+    assert run_script(script, tmp_path).split() == ["refused", "{}"]
+    assert list(tmp_path.glob("*.part*")) == []
