@@ -30,9 +30,9 @@ def ray_nodes(scratch: Path) -> Iterator[str]:
     with ExitStack() as nodes:
         nodes.enter_context(_node(head))
         _await(address, 1)
-        for _ in range(N_WORKERS):
+        for number in range(N_WORKERS):  # two that start at once take the same socket
             nodes.enter_context(_node(worker))
-        _await(address, 1 + N_WORKERS)
+            _await(address, 2 + number)
         yield address
 
 
