@@ -43,6 +43,7 @@ def main(folder: Path) -> None:
         whole=trained.whole,
         modules_to_save=recipe.modules_to_save,
     )
+    write_json(folder / "adapter" / "training.json", {"epochs": trained.history})
     write_json(
         folder / "outcome.json",
         {

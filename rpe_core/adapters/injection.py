@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
+from rpe_core.adapters.method import AdapterMethod, Pace
 from rpe_core.adapters.methods import load_method
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.adapters.whole import attach_whole, export_whole
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
-
-
-class AdapterMethod(Protocol):
-    """What the module of an adapter method holds."""
-
-    def attach(self, model: nn.Module, recipe: Recipe) -> None:
-        """Replace target modules by ones with trainable parameters; the rest stays frozen."""
-
-    def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
-        """What was trained, exactly, per module name of the base."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +24,7 @@ class Injection:
     """
 
     model: nn.Module
+    recipe: Recipe
     method: AdapterMethod
     parameters: dict[str, nn.Parameter]
     added: tuple[nn.Module, ...]
@@ -46,6 +39,29 @@ class Injection:
         """
         for module in (*self.added, *self.checkpointed):
             module.training = is_training
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameters as groups of an optimiser, each with its `rate_factor` and decay."""
+        by_pace: dict[Pace, list[nn.Parameter]] = {}
+        for name, parameter in self.parameters.items():
+            by_pace.setdefault(self.method.pace(name, self.recipe), []).append(parameter)
+        return [{"params": found, **pace._asdict()} for pace, found in by_pace.items()]
+
+    def penalty(self) -> Tensor | None:
+        """What the method adds to the loss of a step."""
+        return self.method.penalty(self.model, self.recipe)
+
+    def after_step(self, epoch: int) -> None:
+        """Let the method take its proximal step."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                value = self.method.proximal(name, parameter, self.recipe, epoch=epoch)
+                if value is not parameter:
+                    parameter.copy_(value)
+
+    def facts(self, epoch: int) -> dict[str, float]:
+        """What the method has to tell after an epoch."""
+        return self.method.facts(self.model, self.recipe, epoch=epoch)
 
     def export(self) -> dict[str, LowRankDelta]:
         """The trained deltas per module name of the base."""
@@ -63,7 +79,7 @@ def attach(model: nn.Module, recipe: Recipe) -> Injection:
         InputError: if the target modules are not those of the model, which is then left as it was.
         UnknownName: if no method has the recipe's name.
     """
-    method = cast(AdapterMethod, load_method(recipe.method))
+    method: AdapterMethod = load_method(recipe.method)
     model.requires_grad_(requires_grad=False)
     before = dict(model.named_modules())
     try:
@@ -78,7 +94,7 @@ def attach(model: nn.Module, recipe: Recipe) -> Injection:
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for parameter in parameters.values():
         parameter.data = parameter.data.float()  # bf16 cannot resolve small steps
-    return Injection(model, method, parameters, added, before, checkpointed, whole)
+    return Injection(model, recipe, method, parameters, added, before, checkpointed, whole)
 
 
 def detach(injection: Injection) -> None:

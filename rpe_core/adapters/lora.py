@@ -2,49 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from rpe_core.adapters.method import AdapterMethod
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
-from rpe_core.errors import InputError
+from rpe_core.errors import InputError, shown_name
 
-_NAME = "default"
-
-
-def attach(model: nn.Module, recipe: Recipe) -> None:
-    """Put trainable factors on the target modules: A random from the global generator, B zero.
-
-    Raises:
-        InputError: if no module of the model has one of the target names, or is no linear layer.
-    """
-    config = LoraConfig(
-        r=recipe.r,
-        lora_alpha=recipe.alpha,
-        target_modules=list(recipe.target_modules) or None,
-        lora_dropout=recipe.dropout,
-        use_rslora=recipe.use_rslora,
-        bias="none",
-    )
-    try:
-        inject_adapter_in_model(config, model, adapter_name=_NAME)
-    except ValueError:
-        raise InputError(
-            "LoRA does not fit the base model.",
-            where="target_modules",
-            expected="names of linear layers of the base; PEFT knows those of few architectures",
-        ) from None
+NAME = "default"
 
 
-def export(model: nn.Module) -> dict[str, LowRankDelta]:
-    """The trained factors per module name of the base, on the CPU, detached from the model."""
-    return {
-        name: LowRankDelta(
-            a=module.lora_A[_NAME].weight.detach().cpu().clone(),
-            b=module.lora_B[_NAME].weight.detach().cpu().clone(),
-            scaling=float(module.scaling[_NAME]),
+class Lora(AdapterMethod):
+    """Plain LoRA: A random from the global generator, B zero."""
+
+    def attach(self, model: nn.Module, recipe: Recipe) -> None:
+        """Let PEFT put its factors on the target modules.
+
+        Raises:
+            InputError: if no module of the model has a target name, or is no linear layer.
+        """
+        config = LoraConfig(
+            r=recipe.r,
+            lora_alpha=recipe.alpha,
+            target_modules=list(recipe.target_modules) or None,
+            lora_dropout=recipe.dropout,
+            use_rslora=recipe.use_rslora,
+            bias="none",
         )
-        for name, module in model.named_modules()
-        if isinstance(module, LoraLayer)
-    }
+        try:
+            inject_adapter_in_model(config, model, adapter_name=NAME)
+        except ValueError:
+            raise no_target("LoRA") from None
+        for name, layer in lora_layers(model):
+            smaller = min(layer.in_features, layer.out_features)
+            if recipe.r > smaller:
+                raise InputError(
+                    "The rank is more than a module has.",
+                    where="r",
+                    expected=f"at most {smaller}, the smaller side of {shown_name(name)}",
+                )
+
+    def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
+        """The factors, on the CPU, detached from the model."""
+        return {name: delta_of(layer) for name, layer in lora_layers(model)}
+
+
+def lora_layers(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+    """The layers that PEFT has put its factors on, by their names in the base."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LoraLayer):
+            yield name, module
+
+
+def delta_of(layer: LoraLayer) -> LowRankDelta:
+    """What the factors of a layer add to its weight."""
+    return LowRankDelta(
+        a=layer.lora_A[NAME].weight.detach().cpu().clone(),
+        b=layer.lora_B[NAME].weight.detach().cpu().clone(),
+        scaling=float(layer.scaling[NAME]),
+    )
+
+
+def no_target(method: str) -> InputError:
+    """The refusal where the target modules are not those of the model."""
+    return InputError(
+        f"{method} does not fit the base model.",
+        where="target_modules",
+        expected="names of linear layers of the base; PEFT knows those of few architectures",
+    )
+
+
+METHOD = Lora()

@@ -1,21 +1,100 @@
-"""The table of adapter methods: name -> module. No method's own code belongs here."""
+"""The table of adapter methods: name -> module and own options. No method's code belongs here."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
-from types import ModuleType
+from typing import Any, NamedTuple
 
+from rpe_core.adapters import rules
+from rpe_core.adapters.rules import Rule
 from rpe_core.errors import UnknownName
 
-ADAPTER_METHODS: dict[str, str] = {"lora": "rpe_core.adapters.lora"}
+
+class Option(NamedTuple):
+    """A hyper-parameter that only one method has: how it is read, and its default."""
+
+    rule: Rule
+    default: Any
 
 
-def load_method(name: str) -> ModuleType:
-    """The module of a method (injection.AdapterMethod says what it holds), imported when asked for.
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method's module, what it is, and its options: known without torch."""
+
+    module: str
+    doc: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+_RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
+_POSITIVE = rules.number(lambda x: 0 < x < math.inf)
+_NOT_NEGATIVE = rules.number(lambda x: 0 <= x < math.inf)
+_RATE = Rule(rules.optional(rules.number(lambda x: 0 < x <= 1)), "a number above 0 and up to 1")
+_SPACINGS = ("linear", "log_linear", "exp_linear")
+
+ADAPTER_METHODS = {
+    "lora": MethodEntry("rpe_core.adapters.lora", "LoRA through PEFT, rsLoRA included"),
+    "lora_plus": MethodEntry(
+        "rpe_core.adapters.lora_plus",
+        "LoRA whose B learns faster than A",
+        {"b_rate_factor": Option(Rule(_POSITIVE, "a number above 0"), 16.0)},
+    ),
+    "pissa": MethodEntry(
+        "rpe_core.adapters.pissa", "LoRA that begins at W0's first singular triplets, rank 2r"
+    ),
+    "olora": MethodEntry(
+        "rpe_core.adapters.olora", "LoRA that begins at W0's first columns of Q R, rank 2r"
+    ),
+    "sora": MethodEntry(
+        "rpe_core.adapters.sora",
+        "LoRA with a gate for each rank, which a proximal step closes",
+        {
+            "threshold": Option(Rule(_NOT_NEGATIVE, "a number of at least 0"), 3e-4),
+            "last_threshold": Option(
+                Rule(rules.optional(_POSITIVE), "a number above 0, or null"), None
+            ),
+            "n_stages": Option(Rule(rules.whole(1), "a whole number of at least 1"), 1),
+            "stage_epochs": Option(Rule(rules.whole(1), "a whole number of at least 1"), 1),
+            "spacing": Option(
+                Rule(rules.one_of(_SPACINGS), f"one of {', '.join(_SPACINGS)}"), "linear"
+            ),
+            "gate_learning_rate": Option(_RATE, None),
+            "penalty": Option(Rule(_NOT_NEGATIVE, "a number of at least 0"), 0.0),
+            "legacy": Option(Rule(rules.flag, "true or false"), False),
+            "gate_dtype": Option(
+                Rule(
+                    rules.one_of(("float32",)),
+                    "float32: next to a gate of 1, bfloat16 has no number nearer than .0078",
+                ),
+                "float32",
+            ),
+        },
+    ),
+    "hydra": MethodEntry(
+        "rpe_core.adapters.hydra",
+        "a branch beside the layer and one behind it, filed as one LoRA",
+        {"sequential_r": Option(_RANK, None)},
+    ),
+    "miss": MethodEntry(
+        "rpe_core.adapters.miss",
+        "MiSS (once Bone) through PEFT: B alone is trained, A sums the input by blocks",
+        {
+            "variant": Option(Rule(rules.one_of(("full", "mini")), "one of full, mini"), "full"),
+            "mini_r": Option(_RANK, None),
+        },
+    ),
+}
+
+
+def load_method(name: str) -> Any:
+    """The method.AdapterMethod of this name, its module imported when it is first asked for.
 
     Raises:
         UnknownName: if no method has this name.
     """
     if name not in ADAPTER_METHODS:
         raise UnknownName("adapter method", name, ADAPTER_METHODS)
-    return import_module(ADAPTER_METHODS[name])
+    return import_module(ADAPTER_METHODS[name].module).METHOD

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from rpe_core.adapters import rules
 from rpe_core.adapters.methods import ADAPTER_METHODS
+from rpe_core.adapters.rules import Rule
 from rpe_core.errors import Fault, known_names, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
 
 SCHEDULES = ("constant", "cosine", "linear")
-_MODULE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+_LATER = ("modules_to_save", "options")  # of the id only where there are any: older ids stand
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Recipe:
     whole beside them, every weight. `patience` counts epochs without a lower validation loss; None
     trains to the end. A step accumulates the gradients of `micro_batch_size` rows at a time, and
     with `gradient_checkpointing` computes the layers anew on the way back: both cost time and save
-    memory. `threads` is part of the recipe, because bytes depend on it.
+    memory. `threads` is part of the recipe, because bytes depend on it. `options` are those of the
+    method alone, with their defaults where none was declared.
     """
 
     method: str
@@ -49,24 +51,18 @@ class Recipe:
     micro_batch_size: int | None = None
     gradient_checkpointing: bool = False
     threads: int = 1
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
-        """The fingerprint of all fields, but for modules_to_save where there are none."""
+        """The fingerprint of all fields; where there are none, _LATER ones are left out."""
         values = dataclasses.asdict(self)
-        return fingerprint({k: v for k, v in values.items() if k != "modules_to_save" or v})
+        return fingerprint({k: v for k, v in values.items() if v or k not in _LATER})
 
     @property
     def recipe_id(self) -> str:
         """The first twelve digits of the fingerprint."""
         return self.sha256[:SHORT]
-
-
-class _Rule(NamedTuple):
-    """Turns a declared value into a field's value, or raises ValueError; says what is expected."""
-
-    read: Callable[[Any], Any]
-    expected: str
 
 
 def check_recipe(mapping: Mapping[str, Any]) -> tuple[Recipe | None, list[Fault]]:
@@ -87,8 +83,11 @@ def check_recipe(mapping: Mapping[str, Any]) -> tuple[Recipe | None, list[Fault]
     r: is not usable (a whole number from 1 to 4096)
     """
     faults = [_unknown_key(key) for key in mapping if key not in _RULES]
-    values = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(Recipe):
+        if field.name == "options":
+            values["options"] = _options(mapping, faults)
+            continue
         rule = _RULES[field.name]
         if field.name not in mapping:
             if field.default is dataclasses.MISSING:
@@ -101,92 +100,65 @@ def check_recipe(mapping: Mapping[str, Any]) -> tuple[Recipe | None, list[Fault]
     return (None, sorted(faults)) if faults else (Recipe(**values), [])
 
 
-def _unknown_key(key: object) -> Fault:
-    name = str(key)
+def _options(mapping: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
+    """The options of the declared method, with its defaults; what is wrong is added to faults."""
+    entry, declared = ADAPTER_METHODS.get(str(mapping.get("method"))), mapping.get("options", {})
+    if entry is None:
+        return {}
+    if not isinstance(declared, Mapping):
+        faults.append(Fault("options", "is not usable", _RULES["options"].expected))
+        return {}
+    known = {f"options.{name}": option for name, option in entry.options.items()}
+    faults += [
+        _unknown_key(f"options.{name}", known) for name in declared if name not in entry.options
+    ]
+    values = {name: option.default for name, option in entry.options.items()}
+    for name in sorted(set(declared) & set(entry.options)):
+        try:
+            values[name] = entry.options[name].rule.read(declared[name])
+        except ValueError:
+            expected = entry.options[name].rule.expected
+            faults.append(Fault(f"options.{name}", "is not usable", expected))
+    return values
+
+
+def _unknown_key(key: object, known: Mapping[str, Any] | None = None) -> Fault:
+    name, known = str(key), _RULES if known is None else known
     shown = name if shown_name(name).startswith("'") else "(a key, not shown)"
-    _, question, near = known_names(name, _RULES).partition("  (")
-    return Fault(
-        shown,
-        "is no key of a recipe",
-        near.removesuffix(")") if question else ", ".join(sorted(_RULES)),
-    )
-
-
-def _whole(lowest: int, highest: float = math.inf) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            raise ValueError
-        return value
-
-    return read
-
-
-def _number(fits: Callable[[float], bool]) -> Callable[[Any], float]:
-    def read(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
-            raise ValueError
-        return float(value)
-
-    return read
-
-
-def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else read(value)
-
-
-def _one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if not isinstance(value, str) or value not in choices:
-            raise ValueError
-        return value
-
-    return read
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _modules(value: Any) -> tuple[str, ...]:
-    """Sorted, because their order means nothing and must not change the recipe's id."""
-    if not isinstance(value, list | tuple) or not value or len(set(map(str, value))) < len(value):
-        raise ValueError
-    if not all(isinstance(name, str) and _MODULE.fullmatch(name) for name in value):
-        raise ValueError
-    return tuple(sorted(value))
-
-
-def _modules_if_any(value: Any) -> tuple[str, ...]:
-    return () if value in ([], ()) else _modules(value)
+    _, question, near = known_names(name, known).partition("  (")
+    listed = ", ".join(sorted(known)) or "no options: this method has none"
+    expected = near.removesuffix(")") if question else listed
+    return Fault(shown, "is no key of a recipe", expected)
 
 
 _METHODS = tuple(sorted(ADAPTER_METHODS))
 _RULES = {
-    "method": _Rule(_one_of(_METHODS), f"one of {', '.join(_METHODS)}"),
-    "r": _Rule(_whole(1, 4096), "a whole number from 1 to 4096"),
-    "alpha": _Rule(_number(lambda x: 0 < x < math.inf), "a number above 0"),
-    "target_modules": _Rule(_modules, "a list of different module names, as [query, value]"),
-    "modules_to_save": _Rule(
-        _modules_if_any, "a list of different module names, as [mask_decoder]"
+    "method": Rule(rules.one_of(_METHODS), f"one of {', '.join(_METHODS)}"),
+    "r": Rule(rules.whole(1, 4096), "a whole number from 1 to 4096"),
+    "alpha": Rule(rules.number(lambda x: 0 < x < math.inf), "a number above 0"),
+    "target_modules": Rule(rules.modules, "a list of different module names, as [query, value]"),
+    "modules_to_save": Rule(
+        rules.modules_if_any, "a list of different module names, as [mask_decoder]"
     ),
-    "epochs": _Rule(_whole(1), "a whole number of at least 1"),
-    "learning_rate": _Rule(
-        _number(lambda x: 0 < x <= 1),
+    "epochs": Rule(rules.whole(1), "a whole number of at least 1"),
+    "learning_rate": Rule(
+        rules.number(lambda x: 0 < x <= 1),
         "a number above 0 and up to 1; YAML reads 2e-3 as text: write 2.0e-3",
     ),
-    "batch_size": _Rule(_whole(1), "a whole number of at least 1"),
-    "seed": _Rule(_whole(0, 2**32 - 1), "a whole number from 0 to 4294967295"),
-    "dropout": _Rule(_number(lambda x: 0 <= x < 1), "a number from 0 to below 1"),
-    "use_rslora": _Rule(_flag, "true or false"),
-    "weight_decay": _Rule(_number(lambda x: 0 <= x < math.inf), "a number of at least 0"),
-    "warmup_ratio": _Rule(_number(lambda x: 0 <= x <= 1), "a number from 0 to 1"),
-    "schedule": _Rule(_one_of(SCHEDULES), f"one of {', '.join(SCHEDULES)}"),
-    "max_grad_norm": _Rule(_number(lambda x: 0 < x < math.inf), "a number above 0"),
-    "patience": _Rule(_optional(_whole(1)), "a whole number of at least 1, or null"),
-    "max_rows": _Rule(_optional(_whole(1)), "a whole number of at least 1, or null"),
-    "micro_batch_size": _Rule(_optional(_whole(1)), "a whole number of at least 1, or null"),
-    "gradient_checkpointing": _Rule(_flag, "true or false"),
-    "threads": _Rule(_whole(1, 1024), "a whole number from 1 to 1024"),
+    "batch_size": Rule(rules.whole(1), "a whole number of at least 1"),
+    "seed": Rule(rules.whole(0, 2**32 - 1), "a whole number from 0 to 4294967295"),
+    "dropout": Rule(rules.number(lambda x: 0 <= x < 1), "a number from 0 to below 1"),
+    "use_rslora": Rule(rules.flag, "true or false"),
+    "weight_decay": Rule(rules.number(lambda x: 0 <= x < math.inf), "a number of at least 0"),
+    "warmup_ratio": Rule(rules.number(lambda x: 0 <= x <= 1), "a number from 0 to 1"),
+    "schedule": Rule(rules.one_of(SCHEDULES), f"one of {', '.join(SCHEDULES)}"),
+    "max_grad_norm": Rule(rules.number(lambda x: 0 < x < math.inf), "a number above 0"),
+    "patience": Rule(rules.optional(rules.whole(1)), "a whole number of at least 1, or null"),
+    "max_rows": Rule(rules.optional(rules.whole(1)), "a whole number of at least 1, or null"),
+    "micro_batch_size": Rule(
+        rules.optional(rules.whole(1)), "a whole number of at least 1, or null"
+    ),
+    "gradient_checkpointing": Rule(rules.flag, "true or false"),
+    "threads": Rule(rules.whole(1, 1024), "a whole number from 1 to 1024"),
+    "options": Rule(dict, "the options of the method, as {threshold: 3.0e-4}"),
 }

@@ -51,12 +51,14 @@ def take_step(
 ) -> None:
     """Descend along the gradients at this rate, their norm clipped.
 
+    A group of parameters may have a `rate_factor` of its own.
+
     Raises:
         InputError: if the norm is not finite.
     """
     parameters = []
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_factor", 1.0)
         parameters += group["params"]
     if not torch.isfinite(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)):
         raise InputError(

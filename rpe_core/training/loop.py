@@ -32,7 +32,8 @@ class TrainedAdapter:
     """What training leaves: deltas per module name of the base, and what it took.
 
     `whole` holds, by the base's own names, the tensors of modules that were trained whole.
-    `validation_loss` and `validation_score` are None where there was no validation row.
+    `validation_loss` and `validation_score` are None where there was no validation row. `history`
+    has a row for each epoch: its training loss, what validation found, and what the method told.
     """
 
     deltas: dict[str, LowRankDelta]
@@ -43,6 +44,7 @@ class TrainedAdapter:
     validation_loss: float | None
     validation_score: float | None
     whole: dict[str, Tensor]
+    history: tuple[dict[str, float], ...] = ()
 
 
 def train(
@@ -122,11 +124,8 @@ class _Course:
         self.epoch, self.step, self.n_stale_epochs = 0, 0, 0
         self.best: dict[str, Tensor] = {}
         self.best_loss: float | None = None
-        self.optimiser = torch.optim.AdamW(
-            injected.parameters.values(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        )
+        self.history: list[dict[str, float]] = []
+        self.optimiser = torch.optim.AdamW(injected.groups(), lr=recipe.learning_rate)
 
     @property
     def is_over(self) -> bool:
@@ -145,13 +144,15 @@ class _Course:
             loss = self._take_step([items[i] for i in batch], [targets[i] for i in batch])
             total += loss * len(batch)
         self.injected.set_mode(is_training=False)
+        facts = self.injected.facts(self.epoch)
         self.epoch += 1
-        line = f"epoch {self.epoch} of {recipe.epochs}: loss {total / self.n_items:.4f}"
-        found = self._validate()
-        if found is None:
-            return line
-        self._note(found["loss"])
-        return f"{line}, validation loss {found['loss']:.4f}, score {found['score']:.4f}"
+        found = self._validate() or {}
+        if found:
+            self._note(found["loss"])
+        told = {"loss": total / self.n_items, **{f"validation {k}": v for k, v in found.items()}}
+        self.history.append({"epoch": self.epoch, **told, **facts})
+        line = ", ".join(f"{name} {value:.4g}" for name, value in {**told, **facts}.items())
+        return f"epoch {self.epoch} of {recipe.epochs}: {line}"
 
     def _take_step(self, items: Sequence[Any], targets: Sequence[Any]) -> float:
         self.optimiser.zero_grad()
@@ -162,10 +163,14 @@ class _Course:
             loss = loss * (len(items[part]) / len(items))
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
+        penalty = self.injected.penalty()
+        if penalty is not None:
+            penalty.backward()  # type: ignore[no-untyped-call]
         rate = learning_rate_at(self.step, self.n_steps, self.recipe)
         self.step += 1
         where = f"step {self.step} of {self.n_steps}"
         take_step(self.optimiser, rate, self.recipe.max_grad_norm, where=where)
+        self.injected.after_step(self.epoch)
         return total
 
     def _validate(self) -> dict[str, float] | None:
@@ -200,6 +205,7 @@ class _Course:
             best=dict(self.best),
             best_loss=self.best_loss,
             n_stale_epochs=self.n_stale_epochs,
+            history=list(self.history),
         )
 
     def go_on_from(self, state: ResumeState) -> None:
@@ -214,7 +220,7 @@ class _Course:
         restore_optimiser(self.optimiser, self.injected.parameters, state)
         self.epoch, self.step = state.epoch, state.step
         self.best, self.best_loss = dict(state.best), state.best_loss
-        self.n_stale_epochs = state.n_stale_epochs
+        self.n_stale_epochs, self.history = state.n_stale_epochs, list(state.history)
         restore_random_state(state.random_state)
 
     def _set(self, values: dict[str, Tensor]) -> None:
@@ -229,6 +235,12 @@ class _Course:
             self._set(self.best)
         found = self._validate() or {}
         deltas = self.injected.export()
+        if not deltas:
+            raise InputError(
+                "the training left nothing to file: every module came out as the base's own.",
+                where=f"recipe {self.recipe.recipe_id}",
+                remedy="lower threshold in the options of the recipe, or train for longer",
+            )
         return TrainedAdapter(
             deltas=deltas,
             rank=max(delta.a.shape[0] for delta in deltas.values()),
@@ -238,6 +250,7 @@ class _Course:
             validation_loss=found.get("loss"),
             validation_score=found.get("score"),
             whole=self.injected.export_whole(),
+            history=tuple(self.history),
         )
 
 

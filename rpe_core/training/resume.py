@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rpe_core.errors import InputError
 
 _GROUPS = ("parameters", "first_moments", "second_moments", "best", "random_state")
-_VALUES = ("epoch", "step", "recipe_id", "n_items", "best_loss", "n_stale_epochs")
+_VALUES = ("epoch", "step", "recipe_id", "n_items", "best_loss", "n_stale_epochs", "history")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class ResumeState:
     best: dict[str, Tensor] = field(default_factory=dict)
     best_loss: float | None = None
     n_stale_epochs: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def to_tensors(state: ResumeState) -> tuple[dict[str, Tensor], dict[str, Any]]:

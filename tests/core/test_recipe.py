@@ -105,7 +105,7 @@ def test_every_field_enters_the_id():
         "learning_rate": 1e-4, "batch_size": 1, "seed": 1, "dropout": 0.5, "use_rslora": True,
         "weight_decay": 0.1, "warmup_ratio": 0.0, "schedule": "cosine", "max_grad_norm": 2.0,
         "patience": 1, "max_rows": 1, "threads": 2, "micro_batch_size": 4,
-        "gradient_checkpointing": True, "modules_to_save": ("head",),
+        "gradient_checkpointing": True, "modules_to_save": ("head",), "options": {"any": 1},
     }  # fmt: skip
     assert set(changes) == {field.name for field in fields(Recipe)}
     ids = {replace(recipe, **{key: value}).recipe_id for key, value in changes.items()}

@@ -1,0 +1,56 @@
+"""What the training asks of an adapter method; but for two answers, plain LoRA's are given here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from rpe_core.adapters.recipe import Recipe
+from rpe_core.delta import LowRankDelta
+
+
+class Pace(NamedTuple):
+    """How a parameter learns: at the recipe's rate times a factor, with its weight decay."""
+
+    rate_factor: float
+    weight_decay: float
+
+
+class AdapterMethod(ABC):
+    """A method: it puts parameters on a frozen model and takes an exact delta from them.
+
+    Its state lies in the modules that it adds, never in the method, so that one object serves all.
+    """
+
+    @abstractmethod
+    def attach(self, model: nn.Module, recipe: Recipe) -> None:
+        """Replace target modules by ones with trainable parameters; the rest stays frozen.
+
+        Raises:
+            InputError: the recipe does not fit the model.
+        """
+
+    @abstractmethod
+    def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
+        """What was trained, exactly, per module name of the base; W0 is the unmodified base's.
+
+        A module to which nothing is added is left out.
+        """
+
+    def pace(self, name: str, recipe: Recipe) -> Pace:
+        """How the parameter of this name learns."""
+        return Pace(1.0, recipe.weight_decay)
+
+    def penalty(self, model: nn.Module, recipe: Recipe) -> Tensor | None:
+        """What is added to the loss of each step, differentiable; None for nothing."""
+        return None
+
+    def proximal(self, name: str, value: Tensor, recipe: Recipe, *, epoch: int) -> Tensor:
+        """What becomes of a parameter's value after a step of this epoch (from 0)."""
+        return value
+
+    def facts(self, model: nn.Module, recipe: Recipe, *, epoch: int) -> dict[str, float]:
+        """What is worth a record after this epoch (from 0), beside loss and score."""
+        return {}

@@ -1,0 +1,8 @@
+"""PiSSA: LoRA that begins at the first r singular triplets of W0 (arXiv 2404.02948)."""
+
+from __future__ import annotations
+
+from rpe_core.adapters.lora import NAME
+from rpe_core.adapters.lora_inits import Initialised
+
+METHOD = Initialised("PiSSA", lambda layer: layer.pissa_init(NAME, "pissa"))

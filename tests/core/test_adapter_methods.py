@@ -1,0 +1,276 @@
+"""Every adapter method on every family: what is filed, in plain PEFT, is what was trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rpe_core.adapters import injection, miss, sora
+from rpe_core.adapters.methods import ADAPTER_METHODS
+from rpe_core.adapters.recipe import Recipe, check_recipe
+from rpe_core.errors import InputError
+from rpe_core.families import attachment, causal_lm, sam, text_encoder
+from rpe_core.merging.folders import read_adapter, write_adapter
+from rpe_core.training.loop import train
+from rpe_core.training.seeding import own_random_state
+from tests.pico import LABELS, pico_cases, pico_encoder, pico_llama, pico_sam, pico_texts
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A pico base of a family, which of its modules are adapted, rows, and its logits."""
+
+    family: Any
+    base: Any
+    task: Any
+    targets: tuple[str, ...]
+    rows: tuple[Any, Any]
+    logits: Callable[[], Tensor]
+
+    @property
+    def is_exact(self) -> bool:
+        return next(self.base.model.parameters()).dtype == torch.float32
+
+
+def encoder_place(folder: Path, dtype: str) -> Place:
+    base = text_encoder.load(str(pico_encoder(folder)), max_tokens=32, dtype=dtype)
+    texts, labels = pico_texts(np.random.default_rng(0), 12)
+    tokens = base.tokenizer(list(texts), padding=True, return_tensors="pt")
+    task = text_encoder.prepare(base, {"labels": LABELS})
+    targets = ("query", "intermediate.dense")
+    return Place(
+        text_encoder, base, task, targets, (texts, labels), lambda: base.model(**tokens)[0]
+    )
+
+
+def llama_place(folder: Path, dtype: str) -> Place:
+    base = causal_lm.load(str(pico_llama(folder)), max_tokens=64, dtype=dtype)
+    texts, _ = pico_texts(np.random.default_rng(0), 12)
+    tokens = base.tokenizer(list(texts), padding=True, return_tensors="pt")
+    task = causal_lm.prepare(base, {"prompt": "{input} :", "max_new_tokens": 8})
+    ids = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    targets = ("q_proj", "down_proj")
+    return Place(causal_lm, base, task, targets, (texts, texts), lambda: base.model(**ids).logits)
+
+
+def sam_place(folder: Path, dtype: str) -> Place:
+    base = sam.load(str(pico_sam(folder)), dtype=dtype)
+    task = sam.prepare(base, {"classes": ["core", "rim"]})
+    images, masks = pico_cases(np.random.default_rng(0), 3)
+    (_, pixels), *_ = sam._stacks(base, task.window, images[:1], 16)
+    targets = ("qkv", "lin1")
+    return Place(sam, base, task, targets, (images, masks), lambda: sam._logits(base, task, pixels))
+
+
+PLACES = {"text-encoder": encoder_place, "causal-lm": llama_place, "sam": sam_place}
+# what a method needs beside the fields that all recipes have
+NEEDS: dict[str, dict[str, Any]] = {
+    "sora": {"options": {"threshold": 0.05}},
+    "hydra": {"options": {"sequential_r": 3}},
+    "miss": {},
+}
+
+
+@pytest.fixture(scope="module", params=[(f, d) for f in PLACES for d in DTYPES], ids="-".join)
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    family, dtype = request.param
+    return PLACES[family](tmp_path_factory.mktemp("pico") / family, dtype)
+
+
+def recipe_of(method: str, r: int, targets: tuple[str, ...], **changes: Any) -> Recipe:
+    alpha = r if method == "miss" else 2 * r
+    declared = {"method": method, "r": r, "alpha": alpha, "epochs": 1, "learning_rate": 1e-3,
+                "batch_size": 4, "seed": 0, "target_modules": list(targets)}  # fmt: skip
+    recipe, faults = check_recipe({**declared, **NEEDS.get(method, {}), **changes})
+    assert recipe is not None, faults
+    return recipe
+
+
+def frozen(place: Place) -> Tensor:
+    with torch.no_grad():
+        return place.logits()
+
+
+@pytest.mark.parametrize("r", [2, 5])
+@pytest.mark.parametrize("method", ADAPTER_METHODS)
+def test_what_is_filed_is_what_was_trained(
+    place: Place, method: str, r: int, tmp_path: Path
+) -> None:
+    recipe, before = recipe_of(method, r, place.targets), frozen(place)
+    with own_random_state(0, threads=1):
+        injected = injection.attach(place.base.model, recipe)
+        with torch.no_grad():
+            for name, parameter in injected.parameters.items():
+                size = 1.0 if name.endswith(".gate") else 0.2
+                parameter.copy_(size * torch.randn_like(parameter))
+    injected.after_step(0)
+    injected.set_mode(is_training=False)
+    live, deltas = frozen(place), injected.export()
+    injection.detach(injected)
+    assert torch.equal(frozen(place), before)
+
+    write_adapter(tmp_path / "a", deltas, base_name="pico", task_type=None)
+    attachment.attach(place.base, str(tmp_path / "a"))
+    filed = frozen(place)
+    attachment.detach(place.base)
+    change = float((live - before).abs().max())
+    assert change > 0.02, "the adapter does something"
+    # what bf16 rounds away between the layers is not the method's; it is less than what is added
+    limit = 1e-5 if place.is_exact else 0.3 * change
+    assert float((filed - live).abs().max()) <= limit
+    read = read_adapter(tmp_path / "a")
+    assert {name: delta.rank for name, delta in read.deltas.items()} == {
+        name: delta.rank for name, delta in deltas.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return encoder_place(tmp_path_factory.mktemp("pico") / "encoder", "float32")
+
+
+def trained_on(place: Place, recipe: Recipe, **more: Any) -> Any:
+    texts, labels = place.rows
+    split = (texts[:8], labels[:8], texts[8:], labels[8:])
+    return train(place.family, place.base, place.task, *split, recipe, **more)
+
+
+@pytest.mark.parametrize("method", ADAPTER_METHODS)
+def test_a_resumed_training_ends_bit_for_bit_like_an_undisturbed_one(
+    encoder: Place, method: str
+) -> None:
+    recipe = recipe_of(method, 2, encoder.targets, epochs=3, dropout=0.1)
+    states: list[Any] = []
+    whole = trained_on(encoder, recipe, on_checkpoint=states.append)
+    resumed = trained_on(encoder, recipe, resume=states[0])
+    assert resumed.history == whole.history
+    assert len(whole.history) == 3
+    assert {"loss", "validation loss", "validation score"} <= set(whole.history[0])
+    for name, delta in whole.deltas.items():
+        assert torch.equal(delta.a, resumed.deltas[name].a)
+        assert torch.equal(delta.b, resumed.deltas[name].b)
+
+
+@pytest.mark.parametrize("method", ["pissa", "olora"])
+def test_an_initialised_lora_begins_at_the_base_and_leaves_it(encoder: Place, method: str) -> None:
+    before = frozen(encoder)
+    recipe = recipe_of(method, 4, encoder.targets)
+    injected = injection.attach(encoder.base.model, recipe)
+    began, first = frozen(encoder), injected.export()
+    injection.detach(injected)
+    torch.testing.assert_close(began, before, atol=1e-5, rtol=0)
+    assert all(delta.dense().abs().max() < 1e-6 for delta in first.values())
+    assert all(delta.a[:4].norm() > 0.1 for delta in first.values()), "it is no plain LoRA"
+    assert torch.equal(frozen(encoder), before)
+
+
+def test_gates_close_for_good_and_what_they_lead_to_is_cut_away(encoder: Place) -> None:
+    stages = {"threshold": 1e-3, "last_threshold": 0.2, "n_stages": 4, "stage_epochs": 2}
+    recipe = recipe_of("sora", 4, encoder.targets, epochs=8, options=stages)
+    found = trained_on(encoder, recipe)
+    ranks = [row["rank"] for row in found.history]
+    assert [row["stage"] for row in found.history] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert ranks == sorted(ranks, reverse=True)
+    assert 0 < ranks[-1] < ranks[0] <= found.history[0]["rank_at_most"] == 16
+    assert sum(delta.rank for delta in found.deltas.values()) == ranks[-1]
+
+
+def test_where_every_gate_is_closed_nothing_is_filed(encoder: Place) -> None:
+    recipe = recipe_of("sora", 2, encoder.targets, epochs=2, options={"threshold": 2.0})
+    with pytest.raises(InputError, match="nothing to file"):
+        trained_on(encoder, recipe)
+
+
+def test_spacings_of_the_thresholds() -> None:
+    stages = {"threshold": 1e-4, "last_threshold": 1e-2, "n_stages": 3}
+    found = {
+        spacing: [
+            sora.threshold_at(epoch, recipe_of("sora", 2, (), epochs=3, target_modules=["query"],
+                                               options={**stages, "spacing": spacing}))
+            for epoch in range(3)
+        ]
+        for spacing in ("linear", "log_linear", "exp_linear")
+    }  # fmt: skip
+    assert found["linear"] == pytest.approx([1e-4, 5.05e-3, 1e-2])
+    assert found["exp_linear"] == pytest.approx([1e-4, 1e-3, 1e-2])
+    assert found["log_linear"] == pytest.approx([1e-4, 5.0622e-3, 1e-2], rel=1e-4)
+
+
+def test_lora_plus_moves_b_faster(encoder: Place) -> None:
+    """Adam's first step is as long as its rate."""
+    recipe = recipe_of("lora_plus", 2, ("query",), warmup_ratio=0.0, batch_size=8,
+                       options={"b_rate_factor": 4.0})  # fmt: skip
+    moved = {
+        name: delta.b.abs().max() for name, delta in trained_on(encoder, recipe).deltas.items()
+    }
+    assert all(0.003 < step <= 0.0041 for step in moved.values())
+
+
+def test_misss_of_one_rank_share_their_a(encoder: Place) -> None:
+    recipe = recipe_of("miss", 4, ("query",), options={"variant": "mini", "mini_r": 8})
+    found = trained_on(encoder, recipe)
+    for delta in found.deltas.values():
+        assert torch.equal(delta.a, miss.block_sums(4, 32))
+        assert torch.equal(delta.b[:8], delta.b[8:16])
+    assert found.n_parameters == 2 * 4 * 8
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "where"),
+    [
+        ("lora", {"r": 33}, "r"),
+        ("sora", {"options": {"n_stages": 3, "stage_epochs": 2}}, "options"),
+        ("sora", {"options": {"last_threshold": 0.1}}, "options"),
+        ("miss", {"alpha": 4}, "recipe"),
+        ("miss", {"r": 33}, "target_modules"),
+        ("miss", {"options": {"variant": "mini", "mini_r": 7}}, "target_modules"),
+        ("miss", {"options": {"mini_r": 4}}, "recipe"),
+        ("hydra", {"target_modules": ["word_embeddings"]}, "target_modules"),
+        ("pissa", {"target_modules": ["LayerNorm"]}, "target_modules"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_step(
+    encoder: Place, method: str, changes: dict[str, Any], where: str
+) -> None:
+    before = frozen(encoder)
+    recipe = recipe_of(method, changes.pop("r", 2), ("query",), **changes)
+    with pytest.raises(InputError) as refused:
+        trained_on(encoder, recipe)
+    assert refused.value.where == where
+    assert refused.value.expected
+    assert torch.equal(frozen(encoder), before)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "path"),
+    [
+        ("lora", {"threshold": 0.1}, "options.threshold"),
+        ("sora", {"treshold": 0.1}, "options.treshold"),
+        ("sora", {"gate_dtype": "bfloat16"}, "options.gate_dtype"),
+        ("sora", {"n_stages": 0}, "options.n_stages"),
+        ("miss", {"variant": "bat"}, "options.variant"),
+        ("hydra", {"sequential_r": 0}, "options.sequential_r"),
+        ("hydra", [1], "options"),
+    ],
+)
+def test_options_are_those_of_the_method(method: str, options: Any, path: str) -> None:
+    declared = {"method": method, "r": 2, "alpha": 2, "epochs": 1, "learning_rate": 1e-3,
+                "batch_size": 4, "seed": 0, "options": options}  # fmt: skip
+    recipe, (fault,) = check_recipe(declared)
+    assert recipe is None
+    assert fault.path == path
+    assert fault.expected
+
+
+def test_defaults_of_options_are_part_of_the_recipe() -> None:
+    plain = recipe_of("sora", 2, ("query",), options={})
+    assert plain.options["threshold"] == 3e-4
+    assert recipe_of("sora", 2, ("query",), options={"threshold": 3e-4}) == plain
+    assert recipe_of("lora", 2, ("query",)).options == {}
