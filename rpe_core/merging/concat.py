@@ -1,4 +1,7 @@
-"""Exact merging: factors side by side, so the ranks add and nothing is lost."""
+"""Exact merging: factors side by side, so the ranks add and nothing is lost.
+
+Where members share A, as MiSS adapters of one rank do, dW = (sum_i w_i s_i B_i) A: no rank is added.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,27 @@ from rpe_core.merging.rounding import Rounding, Workbench, cast
 Term = tuple[LowRankDelta, float]  # a delta of one module and its weight
 Write = Callable[[str, int, torch.Tensor], None]  # factor, place of its first number, piece
 
+_GLANCE = 16  # numbers
 _PIECE = 1 << 19  # numbers that are computed at a time: few calls, and they stay in the cache
+
+
+def share_factors(terms: Sequence[Term]) -> Sequence[Term]:
+    """The same sum with the terms of equal A as one; the very terms where no two share theirs.
+
+    >>> a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0]])
+    >>> ((one, weight),) = share_factors([(LowRankDelta(a, b), 0.5), (LowRankDelta(a, b, 3.0), 1.0)])
+    >>> one.b, one.scaling, weight
+    (tensor([[7.]]), 1.0, 1.0)
+    """
+    groups = _groups(terms)
+    if len(groups) == len(terms):
+        return terms
+    return [group[0] if len(group) == 1 else (_summed(group), 1.0) for group in groups]
+
+
+def shared_rank(terms: Sequence[Term]) -> int:
+    """The rank of the sum with the terms of equal A as one."""
+    return sum(group[0][0].rank for group in _groups(terms))
 
 
 def stack_factors(terms: Sequence[Term]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,6 +91,32 @@ def merge_concat(terms: Sequence[Term]) -> LowRankDelta:
 
     join_factors(terms, torch.float32, write, Workbench())
     return LowRankDelta(factors["A"], factors["B"], layout=terms[0][0].layout)
+
+
+def _groups(terms: Sequence[Term]) -> list[list[Term]]:
+    """Terms of equal A together, in the order in which they come. Unequal ones tell at a glance."""
+    by_glance: dict[tuple[object, ...], list[list[Term]]] = {}
+    groups: list[list[Term]] = []
+    for term in terms:
+        a = term[0].a
+        glance = (a.dtype, *a.shape, *a.reshape(-1)[:_GLANCE].tolist())
+        alike = by_glance.setdefault(glance, [])
+        home = next((group for group in alike if torch.equal(group[0][0].a, a)), None)
+        if home is None:
+            home = []
+            alike.append(home)
+            groups.append(home)
+        home.append(term)
+    return groups
+
+
+def _summed(group: Sequence[Term]) -> LowRankDelta:
+    """The weighted sum of terms of one A, added in fp64."""
+    first = group[0][0]
+    b = torch.zeros(first.b.shape, dtype=torch.float64)
+    for delta, weight in group:
+        b += weight * delta.scaling * delta.b.double()
+    return LowRankDelta(first.a, b.to(torch.float32), layout=first.layout)
 
 
 def _scales(terms: Sequence[Term]) -> torch.Tensor:

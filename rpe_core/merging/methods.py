@@ -11,7 +11,7 @@ import torch
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, UnknownName, shown_name
-from rpe_core.merging.concat import Term, merge_concat
+from rpe_core.merging.concat import Term, merge_concat, share_factors, shared_rank
 from rpe_core.merging.dense import merge_dense
 from rpe_core.merging.svd import Truncation, merge_svd, rank_for_energy
 from rpe_core.merging.threads import map_in_order
@@ -216,9 +216,9 @@ MERGE_METHODS: dict[str, MergeMethod] = {
     for entry in (
         MergeMethod(
             "concat",
-            "exact: factors side by side, ranks add",
-            lambda terms, _: Reduced(terms),
-            lambda terms, _: sum(delta.rank for delta, _ in terms),
+            "exact: factors side by side, ranks add; the terms that share A are one",
+            lambda terms, _: Reduced(share_factors(terms)),
+            lambda terms, _: shared_rank(terms),
         ),
         MergeMethod(
             "svd",

@@ -215,9 +215,23 @@ def test_embeddings_and_convolutions_are_merged_in_their_own_shapes(tmp_path):
             assert file.get_slice("base_model.model.words.lora_embedding_A").get_shape()[1] == 11
 
 
+def test_members_that_share_their_a_add_no_rank(tmp_path):
+    """As MiSS adapters of one rank do; the others are put beside them as ever."""
+    one, other = (adapter(tmp_path / f"a{i}", i, rank=3) for i in range(2))
+    tensors = load_file(one / WEIGHTS)
+    changed = {name: -2 * t if "lora_B" in name else t for name, t in tensors.items()}
+    sharing = write_folder(tmp_path / "b", changed, r=3, target_modules=list(MODULES), lora_alpha=1)
+    members = [(one, 0.7), (sharing, -0.4)]
+    assert merge(members, tmp_path / "two").rank == 3
+    assert distance(dense_deltas(tmp_path / "two"), dense_sum(members)) <= 1e-6
+    members.insert(1, (other, 0.7))
+    assert merge(members, tmp_path / "three").rank == 6
+    assert distance(dense_deltas(tmp_path / "three"), dense_sum(members)) <= 1e-6
+
+
 def test_a_rank_beyond_every_server_is_said(tmp_path):
-    folder = adapter(tmp_path / "one", 0, rank=300)
-    report = merge([(folder, 0.5), (folder, 0.5)], tmp_path / "out")
+    one, two = (adapter(tmp_path / f"a{i}", i, rank=300) for i in range(2))
+    report = merge([(one, 0.5), (two, 0.5)], tmp_path / "out")
     assert (report.rank, report.servable_rank, report.is_servable) == (600, 0, False)
     assert report.not_servable == "its rank exceeds 512"
 
