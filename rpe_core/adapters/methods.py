@@ -33,6 +33,7 @@ _RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 409
 _POSITIVE = rules.number(lambda x: 0 < x < math.inf)
 _NOT_NEGATIVE = rules.number(lambda x: 0 <= x < math.inf)
 _RATE = Rule(rules.optional(rules.number(lambda x: 0 < x <= 1)), "a number above 0 and up to 1")
+_VARIANTS = ("full", "mini", "bat")
 _SPACINGS = ("linear", "log_linear", "exp_linear")
 
 ADAPTER_METHODS = {
@@ -82,7 +83,9 @@ ADAPTER_METHODS = {
         "rpe_core.adapters.miss",
         "MiSS (once Bone) through PEFT: B alone is trained, A sums the input by blocks",
         {
-            "variant": Option(Rule(rules.one_of(("full", "mini")), "one of full, mini"), "full"),
+            "variant": Option(
+                Rule(rules.one_of(_VARIANTS), f"one of {', '.join(_VARIANTS)}"), "full"
+            ),
             "mini_r": Option(_RANK, None),
         },
     ),

@@ -2,7 +2,9 @@
 
 D: (r, d_out), zero at first; S(x)_j = sum of x_i over i mod r = j. Exactly a LoRA with the fixed
 A[j, i] = 1 where i mod r = j, B = D^T and scale 1: adapters of one r share A, so their weighted sum
-keeps the rank. `mini` trains (r, mini_r) numbers and repeats them over d_out.
+keeps the rank. `mini` trains (r, mini_r) numbers and repeats them over d_out. `bat`, the original
+Bone, trains (d_out / r, r, r) numbers b and adds W0 b + b block by block: a delta of full rank,
+filed as dW I with A the identity, so that the weighted sum of several is dense and no larger.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import torch
 from peft import MissConfig, inject_adapter_in_model
 from peft.tuners.miss.layer import MissLayer
+from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
 from rpe_core.adapters.lora import NAME, no_target
@@ -26,38 +29,45 @@ class Miss(AdapterMethod):
         """Let PEFT put D on the target modules.
 
         Raises:
-            InputError: a scale is asked for, r is more than a module takes in, mini_r does not
-                divide what it gives, or a target is no linear layer of the model.
+            InputError: a scale is asked for; r is more than a module takes in, or does not divide
+                both its sides, for bat; mini_r does not divide what it gives; no linear layer.
         """
-        is_mini, mini_r = recipe.options["variant"] == "mini", recipe.options["mini_r"]
-        if recipe.alpha != recipe.r or recipe.use_rslora or is_mini != (mini_r is not None):
+        variant, mini_r = recipe.options["variant"], recipe.options["mini_r"]
+        is_mini = variant == "mini"
+        has_what_is_not = recipe.use_rslora or (variant == "bat" and recipe.dropout > 0)
+        if recipe.alpha != recipe.r or has_what_is_not or is_mini != (mini_r is not None):
             raise InputError(
                 "The recipe asks for what MiSS does not have.",
                 where="recipe",
-                expected="alpha equal to r, no use_rslora; mini_r with variant mini and only there",
+                expected="alpha equal to r, no use_rslora, no dropout with variant bat; mini_r with"
+                " variant mini and only there",
             )
         config = MissConfig(
             r=recipe.r,
             miss_dropout=recipe.dropout,
             mini_r=mini_r or 1,
-            init_weights="mini" if is_mini else True,
+            init_weights=True if variant == "full" else variant,
             target_modules=list(recipe.target_modules) or None,
             bias="none",
         )
         try:
             inject_adapter_in_model(config, model, adapter_name=NAME)
         except ValueError:
-            raise no_target("MiSS (r at most what a module takes in, mini_r dividing)") from None
+            raise no_target(f"MiSS {variant} of this r") from None
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
-        """The fixed A and B = D^T for each module."""
-        found = {}
-        for name, module in model.named_modules():
-            if isinstance(module, MissLayer):
-                d = module.miss_block[NAME].detach().cpu()
-                b = d.repeat(1, module.out_features // d.shape[1]).T.contiguous()
-                found[name] = LowRankDelta(block_sums(len(d), module.in_features), b)
-        return found
+        """The fixed A and B = D^T for each module; of bat the identity and dW."""
+        found = dict(model.named_modules()).items()
+        return {name: _delta_of(layer) for name, layer in found if isinstance(layer, MissLayer)}
+
+
+def _delta_of(layer: MissLayer) -> LowRankDelta:
+    d = layer.miss_block[NAME].detach()
+    if d.ndim == 3:
+        w0 = dequantize_module_weight(layer.get_base_layer()).detach().float()
+        return LowRankDelta(torch.eye(w0.shape[1]), layer.get_delta_weight(NAME, w0).detach().cpu())
+    b = d.cpu().repeat(1, layer.out_features // d.shape[1]).T.contiguous()
+    return LowRankDelta(block_sums(len(d), layer.in_features), b)
 
 
 def block_sums(r: int, d_in: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Exact merging: factors side by side, so the ranks add and nothing is lost.
 
-Where members share A, as MiSS adapters of one rank do, dW = (sum_i w_i s_i B_i) A: no rank is added.
+Members that share A, as MiSS adapters of one rank do, add no rank: dW = (sum_i w_i s_i B_i) A.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def share_factors(terms: Sequence[Term]) -> Sequence[Term]:
     """The same sum with the terms of equal A as one; the very terms where no two share theirs.
 
     >>> a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0]])
-    >>> ((one, weight),) = share_factors([(LowRankDelta(a, b), 0.5), (LowRankDelta(a, b, 3.0), 1.0)])
+    >>> terms = [(LowRankDelta(a, b), 0.5), (LowRankDelta(a, b, 3.0), 1.0)]
+    >>> ((one, weight),) = share_factors(terms)
     >>> one.b, one.scaling, weight
     (tensor([[7.]]), 1.0, 1.0)
     """

@@ -74,8 +74,9 @@ PLACES = {"text-encoder": encoder_place, "causal-lm": llama_place, "sam": sam_pl
 NEEDS: dict[str, dict[str, Any]] = {
     "sora": {"options": {"threshold": 0.05}},
     "hydra": {"options": {"sequential_r": 3}},
-    "miss": {},
 }
+BAT = {"options": {"variant": "bat"}}
+KINDS = [(method, r, {}) for method in ADAPTER_METHODS for r in (2, 5)] + [("miss", 4, BAT)]
 
 
 @pytest.fixture(scope="module", params=[(f, d) for f in PLACES for d in DTYPES], ids="-".join)
@@ -98,12 +99,11 @@ def frozen(place: Place) -> Tensor:
         return place.logits()
 
 
-@pytest.mark.parametrize("r", [2, 5])
-@pytest.mark.parametrize("method", ADAPTER_METHODS)
+@pytest.mark.parametrize(("method", "r", "changes"), KINDS)
 def test_what_is_filed_is_what_was_trained(
-    place: Place, method: str, r: int, tmp_path: Path
+    place: Place, method: str, r: int, changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    recipe, before = recipe_of(method, r, place.targets), frozen(place)
+    recipe, before = recipe_of(method, r, place.targets, **changes), frozen(place)
     with own_random_state(0, threads=1):
         injected = injection.attach(place.base.model, recipe)
         with torch.no_grad():
@@ -232,6 +232,8 @@ def test_misss_of_one_rank_share_their_a(encoder: Place) -> None:
         ("miss", {"r": 33}, "target_modules"),
         ("miss", {"options": {"variant": "mini", "mini_r": 7}}, "target_modules"),
         ("miss", {"options": {"mini_r": 4}}, "recipe"),
+        ("miss", {"r": 5, **BAT}, "target_modules"),
+        ("miss", {"dropout": 0.1, **BAT}, "recipe"),
         ("hydra", {"target_modules": ["word_embeddings"]}, "target_modules"),
         ("pissa", {"target_modules": ["LayerNorm"]}, "target_modules"),
     ],
@@ -255,7 +257,7 @@ def test_what_does_not_fit_is_refused_before_a_step(
         ("sora", {"treshold": 0.1}, "options.treshold"),
         ("sora", {"gate_dtype": "bfloat16"}, "options.gate_dtype"),
         ("sora", {"n_stages": 0}, "options.n_stages"),
-        ("miss", {"variant": "bat"}, "options.variant"),
+        ("miss", {"variant": "bone"}, "options.variant"),
         ("hydra", {"sequential_r": 0}, "options.sequential_r"),
         ("hydra", [1], "options"),
     ],
