@@ -16,6 +16,7 @@ from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, causal_lm, sam, text_encoder
 from rpe_core.merging.folders import read_adapter, write_adapter
+from rpe_core.merging.merge import merge
 from rpe_core.training.loop import train
 from rpe_core.training.seeding import own_random_state
 from tests.pico import LABELS, pico_cases, pico_encoder, pico_llama, pico_sam, pico_texts
@@ -276,3 +277,22 @@ def test_defaults_of_options_are_part_of_the_recipe() -> None:
     assert plain.options["threshold"] == 3e-4
     assert recipe_of("sora", 2, ("query",), options={"threshold": 3e-4}) == plain
     assert recipe_of("lora", 2, ("query",)).options == {}
+
+
+def test_mixed_methods_merge_to_the_sum_of_their_deltas(encoder: Place, tmp_path: Path) -> None:
+    members = []
+    for i, (method, r, changes) in enumerate(KINDS):
+        recipe = recipe_of(method, r, encoder.targets, epochs=2, learning_rate=1e-2, **changes)
+        trained = trained_on(encoder, recipe)
+        write_adapter(tmp_path / f"{i}", trained.deltas, base_name="pico", task_type=None)
+        members.append((tmp_path / f"{i}", (-1) ** i / (i + 1)))
+    merge(members, tmp_path / "merged")
+    exact: dict[str, Tensor] = {}
+    for folder, weight in members:
+        for name, delta in read_adapter(folder).deltas.items():
+            exact[name] = exact.get(name, 0) + weight * delta.dense(dtype=torch.float64)
+    merged = read_adapter(tmp_path / "merged").deltas
+    assert merged.keys() == exact.keys()
+    for name, delta in merged.items():
+        error = (delta.dense(dtype=torch.float64) - exact[name]).norm() / exact[name].norm()
+        assert error <= 1e-6
