@@ -31,7 +31,7 @@ from flows.settings import Settings  # first: it switches telemetry off before P
 # isort: split
 from catalog.stores.disk import disk_errors
 
-KILL, KILL_GROUP = "kill -9 $PPID", "kill -9 -- -$PPID"  # for `--do`
+KILL, KILL_GROUP = "kill -s KILL $PPID", "kill -s KILL -- -$PPID"  # for `--do`
 ERRORS = {"disk_full": errno.ENOSPC, "time_out": errno.ETIMEDOUT}
 # Of each driver what changes something: MLflow's client and Lance's tables have no other door.
 _MLFLOW = (
