@@ -53,6 +53,7 @@ def from_tensors(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Re
     for key, tensor in tensors.items():
         group, _, name = key.partition("/")
         groups.setdefault(group, {})[name] = tensor
+    values = {"history": [], **values}  # older checkpoints tell none
     if set(groups) != set(_GROUPS) or set(values) != set(_VALUES):
         raise InputError(
             "a checkpoint is not complete.", remedy="remove it: the training starts again"
