@@ -59,6 +59,10 @@ class Injection:
                 if value is not parameter:
                     parameter.copy_(value)
 
+    def asks_training_score(self, epoch: int) -> bool:
+        """Whether the score on the training rows is worth its time after an epoch."""
+        return self.method.asks_training_score(self.recipe, epoch=epoch)
+
     def facts(self, epoch: int) -> dict[str, float]:
         """What the method has to tell after an epoch."""
         return self.method.facts(self.model, self.recipe, epoch=epoch)

@@ -51,6 +51,10 @@ class AdapterMethod(ABC):
         """What becomes of a parameter's value after a step of this epoch (from 0)."""
         return value
 
+    def asks_training_score(self, recipe: Recipe, *, epoch: int) -> bool:
+        """Whether the score on the training rows belongs to the record of this epoch (from 0)."""
+        return False
+
     def facts(self, model: nn.Module, recipe: Recipe, *, epoch: int) -> dict[str, float]:
         """What is worth a record after this epoch (from 0), beside loss and score."""
         return {}

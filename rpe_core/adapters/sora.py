@@ -67,6 +67,13 @@ class Sora(Lora):
             return value
         return shrunk(value, threshold_at(epoch, recipe), is_legacy=recipe.options["legacy"])
 
+    def asks_training_score(self, recipe: Recipe, *, epoch: int) -> bool:
+        """At the end of each stage: rank against what is learnt and what carries over."""
+        is_last = epoch + 1 == recipe.epochs or stage_of(epoch, recipe) < stage_of(
+            epoch + 1, recipe
+        )
+        return recipe.options["n_stages"] > 1 and is_last
+
     def facts(self, model: nn.Module, recipe: Recipe, *, epoch: int) -> dict[str, float]:
         """The stage (from 0), its threshold, and how many gates are open of how many."""
         gates = torch.cat([gate.detach() for gate in _gates(model)])

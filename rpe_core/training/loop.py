@@ -144,15 +144,21 @@ class _Course:
             loss = self._take_step([items[i] for i in batch], [targets[i] for i in batch])
             total += loss * len(batch)
         self.injected.set_mode(is_training=False)
-        facts = self.injected.facts(self.epoch)
+        told = {"loss": total / self.n_items, **self._measured()}
         self.epoch += 1
-        found = self._validate() or {}
-        if found:
-            self._note(found["loss"])
-        told = {"loss": total / self.n_items, **{f"validation {k}": v for k, v in found.items()}}
-        self.history.append({"epoch": self.epoch, **told, **facts})
-        line = ", ".join(f"{name} {value:.4g}" for name, value in {**told, **facts}.items())
+        if "validation loss" in told:
+            self._note(told["validation loss"])
+        self.history.append({"epoch": self.epoch, **told})
+        line = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
         return f"epoch {self.epoch} of {recipe.epochs}: {line}"
+
+    def _measured(self) -> dict[str, float]:
+        """What validation finds after this epoch, and what the method has to tell."""
+        told = {f"validation {name}": value for name, value in (self._validate() or {}).items()}
+        if self.injected.asks_training_score(self.epoch):
+            found = self.family.validate(self.base, self.task, *self.rows)
+            told["training score"] = found["score"]
+        return told | self.injected.facts(self.epoch)
 
     def _take_step(self, items: Sequence[Any], targets: Sequence[Any]) -> float:
         self.optimiser.zero_grad()

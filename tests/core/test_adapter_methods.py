@@ -176,6 +176,7 @@ def test_gates_close_for_good_and_what_they_lead_to_is_cut_away(encoder: Place) 
     stages = {"threshold": 1e-3, "last_threshold": 0.2, "n_stages": 4, "stage_epochs": 2}
     recipe = recipe_of("sora", 4, encoder.targets, epochs=8, options=stages)
     found = trained_on(encoder, recipe)
+    assert ["training score" in row for row in found.history] == [False, True] * 4
     ranks = [row["rank"] for row in found.history]
     assert [row["stage"] for row in found.history] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert ranks == sorted(ranks, reverse=True)
