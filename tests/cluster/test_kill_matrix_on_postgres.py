@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests.cluster.postgres import Postgres
-from tests.faults import run_line
+from tests.faults import KILL, run_line
 from tests.kill_matrix import NIGHT, World, go_on, put_back, run_undisturbed, told, try_copies
 
 pytestmark = pytest.mark.cluster
@@ -14,6 +16,16 @@ pytestmark = pytest.mark.cluster
 def test_every_tenth_call(world: World) -> None:
     n_tried, n_survived = told(try_copies(world, every=10))
     assert n_survived == n_tried >= 5
+
+
+def test_a_true_kill_after_ten_calls(world: World) -> None:
+    """The server sees the connection end and frees its locks: nobody restores a database here."""
+    calm, calls = run_undisturbed(world)
+    for number in range(3, len(calls), len(calls) // 10):
+        put_back(world, world.fresh)
+        killed = world.run("--at", number, "--do", KILL, *NIGHT)
+        assert killed.code == -signal.SIGKILL, killed
+        assert go_on(world, calm) == (), calls[number - 1]
 
 
 def test_the_server_goes_away(server: Postgres, world: World) -> None:
