@@ -35,9 +35,15 @@ def share_factors(terms: Sequence[Term]) -> Sequence[Term]:
     return [group[0] if len(group) == 1 else (_summed(group), 1.0) for group in groups]
 
 
-def shared_rank(terms: Sequence[Term]) -> int:
-    """The rank of the sum with the terms of equal A as one."""
-    return sum(group[0][0].rank for group in _groups(terms))
+def do_share(terms: Sequence[Term]) -> bool:
+    """Whether two of the terms have the same A."""
+    return len(_groups(terms)) < len(terms)
+
+
+def rank_of_sum(terms: Sequence[Term], *, is_shared: bool) -> int:
+    """The sum of the ranks; where terms may share A, that of the terms with those as one."""
+    counted = [group[0] for group in _groups(terms)] if is_shared else terms
+    return sum(delta.rank for delta, _ in counted)
 
 
 def stack_factors(terms: Sequence[Term]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, UnknownName, shown_name
-from rpe_core.merging.concat import Term, merge_concat, share_factors, shared_rank
+from rpe_core.merging.concat import Term, do_share, merge_concat, rank_of_sum, share_factors
 from rpe_core.merging.dense import merge_dense
 from rpe_core.merging.svd import Truncation, merge_svd, rank_for_energy
 from rpe_core.merging.threads import map_in_order
@@ -21,11 +21,15 @@ Adapter = Mapping[str, LowRankDelta]
 
 @dataclass(frozen=True)
 class Form:
-    """What a merged adapter is to be: its dtype, and for `svd` a largest rank or a least energy."""
+    """What a merged adapter is to be: its dtype, and for `svd` a largest rank or a least energy.
+
+    `is_shared`: members share their A in one module, so that it is worth to look in all of them.
+    """
 
     rank: int | None = None
     energy: float | None = None
     dtype: torch.dtype = torch.float32
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def merge_deltas(
     terms = _terms_by_module(members)
     if rank is None and energy is None:
         rank = max(delta.rank for parts in terms.values() for delta, _ in parts)
-    form = Form(rank, energy)
+    form = Form(rank, energy, is_shared=do_share(fullest(terms)))
 
     def work(module: str) -> tuple[LowRankDelta, Norms | None]:
         with naming(module):
@@ -206,6 +210,16 @@ def _svd_rank(terms: Sequence[Term], form: Form) -> int:
     return min(form.rank or whole, whole, *terms[0][0].shape)
 
 
+def fullest(terms: Mapping[str, Sequence[Term]]) -> Sequence[Term]:
+    """The terms of the first module that has the most of them; none where there is no module."""
+    return max(terms.values(), key=len, default=())
+
+
+def _side_by_side(terms: Sequence[Term], rank: int) -> Reduced:
+    is_all = rank == sum(delta.rank for delta, _ in terms)
+    return Reduced(terms if is_all else share_factors(terms))
+
+
 def _by_svd(terms: Sequence[Term], rank: int) -> Reduced:
     truncation = merge_svd(terms, rank=rank)
     return Reduced([(truncation.delta, 1.0)], truncation)
@@ -217,8 +231,8 @@ MERGE_METHODS: dict[str, MergeMethod] = {
         MergeMethod(
             "concat",
             "exact: factors side by side, ranks add; the terms that share A are one",
-            lambda terms, _: Reduced(share_factors(terms)),
-            lambda terms, _: shared_rank(terms),
+            _side_by_side,
+            lambda terms, form: rank_of_sum(terms, is_shared=form.is_shared),
         ),
         MergeMethod(
             "svd",

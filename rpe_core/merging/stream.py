@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +14,15 @@ import torch
 from rpe_core.delta import PREFIX, peft_names, peft_shapes
 from rpe_core.errors import InputError
 from rpe_core.merging.blueprint import Blueprint
-from rpe_core.merging.concat import Term, join_factors
-from rpe_core.merging.methods import Form, MergeMethod, Norms, naming, overall_ratio
+from rpe_core.merging.concat import Term, do_share, join_factors
+from rpe_core.merging.methods import (
+    Form,
+    MergeMethod,
+    Norms,
+    fullest,
+    naming,
+    overall_ratio,
+)
 from rpe_core.merging.rounding import Rounding, Workbench, cast
 from rpe_core.merging.threads import map_in_order
 from rpe_core.merging.whole import Range, check_copies, pieces, release_whole, sum_whole
@@ -67,6 +74,7 @@ def stream_adapter(
     """
     check_copies(blueprint)
     terms = {module: blueprint.terms(module) for module in blueprint.modules}
+    form = replace(form, is_shared=do_share(fullest(terms)))
     ranks = _ranks(blueprint, terms, method, form, threads=threads)
     account = Account(ranks)
     writer = TensorWriter(path, _shapes(blueprint, ranks), dtype=form.dtype)
@@ -100,7 +108,7 @@ def _ranks(
     threads: int | None,
 ) -> dict[str, int]:
     """The rank of every module, before the first is written: they decide where the others lie."""
-    if form.energy is None:  # no number is read
+    if form.energy is None and not form.is_shared:  # no number is read
         return {module: method.rank(parts, form) for module, parts in terms.items()}
 
     def rank(module: str) -> int:
