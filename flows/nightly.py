@@ -9,7 +9,6 @@ from dataclasses import asdict
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 import httpx
@@ -20,9 +19,7 @@ from flows.settings import Settings  # first: it switches telemetry off before P
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.events.worker import EventsWorker
 from prefect.logging import get_run_logger
-from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -30,6 +27,7 @@ from catalog import promotion
 from flows import embed, ensemble, evaluate, ingest, promote, train
 from flows.chunks import Afar, StepFailed, Verb, chunks_of, own_error
 from flows.freshness import silent_sources
+from flows.handover import handing_over
 from flows.ledger import Ledger, Step
 from flows.locking import hold_workspace
 from flows.notices import tell_stop, told
@@ -53,18 +51,6 @@ class NightFailed(RpeError):
             f"{len(summary.faults)} unit(s) failed in {summary.run_id}.",
             where=", ".join(f"{fault.step} {fault.unit}" for fault in summary.faults),
             remedy="the last screen and the report list each with its remedy",
-        )
-
-
-class ServerLost(RpeError):
-    """Prefect's server does not answer; the steps of a night that has begun do not need it."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(
-            "Prefect's server does not answer; it may show the run as unfinished.",
-            where=url,
-            remedy="what was done is on record, see `rpe report`; when the server is back, run the"
-            " same command again: it goes on where this one was",
         )
 
 
@@ -124,16 +110,10 @@ def run_flow(settings: Settings, flow_run: Callable[[], Summary]) -> Summary:
         temporary_settings({PREFECT_API_URL: url}),
     ):
         try:
-            return flow_run()
+            with handing_over(url):
+                return flow_run()
         except NightFailed as failed:
             return failed.summary
-        except Exception as error:
-            causes = (error, error.__cause__)
-            if any(isinstance(cause, httpx.TransportError) for cause in causes):
-                raise ServerLost(url) from None
-            raise
-        finally:
-            _hand_over_records()
 
 
 @flow(
@@ -285,22 +265,6 @@ def _units(
 def _report_faulty(ledger: Ledger, step: Step, faulty: Mapping[str, RpeError]) -> None:
     for source, error in faulty.items():
         ledger.fail(step, source, error)
-
-
-def _hand_over_records() -> None:
-    """Let Prefect's own threads send what they hold before the server is stopped.
-
-    What no server has taken by then is dropped: the threads would knock seconds for each item, and
-    the process waits for them at its end.
-    """
-    for kind in (APILogWorker, EventsWorker):
-        late = tuple(kind._instances.values())
-        kind.drain_all(timeout=10)
-        for worker in late:
-            with suppress(Empty):
-                while True:
-                    worker._queue.get_nowait()
-            worker._queue.put(None)  # how Prefect itself ends a worker
 
 
 def _is_transient(state: Any) -> bool:
