@@ -13,7 +13,8 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
-from rpe_core.adapters.lora import NAME, Lora, lora_layers
+from rpe_core.adapters.lora import NAME, Lora
+from rpe_core.adapters.method import layers_of
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
@@ -64,7 +65,7 @@ class Hydra(Lora):
             InputError: LoRA does not fit, or a target is another layer than a linear one.
         """
         super().attach(model, recipe)
-        for name, layer in lora_layers(model):
+        for name, layer in layers_of(model, LoraLayer).items():
             if not hasattr(layer.get_base_layer(), "in_features"):
                 raise InputError(
                     "Hydra does not fit the base model.",
@@ -76,8 +77,7 @@ class Hydra(Lora):
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
         """One LoRA of rank r_p + r_s for each module."""
-        found = dict(model.named_modules()).items()
-        return {name: module.export() for name, module in found if isinstance(module, HydraLinear)}
+        return {name: layer.export() for name, layer in layers_of(model, HydraLinear).items()}
 
 
 METHOD = Hydra()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from rpe_core.adapters.method import AdapterMethod
+from rpe_core.adapters.method import AdapterMethod, layers_of
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, shown_name
@@ -37,7 +35,7 @@ class Lora(AdapterMethod):
             inject_adapter_in_model(config, model, adapter_name=NAME)
         except ValueError:
             raise no_target("LoRA") from None
-        for name, layer in lora_layers(model):
+        for name, layer in layers_of(model, LoraLayer).items():
             smaller = min(layer.in_features, layer.out_features)
             if recipe.r > smaller:
                 raise InputError(
@@ -48,14 +46,7 @@ class Lora(AdapterMethod):
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
         """The factors, on the CPU, detached from the model."""
-        return {name: delta_of(layer) for name, layer in lora_layers(model)}
-
-
-def lora_layers(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    """The layers that PEFT has put its factors on, by their names in the base."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer):
-            yield name, module
+        return {name: delta_of(layer) for name, layer in layers_of(model, LoraLayer).items()}
 
 
 def delta_of(layer: LoraLayer) -> LowRankDelta:

@@ -15,7 +15,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rpe_core.adapters.lora import NAME, Lora, delta_of, lora_layers
+from rpe_core.adapters.lora import NAME, Lora, delta_of
+from rpe_core.adapters.method import layers_of
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
@@ -61,7 +62,7 @@ class Initialised(Lora):
             InputError: LoRA does not fit, a target is no linear layer, or its weight is quantised.
         """
         super().attach(model, recipe)
-        for name, layer in lora_layers(model):
+        for name, layer in layers_of(model, LoraLayer).items():
             weight = layer.get_base_layer().weight
             if weight.ndim != 2 or not weight.is_floating_point():
                 raise InputError(
@@ -76,5 +77,4 @@ class Initialised(Lora):
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
         """One LoRA of rank 2r for each module."""
-        found = dict(model.named_modules()).items()
-        return {name: part.export() for name, part in found if isinstance(part, ShiftedLinear)}
+        return {name: layer.export() for name, layer in layers_of(model, ShiftedLinear).items()}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Pace(NamedTuple):
@@ -58,3 +60,8 @@ class AdapterMethod(ABC):
     def facts(self, model: nn.Module, recipe: Recipe, *, epoch: int) -> dict[str, float]:
         """What is worth a record after this epoch (from 0), beside loss and score."""
         return {}
+
+
+def layers_of(model: nn.Module, kind: type[Layer]) -> dict[str, Layer]:
+    """The layers of a kind by their names in the base, in the model's order."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, kind)}

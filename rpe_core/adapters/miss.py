@@ -16,7 +16,7 @@ from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
 from rpe_core.adapters.lora import NAME, no_target
-from rpe_core.adapters.method import AdapterMethod
+from rpe_core.adapters.method import AdapterMethod, layers_of
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
@@ -57,8 +57,7 @@ class Miss(AdapterMethod):
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
         """The fixed A and B = D^T for each module; of bat the identity and dW."""
-        found = dict(model.named_modules()).items()
-        return {name: _delta_of(layer) for name, layer in found if isinstance(layer, MissLayer)}
+        return {name: _delta_of(layer) for name, layer in layers_of(model, MissLayer).items()}
 
 
 def _delta_of(layer: MissLayer) -> LowRankDelta:

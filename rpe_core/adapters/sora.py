@@ -8,14 +8,14 @@ ones, exactly. With stages, xi rises from `threshold` to `last_threshold`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rpe_core.adapters.lora import NAME, Lora, delta_of, lora_layers
-from rpe_core.adapters.method import Pace
+from rpe_core.adapters.lora import NAME, Lora, delta_of
+from rpe_core.adapters.method import Pace, layers_of
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
@@ -45,7 +45,7 @@ class Sora(Lora):
         """
         threshold_at(0, recipe)
         super().attach(model, recipe)
-        for _, layer in lora_layers(model):
+        for layer in layers_of(model, LoraLayer).values():
             layer.lora_B[NAME] = GatedFactor(layer.lora_B[NAME])
 
     def pace(self, name: str, recipe: Recipe) -> Pace:
@@ -87,7 +87,7 @@ class Sora(Lora):
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
         """The open part of each module; one whose gates are all closed is left out."""
         found = {}
-        for name, layer in lora_layers(model):
+        for name, layer in layers_of(model, LoraLayer).items():
             delta, gate = delta_of(layer), layer.lora_B[NAME].gate.detach().cpu()
             is_open = gate != 0
             if is_open.any():
@@ -152,10 +152,8 @@ def threshold_at(epoch: int, recipe: Recipe) -> float:
     return float(first * (1 - share) + last * share)
 
 
-def _gates(model: nn.Module) -> Iterator[nn.Parameter]:
-    for module in model.modules():
-        if isinstance(module, GatedFactor):
-            yield module.gate
+def _gates(model: nn.Module) -> list[nn.Parameter]:
+    return [factor.gate for factor in layers_of(model, GatedFactor).values()]
 
 
 METHOD = Sora()
