@@ -35,22 +35,25 @@ def database(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def world(server: Postgres, database: str, tmp_path: Path, prefect_api: str) -> World:
-    """A world with lake and MLflow on PostgreSQL; its copies hold both databases."""
-    names = (database, f"{database}_mlflow")
+def databases(server: Postgres, database: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The environment of a workspace with lake and MLflow on PostgreSQL; names of its databases."""
+    names = [database, f"{database}_mlflow"]
     server.make_database(names[1])
-    environment = {
-        "PREFECT_API_URL": prefect_api,
-        "OMP_NUM_THREADS": "1",
-        "RPE_LAKE_URI": f"ducklake:postgres:{server.libpq(names[0])}",
-        "RPE_TRACKING_URI": server.url(names[1]),
-    }
+    monkeypatch.setenv("RPE_LAKE_URI", f"ducklake:postgres:{server.libpq(names[0])}")
+    monkeypatch.setenv("RPE_TRACKING_URI", server.url(names[1]))
+    return names
+
+
+@pytest.fixture
+def world(server: Postgres, databases: list[str], tmp_path: Path, prefect_api: str) -> World:
+    """A world with lake and MLflow on PostgreSQL; its copies hold both databases."""
 
     def restore(copy: Path) -> None:
-        for name in names:
+        for name in databases:
             server.restore(name, copy / f"{name}.dump")
 
-    also = " && ".join(server.dump_command(name, f"$COPY/{name}.dump") for name in names)
+    also = " && ".join(server.dump_command(name, f"$COPY/{name}.dump") for name in databases)
+    environment = {"PREFECT_API_URL": prefect_api, "OMP_NUM_THREADS": "1"}
     return World(tmp_path, environment, also=also, restore=restore)
 
 
@@ -90,17 +93,13 @@ def prefect(
 
 @pytest.fixture
 def lake_on_servers(
-    server: Postgres, database: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+    databases: list[str], bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
     """The environment of a workspace whose stores are all on servers; names of its databases."""
-    names = [database, f"{database}_mlflow"]
-    server.make_database(names[1])
-    monkeypatch.setenv("RPE_LAKE_URI", f"ducklake:postgres:{server.libpq(names[0])}")
-    monkeypatch.setenv("RPE_TRACKING_URI", server.url(names[1]))
     for place in ("lake_data", "vectors", "artifacts", "model_artifacts"):
         uri = f"{bucket}/{place.replace('_', '-')}"
         monkeypatch.setenv(f"RPE_{place.upper()}_URI", uri)
-    return names
+    return databases
 
 
 @pytest.fixture
