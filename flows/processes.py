@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
 import psutil
 
@@ -39,6 +39,7 @@ class Usage:
         )
 
 
+_STATUS = Lock()  # a start asks all children for their status, and a status can be read only once
 _ended: list[Usage] = []  # of the children that we called; one that was killed could not tell
 
 
@@ -78,9 +79,12 @@ def run_child(
     context.set_forkserver_preload([module, *preload])  # heeded once: the server stays
     told, telling = context.Pipe(duplex=False)
     child = context.Process(target=_call_main, args=(module, folder, log, telling))
-    child.start()
+    with _STATUS:
+        child.start()
     telling.close()
-    child.join()
+    wait([child.sentinel])
+    with _STATUS:
+        child.join()
     try:
         _ended.append(told.recv())
     except EOFError:  # it was killed

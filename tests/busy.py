@@ -9,6 +9,8 @@ CPU_SECONDS, MEMORY = 0.5, 300 << 20
 
 def main(folder: Path) -> None:
     """Use so many CPU seconds and so much memory, and leave as the folder asks."""
+    if (folder / "idle").exists():
+        return
     held = bytearray(os.urandom(1 << 20) * (MEMORY >> 20))
     while time.process_time() < CPU_SECONDS:
         held[0] ^= 1

@@ -148,7 +148,13 @@ def test_killed_between_two_targets_it_ends_as_if_undisturbed(
         command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
         assert run.stderr is not None
-        assert any(line.startswith("evaluate 2/3") for line in run.stderr)
+        told = []
+        for line in run.stderr:
+            told.append(line)
+            if line.startswith("evaluate 2/3"):
+                break
+        else:
+            pytest.fail(f"it ended before: {''.join(told)}")
         os.killpg(run.pid, signal.SIGKILL)
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "train" not in again.stderr
