@@ -66,7 +66,7 @@ def prefect_server(
         yield living
         return
     reap_stale_server(settings)
-    process, url = _start(settings)
+    process, url = start_server(settings)
     try:
         meanwhile()
         _await_health(settings, process, url)
@@ -93,18 +93,24 @@ def _living_server(settings: Settings) -> str | None:
         return found.url if _is_healthy(client, found.url) else None
 
 
-def _start(settings: Settings) -> tuple[subprocess.Popen[bytes], str]:
+def start_server(settings: Settings, *, port: int = 0) -> tuple[subprocess.Popen[bytes], str]:
+    """A server's process on loopback, and where its API will be; by default any free port.
+
+    The process inherits the socket: between the choice of a port and its use none can take it.
+    """
     settings.prefect_home.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
-    command = [sys.executable, "-m", "flows.server_process", str(port), str(os.getpid())]
-    with (settings.prefect_home / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            env=child_environment(settings),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        port, number = listening.getsockname()[1], listening.fileno()
+        command = [sys.executable, "-m", "flows.server_process", str(number), str(os.getpid())]
+        with (settings.prefect_home / "server.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                env=child_environment(settings),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[number],
+            )
     return process, _write(settings, process.pid, port).url
 
 
@@ -132,13 +138,6 @@ def _is_healthy(client: httpx.Client, url: str) -> bool:
         return client.get(f"{url}/health").is_success
     except httpx.HTTPError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _record(settings: Settings) -> Path:

@@ -1,7 +1,8 @@
-"""The Prefect server's process: `python -m flows.server_process PORT PARENT_PID`, loopback only."""
+"""The Prefect server's process: `python -m flows.server_process SOCKET PARENT_PID`; see server."""
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import flows.settings  # noqa: F401 - first: it switches telemetry off
@@ -12,18 +13,17 @@ import uvicorn
 from flows.processes import end_with_parent
 
 
-def main(port: int) -> None:
-    """Serve the API and the UI until the process is ended."""
-    uvicorn.run(
+def main(listening: socket.socket) -> None:
+    """Serve the API and the UI on a bound socket until the process is ended."""
+    config = uvicorn.Config(
         "prefect.server.api.server:create_app",
         factory=True,
-        host="127.0.0.1",
-        port=port,
         log_level="warning",
         timeout_keep_alive=5,
     )
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))
-    main(int(sys.argv[1]))
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -1,9 +1,7 @@
 """Prefect's server is killed in the middle of a night, which ends without it or with the next."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +13,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.processes import end_process
-from flows.server import prefect_server
-from flows.settings import Settings, child_environment
+from flows.server import prefect_server, start_server
+from flows.settings import Settings
 from tests.end_state import end_state
 from tests.kill_matrix import NIGHT, World, ended, put_back, run_undisturbed
 
@@ -70,10 +68,7 @@ def test_back_again(calm: tuple[World, dict[str, Any]], prefect: Settings) -> No
         server = json.loads((prefect.prefect_home / "server.json").read_text())
         night = night_without(prefect, world)
         psutil.Process(server["pid"]).wait()
-        again = subprocess.Popen(
-            [sys.executable, "-m", "flows.server_process", str(server["port"]), str(os.getpid())],
-            env=child_environment(prefect),
-        )
+        again, _ = start_server(prefect, port=server["port"])
         done = ended(night)
         with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
             runs = client.read_flow_runs()
