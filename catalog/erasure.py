@@ -110,6 +110,7 @@ def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
         "experiment_scores": ("experiment_id", experiments),
         "experiment_distances": ("experiment_id", experiments),
         "experiment_findings": ("experiment_id", experiments),
+        "experiment_methods": ("experiment_id", experiments),
     }
     return {
         "sources": ("source = ?", [source]),

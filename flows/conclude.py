@@ -1,38 +1,43 @@
-"""Conclude: the tables of an experiment, from what its evaluations left in the lake."""
+"""Conclude: the last step of an experiment puts its tables on record in one commit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import Any, Protocol
 
 from catalog import current
-from flows import embed, evaluate
+from flows import evaluate
 from flows.chunks import StepFailed
 from flows.evaluate import EvaluateUnit
-from flows.protocol import KIND, Protocol
-from flows.scoring import (
-    BASE_ARM,
-    CONFIDENCE,
-    OWN_ARM,
-    REFERENCE_ARM,
-    items_by_arm,
-    score_row,
-)
+from flows.scoring import items_by_arm
 from flows.workspace import Workspace
-from rpe_core.distance import DATASET_DISTANCES, Matrix
-from rpe_core.evaluation.correlation import Correlation, correlate_pairs
-from rpe_core.evaluation.expectations import RULES, check_expectations, pool_arm
-from rpe_core.evaluation.head_to_head import compare
-from rpe_core.evaluation.metrics import METRICS, Items, find_metric, gate_metric
+from rpe_core.evaluation.metrics import Items, gate_metric
 from rpe_core.fingerprint import canonical_json, fingerprint, make_id
 
 Row = dict[str, Any]
-DISTANCE_ITEMS = 256  # training rows of a source whose single features are compared
-NEAREST_ARM = "nearest:"  # with the distance after it: the reference that it picks, by itself
-SIGNIFICANCE = 0.05
+Units = Mapping[str, EvaluateUnit]  # by name of the target
+
+
+class Asked(Protocol):
+    """What an experiment was asked."""
+
+    @property
+    def kind(self) -> str:
+        """What sort of experiment it is."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources, sorted."""
+
+    @property
+    def base(self) -> str:
+        """The base's name in the plan."""
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """All that is asked, as plain values."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,66 @@ class Concluded:
     tables: Mapping[str, Sequence[Row]]
 
 
+class Experiment(ABC):
+    """The evaluations of one protocol, and what follows from them."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        protocol: Asked,
+        units: Units,
+        *,
+        recipe_id: str,
+        made_of: Mapping[str, Any],
+    ) -> None:
+        self.workspace, self.kind, self.recipe_id = workspace, protocol.kind, recipe_id
+        self.task_type = workspace.contracts[protocol.sources[0]].task.type
+        self.metric = gate_metric("auto", self.task_type)
+        self._asked, self._items = protocol, dict[str, dict[str, Items]]()
+        base = workspace.bases[protocol.base]
+        self.base_id = base.base_id
+        made = {"protocol": protocol.declared, "base": base.sha256, **made_of}
+        self.experiment_id = make_id("experiment", self.kind, fingerprint(made))
+
+    def __str__(self) -> str:
+        return self.kind
+
+    @abstractmethod
+    def tables(self) -> Mapping[str, Sequence[Row]]:
+        """The rows of its own tables."""
+
+    def conclude(self) -> Concluded:
+        """All its rows."""
+        filed = {"experiment_id": self.experiment_id}
+        tables = {"experiments": [self._own_row()], **self.tables()}
+        return Concluded({name: [{**filed, **r} for r in found] for name, found in tables.items()})
+
+    def items(self, unit: EvaluateUnit) -> dict[str, Items]:
+        """What each arm answered on the test rows of a target."""
+        found = self._items.get(unit.evaluation_id)
+        if found is None:
+            rows = current.item_scores(self.workspace.stores.lake, unit.evaluation_id, "test")
+            found = self._items[unit.evaluation_id] = items_by_arm(rows)
+        return found
+
+    def _own_row(self) -> Row:
+        return {
+            "run_id": self.workspace.run.run_id,
+            "kind": self.kind,
+            "sources_json": canonical_json(self._asked.sources),
+            "base_id": self.base_id,
+            "recipe_id": self.recipe_id,
+            "task_type": self.task_type,
+            "metric": self.metric,
+            "protocol_json": canonical_json(self._asked.declared),
+        }
+
+
 class Conclusion:
     """The last step of an experiment: pending until all that it rests on is on record."""
 
-    def __init__(self, protocol: Protocol) -> None:
-        self.protocol = protocol
+    def __init__(self, make_experiment: Callable[[Workspace, Units], Experiment]) -> None:
+        self._make_experiment = make_experiment
         self.experiment_id = ""  # known once every target is evaluated
 
     def pending(self, workspace: Workspace) -> list[Experiment]:
@@ -55,18 +115,18 @@ class Conclusion:
         Raises:
             StepFailed: a target was not evaluated.
         """
-        units = {unit.retrieval.target.source: unit for unit in evaluate.units_of(workspace)}
+        units = {unit.retrieval.target.name: unit for unit in evaluate.units_of(workspace)}
         done = workspace.standing.evaluation_ids
         missing = [
-            source
-            for source in self.protocol.sources
-            if source not in units or units[source].evaluation_id not in done
+            target.name
+            for target in workspace.plan.targets
+            if target.name not in units or units[target.name].evaluation_id not in done
         ]
         if missing:
             raise StepFailed(
                 "Not every target of the experiment was evaluated.", where=", ".join(missing)
             )
-        experiment = Experiment(workspace, self.protocol, units)
+        experiment = self._make_experiment(workspace, units)
         self.experiment_id = experiment.experiment_id
         known = workspace.stores.lake.rows(
             "FROM core.experiments WHERE experiment_id = ?", [self.experiment_id]
@@ -83,199 +143,3 @@ class Conclusion:
             for one in made:
                 for table, rows in one.tables.items():
                     commit.insert_new(table, rows)
-
-
-class Experiment:
-    """The evaluations of one protocol, and what follows from them."""
-
-    def __init__(
-        self, workspace: Workspace, protocol: Protocol, units: Mapping[str, EvaluateUnit]
-    ) -> None:
-        self.workspace, self.protocol = workspace, protocol
-        self.units = {source: units[source] for source in protocol.sources}
-        contract = workspace.contracts[protocol.sources[0]]
-        self.task_type = contract.task.type
-        self.metric = gate_metric("auto", self.task_type)
-        made_of = {
-            "protocol": protocol.declared,
-            "base": workspace.bases[protocol.base].sha256,
-            "recipe": workspace.plan.recipe(protocol.recipe).recipe_id,
-            "evaluations": {s: unit.evaluation_id for s, unit in self.units.items()},
-            "datasets": {s: unit.retrieval.dataset_sha256 for s, unit in self.units.items()},
-            "distance_items": DISTANCE_ITEMS,
-            "rules": RULES,
-        }
-        self.experiment_id = make_id("experiment", KIND, fingerprint(made_of))
-
-    def __str__(self) -> str:
-        return KIND
-
-    def conclude(self) -> Concluded:
-        """Scores with verdicts, distances with the references that they pick, findings."""
-        arms = {source: self._items(unit) for source, unit in self.units.items()}
-        scores = {source: self._scores(unit) for source, unit in self.units.items()}
-        features = {source: self._features(source) for source in self.protocol.sources}
-        far = {kind: self._matrix(kind, features) for kind in self.protocol.distances}
-        for kind, matrix in far.items():
-            for source, reference in self._picked(matrix).items():
-                name, picked = f"{NEAREST_ARM}{kind}", f"{REFERENCE_ARM}{reference}"
-                arms[source][name] = arms[source][picked]
-                scores[source] += [{**r, "arm": name} for r in scores[source] if r["arm"] == picked]
-        rows = [row for source in arms for row in self._compared(arms[source], scores[source])]
-        findings = [*self._expected(arms), *self._correlated(far, scores)]
-        tables = {
-            "experiments": [self._own_row()],
-            "experiment_scores": [*rows, *self._pooled(arms)],
-            "experiment_distances": list(self._distance_rows(far, features)),
-            "experiment_findings": findings,
-        }
-        filed = {"experiment_id": self.experiment_id}
-        return Concluded({name: [{**filed, **r} for r in found] for name, found in tables.items()})
-
-    def _own_row(self) -> Row:
-        return {
-            "run_id": self.workspace.run.run_id,
-            "kind": KIND,
-            "sources_json": canonical_json(self.protocol.sources),
-            "base_id": self.workspace.bases[self.protocol.base].base_id,
-            "recipe_id": self.workspace.plan.recipe(self.protocol.recipe).recipe_id,
-            "task_type": self.task_type,
-            "metric": self.metric,
-            "protocol_json": canonical_json(self.protocol.declared),
-        }
-
-    def _items(self, unit: EvaluateUnit) -> dict[str, Items]:
-        rows = current.item_scores(self.workspace.stores.lake, unit.evaluation_id, "test")
-        return items_by_arm(rows)
-
-    def _scores(self, unit: EvaluateUnit) -> list[Row]:
-        """What the evaluation itself recorded on all test rows."""
-        names = "arm, metric, metric_version, is_higher_better, evaluation_id, ensemble_id, value,"
-        rows = self.workspace.stores.lake.rows(
-            f"SELECT {names} ci_low, ci_high, n_items, n_groups FROM core.scores"
-            " WHERE evaluation_id = ? AND split = 'test' AND slice = '' ORDER BY arm, metric",
-            [unit.evaluation_id],
-        )
-        return [{**row, "source": unit.retrieval.target.source} for row in rows]
-
-    def _features(self, source: str) -> Matrix:
-        unit = embed.unit_of(self.workspace, source, self.protocol.base, "reference")
-        if unit is None:
-            raise StepFailed("A source of the experiment has no data.", where=source)
-        return embed.features_of(self.workspace, unit, limit=DISTANCE_ITEMS)
-
-    def _matrix(self, kind: str, features: Mapping[str, Matrix]) -> Matrix:
-        """Distances of targets (rows) to references (columns); a source to itself is not asked."""
-        measure, sources = DATASET_DISTANCES[kind], self.protocol.sources
-        return np.array(
-            [[0.0 if a == b else measure(features[a], features[b]) for b in sources]
-             for a in sources]
-        )  # fmt: skip
-
-    def _picked(self, matrix: Matrix) -> dict[str, str]:
-        """The nearest reference of each target; the first by name of equals."""
-        far = np.where(np.eye(len(matrix), dtype=bool), np.inf, matrix)
-        sources = self.protocol.sources
-        return {
-            source: sources[int(np.argmin(row))] for source, row in zip(sources, far, strict=True)
-        }
-
-    def _compared(self, arms: Mapping[str, Items], scores: Sequence[Row]) -> Iterator[Row]:
-        """Rows of scores with the verdicts against base and average."""
-        for row in scores:
-            yield {**row, **_verdicts(arms, row["arm"], row["metric"])}
-
-    def _pooled(self, arms: Mapping[str, Mapping[str, Items]]) -> Iterator[Row]:
-        """The same over the items of all targets, of the arms that every target has."""
-        everywhere = set.intersection(*(set(found) for found in arms.values()))
-        pooled = {arm: pool_arm(arms, arm) for arm in sorted(everywhere)}
-        for arm, items in pooled.items():
-            for metric in sorted(METRICS):
-                if set(METRICS[metric].needs) <= set(items.statistics):
-                    common = {"source": "", "arm": arm, "evaluation_id": "", "ensemble_id": ""}
-                    row = score_row(items, metric, common)
-                    yield {**row, **_verdicts(pooled, arm, metric)}
-
-    def _distance_rows(
-        self, far: Mapping[str, Matrix], features: Mapping[str, Matrix]
-    ) -> Iterator[Row]:
-        for kind, matrix in far.items():
-            for i, source in enumerate(self.protocol.sources):
-                for j, reference in enumerate(self.protocol.sources):
-                    if i != j:
-                        yield {
-                            "kind": kind,
-                            "source": source,
-                            "reference": reference,
-                            "distance": float(matrix[i, j]),
-                            "n_items": len(features[source]),
-                            "n_reference_items": len(features[reference]),
-                        }
-
-    def _expected(self, arms: Mapping[str, Mapping[str, Items]]) -> Iterator[Row]:
-        for found in check_expectations(arms, self.metric, confidence=CONFIDENCE):
-            yield {
-                "finding": found.name,
-                "statement": found.statement,
-                "verdict": found.verdict,
-                "metric": self.metric,
-                "quantity": "difference",
-                "value": found.difference,
-                "ci_low": found.low,
-                "ci_high": found.high,
-                "p_value": None,
-                "n": found.n_items,
-                "n_clusters": found.n_groups,
-                "details": found.details,
-            }
-
-    def _correlated(
-        self, far: Mapping[str, Matrix], scores: Mapping[str, Sequence[Row]]
-    ) -> Iterator[Row]:
-        """Whether nearer references score better, by each distance."""
-        sign = 1.0 if find_metric(self.metric).is_higher_better else -1.0
-        single = {
-            (source, row["arm"]): sign * row["value"]
-            for source, rows in scores.items()
-            for row in rows
-            if row["metric"] == self.metric
-        }
-        sources = self.protocol.sources
-        transfer = np.array(
-            [[single[a, OWN_ARM if a == b else f"{REFERENCE_ARM}{b}"] for b in sources]
-             for a in sources]
-        )  # fmt: skip
-        for kind, matrix in far.items():
-            found = correlate_pairs(matrix, transfer, confidence=CONFIDENCE)
-            yield {**_correlation_row(kind, found), "metric": self.metric}
-
-
-def _verdicts(arms: Mapping[str, Items], arm: str, metric: str) -> Row:
-    row: Row = {}
-    for baseline in (BASE_ARM, "average"):
-        found = compare(arms[arm], arms[baseline], metric, confidence=CONFIDENCE)
-        row[f"{baseline}_difference"] = found.difference
-        row[f"{baseline}_ci_low"], row[f"{baseline}_ci_high"] = found.ci_low, found.ci_high
-        row[f"{baseline}_result"] = found.result
-    return row
-
-
-def _correlation_row(kind: str, found: Correlation) -> Row:
-    verdict = "undecided"
-    if found.low is not None and found.high is not None and (found.p_value or 0) <= SIGNIFICANCE:
-        verdict = "holds" if found.high < 0 else "fails" if found.low > 0 else "undecided"
-    return {
-        "finding": f"nearer_is_better:{kind}",
-        "statement": f"References that are nearer by the {kind} distance score better",
-        "verdict": verdict,
-        "quantity": "rho",
-        "value": found.rho,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "p_value": found.p_value,
-        "n": found.n_pairs,
-        "n_clusters": found.n_targets,
-        "details": "Spearman's rho of distance and score (higher is better) over ordered pairs;"
-        " interval by bootstrap over targets, p by permutation of the datasets;"
-        f" holds if the interval lies below zero and p <= {SIGNIFICANCE}",
-    }

@@ -1,13 +1,13 @@
-"""Experiment: leave-one-out over sources, by the night's own steps on a plan made for it."""
+"""Experiments: the night's own steps on a plan made for one, and then its conclusion."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
 
@@ -16,15 +16,33 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.chunks import Verb
-from flows.conclude import Conclusion
+from flows.conclude import Asked, Conclusion, Experiment
+from flows.leave_one_out_tables import LeaveOneOut
 from flows.locking import hold_workspace
+from flows.method_protocol import MethodProtocol, method_plan_of, method_protocol_of
+from flows.method_tables import MethodComparison
 from flows.nightly import STEPS, do_steps, run_flow
+from flows.plans import Plan
 from flows.protocol import Protocol, plan_of, protocol_of
 from flows.run_record import Summary
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 
 NIGHTLY = ("embed", "train", "ensemble", "evaluate")
+
+
+class Kind(NamedTuple):
+    """How an experiment is asked for, planned and concluded."""
+
+    protocol: Callable[..., Any]
+    plan_of: Callable[[Plan, Any], Plan]
+    experiment: Callable[..., Experiment]
+
+
+KINDS = {
+    Protocol.kind: Kind(Protocol, plan_of, LeaveOneOut),
+    MethodProtocol.kind: Kind(MethodProtocol, method_plan_of, MethodComparison),
+}
 
 
 def run_leave_one_out(settings: Settings, **asked: Any) -> Summary:
@@ -34,8 +52,22 @@ def run_leave_one_out(settings: Settings, **asked: Any) -> Summary:
         WorkspaceBusy: if another run holds the workspace.
         DeclarationError: if what is asked for has faults; nothing has been touched then.
     """
-    protocol = protocol_of(load_declarations(settings), **asked)
-    return run_flow(settings, partial(leave_one_out, str(settings.root), protocol.declared))
+    return _run(settings, protocol_of(load_declarations(settings), **asked))
+
+
+def run_methods(settings: Settings, **asked: Any) -> Summary:
+    """Compare adapter methods, see `method_protocol_of`; what stands already is not done again.
+
+    Raises:
+        WorkspaceBusy: if another run holds the workspace.
+        InputError: if what is asked for has faults; nothing has been touched then.
+    """
+    return _run(settings, method_protocol_of(settings, load_declarations(settings), **asked))
+
+
+def _run(settings: Settings, protocol: Asked) -> Summary:
+    action = partial(experiment, str(settings.root), protocol.kind, protocol.declared)
+    return run_flow(settings, action)
 
 
 @flow(
@@ -44,24 +76,25 @@ def run_leave_one_out(settings: Settings, **asked: Any) -> Summary:
     persist_result=False,
     validate_parameters=False,
 )
-def leave_one_out(home: str, asked: Mapping[str, Any]) -> Summary:
+def experiment(home: str, kind: str, asked: Mapping[str, Any]) -> Summary:
     """The steps of the night on the protocol's own plan, then its conclusion.
 
     Raises:
         NightFailed: if a unit failed for another reason than a refused batch; nothing is concluded.
     """
-    settings = Settings(home=Path(home))
-    protocol = Protocol(**{k: v if isinstance(v, str) else tuple(v) for k, v in asked.items()})
+    settings, how = Settings(home=Path(home)), KINDS[kind]
+    values = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in asked.items()}
+    protocol = how.protocol(**values)
     with hold_workspace(settings):
         declared = load_declarations(settings)
-        conclusion = Conclusion(protocol)
+        conclusion = Conclusion(lambda workspace, units: how.experiment(workspace, protocol, units))
         steps = {
             "ingest": STEPS["ingest"],
             "check": Verb(_require_labels, lambda workspace, unit: None),
             **{verb: STEPS[verb] for verb in NIGHTLY},
             "conclude": Verb(conclusion.pending, conclusion.make, conclusion.keep),
         }
-        plan = plan_of(declared.plan, protocol)
+        plan = how.plan_of(declared.plan, protocol)
         summary = do_steps(settings, declared, plan, steps, name="experiment", is_strict=True)
     return replace(summary, experiment_id=conclusion.experiment_id)
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from catalog.report.experiments import ExperimentTables, read_experiment, shown
+from catalog.report.experiments import (
+    ExperimentTables,
+    MethodComparison,
+    read_experiment,
+    shown,
+    shown_quantity,
+)
 from catalog.report.queries import read_verdicts
 from flows.output import say, show_rows, write_json
 from flows.reading import read_rows_of
@@ -38,17 +44,19 @@ def show_experiment(settings: Settings, summary: Summary, *, as_json: bool) -> N
         write_json(
             {
                 "status": summary.outcome,
-                "rows": list(tables.scores) if tables else [],
+                "rows": list(tables.rows) if tables else [],
                 "findings": list(tables.findings) if tables else [],
                 "faults": faults_of(summary),
             }
         )
+    elif isinstance(tables, MethodComparison):
+        _show_comparison(tables)
     elif tables:
         _show_tables(tables)
     _tell_end(summary)
     if tables:
         filed = f"WHERE experiment_id = '{summary.experiment_id}'"
-        for view in ("experiment_scores", "experiment_weights", "experiment_transfer"):
+        for view in tables.views:
             say(f'  rpe sql "SELECT * FROM mart.{view} {filed}"')
 
 
@@ -74,6 +82,21 @@ def _show_tables(tables: ExperimentTables) -> None:
     arms = " ".join(arm for arm in tables.arms if not arm.startswith("nearest:"))
     title = f"{metric} on test rows; + wins, - loses, = ties against base, then against average"
     show_rows(rows, as_json=False, title=title, columns=f"target n groups {arms}")
+    _show_findings(tables)
+
+
+def _show_comparison(tables: MethodComparison) -> None:
+    metric, yardstick = tables.experiment["metric"], tables.asked["yardstick"]
+    rows = [
+        {name: shown_quantity(cell) if name in tables.columns else cell for name, cell in r.items()}
+        for r in tables.table()
+    ]
+    title = f"{metric} over all sources and seeds; + wins, - loses, = ties against {yardstick}"
+    show_rows(rows, as_json=False, title=title)
+    _show_findings(tables)
+
+
+def _show_findings(tables: ExperimentTables | MethodComparison) -> None:
     columns = "finding verdict value ci_low ci_high n n_clusters statement"
     show_rows(tables.findings, as_json=False, title="stated beforehand", columns=columns)
 

@@ -1,10 +1,13 @@
-"""The leave-one-out protocol: what is asked, checked whole, and the plan that answers it."""
+"""The leave-one-out protocol: what is asked, checked whole, and the plan that answers it.
+
+What every experiment asks of its sources, base and recipe is checked here too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from catalog.contracts.contract import SourceContract, SplitGlobs, SplitShares
 from flows.plans import LibrarySpec, Plan, ReferenceSpec, TargetSpec
@@ -26,6 +29,8 @@ MIN_SOURCES = 3  # fewer leave a target one reference, and nothing to weigh
 class Protocol:
     """Every source in turn a target that the others serve, under one base and one recipe."""
 
+    kind: ClassVar[str] = KIND
+
     sources: tuple[str, ...]  # sorted
     base: str
     recipe: str
@@ -44,8 +49,7 @@ class Protocol:
 
     def target_name(self, source: str) -> str:
         """Under which name a source is a target."""
-        name = f"loo-{source}"
-        return name if len(name) <= 63 else f"{name[:50]}-{fingerprint(source)[:12]}"
+        return target_name(source)
 
 
 def protocol_of(
@@ -63,13 +67,13 @@ def protocol_of(
         DeclarationError: with every fault.
     """
     wanted = sorted(set(sources))
-    faults = _source_faults(declared, wanted)
+    faults = source_faults(declared, wanted)
     known = sorted({*YARDSTICKS, *STRATEGIES, OWN_ENSEMBLE_ARM})
-    faults += _unknown("--arms", "arm", arms, known)
-    faults += _unknown("--distance", "distance", distances, DATASET_DISTANCES)
-    found, more = _base_and_recipe(declared.plan, wanted, base, recipe)
+    faults += unknown_names("--arms", "arm", arms, known)
+    faults += unknown_names("--distance", "distance", distances, DATASET_DISTANCES)
+    found, more = base_and_recipe(declared.plan, wanted, base, recipe)
     if not faults:
-        faults = more or _task_faults(declared, wanted, found[0])
+        faults = more or task_faults(declared, wanted, found[0])
     if faults:
         raise DeclarationError("the experiment", faults)
     others = sorted(set(arms or ARMS) - set(YARDSTICKS))
@@ -104,9 +108,16 @@ def plan_of(plan: Plan, protocol: Protocol) -> Plan:
     )
 
 
-def _source_faults(declared: Declarations, sources: Sequence[str]) -> list[Fault]:
+def target_name(*parts: str) -> str:
+    """The name of a target of an experiment: `loo-` and the parts, at most 63 characters."""
+    name = "-".join(["loo", *parts])
+    return name if len(name) <= 63 else f"{name[:50]}-{fingerprint('-'.join(parts))[:12]}"
+
+
+def source_faults(declared: Declarations, sources: Sequence[str]) -> list[Fault]:
+    """What is wrong with the sources of an experiment, each of which is to be scored."""
     known = {**declared.contracts, **declared.faulty}
-    faults = _unknown("--sources", "source", sources, known)
+    faults = unknown_names("--sources", "source", sources, known)
     for source in sources:
         where = f"--sources {source}"
         if source in declared.faulty:
@@ -130,12 +141,12 @@ def _may_have_test_rows(contract: SourceContract) -> bool:
     return splits.test is not None if isinstance(splits, SplitGlobs) else True
 
 
-def _base_and_recipe(
+def base_and_recipe(
     plan: Plan, sources: Sequence[str], base: str, recipe: str
 ) -> tuple[tuple[str, str], list[Fault]]:
     """Those that are told; else the one pair under which the plan trains all of the sources."""
-    faults = _unknown("--base", "base", [base] if base else [], plan.bases)
-    faults += _unknown("--recipe", "recipe", [recipe] if recipe else [], plan.recipes)
+    faults = unknown_names("--base", "base", [base] if base else [], plan.bases)
+    faults += unknown_names("--recipe", "recipe", [recipe] if recipe else [], plan.recipes)
     if faults or (base and recipe):
         return (base, recipe), faults
     pairs: dict[tuple[str, str], set[str]] = {}
@@ -152,7 +163,8 @@ def _base_and_recipe(
     return ("", ""), [Fault("--sources", "no base and recipe of the plan covers them", told)]
 
 
-def _task_faults(declared: Declarations, sources: Sequence[str], base: str) -> list[Fault]:
+def task_faults(declared: Declarations, sources: Sequence[str], base: str) -> list[Fault]:
+    """What is wrong where the base is of a family for other tasks."""
     answers = FAMILIES[declared.plan.bases[base].family].task_type
     types = {declared.contracts[s].task.type for s in sources if s in declared.contracts}
     if types - {answers}:
@@ -161,7 +173,8 @@ def _task_faults(declared: Declarations, sources: Sequence[str], base: str) -> l
     return []
 
 
-def _unknown(path: str, kind: str, names: Sequence[str], known: Any) -> list[Fault]:
+def unknown_names(path: str, kind: str, names: Sequence[str], known: Any) -> list[Fault]:
+    """A fault for each name that is not known."""
     return [
         Fault(path, f"{kind} {shown_name(name)} is not known", known_names(name, known))
         for name in names

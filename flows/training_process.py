@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from catalog.readers.items import ItemSource
 from flows.checkpoints import read_checkpoint, write_checkpoint, write_json
 from flows.made_with import NUMERIC, versions_of
+from flows.processes import used
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.folders import write_adapter
@@ -31,7 +33,7 @@ from rpe_core.training.seeding import seed_everything
 def main(folder: Path) -> None:
     """Train as request.json says."""
     request = json.loads((folder / "request.json").read_text())
-    recipe = _recipe(request["recipe"])
+    recipe, began = _recipe(request["recipe"]), time.monotonic()
     seed_everything(recipe.seed, threads=recipe.threads)
     trained = _train(folder, request, recipe)
     shutil.rmtree(folder / "adapter", ignore_errors=True)  # a killed run may have left one
@@ -53,6 +55,8 @@ def main(folder: Path) -> None:
             "n_steps": trained.n_steps,
             "validation_score": trained.validation_score,
             "threads": recipe.threads,
+            "train_seconds": time.monotonic() - began,
+            "peak_memory_bytes": used().peak_memory_bytes,
             "versions": versions_of(NUMERIC),
         },
     )

@@ -10,7 +10,7 @@ from flows.wiring import open_stores
 # What may differ between two doings of the same thing: when, by which run, under which number.
 VARYING = {
     *("run_id", "recorded_at", "superseded_at", "retracted_at", "snapshot_id"),
-    *("started_at", "ended_at", "model_version"),
+    *("started_at", "ended_at", "model_version", "train_seconds", "peak_memory_bytes"),
 }
 
 

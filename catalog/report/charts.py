@@ -55,6 +55,27 @@ def draw_weights(rows: Sequence[Row]) -> str:
     return _svg(figure)
 
 
+def draw_methods(rows: Sequence[Row], quantities: Sequence[str]) -> str:
+    """A panel for each quantity, a dot for each method with its 95 % interval; marks are seeds.
+
+    `rows` has a `method` each, and under the name of a quantity its row.
+    """
+    figure = Figure(figsize=(2 * WIDTH_INCHES, 0.3 * len(rows) + 0.9), layout="constrained")
+    panels = figure.subplots(1, len(quantities), sharey=True, squeeze=False)[0]
+    ordered = list(reversed(rows))
+    for axes, quantity in zip(panels, quantities, strict=True):
+        _tidy(axes)
+        for y, row in enumerate(ordered):
+            found, color = row[quantity], ACCENT if y == len(ordered) - 1 else INK
+            axes.plot([found["ci_low"], found["ci_high"]], [y, y], color=color, linewidth=1.6)
+            axes.plot([found["value"]], [y], "o", color=color, markersize=5)
+            axes.plot([found["seed_low"], found["seed_high"]], [y, y], "|", color=MUTED)
+        axes.axvline(ordered[-1][quantity]["value"], color=MUTED, linewidth=0.8, linestyle="--")
+        axes.set_xlabel(quantity.replace("_", " "))
+    panels[0].set_yticks(range(len(ordered)), [row["method"] for row in ordered])
+    return _svg(figure)
+
+
 def draw_map(names: Sequence[str], roles: Sequence[str], z: npt.NDArray[np.float64]) -> str:
     """The library in feature space: z (n, d) on its two main axes; targets are diamonds.
 
@@ -81,11 +102,15 @@ def draw_map(names: Sequence[str], roles: Sequence[str], z: npt.NDArray[np.float
 def _canvas(height_inches: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
     axes = figure.subplots()
+    _tidy(axes)
+    return figure, axes
+
+
+def _tidy(axes: Axes) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0, labelsize=8, colors=INK)
     axes.xaxis.label.set_fontsize(8)
-    return figure, axes
 
 
 def _svg(figure: Figure) -> str:

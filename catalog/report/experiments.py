@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from catalog.stores.lake import Lake
 
@@ -13,6 +13,8 @@ Row = dict[str, Any]
 MARKS = {"win": "+", "tie": "=", "loss": "-"}
 _ORDER = ("base", "sft", "average", "nearest", "similarity", "linear", "linear_l1", "sft_ensemble")
 _REFERENCE = "reference:"
+METHODS = "adapter_methods"
+COSTS = ("n_parameters", "rank", "train_seconds", "peak_memory_bytes")
 _FINDINGS = "FROM core.experiment_findings WHERE experiment_id = ? ORDER BY quantity, finding"
 
 
@@ -20,11 +22,17 @@ _FINDINGS = "FROM core.experiment_findings WHERE experiment_id = ? ORDER BY quan
 class ExperimentTables:
     """One experiment as it is read: its row, and the rows of its tables."""
 
+    views: ClassVar = ("experiment_scores", "experiment_weights", "experiment_transfer")
     experiment: Row
     scores: Sequence[Row]
     weights: Sequence[Row]
     transfer: Sequence[Row]
     findings: Sequence[Row]
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """What a program is told first."""
+        return self.scores
 
     @property
     def sources(self) -> list[str]:
@@ -97,6 +105,46 @@ def _counts(row: Row | None) -> Row:
     return {"n": row and row["n_items"], "groups": row and row["n_groups"]}
 
 
+@dataclass(frozen=True)
+class MethodComparison:
+    """A comparison of adapter methods as it is read: its row, a row a quantity, its findings."""
+
+    views: ClassVar = ("experiment_methods",)
+    experiment: Row
+    rows: Sequence[Row]
+    findings: Sequence[Row]
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources."""
+        return list(json.loads(self.experiment["sources_json"]))
+
+    @property
+    def asked(self) -> Row:
+        """What was asked: `yardstick`, `n_parameters`, `recipes`, `strategies`, `seeds`."""
+        return dict(json.loads(self.experiment["protocol_json"]))
+
+    @property
+    def columns(self) -> list[str]:
+        """The quantities: scores first, then what they cost."""
+        merged = [f"{name}{end}" for name in self.asked["strategies"] for end in ("", "_gap")]
+        return ["own", "elsewhere", *merged, *COSTS]
+
+    def table(self, source: str = "") -> list[Row]:
+        """Methods by quantities, each cell a row; the one compared with first, then by name."""
+        cells = {(r["method"], r["quantity"]): r for r in self.rows if r["source"] == source}
+        yardstick = self.asked["yardstick"]
+        methods = sorted({method for method, _ in cells}, key=lambda m: (m != yardstick, m))
+        return [
+            {
+                "method": method,
+                "r": self.asked["recipes"][method]["r"],
+                **{name: cells.get((method, name)) for name in self.columns},
+            }
+            for method in methods
+        ]
+
+
 def newest_experiments(lake: Lake) -> list[str]:
     """The id of the newest experiment of each kind."""
     rows = lake.rows(
@@ -107,13 +155,16 @@ def newest_experiments(lake: Lake) -> list[str]:
     return [row["experiment_id"] for row in rows]
 
 
-def read_experiment(lake: Lake, experiment_id: str) -> ExperimentTables:
+def read_experiment(lake: Lake, experiment_id: str) -> ExperimentTables | MethodComparison:
     """All tables of an experiment that is on record."""
 
     def read(table: str) -> list[Row]:
         return lake.rows(f"FROM {table} WHERE experiment_id = ? ORDER BY ALL", [experiment_id])
 
     (experiment,) = read("core.experiments")
+    if experiment["kind"] == METHODS:
+        quantities = read("mart.experiment_methods")
+        return MethodComparison(experiment, quantities, lake.rows(_FINDINGS, [experiment_id]))
     return ExperimentTables(
         experiment,
         read("mart.experiment_scores"),
@@ -136,6 +187,31 @@ def shown(cell: Mapping[str, Any] | None, *, with_interval: bool = False) -> str
         text += f" [{cell['ci_low']:.3f}, {cell['ci_high']:.3f}]"
     marks = [MARKS[cell[f"{b}_result"]] for b in ("base", "average") if f"{b}_result" in cell]
     return f"{text} {''.join(marks)}".rstrip()
+
+
+def shown_quantity(cell: Mapping[str, Any] | None, *, with_interval: bool = False) -> str:
+    """A quantity in few characters: value, interval, verdict against the method compared with.
+
+    >>> row = {"quantity": "own", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "result": "tie"}
+    >>> shown_quantity(row, with_interval=True)
+    '0.500 [0.400, 0.600] ='
+    >>> shown_quantity({"quantity": "peak_memory_bytes", "value": 2.5e8, "result": ""})
+    '250 MB'
+    """
+    if cell is None:
+        return ""
+    if cell["quantity"] in COSTS:
+        if cell["value"] is None:
+            return "not known"
+        if cell["quantity"] == "peak_memory_bytes":
+            return f"{cell['value'] / 1e6:.0f} MB"
+        is_time = cell["quantity"] == "train_seconds"
+        return f"{cell['value']:.1f} s" if is_time else f"{cell['value']:.0f}"
+    sign = "+" if cell["quantity"] == "elsewhere" or cell["quantity"].endswith("_gap") else ""
+    text = f"{cell['value']:{sign}.3f}"
+    if with_interval:
+        text += f" [{cell['ci_low']:{sign}.3f}, {cell['ci_high']:{sign}.3f}]"
+    return f"{text} {MARKS.get(cell['result'], '')}".rstrip()
 
 
 def told(finding: Mapping[str, Any]) -> str:

@@ -12,7 +12,15 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from catalog.report import charts, queries
-from catalog.report.experiments import newest_experiments, read_experiment, shown, told
+from catalog.report.experiments import (
+    ExperimentTables,
+    MethodComparison,
+    newest_experiments,
+    read_experiment,
+    shown,
+    shown_quantity,
+    told,
+)
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake import Lake
 from catalog.stores.vectors import Vectors
@@ -36,6 +44,7 @@ def write_report(
 
 def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str], min_groups: int) -> dict[str, Any]:
     run = queries.read_last_run(lake) or {}
+    experiments = [read_experiment(lake, name) for name in newest_experiments(lake)]
     verdicts = queries.read_verdicts(lake, targets=targets)
     return {
         "run": run,
@@ -48,8 +57,10 @@ def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str], min_groups: int
         "targets": _targets(lake, verdicts[:CHARTED]),
         "map": _map(lake, vectors, min_groups),
         "min_groups": min_groups,
-        "experiments": [read_experiment(lake, name) for name in newest_experiments(lake)],
+        "experiments": [x for x in experiments if isinstance(x, ExperimentTables)],
+        "comparisons": [_compared(x) for x in experiments if isinstance(x, MethodComparison)],
         "shown": shown,
+        "shown_quantity": shown_quantity,
         "told": told,
         "sources": queries.read_sources(lake),
         "drifts": queries.read_drifts(lake),
@@ -84,6 +95,11 @@ def _target(
         "weights": charts.draw_weights(members) if members else "",
         "guards": sorted({row["reason"] for row in members if row["reason"]}),
     }
+
+
+def _compared(found: MethodComparison) -> dict[str, Any]:
+    drawn = ("own", "elsewhere", *found.asked["strategies"])
+    return {"tables": found, "chart": charts.draw_methods(found.table(), drawn)}
 
 
 def _map(lake: Lake, vectors: Vectors, min_groups: int) -> str:

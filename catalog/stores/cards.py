@@ -35,6 +35,8 @@ class AdapterCard:
     validation_score: float | None  # none where it had no validation rows
     threads: int
     versions: Mapping[str, str] = field(default_factory=dict)
+    train_seconds: float | None = None
+    peak_memory_bytes: int | None = None
     origin: str = "trained"
 
 
@@ -130,6 +132,8 @@ def adapter_row(card: AdapterCard, ref: ModelVersionRef, artifact_sha256: str) -
         "n_steps": card.n_steps,
         "validation_score": card.validation_score,
         "threads": card.threads,
+        "train_seconds": card.train_seconds,
+        "peak_memory_bytes": card.peak_memory_bytes,
         "versions_json": canonical_json(card.versions),
         "model_name": ref.name,
         "model_version": ref.version,

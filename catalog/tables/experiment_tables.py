@@ -15,14 +15,14 @@ from catalog.tables.spec import (
 EXPERIMENTS = TableSpec(
     "experiments",
     ("experiment_id",),
-    "Experiments that were run to their end: one row for each protocol, data, base and recipe",
+    "Experiments that were run to their end: one row for each protocol, data, base and recipes",
     (
         text("experiment_id", "experiment:<kind>@sha12 over protocol, data, base and recipe"),
         text("run_id", "run that concluded it"),
-        text("kind", "leave_one_out"),
+        text("kind", "leave_one_out or adapter_methods"),
         text("sources_json", "sources, each a target served by the others, as JSON"),
         text("base_id", "base model"),
-        text("recipe_id", "recipe of every adapter"),
+        text("recipe_id", "recipe of every adapter; '' where they have several"),
         text("task_type", "task, such as text-generation"),
         text("metric", "metric of findings and transfer: the one that a gate would use"),
         text("protocol_json", "what was asked, as canonical JSON"),
@@ -95,6 +95,36 @@ EXPERIMENT_FINDINGS = TableSpec(
         Column("n", "BIGINT", "items, or ordered pairs of datasets", "items or pairs"),
         Column("n_clusters", "BIGINT", "what the interval draws: groups, or targets", "clusters"),
         text("details", "every comparison behind the verdict, in words"),
+        *HISTORY,
+    ),
+)
+EXPERIMENT_METHODS = TableSpec(
+    "experiment_methods",
+    ("experiment_id", "method", "source", "quantity"),
+    "Adapter methods on the same sources and seeds at one budget of trained parameters",
+    (
+        text("experiment_id", "experiment"),
+        text("method", "adapter method"),
+        text("source", "source that its adapters were trained on; '' for all"),
+        text(
+            "quantity",
+            "own (score on its own source), elsewhere (score minus the base's on the other"
+            " sources: below zero it forgets), a strategy (score of the ensemble of the others),"
+            " <strategy>_gap (that score minus own), n_parameters, rank, train_seconds or"
+            " peak_memory_bytes, each a mean over adapters",
+        ),
+        number("value", "mean over seeds"),
+        number("ci_low", "lower end of the 95 % interval over groups; null of what is no score"),
+        number("ci_high", "upper end of it"),
+        number("seed_low", "lowest value of a seed"),
+        number("seed_high", "highest value of a seed"),
+        count("n_items", "items, each once for each seed; of what is no score adapters"),
+        count("n_groups", "groups among them; 0 of what is no score"),
+        count("n_seeds", "seeds"),
+        number("difference", "value minus that of the method compared with, on the same items"),
+        number("difference_ci_low", "lower end of its 95 % interval, paired bootstrap over groups"),
+        number("difference_ci_high", "upper end of it"),
+        text("result", "win, tie or loss against the method compared with; '' where none is"),
         *HISTORY,
     ),
 )

@@ -50,6 +50,12 @@ ADAPTERS = TableSpec(
         Column("n_steps", "BIGINT", "optimiser steps taken", "steps"),
         number("validation_score", "score on the validation split by the task's metric"),
         Column("threads", "BIGINT", "torch threads it was trained on", "threads"),
+        number(
+            "train_seconds", "time of the process that trained it; null where it is not known", "s"
+        ),
+        Column(
+            "peak_memory_bytes", "BIGINT", "most memory that its training's process held", "bytes"
+        ),
         text("versions_json", "library versions it was trained with"),
         text("model_name", "registered model in MLflow; '' while an imported one has none"),
         text("model_version", "its version in MLflow"),

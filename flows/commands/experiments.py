@@ -75,3 +75,50 @@ def leave_one_out(
     show_experiment(settings, summary, as_json=as_json)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
+
+
+@app.command("methods", cls=ManyValues)
+def compare_methods(
+    sources: Annotated[
+        list[str], typer.Option("--sources", "--source", help="Sources, three or more.")
+    ],
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(help="Adapter methods beside the recipe's own; all where none is named."),
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="Trained parameters of an adapter; the recipe's by default.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many seeds, three or more.")] = 3,
+    base: Annotated[str, typer.Option(help="Base of the plan, if several cover them.")] = "",
+    recipe: Annotated[str, typer.Option(help="Recipe of the plan, if several cover them.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Train every adapter method on every source from every seed, at one budget of parameters.
+
+    Compared are the score on the adapter's own source, the change against the base on the other
+    sources (what it forgets), the ensemble of the others (how well it merges), ranks, time and
+    memory, each against the recipe's own method by paired intervals. A method's options are those
+    of the plan's recipe of it, where there is just one; else its defaults.
+
+    Example: rpe experiment methods --source site_a site_b site_c --budget 150000
+    """
+    from flows.experiment import run_methods  # Prefect takes seconds to import
+    from flows.last_screen import show_experiment
+    from flows.progress import progress_on_stderr
+    from flows.settings import Settings
+
+    settings = Settings()
+    with progress_on_stderr():
+        summary = run_methods(
+            settings,
+            sources=sources,
+            base=base,
+            recipe=recipe,
+            methods=methods or (),
+            n_parameters=budget,
+            n_seeds=seeds,
+        )
+    show_experiment(settings, summary, as_json=as_json)
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)

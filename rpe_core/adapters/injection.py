@@ -101,6 +101,23 @@ def attach(model: nn.Module, recipe: Recipe) -> Injection:
     return Injection(model, recipe, method, parameters, added, before, checkpointed, whole)
 
 
+def count_parameters(model: nn.Module, recipe: Recipe) -> int:
+    """How many numbers the recipe trains on this model, which is left as it was.
+
+    Raises:
+        InputError: if the recipe does not fit the model.
+        UnknownName: if no method has the recipe's name.
+    """
+    model.requires_grad_(requires_grad=False)
+    before = dict(model.named_modules())
+    try:
+        load_method(recipe.method).attach(model, recipe)
+        attach_whole(model, recipe.modules_to_save)
+        return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    finally:
+        _put_back(model, before)
+
+
 def detach(injection: Injection) -> None:
     """Put every replaced module back: the very objects, so the base is bit for bit what it was."""
     if injection.checkpointed:

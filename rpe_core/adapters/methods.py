@@ -22,11 +22,15 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A method's module, what it is, and its options: known without torch."""
+    """A method's module, what it is, and its options: known without torch.
+
+    One without a scale has `alpha` equal to `r`.
+    """
 
     module: str
     doc: str
     options: Mapping[str, Option] = field(default_factory=dict)
+    has_scale: bool = True
 
 
 _RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
@@ -88,6 +92,7 @@ ADAPTER_METHODS = {
             ),
             "mini_r": Option(_RANK, None),
         },
+        has_scale=False,
     ),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from rpe_core.evaluation.gates import MIN_GROUPS
 from rpe_core.evaluation.head_to_head import compare
@@ -35,6 +35,18 @@ class Finding:
     n_items: int
     n_groups: int
     details: str
+
+
+class Stated(Protocol):
+    """A statement that was made before a run."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def statement(self) -> str:
+        """What is stated."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ def _above_base(stated: Expectation, arms: Arms, metric: str, confidence: float)
 def _l1_stands(stated: Expectation, arms: Arms, metric: str, confidence: float) -> Finding:
     """A collapse is a loss to average: the published base fails everywhere and tells of none."""
     if missing := _missing(arms, ("linear", "linear_l1", "average")):
-        return _undecided(stated, f"not run: {missing}")
+        return undecided(stated, f"not run: {missing}")
 
     def against(challenger: str, baseline: str, targets: Sequence[str]) -> Comparison:
         ours, theirs = pool_arm(arms, challenger, targets), pool_arm(arms, baseline, targets)
@@ -86,13 +98,13 @@ def _l1_stands(stated: Expectation, arms: Arms, metric: str, confidence: float) 
 
     collapsed = [t for t in arms if against("linear", "average", [t]).result == "loss"]
     if not collapsed:
-        return _undecided(stated, "linear loses to average on no target")
+        return undecided(stated, "linear loses to average on no target")
     also = [t for t in collapsed if against("linear_l1", "average", [t]).result == "loss"]
-    told = against("linear_l1", "linear", collapsed)
-    verdict: Standing = "fails" if also else "holds" if told.result == "win" else "undecided"
+    one = against("linear_l1", "linear", collapsed)
+    verdict: Standing = "fails" if also else "holds" if one.result == "win" else "undecided"
     details = f"linear loses to average on {', '.join(collapsed)}; linear_l1 on "
-    details += f"{', '.join(also) or 'none of them'}; {_told('linear_l1', 'linear', told)}"
-    return _finding(stated, verdict, told, details)
+    details += f"{', '.join(also) or 'none of them'}; {told('linear_l1', 'linear', one)}"
+    return finding(stated, verdict, one, details)
 
 
 EXPECTATIONS = (
@@ -123,7 +135,7 @@ def _all_win(
 ) -> Finding:
     """Holds if each pair is a win, fails if one is a loss; the difference told is the worst one."""
     if missing := _missing(arms, [arm for pair in pairs for arm in pair]):
-        return _undecided(stated, f"not run: {missing}")
+        return undecided(stated, f"not run: {missing}")
     pooled = {arm: pool_arm(arms, arm) for pair in pairs for arm in pair}
     found = {(a, b): compare(pooled[a], pooled[b], metric, confidence=confidence) for a, b in pairs}
     results = {one.result for one in found.values()}
@@ -132,8 +144,8 @@ def _all_win(
     )
     sign = 1.0 if find_metric(metric).is_higher_better else -1.0
     worst = min(found.values(), key=lambda one: sign * one.difference)
-    details = "; ".join(_told(a, b, one) for (a, b), one in found.items())
-    return _finding(stated, verdict, worst, details)
+    details = "; ".join(told(a, b, one) for (a, b), one in found.items())
+    return finding(stated, verdict, worst, details)
 
 
 def _missing(arms: Arms, wanted: Sequence[str]) -> str:
@@ -141,12 +153,14 @@ def _missing(arms: Arms, wanted: Sequence[str]) -> str:
     return ", ".join(lacking)
 
 
-def _told(challenger: str, baseline: str, one: Comparison) -> str:
+def told(challenger: str, baseline: str, one: Comparison) -> str:
+    """A comparison in words."""
     interval = f"{one.difference:+.4f} [{one.ci_low:+.4f}, {one.ci_high:+.4f}]"
     return f"{challenger} against {baseline}: {one.result} {interval}"
 
 
-def _finding(stated: Expectation, verdict: Standing, one: Comparison, details: str) -> Finding:
+def finding(stated: Stated, verdict: Standing, one: Comparison, details: str) -> Finding:
+    """What a comparison decides; from too few groups nothing."""
     if one.n_groups < MIN_GROUPS:
         verdict = "undecided"
         details = f"{one.n_groups} groups are too few, at least {MIN_GROUPS}; {details}"
@@ -163,5 +177,6 @@ def _finding(stated: Expectation, verdict: Standing, one: Comparison, details: s
     )
 
 
-def _undecided(stated: Expectation, details: str) -> Finding:
+def undecided(stated: Stated, details: str) -> Finding:
+    """Nothing is decided, and why."""
     return Finding(stated.name, stated.statement, "undecided", None, None, None, 0, 0, details)

@@ -203,7 +203,8 @@ def test_aliases_fall_back_to_what_came_before_the_source(tmp_path: Path) -> Non
 
 
 def test_an_experiment_with_the_source_goes_whole_and_another_stays(tmp_path: Path) -> None:
-    tables = ("experiments", "experiment_scores", "experiment_distances", "experiment_findings")
+    kinds = ("scores", "distances", "findings", "methods")
+    tables = ("experiments", *(f"experiment_{kind}" for kind in kinds))
     with fresh_lake(tmp_path / "home") as lake:
         ingest(lake, deliver(tmp_path / "a", "site_a", "a.jsonl", rows_of("qzx")), run=RUN)
         for name, sources in (("went", '["site_a","site_b"]'), ("stays", '["site_b","site_c"]')):
@@ -217,6 +218,8 @@ def test_an_experiment_with_the_source_goes_whole_and_another_stays(tmp_path: Pa
                     [{**one, "kind": "mean", "source": "site_b", "reference": "site_c"}],
                 )
                 commit.insert_new("experiment_findings", [{**one, "finding": "sft_above"}])
+                measured = {"method": "lora", "source": "site_b", "quantity": "own"}
+                commit.insert_new("experiment_methods", [{**one, **measured}])
         influence = influence_of(lake, Subject("site_a"))
         assert influence.experiments == ("experiment:went@1",)
         erasure.erase_rows(lake, influence, run=RUN)

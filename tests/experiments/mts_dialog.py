@@ -1,8 +1,9 @@
-"""MTS-Dialog: ten note sections as ten contracts, served by one another; two commands.
+"""MTS-Dialog: ten note sections as ten contracts, served by one another.
 
     python -m tests.experiments.mts_dialog DATA_FOLDER MODEL_FOLDER WORKSPACE
     RPE_HOME=WORKSPACE rpe experiment leave-one-out --sources fam_sochx genhx pastmedicalhx cc \
         pastsurgical ros allergy medications assessment exam
+    RPE_HOME=WORKSPACE rpe experiment methods --source fam_sochx genhx ros allergy
 
 DATA_FOLDER holds <section>.train.jsonl and <section>.test.jsonl (MTS-Dialog, CC BY 4.0, Ben Abacha
 et al. 2023), MODEL_FOLDER any causal language model. The section of the note is to be written from
@@ -41,6 +42,10 @@ bases:
 recipes:
   lora8: {{method: lora, r: 8, alpha: 16, epochs: 8, learning_rate: 5.0e-3, batch_size: 8, seed: 0,
           target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]}}
+  # for the comparison of methods: enough steps to close some of the gates
+  sora8: {{method: sora, r: 8, alpha: 16, epochs: 8, learning_rate: 5.0e-3, batch_size: 8, seed: 0,
+          target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj],
+          options: {{threshold: 3.0e-3}}}}
 references:
   - {{sources: [{sources}], base: language, recipe: lora8}}
 evaluation: {{bert_score: {{base: minilm, layer: 6}}}}
