@@ -87,6 +87,12 @@ def _own_targets(influence: Influence) -> list[str]:
     return [name for name, since in influence.targets.items() if not since]
 
 
+_OF_EXPERIMENTS = (
+    *("experiments", "experiment_scores", "experiment_distances", "experiment_findings"),
+    "experiment_methods",
+)
+
+
 def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
     """Table -> which of its rows go."""
     adapters, ensembles = list(influence.adapters), list(influence.ensembles)
@@ -106,11 +112,7 @@ def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
         "comparisons": ("comparison_id", list(influence.comparisons)),
         "model_versions": ("model_name || '/' || model_version", list(influence.versions)),
         "intents": ("record_id", nodes),
-        "experiments": ("experiment_id", experiments),
-        "experiment_scores": ("experiment_id", experiments),
-        "experiment_distances": ("experiment_id", experiments),
-        "experiment_findings": ("experiment_id", experiments),
-        "experiment_methods": ("experiment_id", experiments),
+        **{table: ("experiment_id", experiments) for table in _OF_EXPERIMENTS},
     }
     return {
         "sources": ("source = ?", [source]),
