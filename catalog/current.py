@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.stores.lake import Lake
+from rpe_core.adapters.methods import UNMERGEABLE
 
 Row = dict[str, Any]
 
@@ -82,7 +83,8 @@ def _stands(as_of: datetime | None, *ends: str) -> tuple[str, list[Any]]:
 class AdapterFilter:
     """Which adapters of a base may be seen; None lets all pass.
 
-    `as_of` asks what stood at that time, as far as it has not been erased since.
+    Those of methods that no sum takes in are left out unless they are asked for. `as_of` asks what
+    stood at that time, as far as it has not been erased since.
     """
 
     base_id: str
@@ -91,6 +93,7 @@ class AdapterFilter:
     tasks: Collection[str] | None = None
     methods: Collection[str] | None = None
     recipe_ids: Collection[str] | None = None
+    with_unmergeable: bool = False
     as_of: datetime | None = None
 
 
@@ -161,7 +164,10 @@ def _visible(columns: str, wanted: AdapterFilter) -> tuple[str, list[Any]]:
     }
     filters = {name: values for name, values in chosen.items() if values is not None}
     parameters += [sorted(values) for values in filters.values()]
-    conditions = " AND ".join(["true", *(f"list_contains(?, {name})" for name in filters)])
+    parts = ["true", *(f"list_contains(?, {name})" for name in filters)]
+    if not wanted.with_unmergeable:  # by the text: a million recipes are not parsed
+        parts += [f"""NOT contains(recipe_json, '"method":"{name}"')""" for name in UNMERGEABLE]
+    conditions = " AND ".join(parts)
     return (
         f"WITH newest AS (SELECT * FROM core.adapters WHERE base_id = ? AND {standing}"
         " QUALIFY row_number() OVER (PARTITION BY source, recipe_id"

@@ -17,7 +17,7 @@ from flows.protocol import (
 )
 from flows.settings import Settings
 from flows.workspace import Declarations
-from rpe_core.adapters.methods import ADAPTER_METHODS
+from rpe_core.adapters.methods import ADAPTER_METHODS, UNMERGEABLE
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import DeclarationError, Fault
 
@@ -67,7 +67,7 @@ def method_protocol_of(
     n_parameters: int | None = None,
     n_seeds: int = MIN_SEEDS,
 ) -> MethodProtocol:
-    """What is asked for, complete: no methods mean all; the budget is the plan's recipe's own.
+    """What is asked for, complete: no methods mean all that merge; no budget the recipe's own.
 
     A method takes its recipe from the plan where just one there is of it, else the fields of the
     experiment's recipe with its own defaults; its rank is the one nearest to the budget.
@@ -78,7 +78,8 @@ def method_protocol_of(
     """
     wanted = sorted(set(sources))
     faults = source_faults(declared, wanted)
-    faults += unknown_names("--methods", "adapter method", methods, ADAPTER_METHODS)
+    mergeable = [name for name in ADAPTER_METHODS if name not in UNMERGEABLE]
+    faults += unknown_names("--methods", "mergeable adapter method", methods, mergeable)
     if n_seeds < MIN_SEEDS:
         faults.append(Fault("--seeds", f"asks for {n_seeds} seeds", f"at least {MIN_SEEDS}"))
     (base, recipe), more = base_and_recipe(declared.plan, wanted, base, recipe)
@@ -87,7 +88,10 @@ def method_protocol_of(
     if faults:
         raise DeclarationError("the experiment", faults)
     own = declared.plan.recipe(recipe)
-    chosen = sorted({own.method, *(methods or ADAPTER_METHODS)})
+    if own.method in UNMERGEABLE:
+        what = f"{own.method} is filed as not mergeable"
+        raise DeclarationError("the experiment", [Fault("--recipe", what, ", ".join(mergeable))])
+    chosen = sorted({own.method, *(methods or mergeable)})
     recipes = {method: _declared_recipe(declared.plan, recipe, method) for method in chosen}
     budget, ranks = _ranks(settings, declared.plan, base, own, recipes, n_parameters)
     return MethodProtocol(

@@ -43,6 +43,7 @@ def main(folder: Path) -> None:
         base_name=request["base_id"],
         task_type=FAMILIES[request["family"]].peft_type,
         whole=trained.whole,
+        magnitudes=trained.magnitudes,
         modules_to_save=recipe.modules_to_save,
     )
     write_json(folder / "adapter" / "training.json", {"epochs": trained.history})

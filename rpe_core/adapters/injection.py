@@ -71,6 +71,10 @@ class Injection:
         """The trained deltas per module name of the base."""
         return self.method.export(self.model)
 
+    def magnitudes(self) -> dict[str, Tensor]:
+        """The trained lengths of rows per module name of the base."""
+        return self.method.magnitudes(self.model)
+
     def export_whole(self) -> dict[str, Tensor]:
         """The tensors of modules that were trained whole, by the base's own names."""
         return export_whole(self.model, self.whole)

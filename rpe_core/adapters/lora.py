@@ -17,6 +17,8 @@ NAME = "default"
 class Lora(AdapterMethod):
     """Plain LoRA: A random from the global generator, B zero."""
 
+    use_dora = False
+
     def attach(self, model: nn.Module, recipe: Recipe) -> None:
         """Let PEFT put its factors on the target modules.
 
@@ -29,6 +31,7 @@ class Lora(AdapterMethod):
             target_modules=list(recipe.target_modules) or None,
             lora_dropout=recipe.dropout,
             use_rslora=recipe.use_rslora,
+            use_dora=self.use_dora,
             bias="none",
         )
         try:

@@ -41,6 +41,10 @@ class AdapterMethod(ABC):
         A module to which nothing is added is left out.
         """
 
+    def magnitudes(self, model: nn.Module) -> dict[str, Tensor]:
+        """The length of each row of a weight, (d_out,), where it is trained beside the factors."""
+        return {}
+
     def pace(self, name: str, recipe: Recipe) -> Pace:
         """How the parameter of this name learns."""
         return Pace(1.0, recipe.weight_decay)

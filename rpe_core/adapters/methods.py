@@ -24,13 +24,14 @@ class Option(NamedTuple):
 class MethodEntry:
     """A method's module, what it is, and its options: known without torch.
 
-    One without a scale has `alpha` equal to `r`.
+    One without a scale has `alpha` equal to `r`; one that is not mergeable serves by itself alone.
     """
 
     module: str
     doc: str
     options: Mapping[str, Option] = field(default_factory=dict)
     has_scale: bool = True
+    is_mergeable: bool = True
 
 
 _RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
@@ -52,6 +53,11 @@ ADAPTER_METHODS = {
     ),
     "olora": MethodEntry(
         "rpe_core.adapters.olora", "LoRA that begins at W0's first columns of Q R, rank 2r"
+    ),
+    "dora": MethodEntry(
+        "rpe_core.adapters.dora",
+        "LoRA with a trained length for each row of the weight; filed as not mergeable",
+        is_mergeable=False,
     ),
     "sora": MethodEntry(
         "rpe_core.adapters.sora",
@@ -95,6 +101,9 @@ ADAPTER_METHODS = {
         has_scale=False,
     ),
 }
+
+
+UNMERGEABLE = tuple(name for name, entry in ADAPTER_METHODS.items() if not entry.is_mergeable)
 
 
 def load_method(name: str) -> Any:

@@ -22,6 +22,7 @@ def peft_config(
     target_modules: Sequence[str] | None = None,
     modules_to_save: Sequence[str] = (),
     fan_in_fan_out: bool = False,
+    use_dora: bool = False,
 ) -> dict[str, Any]:
     """The configuration of a LoRA with these ranks by module and scaling 1: lora_alpha equals r.
 
@@ -48,7 +49,7 @@ def peft_config(
         "revision": None,
         "target_modules": sorted(target_modules or ranks),
         "task_type": task_type,
-        "use_dora": False,
+        "use_dora": use_dora,
         "use_rslora": False,
     }
 

@@ -19,6 +19,8 @@ from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import is_finite
 from rpe_core.merging.writing import TensorWriter, appearing, write_json
 
+MAGNITUDE = "lora_magnitude_vector"  # PEFT's name of DoRA's lengths
+
 
 @dataclass(frozen=True)
 class AdapterFiles:
@@ -78,6 +80,7 @@ def write_adapter(
     target_modules: Sequence[str] | None = None,
     whole: Mapping[str, torch.Tensor] | None = None,
     modules_to_save: Sequence[str] = (),
+    magnitudes: Mapping[str, torch.Tensor] | None = None,
     fan_in_fan_out: bool = False,
     manifest: Mapping[str, Any] | None = None,
 ) -> str:
@@ -94,6 +97,7 @@ def write_adapter(
         target_modules: names that PEFT expands to exactly these modules; by default all full names.
         whole: trained tensors of modules_to_save, by the base's own names; written in fp32.
         modules_to_save: names of the modules that these make up.
+        magnitudes: trained lengths of rows (d_out,) by module: the adapter is a DoRA.
         fan_in_fan_out: whether the base stores these weights transposed (GPT-2's Conv1D).
         manifest: written as rpe_merge.json beside the adapter, with `weights_sha256` added.
 
@@ -105,6 +109,7 @@ def write_adapter(
         expected = "at least one delta, and a logical base name instead of a path"
         raise InputError("The adapter cannot be written.", where=str(folder), expected=expected)
     tensors = {**_fp32_tensors(deltas), **_fp32_whole(whole or {})}
+    tensors |= _fp32_whole({f"{m}.{MAGNITUDE}": t for m, t in (magnitudes or {}).items()})
     config = peft_config(
         {module: delta.rank for module, delta in deltas.items()},
         base_name=base_name,
@@ -112,6 +117,7 @@ def write_adapter(
         target_modules=target_modules,
         modules_to_save=modules_to_save,
         fan_in_fan_out=fan_in_fan_out,
+        use_dora=bool(magnitudes),
     )
     with appearing(Path(folder)) as part:
         shapes = {name: tuple(tensors[name].shape) for name in sorted(tensors)}

@@ -31,7 +31,8 @@ _POOL = 4  # batches of neighbours in length are cut from so many batches of ran
 class TrainedAdapter:
     """What training leaves: deltas per module name of the base, and what it took.
 
-    `whole` holds, by the base's own names, the tensors of modules that were trained whole.
+    `whole` holds, by the base's own names, the tensors of modules that were trained whole,
+    `magnitudes` the trained lengths of rows (d_out,) by module, of a method that has them.
     `validation_loss` and `validation_score` are None where there was no validation row. `history`
     has a row for each epoch: its training loss, what validation found, and what the method told.
     """
@@ -44,6 +45,7 @@ class TrainedAdapter:
     validation_loss: float | None
     validation_score: float | None
     whole: dict[str, Tensor]
+    magnitudes: dict[str, Tensor]
     history: tuple[dict[str, float], ...] = ()
 
 
@@ -256,6 +258,7 @@ class _Course:
             validation_loss=found.get("loss"),
             validation_score=found.get("score"),
             whole=self.injected.export_whole(),
+            magnitudes=self.injected.magnitudes(),
             history=tuple(self.history),
         )
 

@@ -95,6 +95,23 @@ def test_a_refused_source_does_not_stop_the_others(pico_workspace: Settings) -> 
     assert [row["source"] for row in adapters] == ["site_a"]
 
 
+@pytest.mark.slow
+def test_an_adapter_that_no_sum_takes_in_serves_by_itself_alone(pico_workspace: Settings) -> None:
+    plan = pico_workspace.plan_file.read_text()
+    dora = "  dora2: {method: dora, r: 2, alpha: 4, target_modules: [query, value], epochs: 1,\n"
+    dora += "          learning_rate: 5.0e-3, batch_size: 16, seed: 0}\nreferences:\n"
+    dora += "  - {sources: [site_a, site_b, site_c], base: pico, recipe: dora2}\n"
+    pico_workspace.plan_file.write_text(plan.replace("references:\n", dora))
+    assert run_night(pico_workspace).outcome == "ok"
+    rows = read_rows_of(pico_workspace, "FROM core.adapters ORDER BY adapter_id")
+    alone = {r["adapter_id"] for r in rows if '"method":"dora"' in r["recipe_json"]}
+    assert (len(rows), len(alone)) == (5, 3)
+    members = read_rows_of(pico_workspace, "SELECT adapter_id FROM core.ensemble_members")
+    assert {row["adapter_id"] for row in members} == {r["adapter_id"] for r in rows} - alone
+    scores = read_rows_of(pico_workspace, "SELECT ensemble_id FROM core.scores WHERE arm = 'sft'")
+    assert {row["ensemble_id"] for row in scores} < alone, "its own adapter still is a yardstick"
+
+
 def test_a_training_that_dies_tells_its_status_and_its_log(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match="ended with status 1") as raised:
         run_process(tmp_path)
