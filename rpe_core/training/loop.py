@@ -165,7 +165,7 @@ class _Course:
         total, size = 0.0, self.recipe.micro_batch_size or len(items)
         for first in range(0, len(items), size):
             part = slice(first, first + size)
-            loss = self.family.loss(self.base, self.task, items[part], targets[part])
+            loss, *_ = self.family.forward(self.base, self.task, items[part], targets[part])
             loss = loss * (len(items[part]) / len(items))
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
