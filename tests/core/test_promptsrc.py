@@ -96,9 +96,10 @@ def test_the_twin_is_the_base_bit_for_bit_by_the_same_draws(place: Place) -> Non
 
 
 def test_the_training_goes_on_as_if_there_were_no_twin(place: Place) -> None:
-    """But for the label prompts, which a text encoder puts to the adapted model too."""
-    recipe = promptsrc(place, epochs=2, options={**NO_TERMS, "epoch_deviation": 0.01,
-                                                 "mean_epoch": 2}, dropout=0.0)  # fmt: skip
+    """But for the label prompts of a text encoder, whose adapted pass has dropout of its own."""
+    dropout = 0.0 if place.family is text_encoder else 0.3
+    options = {**NO_TERMS, "epoch_deviation": 0.01, "mean_epoch": 2}
+    recipe = promptsrc(place, epochs=2, options=options, dropout=dropout)
     plain = replace(recipe, method="lora", options={})
     ours, theirs = trained_on(place, recipe), trained_on(place, plain)
     assert [row["loss"] for row in ours.history] == [row["loss"] for row in theirs.history]
