@@ -32,7 +32,8 @@ def main(folder: Path) -> None:
         chosen = np.random.default_rng([how.seed, step]).integers(
             len(images), size=request["batch_size"]
         )
-        return family.loss(base, task, [images[i] for i in chosen], [targets[i] for i in chosen])
+        rows = [images[i] for i in chosen], [targets[i] for i in chosen]
+        return family.forward(base, task, *rows)[0]
 
     pretrain_in(folder, base.model, loss_of, how)
     base.model.save_pretrained(folder / "model")

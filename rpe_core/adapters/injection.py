@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +16,8 @@ from rpe_core.adapters.recipe import Recipe
 from rpe_core.adapters.whole import attach_whole, export_whole
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
+
+Place = tuple[nn.Module, str, nn.Module]  # parent, name in it, what stands or is to stand there
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,24 @@ class Injection:
                 value = self.method.proximal(name, parameter, self.recipe, epoch=epoch)
                 if value is not parameter:
                     parameter.copy_(value)
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """The frozen base for a while: the very modules of before, in their places."""
+        places = _replaced(self.before)
+        here = [(parent, child, getattr(parent, child)) for parent, child, _ in places]
+        _put(places)
+        try:
+            yield
+        finally:
+            _put(here)
+
+    def after_epoch(
+        self, kept: Mapping[str, Tensor], epoch: int
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """What the method keeps of its epochs, and facts about it; it may set the parameters."""
+        with torch.no_grad():
+            return self.method.after_epoch(self.parameters, kept, self.recipe, epoch=epoch)
 
     def asks_training_score(self, epoch: int) -> bool:
         """Whether the score on the training rows is worth its time after an epoch."""
@@ -143,9 +165,21 @@ def _checkpoint_layers(model: nn.Module) -> tuple[nn.Module, ...]:
 
 
 def _put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:
-    for name, module in before.items():  # parents come before their children
-        parent, _, child = name.rpartition(".")
-        if name and getattr(model.get_submodule(parent), child) is not module:
-            setattr(model.get_submodule(parent), child, module)
+    _put(_replaced(before))
     if hasattr(model, "peft_config"):
         del model.peft_config  # PEFT's own mark, or a second adapter would warn
+
+
+def _replaced(before: Mapping[str, nn.Module]) -> list[Place]:
+    """Where another module stands now than before."""
+    found = []
+    for name, module in before.items():
+        parent, _, child = name.rpartition(".")
+        if name and getattr(before[parent], child) is not module:
+            found.append((before[parent], child, module))
+    return found
+
+
+def _put(places: Sequence[Place]) -> None:
+    for parent, child, module in places:
+        setattr(parent, child, module)

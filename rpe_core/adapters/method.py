@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
@@ -20,11 +21,25 @@ class Pace(NamedTuple):
     weight_decay: float
 
 
+class Answer(NamedTuple):
+    """What a model made of some rows: features (b, d), logits (m, c), as its family says them.
+
+    `labels` are unit features of the task's label prompts, (n_labels, d), where it has any.
+    """
+
+    features: Tensor
+    logits: Tensor
+    labels: Tensor | None
+
+
 class AdapterMethod(ABC):
     """A method: it puts parameters on a frozen model and takes an exact delta from them.
 
     Its state lies in the modules that it adds, never in the method, so that one object serves all.
+    Where it `compares`, each batch is put to the frozen model too.
     """
+
+    compares = False
 
     @abstractmethod
     def attach(self, model: nn.Module, recipe: Recipe) -> None:
@@ -53,9 +68,30 @@ class AdapterMethod(ABC):
         """What is added to the loss of each step, differentiable; None for nothing."""
         return None
 
+    def comparison(self, adapted: Answer, frozen: Answer, recipe: Recipe) -> Tensor:
+        """What is added to the loss of rows for how far the model moved on them, differentiable.
+
+        Asked only where the method `compares`; the frozen model's labels are varied ones.
+        """
+        raise NotImplementedError
+
     def proximal(self, name: str, value: Tensor, recipe: Recipe, *, epoch: int) -> Tensor:
         """What becomes of a parameter's value after a step of this epoch (from 0)."""
         return value
+
+    def after_epoch(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        kept: Mapping[str, Tensor],
+        recipe: Recipe,
+        *,
+        epoch: int,
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """What to keep for later epochs, given what was, and facts about it; epochs are from 0.
+
+        It may set the parameters; what is kept lies on the CPU and is never changed in place.
+        """
+        return {}, {}
 
     def asks_training_score(self, recipe: Recipe, *, epoch: int) -> bool:
         """Whether the score on the training rows belongs to the record of this epoch (from 0)."""

@@ -37,7 +37,9 @@ class MethodEntry:
 _RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
 _POSITIVE = rules.number(lambda x: 0 < x < math.inf)
 _NOT_NEGATIVE = rules.number(lambda x: 0 <= x < math.inf)
+_AT_LEAST_0 = Rule(_NOT_NEGATIVE, "a number of at least 0")
 _RATE = Rule(rules.optional(rules.number(lambda x: 0 < x <= 1)), "a number above 0 and up to 1")
+_EPOCH = rules.number(lambda x: 0 < x <= 1_000_000)
 _VARIANTS = ("full", "mini", "bat")
 _SPACINGS = ("linear", "log_linear", "exp_linear")
 
@@ -63,7 +65,7 @@ ADAPTER_METHODS = {
         "rpe_core.adapters.sora",
         "LoRA with a gate for each rank, which a proximal step closes",
         {
-            "threshold": Option(Rule(_NOT_NEGATIVE, "a number of at least 0"), 3e-4),
+            "threshold": Option(_AT_LEAST_0, 3e-4),
             "last_threshold": Option(
                 Rule(rules.optional(_POSITIVE), "a number above 0, or null"), None
             ),
@@ -73,7 +75,7 @@ ADAPTER_METHODS = {
                 Rule(rules.one_of(_SPACINGS), f"one of {', '.join(_SPACINGS)}"), "linear"
             ),
             "gate_learning_rate": Option(_RATE, None),
-            "penalty": Option(Rule(_NOT_NEGATIVE, "a number of at least 0"), 0.0),
+            "penalty": Option(_AT_LEAST_0, 0.0),
             "legacy": Option(Rule(rules.flag, "true or false"), False),
             "gate_dtype": Option(
                 Rule(
@@ -99,6 +101,19 @@ ADAPTER_METHODS = {
             "mini_r": Option(_RANK, None),
         },
         has_scale=False,
+    ),
+    "promptsrc": MethodEntry(
+        "rpe_core.adapters.promptsrc",
+        "LoRA held near the base's features and logits; the average of its epochs is filed",
+        {
+            "text_weight": Option(_AT_LEAST_0, 25.0),
+            "feature_weight": Option(_AT_LEAST_0, 10.0),
+            "logit_weight": Option(_AT_LEAST_0, 1.0),
+            "mean_epoch": Option(
+                Rule(rules.optional(_EPOCH), "a number above 0 and up to 1000000, or null"), None
+            ),
+            "epoch_deviation": Option(Rule(_POSITIVE, "a number above 0"), 1.0),
+        },
     ),
 }
 

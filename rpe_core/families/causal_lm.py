@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -167,10 +167,16 @@ def sizes(base: Base, items: Sequence[str]) -> Integers:
     return np.array(lengths, dtype=np.int64)
 
 
-def loss(base: Base, task: Task, items: Sequence[str], targets: Sequence[str]) -> Tensor:
-    """Mean negative log-likelihood in nats of the target tokens and of the end, per token."""
-    logits, truth = _answered(base, task, items, targets)
-    return functional.cross_entropy(logits, truth)
+def forward(
+    base: Base, task: Task, items: Sequence[str], targets: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean negative log-likelihood in nats of the target tokens and of the end, per token.
+
+    Beside it the mean last hidden state of the input's own tokens, within its prompt (b, d), and
+    the logits (m, vocabulary) before each target token.
+    """
+    logits, truth, features = _answered(base, task, items, targets)
+    return functional.cross_entropy(logits, truth), features, logits
 
 
 def validate(
@@ -181,7 +187,7 @@ def validate(
     with torch.no_grad():
         for start in range(0, len(items), batch_size):
             some = slice(start, start + batch_size)
-            logits, truth = _answered(base, task, items[some], targets[some])
+            logits, truth, _ = _answered(base, task, items[some], targets[some])
             total += float(functional.cross_entropy(logits, truth, reduction="sum"))
             hits += int((logits.argmax(dim=-1) == truth).sum())
             n_tokens += len(truth)
@@ -299,10 +305,22 @@ class _Stopped(StoppingCriteria):  # type: ignore[misc]
         return torch.tensor(found, device=input_ids.device)
 
 
+@contextmanager
+def _last_hidden(base: Base) -> Iterator[list[Tensor]]:
+    """What the decoder hands to the head meanwhile, (b, longest, d) each time."""
+    seen: list[Tensor] = []
+    decoder = base.model.get_decoder()
+    handle = decoder.register_forward_hook(lambda _, __, made: seen.append(made[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
 def _answered(
     base: Base, task: Task, items: Sequence[str], targets: Sequence[str]
-) -> tuple[Tensor, Tensor]:
-    """Logits (m, vocabulary) in float32 before each target token, and these tokens (m,)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (m, vocabulary) before each target token, these tokens (m,), features (b, d)."""
     prompts = _prompts(base, task, items)
     end = [base.tokenizer.eos_token_id] if base.tokenizer.eos_token_id is not None else []
     made = [(row + end)[: task.max_new_tokens] for row in _tokenize(base, targets)]
@@ -312,8 +330,13 @@ def _answered(
     for i, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
         truth[i, len(prompt) : len(row)] = tokens[i, len(prompt) : len(row)]
     is_target = truth[:, 1:] != IGNORED
-    logits = base.model(input_ids=tokens, attention_mask=mask, use_cache=False).logits[:, :-1]
-    return logits[is_target].float(), truth[:, 1:][is_target]
+    with _last_hidden(base) as seen:
+        logits = base.model(input_ids=tokens, attention_mask=mask, use_cache=False).logits[:, :-1]
+    ends = torch.tensor([len(row) - len(task.after) for row in prompts], device=base.device)
+    places = torch.arange(tokens.shape[1], device=base.device)
+    kept = ((places >= len(task.before)) & (places < ends[:, None])).unsqueeze(-1).float()
+    features = (seen[0].float() * kept).sum(dim=1) / kept.sum(dim=1)
+    return logits[is_target].float(), truth[:, 1:][is_target], features
 
 
 def _prompts(base: Base, task: Task, items: Sequence[str]) -> list[list[int]]:

@@ -44,6 +44,7 @@ Integers = npt.NDArray[np.int64]
 Image = npt.NDArray[Any]
 Masks = npt.NDArray[np.object_]
 Place = tuple[int, int, tuple[int, ...]]  # item, slice, (slices, height, width) of the item
+Forward = tuple[Tensor, Tensor, Tensor]  # loss, features (b, d), logits (m, c)
 Target = tuple[npt.NDArray[np.uint8], tuple[float, float, float]]
 
 
@@ -148,13 +149,14 @@ def sizes(base: Base, items: Sequence[Any]) -> Integers:
     return np.ones(len(items), dtype=np.int64)
 
 
-def loss(base: Base, task: Task, items: Sequence[Any], targets: Sequence[Target]) -> Tensor:
+def forward(base: Base, task: Task, items: Sequence[Any], targets: Sequence[Target]) -> Forward:
     """0.2 cross entropy + 0.8 Dice loss over some random slices of each item (MA-SAM, 2023).
 
+    Beside it the mean map of each slice, (b, d), and the logits of pixels that count, (m, 1 + K).
     Slices and the task's transforms are drawn from torch's global generator. Dice sums over the
     slices of the call, so that it is that of a micro batch where a step is cut into some.
     """
-    pixels, truth = [], []
+    pixels, truth, shapes = [], [], []
     for i in range(len(items)):
         image, mask = _image(items[i]), targets[i][0]
         chosen = torch.randperm(len(image))[:SLICES].numpy()
@@ -162,8 +164,11 @@ def loss(base: Base, task: Task, items: Sequence[Any], targets: Sequence[Target]
         drawn = _varied(channels, torch.from_numpy(mask[chosen]), task.transforms)
         pixels.append(_pixels(base, drawn[0]))
         truth.append(_truth(base, drawn[1]))
-    logits = _logits(base, task, torch.cat(pixels))
-    return _loss_of(_sums(logits, torch.cat(truth).to(base.device)))
+        shapes += [drawn[1].shape[1:]] * len(chosen)
+    maps, seen = _maps(base, torch.cat(pixels)), torch.cat(truth).to(base.device)
+    means = [_pooled(base, *one, "mean") for one in zip(maps.float(), shapes, strict=True)]
+    logits = _logits(base, task, maps)
+    return _loss_of(_sums(logits, seen)), torch.stack(means), logits.movedim(1, -1)[seen != IGNORED]
 
 
 def validate(
@@ -179,7 +184,7 @@ def validate(
             chosen = [j for _, j, _ in places]
             truth = _truth(base, torch.from_numpy(mask[chosen])).to(base.device)
             with torch.no_grad():
-                logits = _logits(base, task, pixels)
+                logits = _logits(base, task, _maps(base, pixels))
             total += _sums(logits, truth).double().cpu()
             for j, row in zip(chosen, logits, strict=True):
                 found[j] = _mask(base, row, mask.shape[1:])
@@ -192,7 +197,8 @@ def predict(base: Base, task: Task, items: Sequence[Any], *, batch_size: int = 1
     found = np.empty(len(items), dtype=object)
     with torch.no_grad():
         for places, pixels in _stacks(base, task.window, items, batch_size):
-            for (i, j, shape), row in zip(places, _logits(base, task, pixels), strict=True):
+            logits = _logits(base, task, _maps(base, pixels))
+            for (i, j, shape), row in zip(places, logits, strict=True):
                 if j == 0:
                     found[i] = np.zeros(shape, dtype=np.uint8)
                 found[i][j] = _mask(base, row, shape[1:])
@@ -378,9 +384,9 @@ def _pooled(base: Base, features: Tensor, shape: Sequence[int], pooling: str) ->
     return functional.adaptive_avg_pool2d(features[:, :height, :width], fields).flatten()
 
 
-def _logits(base: Base, task: Task, pixels: Tensor) -> Tensor:
+def _logits(base: Base, task: Task, maps: Tensor) -> Tensor:
     """Of background, 0, and of each class, a mask of the decoder: (b, 1 + K, 4 grid, 4 grid)."""
-    maps, model = _maps(base, pixels), base.model
+    model = base.model
     # where the decoder is trained whole, it stays in float32 on a narrower base
     dtype = model.mask_decoder.mask_tokens.weight.dtype
     position = model.get_image_wide_positional_embeddings().expand(len(maps), -1, -1, -1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from rpe_core.errors import UnknownName
 
@@ -77,8 +77,14 @@ class Family(Protocol):
     def sizes(self, base: Any, items: Sequence[Any]) -> npt.NDArray[np.int64]:
         """The cost of each item, by which batches are bucketed, shape (n,)."""
 
-    def loss(self, base: Any, task: Any, items: Sequence[Any], targets: Sequence[Any]) -> Tensor:
-        """The mean training loss of a batch, differentiable."""
+    def forward(
+        self, base: Any, task: Any, items: Sequence[Any], targets: Sequence[Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean training loss of a batch, and what led to it, all of it differentiable.
+
+        Features (b, d) are the encoder's, of each item or of parts of it; logits (m, c) are those
+        of whatever the loss is a mean of: labels, target tokens, pixels.
+        """
 
     def validate(
         self, base: Any, task: Any, items: Sequence[Any], targets: Sequence[Any]
@@ -97,6 +103,17 @@ class Family(Protocol):
         self, task: Any, predictions: Any, targets: Sequence[Any]
     ) -> dict[str, npt.NDArray[Any]]:
         """Statistics by name, one number an item, arrays of shape (n,)."""
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """What a family says besides where its tasks have label prompts."""
+
+    def label_features(self, base: Any, task: Any, *, is_varied: bool = ...) -> Tensor:
+        """Unit features (n_labels, d) of the prompts under the model as it now is.
+
+        Varied ones are means over several ways to put a prompt.
+        """
 
 
 def load_family(name: str) -> Family:

@@ -25,6 +25,15 @@ CHARACTERS_PER_TOKEN = 64  # a text is cut here before the tokenizer sees it: no
 WINDOW = 4096  # items held as tokens at a time
 CHUNK_TOKENS = 2048  # a processor computes at a time: what lies between layers stays in its cache
 FEW_TOKENS = 256  # of a chunk that takes more rows whatever their padding costs
+TEMPLATES = (  # what a label prompt may stand in; a training that guards features asks for them all
+    "{}",
+    "{}.",
+    "this is about {}",
+    "a text about {}",
+    "a report on {}",
+    "a note that speaks of {}",
+    "the subject is {}",
+)
 PADDING = 1.1  # tokens computed for one token of text, at most, in a chunk of more
 
 Floats = npt.NDArray[np.float32]
@@ -45,9 +54,10 @@ class Base:
 
 @dataclass(frozen=True)
 class Task:
-    """Label names in the order of the outputs, and their unit anchors, shape (n_labels, d)."""
+    """Label names in the order of the outputs, their prompts and unit anchors, (n_labels, d)."""
 
     labels: tuple[str, ...]
+    prompts: tuple[str, ...]
     anchors: Tensor
 
 
@@ -102,9 +112,10 @@ def prepare(base: Base, task: Mapping[str, Any]) -> Task:
     labels: Mapping[str, str] = task["labels"]
     if len(labels) < 2:
         raise ValueError("a task needs at least two labels")
+    prompts = tuple(labels.values())
     with torch.no_grad():
-        features = _frozen_features(base, _tokenize(base, list(labels.values())))
-    return Task(tuple(labels), functional.normalize(features, dim=-1))
+        features = _frozen_features(base, _tokenize(base, prompts))
+    return Task(tuple(labels), prompts, functional.normalize(features, dim=-1))
 
 
 def sizes(base: Base, items: Sequence[str]) -> Integers:
@@ -117,14 +128,32 @@ def sizes(base: Base, items: Sequence[str]) -> Integers:
     return np.array(lengths, dtype=np.int64)
 
 
-def loss(base: Base, task: Task, items: Sequence[str], targets: Sequence[str]) -> Tensor:
+def forward(
+    base: Base, task: Task, items: Sequence[str], targets: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean cross entropy in nats of 20 cos(feature, anchor) against the target labels.
+
+    Beside it the features (b, d), not normalised, and the logits (b, n_labels).
 
     Raises:
         ValueError: if a target is no label of the task; it names the item's index only.
     """
     truth = torch.as_tensor(_target_indices(task, targets), device=base.device)
-    return functional.cross_entropy(_logits(base, task, _tokenize(base, items)), truth)
+    features = _features(base, _tokenize(base, items))
+    logits = _logits(task, features)
+    return functional.cross_entropy(logits, truth), features, logits
+
+
+def label_features(base: Base, task: Task, *, is_varied: bool = False) -> Tensor:
+    """Unit features (n_labels, d) of the label prompts under the model as it now is.
+
+    Where they are varied, the mean over all TEMPLATES that a prompt may stand in, made a unit.
+    """
+    templates = TEMPLATES if is_varied else ("{}",)
+    texts = [template.format(prompt) for template in templates for prompt in task.prompts]
+    features = functional.normalize(_features(base, _tokenize(base, texts)), dim=-1)
+    mean = features.reshape(len(templates), len(task.prompts), -1).mean(dim=0)
+    return functional.normalize(mean, dim=-1)
 
 
 def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 32) -> Doubles:
@@ -135,7 +164,7 @@ def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 3
     probabilities = np.empty((len(items), len(task.labels)))
     for indices, tokens in _windows(base, items):
         with torch.no_grad():
-            logits = _logits(base, task, tokens, batch_size)
+            logits = _logits(task, _features(base, tokens, batch_size))
         probabilities[indices] = torch.softmax(logits.double(), dim=-1).cpu().numpy()
     return probabilities
 
@@ -170,11 +199,8 @@ def validate(
     }
 
 
-def _logits(
-    base: Base, task: Task, tokens: Sequence[list[int]], batch_size: int | None = None
-) -> Tensor:
-    features = functional.normalize(_features(base, tokens, batch_size), dim=-1)
-    return SHARPNESS * features @ task.anchors.T
+def _logits(task: Task, features: Tensor) -> Tensor:
+    return SHARPNESS * functional.normalize(features, dim=-1) @ task.anchors.T
 
 
 def _frozen_features(

@@ -21,6 +21,7 @@ from rpe_core.families.table import Family
 from rpe_core.training.descent import learning_rate_at, take_step
 from rpe_core.training.resume import ResumeState, copy_moments, restore_optimiser
 from rpe_core.training.seeding import own_random_state, random_state, restore_random_state
+from rpe_core.training.twin import Twin
 
 Rows = tuple[Sequence[Any], Sequence[Any]]  # items and their targets
 
@@ -125,8 +126,10 @@ class _Course:
         self.n_steps = recipe.epochs * math.ceil(self.n_items / recipe.batch_size)
         self.epoch, self.step, self.n_stale_epochs = 0, 0, 0
         self.best: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}
         self.best_loss: float | None = None
         self.history: list[dict[str, float]] = []
+        self.twin = Twin(family, base, task, injected) if injected.method.compares else None
         self.optimiser = torch.optim.AdamW(injected.groups(), lr=recipe.learning_rate)
 
     @property
@@ -146,7 +149,8 @@ class _Course:
             loss = self._take_step([items[i] for i in batch], [targets[i] for i in batch])
             total += loss * len(batch)
         self.injected.set_mode(is_training=False)
-        told = {"loss": total / self.n_items, **self._measured()}
+        self.kept, facts = self.injected.after_epoch(self.kept, self.epoch)
+        told = {"loss": total / self.n_items, **self._measured(), **facts}
         self.epoch += 1
         if "validation loss" in told:
             self._note(told["validation loss"])
@@ -167,8 +171,7 @@ class _Course:
         total, size = 0.0, self.recipe.micro_batch_size or len(items)
         for first in range(0, len(items), size):
             part = slice(first, first + size)
-            loss = self.family.loss(self.base, self.task, items[part], targets[part])
-            loss = loss * (len(items[part]) / len(items))
+            loss = self._loss(items[part], targets[part]) * (len(items[part]) / len(items))
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         penalty = self.injected.penalty()
@@ -180,6 +183,11 @@ class _Course:
         take_step(self.optimiser, rate, self.recipe.max_grad_norm, where=where)
         self.injected.after_step(self.epoch)
         return total
+
+    def _loss(self, items: Sequence[Any], targets: Sequence[Any]) -> Tensor:
+        if self.twin is not None:
+            return self.twin.loss(items, targets)
+        return self.family.forward(self.base, self.task, items, targets)[0]
 
     def _validate(self) -> dict[str, float] | None:
         if not len(self.validation[0]):
@@ -211,6 +219,7 @@ class _Course:
             second_moments=second,
             random_state=random_state(),
             best=dict(self.best),
+            kept=dict(self.kept),
             best_loss=self.best_loss,
             n_stale_epochs=self.n_stale_epochs,
             history=list(self.history),
@@ -228,6 +237,7 @@ class _Course:
         restore_optimiser(self.optimiser, self.injected.parameters, state)
         self.epoch, self.step = state.epoch, state.step
         self.best, self.best_loss = dict(state.best), state.best_loss
+        self.kept = dict(state.kept)
         self.n_stale_epochs, self.history = state.n_stale_epochs, list(state.history)
         restore_random_state(state.random_state)
 

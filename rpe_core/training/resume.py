@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rpe_core.errors import InputError
 
-_GROUPS = ("parameters", "first_moments", "second_moments", "best", "random_state")
+_GROUPS = ("parameters", "first_moments", "second_moments", "best", "kept", "random_state")
 _VALUES = ("epoch", "step", "recipe_id", "n_items", "best_loss", "n_stale_epochs", "history")
 
 
@@ -28,6 +28,7 @@ class ResumeState:
     second_moments: dict[str, Tensor]
     random_state: dict[str, Tensor]
     best: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[str, Tensor] = field(default_factory=dict)
     best_loss: float | None = None
     n_stale_epochs: int = 0
     history: list[dict[str, float]] = field(default_factory=list)

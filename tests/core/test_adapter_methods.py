@@ -67,7 +67,10 @@ def sam_place(folder: Path, dtype: str) -> Place:
     images, masks = pico_cases(np.random.default_rng(0), 3)
     (_, pixels), *_ = sam._stacks(base, task.window, images[:1], 16)
     targets = ("qkv", "lin1")
-    return Place(sam, base, task, targets, (images, masks), lambda: sam._logits(base, task, pixels))
+    return Place(
+        sam, base, task, targets, (images, masks),
+        lambda: sam._logits(base, task, sam._maps(base, pixels)),
+    )  # fmt: skip
 
 
 PLACES = {"text-encoder": encoder_place, "causal-lm": llama_place, "sam": sam_place}

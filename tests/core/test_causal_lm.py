@@ -87,9 +87,10 @@ def test_the_feature_is_the_frozen_bases_while_an_adapter_is_attached(base, text
 
 def test_the_loss_is_that_of_the_answers_tokens_and_the_end(base):
     task = causal_lm.prepare(base, TASK)
-    found = causal_lm.loss(base, task, ["red flat", "a clear scan"], ["scan", "image of cause"])
+    texts, answers = ["red flat", "a clear scan"], ["scan", "image of cause"]
+    found = causal_lm.forward(base, task, texts, answers)[0]
     total, n_tokens = 0.0, 0
-    for text, answer in (("red flat", "scan"), ("a clear scan", "image of cause")):
+    for text, answer in zip(texts, answers, strict=True):
         prompt = base.tokenizer(f"{text} impression :")["input_ids"]
         target = base.tokenizer(f"{answer} </s>", add_special_tokens=False)["input_ids"]
         with torch.no_grad():
@@ -101,13 +102,25 @@ def test_the_loss_is_that_of_the_answers_tokens_and_the_end(base):
     assert float(found.detach()) == pytest.approx(total / n_tokens, abs=1e-5)
 
 
+def test_beside_the_loss_stand_features_of_the_input_within_its_prompt(base):
+    task = causal_lm.prepare(base, {**TASK, "prompt": "finding {input} impression :"})
+    texts, answers = ["red flat", "a clear scan"], ["scan", "image of cause"]
+    _, features, logits = causal_lm.forward(base, task, texts, answers)
+    assert logits.shape == (6, base.model.config.vocab_size)
+    for text, found in zip(texts, features, strict=True):
+        tokens = torch.tensor([base.tokenizer(f"finding {text}")["input_ids"]])
+        with torch.no_grad():
+            hidden = base.model.get_decoder()(tokens).last_hidden_state[0]
+        torch.testing.assert_close(found.detach(), hidden[2:].mean(dim=0), atol=1e-5, rtol=1e-5)
+
+
 def test_validation_weighs_every_token_alike(base, texts):
     task, answers = causal_lm.prepare(base, TASK), ["scan", "image of cause"] * 6
     whole = causal_lm.validate(base, task, texts, answers, batch_size=12)
     parts = causal_lm.validate(base, task, texts, answers, batch_size=5)
     assert whole["loss"] == pytest.approx(parts["loss"], abs=1e-5)
     assert whole["loss"] == pytest.approx(
-        float(causal_lm.loss(base, task, texts, answers)), abs=1e-5
+        float(causal_lm.forward(base, task, texts, answers)[0]), abs=1e-5
     )
     assert 0.0 <= whole["score"] <= 1.0
 
@@ -145,7 +158,7 @@ def test_an_input_that_is_too_long_loses_its_end(base):
     long, cut = "scan " * 500, "scan " * 53  # 64 - 8 to be made - <s> - impression :
     assert len(causal_lm._prompts(base, task, [long])[0]) == 56
     assert causal_lm.predict(base, task, [long])[0] == causal_lm.predict(base, task, [cut])[0]
-    assert float(causal_lm.loss(base, task, [long], ["scan " * 500])) > 0
+    assert float(causal_lm.forward(base, task, [long], ["scan " * 500])[0]) > 0
 
 
 @pytest.mark.parametrize("odd", ["", " \n\t", "x" * 1_000_000, "日本語 é", "a\udc80b", "\x00"])

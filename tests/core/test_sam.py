@@ -75,7 +75,7 @@ def written(place, adapter):
 def logits_of(base, task, image):
     (_, pixels), *_ = sam._stacks(base, task.window, [image], 16)
     with torch.no_grad():
-        return sam._logits(base, task, pixels)
+        return sam._logits(base, task, sam._maps(base, pixels))
 
 
 def features_of(base, items, **how):
@@ -336,8 +336,19 @@ def test_the_loss_is_cross_entropy_and_dice_of_what_shows_the_image(base, task, 
     dice = (2 * (p * t).sum(0) + 1e-5) / ((p**2).sum(0) + t.sum(0) + 1e-5)
     expected = 0.2 * entropy + 0.8 * (1 - dice).mean()
     assert float(sam._loss_of(sam._sums(logits, truth))) == pytest.approx(float(expected), abs=1e-5)
-    found = float(sam.loss(base, task, [image], [(mask, (1.0, 1.0, 1.0))]))
+    found = float(sam.forward(base, task, [image], [(mask, (1.0, 1.0, 1.0))])[0])
     assert found == pytest.approx(float(expected), abs=1e-5), "three slices are all looked at"
+
+
+def test_beside_the_loss_stand_features_of_slices_and_logits_of_pixels(base, task, cases):
+    images, masks = cases[0][:2], cases[1][:2]
+    _, features, logits = sam.forward(base, task, images, masks)
+    assert features.shape == (6, 16)
+    encoded = dict(enumerate(row for _, rows in sam.encode(base, images) for row in rows))
+    for i, mean in encoded.items():  # three slices are all looked at
+        found = features[3 * i : 3 * i + 3].mean(dim=0).detach()
+        torch.testing.assert_close(found, torch.from_numpy(mean), atol=1e-5, rtol=1e-5)
+    assert logits.shape == (2 * 3 * 27 * 32, 3), "of what shows the image"
 
 
 def test_folders_that_are_no_sam_or_lack_weights_are_refused(folder, tmp_path):

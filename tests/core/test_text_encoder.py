@@ -132,7 +132,7 @@ def test_a_gradient_does_not_depend_on_the_chunks(base, texts, monkeypatch):
     found = []
     for chunk_tokens in (text_encoder.CHUNK_TOKENS, 64):
         monkeypatch.setattr(text_encoder, "CHUNK_TOKENS", chunk_tokens)
-        text_encoder.loss(base, task, *texts).backward()
+        text_encoder.forward(base, task, *texts)[0].backward()
         found.append(weight.grad)
         weight.grad = None
     assert float(found[0].norm()) > 0
@@ -172,9 +172,27 @@ def test_probabilities_are_a_softmax_of_twenty_cosines(base, texts):
     np.testing.assert_allclose(found, expected, atol=1e-5)
     truth = [task.labels.index(label) for label in texts[1]]
     nats = -np.log(expected[np.arange(len(truth)), truth]).mean()
-    loss = text_encoder.loss(base, task, *texts)
+    loss = text_encoder.forward(base, task, *texts)[0]
     assert float(loss) == pytest.approx(nats, abs=1e-5)
     assert text_encoder.validate(base, task, *texts)["loss"] == pytest.approx(nats, abs=1e-5)
+
+
+def test_beside_the_loss_stand_features_and_logits(base, texts):
+    task = text_encoder.prepare(base, {"labels": LABELS})
+    _, features, logits = text_encoder.forward(base, task, *texts)
+    np.testing.assert_allclose(features.detach(), features_of(base, texts[0]), atol=1e-5)
+    cosines = torch.nn.functional.normalize(features, dim=-1) @ task.anchors.T
+    torch.testing.assert_close(logits, 20 * cosines)
+
+
+def test_label_features_are_the_anchors_and_varied_ones_the_mean_over_templates(base):
+    task = text_encoder.prepare(base, {"labels": LABELS})
+    torch.testing.assert_close(text_encoder.label_features(base, task), task.anchors)
+    varied = text_encoder.label_features(base, task, is_varied=True)
+    for prompt, found in zip(LABELS.values(), varied, strict=True):
+        rows = features_of(base, [one.format(prompt) for one in text_encoder.TEMPLATES])
+        mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(axis=0)
+        np.testing.assert_allclose(found.detach(), mean / np.linalg.norm(mean), atol=1e-5)
 
 
 def test_scores_per_item(base):
@@ -191,7 +209,7 @@ def test_scores_per_item(base):
 def test_an_unknown_target_is_named_by_its_index_only(base):
     task = text_encoder.prepare(base, {"labels": LABELS})
     with pytest.raises(ValueError, match="item 1 ") as caught:
-        text_encoder.loss(base, task, ["a", "b"], ["causes", "Jane Roe"])
+        text_encoder.forward(base, task, ["a", "b"], ["causes", "Jane Roe"])
     assert "Jane" not in str(caught.value)
 
 

@@ -250,8 +250,9 @@ class NanFamily:
     def __getattr__(self, name):
         return getattr(text_encoder, name)
 
-    def loss(self, *arguments):
-        return text_encoder.loss(*arguments) * float("nan")
+    def forward(self, *arguments):
+        loss, *seen = text_encoder.forward(*arguments)
+        return loss * float("nan"), *seen
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(base, task, rows):
