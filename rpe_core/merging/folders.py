@@ -120,19 +120,24 @@ def write_adapter(
         use_dora=bool(magnitudes),
     )
     with appearing(Path(folder)) as part:
-        shapes = {name: tuple(tensors[name].shape) for name in sorted(tensors)}
-        writer = TensorWriter(part / WEIGHTS, shapes, dtype=torch.float32)
-        try:
-            for name in shapes:
-                writer.write(name, 0, tensors[name])
-            writer.finish()
-        finally:
-            writer.close()
-        sha256 = TensorFile(part / WEIGHTS, what="The adapter written").sha256()
+        sha256 = _write_weights(part / WEIGHTS, tensors)
         write_json(part / CONFIG, config)
         if manifest is not None:
             write_json(part / MANIFEST, {**manifest, "weights_sha256": sha256})
     return sha256
+
+
+def _write_weights(file: Path, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Write tensors in the order of their names; the sha256 of the file."""
+    shapes = {name: tuple(tensors[name].shape) for name in sorted(tensors)}
+    writer = TensorWriter(file, shapes, dtype=torch.float32)
+    try:
+        for name in shapes:
+            writer.write(name, 0, tensors[name])
+        writer.finish()
+    finally:
+        writer.close()
+    return TensorFile(file, what="The adapter written").sha256()
 
 
 def _fp32_tensors(deltas: Mapping[str, LowRankDelta]) -> dict[str, torch.Tensor]:
