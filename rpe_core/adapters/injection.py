@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.method import AdapterMethod, Pace
 from rpe_core.adapters.methods import load_method
 from rpe_core.adapters.recipe import Recipe
@@ -76,11 +77,16 @@ class Injection:
         return export_whole(self.model, self.whole)
 
 
-def attach(model: nn.Module, recipe: Recipe) -> Injection:
+def attach(
+    model: nn.Module, recipe: Recipe, statistics: InputStatistics | None = None
+) -> Injection:
     """Freeze the model and put the recipe's adapter on it, its parameters in float32.
 
+    `statistics` are for methods that begin at the data, see input_watch.py.
+
     Raises:
-        InputError: if the target modules are not those of the model, which is then left as it was.
+        InputError: if the target modules are not those of the model, or the method needs statistics
+            and has none; the model is then left as it was.
         UnknownName: if no method has the recipe's name.
     """
     method: AdapterMethod = load_method(recipe.method)
@@ -88,10 +94,11 @@ def attach(model: nn.Module, recipe: Recipe) -> Injection:
     before = dict(model.named_modules())
     try:
         method.attach(model, recipe)
+        method.initialise(model, recipe, statistics)
         whole = attach_whole(model, recipe.modules_to_save)
         checkpointed = _checkpoint_layers(model) if recipe.gradient_checkpointing else ()
     except Exception:
-        _put_back(model, before)
+        put_back(model, before)
         raise
     known = {id(module) for module in before.values()}
     added = tuple(module for module in model.modules() if id(module) not in known)
@@ -106,7 +113,7 @@ def detach(injection: Injection) -> None:
     if injection.checkpointed:
         injection.set_mode(is_training=False)
         cast(Any, injection.model).activation_checkpointing_disable()
-    _put_back(injection.model, injection.before)
+    put_back(injection.model, injection.before)
 
 
 def _checkpoint_layers(model: nn.Module) -> tuple[nn.Module, ...]:
@@ -121,7 +128,8 @@ def _checkpoint_layers(model: nn.Module) -> tuple[nn.Module, ...]:
     return tuple(m for m in model.modules() if getattr(m, "gradient_checkpointing", False))
 
 
-def _put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:
+def put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:
+    """Give a model the very modules that `named_modules` gave before an adapter was attached."""
     for name, module in before.items():  # parents come before their children
         parent, _, child = name.rpartition(".")
         if name and getattr(model.get_submodule(parent), child) is not module:

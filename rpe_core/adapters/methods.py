@@ -22,17 +22,23 @@ class Option(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A method's module, what it is, and its options: known without torch."""
+    """A method's module, what it is, and its options: known without torch.
+
+    `asks_inputs`: it begins at statistics of what the target modules are fed by the training rows.
+    """
 
     module: str
     doc: str
     options: Mapping[str, Option] = field(default_factory=dict)
+    asks_inputs: bool = False
 
 
 _RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
 _POSITIVE = rules.number(lambda x: 0 < x < math.inf)
 _NOT_NEGATIVE = rules.number(lambda x: 0 <= x < math.inf)
-_RATE = Rule(rules.optional(rules.number(lambda x: 0 < x <= 1)), "a number above 0 and up to 1")
+_RHO = Rule(rules.number(lambda x: 1 <= x <= 16), "a number from 1 to 16")
+_UNIT = rules.number(lambda x: 0 < x <= 1)
+_RATE = Rule(rules.optional(_UNIT), "a number above 0 and up to 1")
 _VARIANTS = ("full", "mini", "bat")
 _SPACINGS = ("linear", "log_linear", "exp_linear")
 
@@ -48,6 +54,15 @@ ADAPTER_METHODS = {
     ),
     "olora": MethodEntry(
         "rpe_core.adapters.olora", "LoRA that begins at W0's first columns of Q R, rank 2r"
+    ),
+    "eva": MethodEntry(
+        "rpe_core.adapters.eva",
+        "LoRA that begins along the principal components of its inputs, ranks by their variance",
+        {
+            "rho": Option(_RHO, 2.0),
+            "tau": Option(Rule(_UNIT, "a number above 0 and up to 1"), 0.99),
+        },
+        asks_inputs=True,
     ),
     "sora": MethodEntry(
         "rpe_core.adapters.sora",
