@@ -66,13 +66,11 @@ def train(
     """Train an adapter by AdamW; a pure function of its arguments, resumed or not.
 
     The base comes back as it was. After each epoch `on_checkpoint` gets the state, `on_progress` a
-    line. With patience set, the epoch of the lowest validation loss is what comes out. `statistics`
-    are what methods begin at that ask for the inputs of the training rows.
+    line. With patience set, the epoch of the lowest validation loss is what comes out.
 
     Raises:
-        InputError: if there is no training row, the state is of another training, the target
-            modules do not fit the base, the method has not the statistics that it asks for, or the
-            loss is no longer finite.
+        InputError: if there is no training row, the state is of another training, target modules or
+            statistics do not fit base and method, or the loss is no longer finite.
     """
     rows = (train_items[: recipe.max_rows], train_targets[: recipe.max_rows])
     validation = (validation_items, validation_targets)
