@@ -12,6 +12,7 @@ import pyarrow as pa
 from catalog import current, registration
 from catalog.lineage import source_of
 from catalog.readers.items import item_source
+from flows import input_statistics
 from flows.workspace import Workspace
 from rpe_core.distance import Matrix
 from rpe_core.fingerprint import fingerprint, make_id
@@ -63,9 +64,17 @@ def pending(workspace: Workspace) -> list[EmbedUnit]:
 
 
 def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
-    """The mean over the inputs: of a reference's training rows, of all rows of a target."""
-    rows = _rows(workspace, unit)
-    mean = mean_feature(workspace.features(unit.base_name, _inputs(workspace, unit, rows)))
+    """The mean over the inputs: of a reference's training rows, of all rows of a target.
+
+    The same pass files what the plan's recipes must know of a reference's inputs.
+    """
+    rows, wanted = _rows(workspace, unit), {}
+    if unit.role == "reference":
+        wanted = input_statistics.missing(
+            workspace, unit.source, unit.dataset_version_id, unit.base_name
+        )
+    inputs = _inputs(workspace, unit, rows)
+    mean = mean_feature(input_statistics.features(workspace, unit.base_name, inputs, wanted))
     return Representation(
         unit.representation_id,
         unit.dataset_version_id,
@@ -78,6 +87,11 @@ def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
     )
 
 
+def inputs_of(workspace: Workspace, unit: EmbedUnit) -> Sequence[Any]:
+    """What `make` encodes of a unit, item by item."""
+    return _inputs(workspace, unit, _rows(workspace, unit))
+
+
 def unpack(values: Mapping[str, Any]) -> Representation:
     """A representation from the values that `asdict` gave; fp64 as it was."""
     exact = {name: tuple(values[name]) for name in ("z", "variance")}
@@ -86,7 +100,7 @@ def unpack(values: Mapping[str, Any]) -> Representation:
 
 def features_of(workspace: Workspace, unit: EmbedUnit, *, limit: int) -> Matrix:
     """The features of the first rows of a unit, by item, shape (n, d): always the same rows."""
-    inputs = _inputs(workspace, unit, _rows(workspace, unit))[:limit]
+    inputs = inputs_of(workspace, unit)[:limit]
     found = {
         int(index): feature
         for indices, features in workspace.features(unit.base_name, inputs)

@@ -13,6 +13,8 @@ from flows.settings import Settings  # first: it switches telemetry off before P
 from prefect import flow
 
 from catalog import orphans, promotion
+from catalog.current import read_standing
+from flows import input_statistics
 from flows.locking import hold_workspace
 from flows.notices import tell_stop
 from flows.wiring import utc_now
@@ -45,6 +47,10 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
             rows.append(
                 {"what": "aliases repaired", "count": len(promotion.repair_aliases(stores))}
             )
+            versions = read_standing(stores.lake).versions.values()
+            standing = [row["dataset_version_id"] for row in versions]
+            old = input_statistics.erase_others(settings, standing)
+            rows.append({"what": "input statistics of old dataset versions", "count": old})
             stores.vectors.optimize()
             merged = stores.lake.merge_files(many=MANY_FILES)
             rows.append({"what": "small lake files merged", "count": merged})

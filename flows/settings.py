@@ -140,6 +140,11 @@ class Settings(BaseSettings):
         return self.root / "cache" / "artifacts"
 
     @property
+    def statistics_folder(self) -> Path:
+        """What adapter methods know of dataset versions, see input_statistics.py: made again."""
+        return self.root / "cache" / "statistics"
+
+    @property
     def places(self) -> list[str]:
         """Where files of the stores lie: the workspace, and what is outside of it."""
         stores = (self.lake_data, self.vectors, self.artifacts, self.model_artifacts)

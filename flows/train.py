@@ -14,13 +14,16 @@ import pyarrow.parquet as pq
 from catalog import current, registration
 from catalog.readers.items import item_source
 from catalog.registration import AdapterCard
-from flows import embed
+from flows import embed, input_statistics
 from flows.bases import base_folder, is_hub, model_files
+from flows.embed import EmbedUnit
 from flows.processes import run_child
 from flows.workspace import Workspace
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import RpeError
 from rpe_core.fingerprint import fingerprint, make_id
+
+STATISTICS = "inputs.safetensors"  # of what the base is fed, in the folder of a training
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,30 @@ def prepare(workspace: Workspace, unit: TrainUnit) -> Path:
         "recipe": asdict(unit.recipe),
         "task": contract.task_spec.declared,
         "items": asdict(items),
+        "statistics": _lay_statistics(workspace, unit, folder),
     }
     (folder / "request.json").write_text(json.dumps(request, sort_keys=True))
     return folder
+
+
+def _lay_statistics(workspace: Workspace, unit: TrainUnit, folder: Path) -> str | None:
+    """Copy what the recipe must know of the inputs; where no pass has filed it, gather it now.
+
+    Returns the copy's name, or None where the recipe's method asks for nothing.
+    """
+    version, base, recipe = unit.dataset_version_id, unit.base_name, unit.recipe
+    file, kept = input_statistics.file_of(workspace, version, base, recipe), folder / STATISTICS
+    if file is None:
+        return None
+    if not kept.exists():  # a training that goes on began at what lies there
+        if not file.exists():
+            encoded = EmbedUnit(unit.source, base, "reference", version, unit.representation_id)
+            items = embed.inputs_of(workspace, encoded)
+            input_statistics.gather(workspace, base, items, file=file, recipe=recipe)
+        part = kept.with_suffix(".part")
+        shutil.copyfile(file, part)
+        part.replace(kept)
+    return kept.name
 
 
 def run_process(folder: Path) -> dict[str, Any]:

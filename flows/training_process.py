@@ -1,6 +1,7 @@
 """The training process: one adapter, trained from what lies in a folder.
 
-The folder holds request.json, train.parquet and validation.parquet; adapter/ and outcome.json stay.
+The folder holds request.json, train.parquet and validation.parquet, and inputs.safetensors where
+the method begins at the data; adapter/ and outcome.json stay.
 A checkpoint after every epoch (resume.safetensors, resume.json) lets a killed training go on.
 """
 
@@ -18,11 +19,13 @@ import flows.settings  # noqa: F401 - first: it switches telemetry off
 
 # isort: split
 import pyarrow.parquet as pq
+from safetensors.torch import load_file
 
 from catalog.readers.items import ItemSource
 from flows.checkpoints import read_checkpoint, write_checkpoint, write_json
 from flows.made_with import NUMERIC, versions_of
 from flows.processes import used
+from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.folders import write_adapter
@@ -79,6 +82,7 @@ def _train(folder: Path, request: dict[str, Any], recipe: Recipe) -> TrainedAdap
         *_items(folder / "train.parquet", request["items"]),
         *_items(folder / "validation.parquet", request["items"]),
         recipe,
+        statistics=_statistics(folder, request["statistics"]),
         resume=read_checkpoint(folder),
         on_checkpoint=lambda state: write_checkpoint(folder, state),
         on_progress=lambda line: sys.stderr.write(f"{line}\n"),
@@ -88,6 +92,10 @@ def _train(folder: Path, request: dict[str, Any], recipe: Recipe) -> TrainedAdap
 def _recipe(values: dict[str, Any]) -> Recipe:
     names = {key: tuple(values[key]) for key in ("target_modules", "modules_to_save")}
     return Recipe(**{**values, **names})
+
+
+def _statistics(folder: Path, name: str | None) -> InputStatistics | None:
+    return InputStatistics.from_tensors(load_file(folder / name)) if name else None
 
 
 def _items(file: Path, told: dict[str, Any]) -> tuple[Sequence[Any], Sequence[Any]]:

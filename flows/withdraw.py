@@ -18,6 +18,7 @@ from catalog.retraction import ERASED, WITHDRAWN, Retraction
 from catalog.stores.bundle import Stores
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.mlflow_door import vacuum_tracking
+from flows import input_statistics
 from flows.ledger import StepFault
 from flows.prefect_records import erase_prefect_records
 from flows.run_record import open_run
@@ -57,6 +58,8 @@ def open_finished(settings: Settings) -> Stores:
     finally:
         stores.lake.close()
     _erase_files(settings)
+    for one in pending:
+        input_statistics.erase(settings, one.influence.dataset_versions)
     prefect = erase_prefect_records(settings)
     stores = open_stores(settings)
     for one in pending:

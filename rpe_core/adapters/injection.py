@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.method import AdapterMethod, Pace
 from rpe_core.adapters.methods import load_method
 from rpe_core.adapters.recipe import Recipe
@@ -102,11 +103,16 @@ class Injection:
         return export_whole(self.model, self.whole)
 
 
-def attach(model: nn.Module, recipe: Recipe) -> Injection:
+def attach(
+    model: nn.Module, recipe: Recipe, statistics: InputStatistics | None = None
+) -> Injection:
     """Freeze the model and put the recipe's adapter on it, its parameters in float32.
 
+    `statistics` are for methods that begin at the data, see input_watch.py.
+
     Raises:
-        InputError: if the target modules are not those of the model, which is then left as it was.
+        InputError: if the target modules are not those of the model, or the method needs statistics
+            and has none; the model is then left as it was.
         UnknownName: if no method has the recipe's name.
     """
     method: AdapterMethod = load_method(recipe.method)
@@ -114,10 +120,11 @@ def attach(model: nn.Module, recipe: Recipe) -> Injection:
     before = dict(model.named_modules())
     try:
         method.attach(model, recipe)
+        method.initialise(model, recipe, statistics)
         whole = attach_whole(model, recipe.modules_to_save)
         checkpointed = _checkpoint_layers(model) if recipe.gradient_checkpointing else ()
     except Exception:
-        _put_back(model, before)
+        put_back(model, before)
         raise
     known = {id(module) for module in before.values()}
     added = tuple(module for module in model.modules() if id(module) not in known)
@@ -141,7 +148,7 @@ def count_parameters(model: nn.Module, recipe: Recipe) -> int:
         attach_whole(model, recipe.modules_to_save)
         return sum(p.numel() for p in model.parameters() if p.requires_grad)
     finally:
-        _put_back(model, before)
+        put_back(model, before)
 
 
 def detach(injection: Injection) -> None:
@@ -149,7 +156,7 @@ def detach(injection: Injection) -> None:
     if injection.checkpointed:
         injection.set_mode(is_training=False)
         cast(Any, injection.model).activation_checkpointing_disable()
-    _put_back(injection.model, injection.before)
+    put_back(injection.model, injection.before)
 
 
 def _checkpoint_layers(model: nn.Module) -> tuple[nn.Module, ...]:
@@ -164,7 +171,8 @@ def _checkpoint_layers(model: nn.Module) -> tuple[nn.Module, ...]:
     return tuple(m for m in model.modules() if getattr(m, "gradient_checkpointing", False))
 
 
-def _put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:
+def put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:
+    """Give a model the very modules that `named_modules` gave before an adapter was attached."""
     _put(_replaced(before))
     if hasattr(model, "peft_config"):
         del model.peft_config  # PEFT's own mark, or a second adapter would warn

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
+from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 
@@ -59,6 +60,16 @@ class AdapterMethod(ABC):
     def magnitudes(self, model: nn.Module) -> dict[str, Tensor]:
         """The length of each row of a weight, (d_out,), where it is trained beside the factors."""
         return {}
+
+    def initialise(
+        self, model: nn.Module, recipe: Recipe, statistics: InputStatistics | None
+    ) -> None:
+        """Begin at what the base is fed, right after `attach`; nothing by default.
+
+        Raises:
+            InputError: the method needs statistics, and these are none or of other modules.
+        """
+        return
 
     def pace(self, name: str, recipe: Recipe) -> Pace:
         """How the parameter of this name learns."""

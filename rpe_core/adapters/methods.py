@@ -24,7 +24,8 @@ class Option(NamedTuple):
 class MethodEntry:
     """A method's module, what it is, and its options: known without torch.
 
-    One without a scale has `alpha` equal to `r`; one that is not mergeable serves by itself alone.
+    One without a scale has `alpha` equal to `r`; one that is not mergeable serves by itself alone;
+    one that asks for inputs begins at statistics of what its modules are fed by the training rows.
     """
 
     module: str
@@ -32,13 +33,16 @@ class MethodEntry:
     options: Mapping[str, Option] = field(default_factory=dict)
     has_scale: bool = True
     is_mergeable: bool = True
+    asks_inputs: bool = False
 
 
 _RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
 _POSITIVE = rules.number(lambda x: 0 < x < math.inf)
 _NOT_NEGATIVE = rules.number(lambda x: 0 <= x < math.inf)
 _AT_LEAST_0 = Rule(_NOT_NEGATIVE, "a number of at least 0")
-_RATE = Rule(rules.optional(rules.number(lambda x: 0 < x <= 1)), "a number above 0 and up to 1")
+_RHO = Rule(rules.number(lambda x: 1 <= x <= 16), "a number from 1 to 16")
+_UNIT = rules.number(lambda x: 0 < x <= 1)
+_RATE = Rule(rules.optional(_UNIT), "a number above 0 and up to 1")
 _EPOCH = rules.number(lambda x: 0 < x <= 1_000_000)
 _VARIANTS = ("full", "mini", "bat")
 _SPACINGS = ("linear", "log_linear", "exp_linear")
@@ -60,6 +64,15 @@ ADAPTER_METHODS = {
         "rpe_core.adapters.dora",
         "LoRA with a trained length for each row of the weight; filed as not mergeable",
         is_mergeable=False,
+    ),
+    "eva": MethodEntry(
+        "rpe_core.adapters.eva",
+        "LoRA that begins along the principal components of its inputs, ranks by their variance",
+        {
+            "rho": Option(_RHO, 2.0),
+            "tau": Option(Rule(_UNIT, "a number above 0 and up to 1"), 0.99),
+        },
+        asks_inputs=True,
     ),
     "sora": MethodEntry(
         "rpe_core.adapters.sora",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rpe_core.adapters import injection as adapter
 from rpe_core.adapters.injection import Injection
+from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
@@ -60,6 +61,7 @@ def train(
     validation_targets: Sequence[Any],
     recipe: Recipe,
     *,
+    statistics: InputStatistics | None = None,
     resume: ResumeState | None = None,
     on_checkpoint: Callable[[ResumeState], None] = lambda state: None,
     on_progress: Callable[[str], None] = lambda line: None,
@@ -70,14 +72,14 @@ def train(
     line. With patience set, the epoch of the lowest validation loss is what comes out.
 
     Raises:
-        InputError: if there is no training row, the state is of another training, the target
-            modules do not fit the base, or the loss is no longer finite.
+        InputError: if there is no training row, the state is of another training, target modules or
+            statistics do not fit base and method, or the loss is no longer finite.
     """
     rows = (train_items[: recipe.max_rows], train_targets[: recipe.max_rows])
     validation = (validation_items, validation_targets)
     _require_rows(rows, validation)
     with own_random_state(recipe.seed, threads=recipe.threads):
-        injected = adapter.attach(base.model, recipe)
+        injected = adapter.attach(base.model, recipe, statistics)
         try:
             course = _Course(family, base, task, injected, recipe, rows, validation)
             if resume is not None:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from rpe_core.adapters import injection, miss, sora
+from rpe_core.adapters.input_statistics import InputStatistics, asked_by
+from rpe_core.adapters.input_watch import InputWatch
 from rpe_core.adapters.methods import ADAPTER_METHODS, UNMERGEABLE
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import InputError
@@ -98,6 +100,16 @@ def recipe_of(method: str, r: int, targets: tuple[str, ...], **changes: Any) -> 
     return recipe
 
 
+def gathered(place: Place, recipe: Recipe) -> InputStatistics | None:
+    """What the method asks for of the place's own rows."""
+    if asked_by(recipe) is None:
+        return None
+    watch = InputWatch(place.base.model, recipe)
+    for _ in watch.over(place.family.encode(place.base, place.rows[0])):
+        pass
+    return watch.result()
+
+
 def frozen(place: Place) -> Tensor:
     with torch.no_grad():
         return place.logits()
@@ -109,7 +121,7 @@ def test_what_is_filed_is_what_was_trained(
 ) -> None:
     recipe, before = recipe_of(method, r, place.targets, **changes), frozen(place)
     with own_random_state(0, threads=1):
-        injected = injection.attach(place.base.model, recipe)
+        injected = injection.attach(place.base.model, recipe, gathered(place, recipe))
         with torch.no_grad():
             for name, parameter in injected.parameters.items():
                 size = 1.0 if name.endswith(".gate") else 0.2
@@ -147,6 +159,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def trained_on(place: Place, recipe: Recipe, **more: Any) -> Any:
     texts, labels = place.rows
     split = (texts[:8], labels[:8], texts[8:], labels[8:])
+    more = {"statistics": gathered(place, recipe), **more}
     return train(place.family, place.base, place.task, *split, recipe, **more)
 
 
@@ -246,6 +259,8 @@ def test_misss_of_one_rank_share_their_a(encoder: Place) -> None:
         ("hydra", {"target_modules": ["word_embeddings"]}, "target_modules"),
         ("pissa", {"target_modules": ["LayerNorm"]}, "target_modules"),
         ("dora", {"r": 33}, "r"),
+        ("eva", {"target_modules": ["word_embeddings"]}, "target_modules"),
+        ("eva", {"r": 33}, "r"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_a_step(
@@ -269,6 +284,8 @@ def test_what_does_not_fit_is_refused_before_a_step(
         ("sora", {"n_stages": 0}, "options.n_stages"),
         ("miss", {"variant": "bone"}, "options.variant"),
         ("hydra", {"sequential_r": 0}, "options.sequential_r"),
+        ("eva", {"rho": 0.5}, "options.rho"),
+        ("eva", {"tau": 0}, "options.tau"),
         ("hydra", [1], "options"),
     ],
 )
