@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.stores.lake import Lake
-from rpe_core.adapters.methods import UNMERGEABLE
 
 Row = dict[str, Any]
 
@@ -83,8 +82,8 @@ def _stands(as_of: datetime | None, *ends: str) -> tuple[str, list[Any]]:
 class AdapterFilter:
     """Which adapters of a base may be seen; None lets all pass.
 
-    Those of methods that no sum takes in are left out unless they are asked for. `as_of` asks what
-    stood at that time, as far as it has not been erased since.
+    Those `without_methods` are left out. `as_of` asks what stood at that time, as far as it has not
+    been erased since.
     """
 
     base_id: str
@@ -93,7 +92,7 @@ class AdapterFilter:
     tasks: Collection[str] | None = None
     methods: Collection[str] | None = None
     recipe_ids: Collection[str] | None = None
-    with_unmergeable: bool = False
+    without_methods: Collection[str] = ()
     as_of: datetime | None = None
 
 
@@ -165,8 +164,8 @@ def _visible(columns: str, wanted: AdapterFilter) -> tuple[str, list[Any]]:
     filters = {name: values for name, values in chosen.items() if values is not None}
     parameters += [sorted(values) for values in filters.values()]
     parts = ["true", *(f"list_contains(?, {name})" for name in filters)]
-    if not wanted.with_unmergeable:  # by the text: a million recipes are not parsed
-        parts += [f"""NOT contains(recipe_json, '"method":"{name}"')""" for name in UNMERGEABLE]
+    parts += ["NOT contains(recipe_json, ?)"] * len(wanted.without_methods)  # parsing takes longer
+    parameters += [f'"method":"{name}"' for name in wanted.without_methods]
     conditions = " AND ".join(parts)
     return (
         f"WITH newest AS (SELECT * FROM core.adapters WHERE base_id = ? AND {standing}"

@@ -286,12 +286,7 @@ def _own_adapters(workspace: Workspace) -> dict[str, Arm]:
     for targets in asked.values():
         allowed = filter_of(workspace, targets[0])
         sources = {target.source for target in targets}
-        wanted = AdapterFilter(
-            allowed.base_id,
-            sources=sources,
-            recipe_ids=allowed.recipe_ids,
-            with_unmergeable=True,
-        )
+        wanted = AdapterFilter(allowed.base_id, sources=sources, recipe_ids=allowed.recipe_ids)
         rows = current.visible_adapters(workspace.stores.lake, wanted)
         own = {row["source"]: row for row in reversed(rows)}
         for target in targets:

@@ -9,6 +9,7 @@ from catalog.current import AdapterFilter
 from catalog.stores.vector_library import Library
 from flows.plans import TargetSpec
 from flows.workspace import Workspace
+from rpe_core.adapters.methods import UNMERGEABLE
 from rpe_core.records import Candidate, Representation
 
 NEAREST = 1024  # references that a target is handed beside those that it weighs
@@ -61,6 +62,7 @@ def filter_of(workspace: Workspace, target: TargetSpec) -> AdapterFilter:
         workspace.bases[target.base].base_id,
         licenses=target.licenses,
         sources=target.library.sources,
+        without_methods=UNMERGEABLE,
         recipe_ids=None if recipe is None else (workspace.plan.recipe(recipe).recipe_id,),
         as_of=workspace.as_of,
     )

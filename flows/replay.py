@@ -28,6 +28,7 @@ from flows.settings import Settings
 from flows.tuning import is_tuned, read_tuning
 from flows.weighing import weighed
 from flows.workspace import Workspace
+from rpe_core.adapters.methods import UNMERGEABLE
 from rpe_core.ensemble import EnsembleDraft
 from rpe_core.errors import RpeError
 from rpe_core.fingerprint import fingerprint, make_id
@@ -164,6 +165,7 @@ def _weights(workspace: Workspace, record: EnsembleRecord) -> Found:
     wanted = AdapterFilter(
         record.row["base_id"],
         as_of=record.row["recorded_at"],
+        without_methods=UNMERGEABLE,
         **{name: asked[name] for name in ("licenses", "sources", "recipe_ids")},
     )
     allowed = current.visible_ids(lake, wanted)["adapter_id"]
