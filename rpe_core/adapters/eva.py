@@ -17,11 +17,10 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from rpe_core.adapters.input_statistics import InputStatistics
+from rpe_core.adapters.input_statistics import InputStatistics, require_statistics
 from rpe_core.adapters.lora import NAME, Lora
 from rpe_core.adapters.method import layers_of
 from rpe_core.adapters.recipe import Recipe
-from rpe_core.errors import InputError
 
 
 class Eva(Lora):
@@ -35,12 +34,10 @@ class Eva(Lora):
         Raises:
             InputError: there are no statistics, or they are of other modules.
         """
-        found = _fitting(layers_of(model, LoraLayer), statistics)
-        layers = {
-            name: layer
-            for name, layer in layers_of(model, LoraLayer).items()
-            if len(found.ratios[name])
-        }
+        layers = layers_of(model, LoraLayer)
+        widths = {name: int(layer.in_features) for name, layer in layers.items()}
+        found = require_statistics(statistics, widths, method="eva")
+        layers = {name: layer for name, layer in layers.items() if len(found.ratios[name])}
         ranks = redistribute(
             {name: found.ratios[name][: layers[name].out_features] for name in layers},
             budget=recipe.r * len(layers),
@@ -73,28 +70,6 @@ def redistribute(ratios: Mapping[str, Tensor], *, budget: int) -> dict[str, int]
     order = torch.cat(list(ratios.values())).argsort(descending=True, stable=True)
     kept = Counter(owners[i] for i in order[:budget].tolist())
     return {name: kept[name] for name in ratios}
-
-
-def _fitting(
-    layers: Mapping[str, LoraLayer], statistics: InputStatistics | None
-) -> InputStatistics:
-    """The statistics, if they are of these layers."""
-    if statistics is None:
-        raise InputError(
-            "EVA begins at what the base is fed, and no statistics of it were given.",
-            where="method eva",
-            expected="statistics of the training rows under this base",
-            remedy="gather them by rpe_core.adapters.input_watch; the night does so by itself",
-        )
-    widths = {name: found.shape[-1] for name, found in statistics.components.items()}
-    if widths != {name: layer.in_features for name, layer in layers.items()}:
-        raise InputError(
-            "The statistics are of other modules than the recipe's.",
-            where="target_modules",
-            expected=f"those of {len(layers)} modules of this base",
-            remedy="gather them anew for this recipe and base",
-        )
-    return statistics
 
 
 METHOD = Eva()

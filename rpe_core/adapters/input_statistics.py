@@ -11,38 +11,42 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from rpe_core.adapters.methods import ADAPTER_METHODS
+from rpe_core.adapters.methods import ADAPTER_METHODS, COMPONENTS
 from rpe_core.adapters.recipe import Recipe
+from rpe_core.errors import InputError
 
-_COMPONENTS, _RATIOS = ".components", ".explained_variance_ratio"
+_ENDS = (".components", ".explained_variance_ratio", ".second_moment")
 
 
 class InputAsk(NamedTuple):
     """What a recipe asks for: recipes of one base that ask for the same share what is gathered."""
 
+    kind: str  # components, or second moments
     target_modules: tuple[str, ...]
-    n_components: int
-    tau: float
+    n_components: int = 0
+    tau: float = 0.0
 
 
 @dataclass(frozen=True)
 class InputStatistics:
-    """Principal components of the inputs of modules, by the modules' names in the base.
+    """Principal components or second moments of the inputs of modules, by their names in the base.
 
     `components[m]` is (k, d_in), float32, orthonormal rows, the largest variance first; `ratios[m]`
     is (k,), float64: the share of the inputs' total variance that lies along each. k is d_in where
     a module is narrower than what was asked for, and 0 where it has no part in a feature, as SAM's
-    decoder.
+    decoder. `moments[m]` is E[x x^T], (d_in, d_in), float64, or (0, 0) of such a module.
     """
 
     components: Mapping[str, Tensor]
     ratios: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Flat names to tensors that share no memory, as safetensors wants them."""
+        groups = (self.components, self.ratios, self.moments)
         return {
-            name + suffix: tensor.contiguous().clone()
-            for suffix, found in ((_COMPONENTS, self.components), (_RATIOS, self.ratios))
+            name + end: tensor.contiguous().clone()
+            for end, found in zip(_ENDS, groups, strict=True)
             for name, tensor in found.items()
         }
 
@@ -51,15 +55,44 @@ class InputStatistics:
         """What `to_tensors` gave."""
         parts = [
             {name.removesuffix(end): one for name, one in tensors.items() if name.endswith(end)}
-            for end in (_COMPONENTS, _RATIOS)
+            for end in _ENDS
         ]
         return cls(*parts)
 
 
 def asked_by(recipe: Recipe) -> InputAsk | None:
     """What a recipe asks for; None where its method needs to see no input."""
-    if not ADAPTER_METHODS[recipe.method].asks_inputs:
+    kind, options = ADAPTER_METHODS[recipe.method].asks_inputs, recipe.options
+    if not kind:
         return None
-    options = recipe.options
+    if kind != COMPONENTS:
+        return InputAsk(kind, recipe.target_modules)
     n_components = round(options["rho"] * recipe.r)
-    return InputAsk(recipe.target_modules, n_components, float(options["tau"]))
+    return InputAsk(kind, recipe.target_modules, n_components, float(options["tau"]))
+
+
+def require_statistics(
+    statistics: InputStatistics | None, widths: Mapping[str, int], *, method: str
+) -> InputStatistics:
+    """The statistics, if they are of modules of these names and widths.
+
+    Raises:
+        InputError: there are none, or they are of others.
+    """
+    if statistics is None:
+        raise InputError(
+            f"{method} begins at what the base is fed, and no statistics of it were given.",
+            where=f"method {method}",
+            expected="statistics of the training rows under this base",
+            remedy="gather them by rpe_core.adapters.input_watch; the night does so by itself",
+        )
+    found = statistics.components or statistics.moments
+    known = {name: one.shape[-1] or widths.get(name) for name, one in found.items()}
+    if known != widths:
+        raise InputError(
+            "The statistics are of other modules than the recipe's.",
+            where="target_modules",
+            expected=f"those of {len(widths)} modules of this base",
+            remedy="gather them anew for this recipe and base",
+        )
+    return statistics

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.eva import UNSUPPORTED_LORA_MODULES
-from peft.utils.incremental_pca import IncrementalPCA
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from rpe_core.adapters.injection import put_back
+from rpe_core.adapters.input_covariance import InputCovariance
+from rpe_core.adapters.input_pca import InputPca
 from rpe_core.adapters.input_statistics import InputStatistics, asked_by
 from rpe_core.adapters.lora import Lora
 from rpe_core.adapters.method import layers_of
+from rpe_core.adapters.methods import COMPONENTS
 from rpe_core.adapters.recipe import Recipe
-from rpe_core.errors import InputError, shown_name
+from rpe_core.errors import InputError
 
 Batch = TypeVar("Batch", bound=tuple[Any, Any])
 
-ROWS = 1024  # tokens that wait before they are taken in: a step costs the components once more
 WINDOW = 4096  # items that a family sorts by length: before, a module has not seen all kinds
-SEED = 42  # of the random projection, PEFT's own
 
 
 class InputWatch:
-    """Incremental PCA of what each target module of a recipe is fed (EVA, arXiv 2410.07170, 2.2).
+    """What a recipe asks to know of the inputs of each target module: a PCA, or second moments.
 
     Modules that are fed the very same tensor (query, key and value) share one. A token counts where
     the attention mask, shape (b, t), of the model that runs says so, and everywhere without one. A
@@ -48,8 +47,10 @@ class InputWatch:
         if asked is None:
             raise InputError("The recipe asks for no inputs.", where=f"method {recipe.method}")
         self._model, self._stop_after = model, stop_after
-        self._fed = {
-            name: _Fed(width, min(asked.n_components, width), asked.tau)
+        self._fed: dict[str, InputPca | InputCovariance] = {
+            name: InputPca(width, min(asked.n_components, width), asked.tau)
+            if asked.kind == COMPONENTS
+            else InputCovariance(width)
             for name, width in _target_widths(model, recipe).items()
         }
         self._leaders: dict[str, str] = {}  # of each module that ran: whose PCA it shares
@@ -91,10 +92,14 @@ class InputWatch:
         for name in dict.fromkeys(self._leaders.values()):
             self._fed[name].finish(name)
         found = {name: self._fed[self._leaders.get(name, name)] for name in self._fed}
-        return InputStatistics(
-            {name: fed.components.float().cpu() for name, fed in found.items()},
-            {name: fed.ratios.double().cpu() for name, fed in found.items()},
-        )
+        components, ratios, moments = {}, {}, {}
+        for name, fed in found.items():
+            if isinstance(fed, InputPca):
+                components[name] = fed.components.float().cpu()
+                ratios[name] = fed.ratios.double().cpu()
+            else:
+                moments[name] = fed.moment
+        return InputStatistics(components, ratios, moments)
 
     def _hooks(self) -> list[RemovableHandle]:
         models = [m for m in self._model.modules() if isinstance(m, PreTrainedModel)]
@@ -141,76 +146,6 @@ class InputWatch:
         if mask is not None and mask.shape == value.shape[:-1]:
             return value[mask].float()
         return value.reshape(-1, value.shape[-1]).to(torch.float32, copy=True)
-
-
-class _Fed:
-    """What some modules are fed: rows that wait, and the PCA of those before."""
-
-    def __init__(self, width: int, n_components: int, tau: float) -> None:
-        self.width, self.n_components, self.tau = width, n_components, tau
-        self.waiting: list[Tensor] = []
-        self.n_waiting = self.n_rows = 0
-        self.pca: Any = None
-        self.is_settled, self.is_finite = False, True
-
-    @property
-    def components(self) -> Tensor:
-        """(k, d); none of a module that never ran."""
-        if self.pca is None:
-            return torch.zeros(0, self.width)
-        return cast(Tensor, self.pca.components_)
-
-    @property
-    def ratios(self) -> Tensor:
-        """(k,); inputs that never vary have no variance to explain."""
-        if self.pca is None:
-            return torch.zeros(0)
-        return cast(Tensor, self.pca.explained_variance_ratio_).nan_to_num(0.0)
-
-    def take(self, rows: Tensor, *, may_settle: bool) -> None:
-        """Let rows (n, d) wait; take them in when there are enough."""
-        self.waiting.append(rows)
-        self.n_waiting, self.n_rows = self.n_waiting + len(rows), self.n_rows + len(rows)
-        if self.n_waiting >= max(ROWS, 2 * self.n_components):
-            self._fit(may_settle=may_settle)
-
-    def finish(self, name: str) -> None:
-        """Take in what still waits; fewer rows than components are left out.
-
-        Raises:
-            InputError: there were never enough, or some were not finite.
-        """
-        if self.n_waiting >= self.n_components and not self.is_settled:
-            self._fit(may_settle=False)
-        if not self.is_finite:
-            raise InputError("A module has inputs that are no numbers.", where=shown_name(name))
-        if self.pca is None:
-            raise InputError(
-                f"The data have fewer tokens than components are asked for: {self.n_rows}.",
-                where=shown_name(name),
-                expected=f"at least {self.n_components} tokens in the training rows",
-                remedy="lower r or rho in the recipe, or deliver more rows",
-            )
-
-    def _fit(self, *, may_settle: bool) -> None:
-        rows, self.waiting, self.n_waiting = torch.cat(self.waiting), [], 0
-        if not torch.isfinite(rows).all():
-            self.is_settled, self.is_finite = True, False
-            return
-        if self.pca is None:
-            self.pca = IncrementalPCA(
-                self.n_components,
-                copy=False,
-                lowrank=True,
-                lowrank_q=min(2 * self.n_components, *rows.shape),  # torch takes no more
-                lowrank_seed=SEED,
-            )
-            self.pca.partial_fit(rows)
-            return
-        former = self.components
-        self.pca.partial_fit(rows)
-        alike = functional.cosine_similarity(former, self.components)
-        self.is_settled = may_settle and bool((alike >= self.tau).all())
 
 
 def _target_widths(model: nn.Module, recipe: Recipe) -> dict[str, int]:

@@ -49,19 +49,17 @@ class ShiftedLinear(nn.Module):
         return LowRankDelta(torch.cat([now.a, a]), torch.cat([now.b, -b], dim=1), now.scaling)
 
 
-class Initialised(Lora):
-    """LoRA with an initialisation that PEFT computes from the base's weights."""
+class Shifted(Lora):
+    """LoRA whose factors begin at a part of W0, which stays in the base."""
 
-    def __init__(self, name: str, begin: Callable[[LoraLayer], None]) -> None:
-        self.name, self.begin = name, begin
+    name: str
 
-    def attach(self, model: nn.Module, recipe: Recipe) -> None:
-        """Put LoRA on the model and begin it at a part of each weight, which stays as it is.
+    def shift(self, model: nn.Module, begin: Callable[[str, LoraLayer], None]) -> None:
+        """Let each layer begin at its part of the weight, which stays as it is.
 
         Raises:
-            InputError: LoRA does not fit, a target is no linear layer, or its weight is quantised.
+            InputError: a target is no linear layer, or its weight is quantised.
         """
-        super().attach(model, recipe)
         for name, layer in layers_of(model, LoraLayer).items():
             weight = layer.get_base_layer().weight
             if weight.ndim != 2 or not weight.is_floating_point():
@@ -71,10 +69,26 @@ class Initialised(Lora):
                     expected="linear layers of a base in float32 or bfloat16",
                 )
             kept, weight.data = weight.data, weight.data.clone()  # PEFT takes the part out of it
-            self.begin(layer)
+            begin(name, layer)
             weight.data = kept
             model.set_submodule(name, ShiftedLinear(layer))
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
         """One LoRA of rank 2r for each module."""
         return {name: layer.export() for name, layer in layers_of(model, ShiftedLinear).items()}
+
+
+class Initialised(Shifted):
+    """An initialisation that PEFT computes from the base's weights."""
+
+    def __init__(self, name: str, begin: Callable[[LoraLayer], None]) -> None:
+        self.name, self.begin = name, begin
+
+    def attach(self, model: nn.Module, recipe: Recipe) -> None:
+        """Put LoRA on the model and begin it at a part of each weight.
+
+        Raises:
+            InputError: LoRA does not fit, a target is no linear layer, or its weight is quantised.
+        """
+        super().attach(model, recipe)
+        self.shift(model, lambda name, layer: self.begin(layer))

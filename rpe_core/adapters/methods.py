@@ -12,6 +12,8 @@ from rpe_core.adapters import rules
 from rpe_core.adapters.rules import Rule
 from rpe_core.errors import UnknownName
 
+COMPONENTS, MOMENTS = "components", "moments"  # what a method may ask of its modules' inputs
+
 
 class Option(NamedTuple):
     """A hyper-parameter that only one method has: how it is read, and its default."""
@@ -33,7 +35,7 @@ class MethodEntry:
     options: Mapping[str, Option] = field(default_factory=dict)
     has_scale: bool = True
     is_mergeable: bool = True
-    asks_inputs: bool = False
+    asks_inputs: str = ""  # COMPONENTS or MOMENTS
 
 
 _RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
@@ -44,6 +46,7 @@ _RHO = Rule(rules.number(lambda x: 1 <= x <= 16), "a number from 1 to 16")
 _UNIT = rules.number(lambda x: 0 < x <= 1)
 _RATE = Rule(rules.optional(_UNIT), "a number above 0 and up to 1")
 _EPOCH = rules.number(lambda x: 0 < x <= 1_000_000)
+_MODES = ("ipm", "kpm")
 _VARIANTS = ("full", "mini", "bat")
 _SPACINGS = ("linear", "log_linear", "exp_linear")
 
@@ -72,7 +75,13 @@ ADAPTER_METHODS = {
             "rho": Option(_RHO, 2.0),
             "tau": Option(Rule(_UNIT, "a number above 0 and up to 1"), 0.99),
         },
-        asks_inputs=True,
+        asks_inputs=COMPONENTS,
+    ),
+    "corda": MethodEntry(
+        "rpe_core.adapters.corda",
+        "LoRA that begins at the part of W0 that its inputs use most, or least, rank 2r",
+        {"mode": Option(Rule(rules.one_of(_MODES), f"one of {', '.join(_MODES)}"), "ipm")},
+        asks_inputs=MOMENTS,
     ),
     "sora": MethodEntry(
         "rpe_core.adapters.sora",

@@ -179,11 +179,11 @@ def test_a_resumed_training_ends_bit_for_bit_like_an_undisturbed_one(
         assert torch.equal(delta.b, resumed.deltas[name].b)
 
 
-@pytest.mark.parametrize("method", ["pissa", "olora"])
+@pytest.mark.parametrize("method", ["pissa", "olora", "corda"])
 def test_an_initialised_lora_begins_at_the_base_and_leaves_it(encoder: Place, method: str) -> None:
     before = frozen(encoder)
     recipe = recipe_of(method, 4, encoder.targets)
-    injected = injection.attach(encoder.base.model, recipe)
+    injected = injection.attach(encoder.base.model, recipe, gathered(encoder, recipe))
     began, first = frozen(encoder), injected.export()
     injection.detach(injected)
     torch.testing.assert_close(began, before, atol=1e-5, rtol=0)
@@ -286,6 +286,7 @@ def test_what_does_not_fit_is_refused_before_a_step(
         ("hydra", {"sequential_r": 0}, "options.sequential_r"),
         ("eva", {"rho": 0.5}, "options.rho"),
         ("eva", {"tau": 0}, "options.tau"),
+        ("corda", {"mode": "spm"}, "options.mode"),
         ("hydra", [1], "options"),
     ],
 )

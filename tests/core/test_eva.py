@@ -183,7 +183,7 @@ def test_a_module_that_wins_no_rank_is_the_bases_own(
     loser = "encoder.layer.1.attention.self.value"
     ratios = {name: torch.zeros(2) if name == loser else r for name, r in found.ratios.items()}
     own = base.model.get_submodule(loser)
-    injected = injection.attach(base.model, recipe, InputStatistics(found.components, ratios))
+    injected = injection.attach(base.model, recipe, InputStatistics(found.components, ratios, {}))
     kept = base.model.get_submodule(loser)
     deltas = injected.export()
     injection.detach(injected)
