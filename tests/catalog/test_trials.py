@@ -78,6 +78,8 @@ def test_verdicts_before_an_upgrade_count_as_trials(lake: Lake) -> None:
         tx.execute("ALTER TABLE core.representations DROP COLUMN n_groups")
         for column in ("link_sha256", "alerts_json", "read_bytes", "n_rows"):
             tx.execute(f"ALTER TABLE core.runs DROP COLUMN {column}")
+        for column in ("train_seconds", "peak_memory_bytes"):
+            tx.execute(f"ALTER TABLE core.adapters DROP COLUMN {column}")
         tx.execute("UPDATE core.migrations SET version = 4")
     lake.migrate()
     rows = lake.rows("FROM core.comparisons ORDER BY comparison_id")

@@ -127,7 +127,8 @@ def serving(workspace: Settings, rpe: Callable[..., int]) -> None:
 
 
 def test_every_command_is_tried_here() -> None:
-    elsewhere = {"serve", "experiment leave-one-out"}  # in test_serve.py and test_experiment.py
+    # in test_serve.py, test_experiment.py and test_methods_experiment.py
+    elsewhere = {"serve", "experiment leave-one-out", "experiment methods"}
     assert set(EXAMPLES) | elsewhere == set(COMMANDS)
 
 
