@@ -72,6 +72,7 @@ def draw_methods(rows: Sequence[Row], quantities: Sequence[str]) -> str:
             axes.plot([found["seed_low"], found["seed_high"]], [y, y], "|", color=MUTED)
         axes.axvline(ordered[-1][quantity]["value"], color=MUTED, linewidth=0.8, linestyle="--")
         axes.set_xlabel(quantity.replace("_", " "))
+        axes.margins(y=0.15)
     panels[0].set_yticks(range(len(ordered)), [row["method"] for row in ordered])
     return _svg(figure)
 
