@@ -13,6 +13,7 @@ from flows.chunks import StepFailed
 from flows.evaluate import EvaluateUnit
 from flows.scoring import items_by_arm
 from flows.workspace import Workspace
+from rpe_core.evaluation.expectations import Finding
 from rpe_core.evaluation.metrics import Items, gate_metric
 from rpe_core.fingerprint import canonical_json, fingerprint, make_id
 
@@ -143,3 +144,21 @@ class Conclusion:
             for one in made:
                 for table, rows in one.tables.items():
                     commit.insert_new(table, rows)
+
+
+def finding_row(found: Finding, metric: str) -> Row:
+    """A row of core.experiment_findings of a statement that a paired difference decides."""
+    return {
+        "finding": found.name,
+        "statement": found.statement,
+        "verdict": found.verdict,
+        "metric": metric,
+        "quantity": "difference",
+        "value": found.difference,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "p_value": None,
+        "n": found.n_items,
+        "n_clusters": found.n_groups,
+        "details": found.details,
+    }

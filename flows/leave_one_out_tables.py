@@ -8,7 +8,7 @@ import numpy as np
 
 from flows import embed
 from flows.chunks import StepFailed
-from flows.conclude import Experiment, Row, Units
+from flows.conclude import Experiment, Row, Units, finding_row
 from flows.evaluate import EvaluateUnit
 from flows.protocol import Protocol
 from flows.scoring import BASE_ARM, CONFIDENCE, OWN_ARM, REFERENCE_ARM, score_row
@@ -124,20 +124,7 @@ class LeaveOneOut(Experiment):
 
     def _expected(self, arms: Mapping[str, Mapping[str, Items]]) -> Iterator[Row]:
         for found in check_expectations(arms, self.metric, confidence=CONFIDENCE):
-            yield {
-                "finding": found.name,
-                "statement": found.statement,
-                "verdict": found.verdict,
-                "metric": self.metric,
-                "quantity": "difference",
-                "value": found.difference,
-                "ci_low": found.low,
-                "ci_high": found.high,
-                "p_value": None,
-                "n": found.n_items,
-                "n_clusters": found.n_groups,
-                "details": found.details,
-            }
+            yield finding_row(found, self.metric)
 
     def _correlated(
         self, far: Mapping[str, Matrix], scores: Mapping[str, Sequence[Row]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.conclude import Experiment, Row, Units
+from flows.conclude import Experiment, Row, Units, finding_row
 from flows.method_protocol import MethodProtocol
 from flows.scoring import BASE_ARM, CONFIDENCE, OWN_ARM, REFERENCE_ARM
 from flows.workspace import Workspace
@@ -119,10 +119,13 @@ class MethodComparison(Experiment):
     def _cost(self, method: str, source: str) -> Iterator[Row]:
         rows = [self._adapters(method, seed, source) for seed in self.protocol.seeds]
         for quantity in ("n_parameters", "rank", "train_seconds", "peak_memory_bytes"):
-            by_seed = [float(np.mean([row[quantity] for row in found])) for found in rows]
+            is_known = all(row[quantity] is not None for found in rows for row in found)
+            by_seed = [
+                float(np.mean([row[quantity] for row in found])) for found in rows if is_known
+            ]
             yield {
                 "quantity": quantity,
-                "value": float(np.mean(by_seed)),
+                "value": float(np.mean(by_seed)) if is_known else None,
                 "ci_low": None,
                 "ci_high": None,
                 **_spread(by_seed),
@@ -157,20 +160,7 @@ class MethodComparison(Experiment):
             for method in self.protocol.recipes
         }
         for one in check_statements(found, self.metric, confidence=CONFIDENCE):
-            yield {
-                "finding": one.name,
-                "statement": one.statement,
-                "verdict": one.verdict,
-                "metric": self.metric,
-                "quantity": "difference",
-                "value": one.difference,
-                "ci_low": one.low,
-                "ci_high": one.high,
-                "p_value": None,
-                "n": one.n_items,
-                "n_clusters": one.n_groups,
-                "details": one.details,
-            }
+            yield finding_row(one, self.metric)
 
     def _open_share(self, method: str) -> float | None:
         """The mean share of ranks that training left open; none where none can be closed."""
@@ -207,4 +197,4 @@ def _interval(pair: Pair, metric: str) -> Row:
 
 
 def _spread(by_seed: Sequence[float]) -> Row:
-    return {"seed_low": min(by_seed), "seed_high": max(by_seed)}
+    return {"seed_low": min(by_seed, default=None), "seed_high": max(by_seed, default=None)}

@@ -12,6 +12,7 @@ from flows.experiment import run_methods
 from flows.method_protocol import MethodProtocol, method_plan_of, method_protocol_of
 from flows.reading import read_rows_of
 from flows.settings import Settings
+from flows.wiring import open_lake
 from flows.workspace import load_declarations
 from rpe_core.adapters.methods import ADAPTER_METHODS
 from rpe_core.errors import DeclarationError, InputError
@@ -156,6 +157,22 @@ def test_costs_are_those_of_the_adapters(done: Settings) -> None:
     findings = read_rows_of(done, "SELECT finding, details FROM core.experiment_findings")
     assert [row["finding"] for row in findings] == ["pruned_as_good"]
     assert "gates" in findings[0]["details"]
+
+
+@pytest.mark.slow
+def test_what_older_adapters_took_is_not_known(
+    done: Settings, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = enter_copy(done, tmp_path / "older", prefect_api, monkeypatch)
+    with open_lake(settings) as lake, lake.transaction(message="test", run=None) as commit:
+        commit.execute("UPDATE core.adapters SET train_seconds = NULL")
+        commit.execute("DELETE FROM core.experiments")
+        commit.execute("DELETE FROM core.experiment_methods")
+        commit.execute("DELETE FROM core.experiment_findings")
+    assert run_methods(settings, sources=SITES, methods=["miss", "sora"]).outcome == "ok"
+    rows = read_rows_of(settings, "FROM core.experiment_methods WHERE quantity = 'train_seconds'")
+    assert {(row["value"], row["seed_low"]) for row in rows} == {(None, None)}
+    assert "not known" in settings.report_file.read_text()
 
 
 @pytest.mark.slow
