@@ -88,9 +88,6 @@ def method_protocol_of(
     if faults:
         raise DeclarationError("the experiment", faults)
     own = declared.plan.recipe(recipe)
-    if own.method in UNMERGEABLE:
-        what = f"{own.method} is filed as not mergeable"
-        raise DeclarationError("the experiment", [Fault("--recipe", what, ", ".join(mergeable))])
     chosen = sorted({own.method, *(methods or mergeable)})
     recipes = {method: _declared_recipe(declared.plan, recipe, method) for method in chosen}
     budget, ranks = _ranks(settings, declared.plan, base, own, recipes, n_parameters)

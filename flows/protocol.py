@@ -13,6 +13,7 @@ from catalog.contracts.contract import SourceContract, SplitGlobs, SplitShares
 from flows.plans import LibrarySpec, Plan, ReferenceSpec, TargetSpec
 from flows.scoring import BASE_ARM, OWN_ARM, OWN_ENSEMBLE_ARM
 from flows.workspace import Declarations
+from rpe_core.adapters.methods import UNMERGEABLE
 from rpe_core.distance import DATASET_DISTANCES
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.families.table import FAMILIES
@@ -147,6 +148,7 @@ def base_and_recipe(
     """Those that are told; else the one pair under which the plan trains all of the sources."""
     faults = unknown_names("--base", "base", [base] if base else [], plan.bases)
     faults += unknown_names("--recipe", "recipe", [recipe] if recipe else [], plan.recipes)
+    faults += _merge_faults(plan, recipe) if recipe in plan.recipes else []
     if faults or (base and recipe):
         return (base, recipe), faults
     pairs: dict[tuple[str, str], set[str]] = {}
@@ -154,6 +156,7 @@ def base_and_recipe(
         if base in ("", entry.base) and recipe in ("", entry.recipe):
             pairs.setdefault((entry.base, entry.recipe), set()).update(entry.sources)
     covering = [pair for pair, trained in pairs.items() if trained >= set(sources)]
+    covering = [pair for pair in covering if not _merge_faults(plan, pair[1])]
     if len(covering) == 1:
         return covering[0], []
     if covering:
@@ -161,6 +164,15 @@ def base_and_recipe(
         return ("", ""), [Fault("--base", "several of the plan's references cover them", told)]
     told = "references of the plan with all of them, or --base and --recipe"
     return ("", ""), [Fault("--sources", "no base and recipe of the plan covers them", told)]
+
+
+def _merge_faults(plan: Plan, recipe: str) -> list[Fault]:
+    """What is wrong where no ensemble takes the recipe's adapters in."""
+    method = str(plan.recipes[recipe].get("method"))
+    if method not in UNMERGEABLE:
+        return []
+    what = f"{shown_name(recipe)} is of {method}, whose adapters no ensemble takes in"
+    return [Fault("--recipe", what, "a recipe of a method that can be merged")]
 
 
 def task_faults(declared: Declarations, sources: Sequence[str], base: str) -> list[Fault]:

@@ -28,7 +28,7 @@ def declared(*references: dict[str, Any]) -> Declarations:
     plan = Plan.model_validate(
         {
             "bases": {"pico": BASE, "other": BASE, "writer": {"family": "causal-lm", "model": "p"}},
-            "recipes": {"lora2": RECIPE, "lora4": RECIPE},
+            "recipes": {"lora2": RECIPE, "lora4": RECIPE, "dora2": {**RECIPE, "method": "dora"}},
             "references": list(references) or [reference(*SITES)],
             "evaluation": {"max_items": 50, "bert_score": {"base": "other", "layer": 1}},
         }
@@ -72,6 +72,11 @@ FAULTS = {
     "distance": (declared(), {"sources": SITES[:3], "distances": ["means"]}, "'mean'"),
     "base": (declared(), {"sources": SITES[:3], "base": "pica"}, "did you mean 'pico'"),
     "recipe": (declared(), {"sources": SITES[:3], "recipe": "lora3"}, "lora2, lora4"),
+    "unmergeable": (
+        declared(),
+        {"sources": SITES[:3], "recipe": "dora2"},
+        "whose adapters no ensemble takes in",
+    ),
     "no cover": (declared(reference("site_a", "site_b")), {"sources": SITES[:3]}, "covers them"),
     "two covers": (declared(*TWO_PAIRS), {"sources": SITES[:3]}, "--base pico --recipe lora4"),
     "another task": (
