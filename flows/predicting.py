@@ -33,17 +33,19 @@ def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tup
 def predict_images(
     settings: Settings, target: str, images: Sequence[Path], out: Path
 ) -> tuple[Rows, str]:
-    """Write the mask of each image as a .npy file into a folder; where they are, and who drew them.
+    """A row of answers for each image, and who gave them; a mask is written into a folder as .npy.
 
     An image is a PNG, TIFF, JPEG, NPZ or NIfTI file, or the folder of a DICOM series.
     """
     name = _name_asked(settings, target, "binary", "this target is asked with --text or --file")
     rows, note = _answers(settings, name, [_npy(image) for image in images])
-    out.mkdir(parents=True, exist_ok=True)
     for row, image in zip(rows, images, strict=True):
-        file = out / f"{row['input']}-{image.name.split('.')[0]}.mask.npy"
-        file.write_bytes(row["mask"])
-        row["mask"] = str(file)
+        for name, value in row.items():
+            if isinstance(value, bytes):
+                file = out / f"{row['input']}-{image.name.split('.')[0]}.{name}.npy"
+                out.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(value)
+                row[name] = str(file)
     return rows, note
 
 

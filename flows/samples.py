@@ -14,6 +14,7 @@ from catalog.contracts.contract import ColumnRule
 from catalog.readers.formats import open_batches, told_format
 from catalog.readers.items import read_item
 from catalog.stores.artifacts import Artifacts
+from catalog.stores.model_code import input_of
 from flows.workspace import Workspace
 from rpe_core.errors import InputError
 from rpe_core.records import TaskSpec
@@ -91,7 +92,7 @@ def _vector(path: Path, sha256: str) -> Place:
 
 def _inputs(path: Path, task: TaskSpec) -> Sequence[Any]:
     """What a file of inputs holds: the rows of a column or the lines of a text, or one image."""
-    if task.classes:
+    if input_of(task) == "binary":
         return [read_item(path)]
     column = task.input
     if path.suffix == ".txt":

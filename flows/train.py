@@ -15,7 +15,7 @@ from catalog import current, registration
 from catalog.readers.items import item_source
 from catalog.registration import AdapterCard
 from flows import embed, input_statistics
-from flows.bases import base_folder, is_hub, model_files
+from flows.bases import base_folder, files_of, is_hub
 from flows.embed import EmbedUnit
 from flows.processes import run_child
 from flows.workspace import Workspace
@@ -154,7 +154,7 @@ def register_base_of(workspace: Workspace, base_name: str) -> None:
     registration.register_base(
         workspace.stores,
         workspace.bases[base_name],
-        model_files(base_folder(spec)),
+        files_of(spec),
         is_hub=is_hub(spec),
         run=workspace.run,
     )

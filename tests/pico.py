@@ -9,6 +9,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import (
     BertConfig,
     BertModel,
+    CLIPConfig,
+    CLIPModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -29,6 +31,11 @@ LABELS: Mapping[str, str] = {
     "treatment": "drug treated dose",
     "causes": "cause infection gene",
     "exams": "scan image test",
+}
+SHAPES: Mapping[str, str] = {  # of pico_pictures
+    "disc": "an image of a round disc",
+    "bars": "an image of left and right bars",
+    "plain": "a clear image",
 }
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -110,6 +117,61 @@ def pico_sam(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def pico_clip(folder: Path, *, seed: int = 0) -> Path:
+    """Write a CLIP of 2 + 2 layers and width 32 for images of 32 x 32; equal seeds, equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [*_words(), *" ".join(SHAPES.values()).split(), "an", "image", "picture", "shows", "."]
+    tokens = dict.fromkeys(["<pad>", "<unk>", "<s>", "</s>", *words])
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    _word_tokenizer(vocabulary, single="<s> $A </s>").save_pretrained(folder)
+    size = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
+    text = {
+        "vocab_size": len(vocabulary),
+        "max_position_embeddings": 24,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "pad_token_id": 0,
+    }
+    config = CLIPConfig(
+        text_config={**size, **text},
+        vision_config={**size, "image_size": 32, "patch_size": 8},
+        projection_dim=16,
+    )
+    config.initializer_factor = config.text_config.initializer_factor = 3.0
+    config.vision_config.initializer_factor = 3.0  # wide, as above
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        CLIPModel(config).save_pretrained(folder)
+    return folder
+
+
+def pico_pictures(
+    rng: np.random.Generator, n: int, site: str = "site_a"
+) -> tuple[list[np.ndarray], list[str]]:
+    """n grey pictures (1, 40, 48, 1) of 8 bits and their kinds (keys of SHAPES).
+
+    What is drawn is the same everywhere; a site has a brightness and a contrast of its own.
+    """
+    own = np.random.default_rng(list(site.encode()))
+    ground, contrast = own.uniform(30, 90), own.uniform(80, 120)
+    rows, columns = np.mgrid[:40, :48]
+    kinds = [list(SHAPES)[int(i)] for i in rng.integers(0, len(SHAPES), n)]
+    pictures = []
+    for kind in kinds:
+        centre, width = rng.uniform((15, 19), (25, 29)), rng.uniform(6, 9)
+        away = np.hypot(rows - centre[0], columns - centre[1])
+        bars = (columns - centre[1]) // width % 2
+        shape = {"disc": away < 1.5 * width, "bars": bars, "plain": 0 * away}[kind]
+        values = ground + contrast * shape + rng.normal(0, 8, away.shape)
+        pictures.append(values.clip(0, 255).astype(np.uint8)[None, ..., None])
+    return pictures, kinds
+
+
 def pico_cases(
     rng: np.random.Generator, n: int, *, n_slices: int = 3
 ) -> tuple[list[np.ndarray], list[tuple[np.ndarray, tuple[float, float, float]]]]:
@@ -126,12 +188,15 @@ def pico_cases(
     return images, targets
 
 
-def _word_tokenizer(vocabulary: dict[str, int]) -> PreTrainedTokenizerFast:
+def _word_tokenizer(
+    vocabulary: dict[str, int], *, single: str = "<s> $A"
+) -> PreTrainedTokenizerFast:
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.normalizer = normalizers.Lowercase()
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     inner.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", vocabulary["<s>"])]
+        single=single,
+        special_tokens=[(mark, vocabulary[mark]) for mark in ("<s>", "</s>") if mark in single],
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,

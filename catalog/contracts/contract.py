@@ -78,6 +78,23 @@ class Classification(Strict):
     labels: dict[str, str] = Field(min_length=2)
 
 
+class ImageClassification(Strict):
+    """Which label fits the image; labels map a name to the prompt that says it.
+
+    The target is a `{placeholder}` of files.path, a fact of DICOM headers, or a column without a
+    value where no image is labelled. `unlabelled` is what stands in the path instead of a label.
+    `window` is the values that become black and white: without one, all of 8 bits, or the outer
+    percentiles of a wider image.
+    """
+
+    type: Literal["image-classification"]
+    input: Literal["image"] = "image"
+    target: str
+    labels: dict[str, str] = Field(min_length=2)
+    unlabelled: str | None = Field(default=None, min_length=1)
+    window: tuple[float, float] | None = None
+
+
 class Generation(Strict):
     """Which text follows from the input; the prompt says what is asked, around `{input}`."""
 
@@ -108,7 +125,11 @@ class Segmentation(Strict):
     empty_mask: Literal["quarantine", "accept"] = "quarantine"
 
 
-Task = Annotated[Classification | Generation | Segmentation, Discriminator("type")]
+Task = Annotated[
+    Classification | ImageClassification | Generation | Segmentation, Discriminator("type")
+]
+Labelled = Classification | ImageClassification  # a closed set of labels, each with its prompt
+OfImages = ImageClassification | Segmentation
 
 
 class Deidentified(Strict):
@@ -247,6 +268,9 @@ class SourceContract(Strict):
     def task_spec(self) -> TaskSpec:
         """The task as the core knows it."""
         task = self.task
+        if isinstance(task, ImageClassification):
+            window = task.window or ()
+            return TaskSpec(task.type, task.input, task.target, task.labels, window=window)
         if not isinstance(task, Segmentation):
             return TaskSpec(**task.model_dump())
         return TaskSpec(
@@ -264,12 +288,14 @@ class SourceContract(Strict):
         task = self.task
         if isinstance(task, Segmentation):
             return "image_sha256", "mask_sha256"
+        if isinstance(task, ImageClassification):
+            return "image_sha256", task.target
         return task.input, task.target
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The closed answer set of a text; none of a task that is answered in another way."""
-        return tuple(self.task.labels) if isinstance(self.task, Classification) else ()
+        """The closed answer set; none of a task that is answered in another way."""
+        return tuple(self.task.labels) if isinstance(self.task, Labelled) else ()
 
     @property
     def sha256(self) -> str:

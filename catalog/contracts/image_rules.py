@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from catalog.contracts.contract import Files, Segmentation, SplitGlobs, Task
+from catalog.contracts.contract import (
+    Files,
+    ImageClassification,
+    OfImages,
+    Segmentation,
+    SplitGlobs,
+    Task,
+)
 from catalog.contracts.faults import shown_path
 from catalog.contracts.images import IMAGE_ENDINGS, IMAGE_FORMATS, facts_of, image_format
 from catalog.contracts.parts import Parts
@@ -30,19 +37,21 @@ def image_faults(parts: Parts) -> list[Fault]:
         *_series_faults(files, template),
     ]  # fmt: skip
     masks = _mask_faults(files.mask, template) if files.mask is not None else ()
-    return [*_task_faults(parts), *form, *told, *masks, *_label_faults(parts.task)]
+    labels = [*_label_faults(parts.task), *_class_faults(parts, files, template)]
+    return [*_task_faults(parts), *form, *told, *masks, *labels]
 
 
 def _table_faults(parts: Parts, files: Files) -> Iterator[Fault]:
     if files.mask is not None:
         yield Fault("files.mask", "is for images only", f"format: {', '.join(IMAGE_FORMATS)}")
-    if isinstance(parts.task, Segmentation):
+    if isinstance(parts.task, OfImages):
         yield Fault("files.format", "holds no images", ", ".join(IMAGE_FORMATS))
 
 
 def _task_faults(parts: Parts) -> Iterator[Fault]:
-    if parts.task is not None and not isinstance(parts.task, Segmentation):
-        yield Fault("task.type", "is not asked of images", "image-segmentation")
+    if parts.task is not None and not isinstance(parts.task, OfImages):
+        expected = "image-classification, image-segmentation"
+        yield Fault("task.type", "is not asked of images", expected)
     if isinstance(parts.splits, SplitGlobs):
         expected = "{column: split} with a placeholder {split} in files.path, or shares"
         yield Fault("splits", "names files, and all images are one delivery", expected)
@@ -63,7 +72,8 @@ def _form_faults(place: str, template: Template) -> Iterator[Fault]:
 
 
 def _placeholder_faults(parts: Parts, files: Files, template: Template) -> Iterator[Fault]:
-    facts = facts_of({"format": files.format})
+    facts = facts_of({"format": files.format}, parts.task.type if parts.task else "")
+    unlabelled = _unlabelled_column(parts)
     for name in template.names:
         if name in facts:
             yield Fault("files.path", f"has a placeholder {name}, which is a fact of every image")
@@ -75,9 +85,34 @@ def _placeholder_faults(parts: Parts, files: Files, template: Template) -> Itera
         if name in facts and rule.type != facts[name]["type"]:
             path = shown_path(["columns", name, "type"])
             yield Fault(path, "is a fact of another type", str(facts[name]["type"]))
-        elif name not in facts and name not in template.names:
+        elif name not in facts and name not in template.names and name != unlabelled:
             expected = "a placeholder of files.path, or a fact of images"
             yield Fault(shown_path(["columns", name]), "has no value in any file", expected)
+
+
+def _unlabelled_column(parts: Parts) -> str | None:
+    """The column that no file fills, because no image of the source has a label."""
+    target = parts.task.target if isinstance(parts.task, ImageClassification) else ""
+    return target if target in parts.columns and parts.columns[target].nullable else None
+
+
+def _class_faults(parts: Parts, files: Files, template: Template) -> Iterator[Fault]:
+    """What is wrong with an image's label, besides what is with any label's."""
+    task = parts.task
+    if not isinstance(task, ImageClassification):
+        return
+    if files.mask is not None:
+        yield Fault("files.mask", "is of no use: these images have labels", "no such key")
+    if task.unlabelled is None:
+        return
+    if task.unlabelled in task.labels:
+        yield Fault("task.unlabelled", "is one of task.labels", "a word that is no label")
+    if task.target not in template.names:
+        expected = "of task.target, a placeholder of files.path"
+        yield Fault("task.unlabelled", "stands in no file's name", expected)
+    elif task.target in parts.columns and not parts.columns[task.target].nullable:
+        path = shown_path(["columns", task.target, "nullable"])
+        yield Fault(path, "is false, and task.unlabelled leaves it empty", "true")
 
 
 def _series_faults(files: Files, template: Template) -> Iterator[Fault]:
@@ -100,6 +135,10 @@ def _mask_faults(mask: str, images: Template) -> Iterator[Fault]:
 
 
 def _label_faults(task: Task | None) -> Iterator[Fault]:
+    if not isinstance(task, OfImages):
+        return
+    if task.window is not None and not task.window[0] < task.window[1]:
+        yield Fault("task.window", "is empty", "two numbers, the lower one first")
     if not isinstance(task, Segmentation):
         return
     for label in task.classes:
@@ -107,7 +146,5 @@ def _label_faults(task: Task | None) -> Iterator[Fault]:
             yield Fault(shown_path(["task", "labels", label]), "is no name of a label", "a word")
     if len(set(task.classes.values())) < len(task.classes):
         yield Fault("task.labels", "two labels have the same pixel value", "distinct values")
-    if task.window is not None and not task.window[0] < task.window[1]:
-        yield Fault("task.window", "is empty", "two numbers, the lower one first")
     if len(set(task.transforms)) < len(task.transforms):
         yield Fault("task.transforms", "repeats itself", "distinct names")

@@ -34,6 +34,7 @@ FACTS: Mapping[str, Mapping[str, Any]] = {
     "spacing_row": _LENGTH,
     "spacing_column": _LENGTH,
 }
+_OF_MASKS = ("mask", "mask_sha256")
 HEADER_FACTS: Mapping[str, Mapping[str, Any]] = {
     "modality": _TEXT,
     "manufacturer": _TEXT,
@@ -41,9 +42,14 @@ HEADER_FACTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def facts_of(files: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The rules of the columns that come with such files; a mask is owed where a path names it."""
+def facts_of(files: Mapping[str, Any], task_type: str = "") -> dict[str, dict[str, Any]]:
+    """The rules of the columns that come with such files; a mask is owed where a path names it.
+
+    Where images are classified there are no masks.
+    """
     facts = {**FACTS, **(HEADER_FACTS if files.get("format") == "dicom" else {})}
+    if task_type == "image-classification":
+        return {name: dict(rule) for name, rule in facts.items() if name not in _OF_MASKS}
     owed = {"mask": {**_TEXT, "nullable": files.get("mask") is None}}
     return {name: dict(rule) for name, rule in {**facts, **owed}.items()}
 
@@ -57,7 +63,8 @@ def with_facts(data: Any) -> Any:
         return data
     if not isinstance(columns, Mapping):
         return data
-    facts = facts_of(files)
+    task = data.get("task")
+    facts = facts_of(files, str(task.get("type")) if isinstance(task, Mapping) else "")
     joined = {
         name: {**facts[name], **rule} if name in facts and isinstance(rule, Mapping) else rule
         for name, rule in columns.items()

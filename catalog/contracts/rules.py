@@ -34,7 +34,7 @@ REMEDIES: Mapping[str, str] = {
     "deidentified.attested_by": "who attests that the data are de-identified",
     "deidentified.attested_on": "the day of the attestation, YYYY-MM-DD",
     "task.target": "the column that holds the answer",
-    "task.labels": "lines `name: prompt`; of images `name: pixel value`",
+    "task.labels": "lines `name: prompt`; of masks `name: pixel value`",
 }
 
 

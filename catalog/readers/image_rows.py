@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from catalog.contracts.contract import Segmentation, SourceContract
+from catalog.contracts.contract import ImageClassification, Segmentation, SourceContract
 from catalog.contracts.images import image_format
 from catalog.deid.headers import header_findings
 from catalog.deid.rule import PHI
@@ -43,6 +43,9 @@ def read_images(
 
 def _row(contract: SourceContract, case: Case, bad: Bad) -> dict[str, Any]:
     row: dict[str, Any] = {**case.values, "image": case.image}
+    task = contract.task
+    if isinstance(task, ImageClassification) and row.get(task.target) == task.unlabelled:
+        row[task.target] = None
     if case.masks:
         row["mask"] = case.masks[0][0]
     size = _put_image(contract, case, row, bad) if case.uris else None

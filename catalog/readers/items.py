@@ -16,7 +16,7 @@ from typing import Any, overload
 
 import pyarrow as pa
 
-from catalog.contracts.contract import Segmentation, SourceContract
+from catalog.contracts.contract import OfImages, Segmentation, SourceContract
 from catalog.contracts.images import IMAGE_ENDINGS, image_format
 from catalog.contracts.template import Template
 from catalog.errors import RecordConflict
@@ -43,7 +43,7 @@ class ItemSource:
     path: str = ""  # '' where the cells are the items
     format: str = ""
     mask: str = ""
-    values: tuple[int, ...] = ()  # pixel values of the classes 1, 2, ...
+    values: tuple[int, ...] = ()  # pixel values of the classes 1, 2, ...; only masks have them
 
     @property
     def input_columns(self) -> list[str]:
@@ -53,7 +53,7 @@ class ItemSource:
     @property
     def columns(self) -> list[str]:
         """The columns that `inputs` and `targets` read."""
-        answers = [self.target, "mask_sha256", *SPACING] if self.path else [self.target]
+        answers = [self.target, "mask_sha256", *SPACING] if self.values else [self.target]
         return [*self.input_columns, *answers]
 
     def inputs(self, rows: pa.Table) -> Sequence[Any]:
@@ -64,11 +64,11 @@ class ItemSource:
         return LazyItems(entries, self._load_image, self._sha256)
 
     def targets(self, rows: pa.Table) -> Sequence[Any]:
-        """The answers: texts, or (mask of class indices, spacing in mm); None where there is none.
+        """The answers: texts or labels, or (mask of class indices, spacing in mm); None if none.
 
         The spacing of slices, rows and columns is 1.0 where it is not known.
         """
-        if not self.path:
+        if not self.values:
             return _cells(rows, self.target)
         names, hashes = _cells(rows, self.target), _cells(rows, "mask_sha256")
         spacing = [[1.0 if v is None else v for v in _cells(rows, name)] for name in SPACING]
@@ -106,9 +106,9 @@ class ItemSource:
 def item_source(contract: SourceContract) -> ItemSource:
     """Where the items of a source are."""
     task, files = contract.task, contract.files
-    if not isinstance(task, Segmentation):
+    if not isinstance(task, OfImages):
         return ItemSource(task.input, task.target)
-    values = tuple(task.classes.values())
+    values = tuple(task.classes.values()) if isinstance(task, Segmentation) else ()
     return ItemSource(task.input, task.target, files.path, files.format, files.mask or "", values)
 
 

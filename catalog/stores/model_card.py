@@ -9,10 +9,14 @@ from catalog.stores.cards import AdapterCard
 from catalog.stores.model_code import input_of, outputs_of
 from rpe_core.records import BaseModel, TaskSpec
 
+_OF_LABELS = (
+    "It answers with the labels listed above and no other; "
+    "a score is the model's probability, which was not calibrated."
+)
 _CAUTION = {  # what an answer is not, by type of the task
+    "image-classification": _OF_LABELS,
     "image-segmentation": "It draws a mask on any image, whatever it shows: a person has to look.",
-    "text-classification": "It answers with the labels listed above and no other; "
-    "a score is the model's probability, which was not calibrated.",
+    "text-classification": _OF_LABELS,
     "text-generation": "It writes what is likely to follow, which may be wrong: a person has to "
     "read it.",
 }
@@ -143,6 +147,7 @@ def _task(task: TaskSpec) -> str:
         return f"{told} Both are bytes of .npy files; a mask holds 0 for background, {names}."
     if not task.labels:
         return f"{told} At most {task.max_new_tokens} tokens, decoded greedily."
+    told += "" if input_of(task) == "string" else " An image is the bytes of a .npy file."
     return f"{told} Labels: {', '.join(f'`{label}`' for label in task.labels)}."
 
 

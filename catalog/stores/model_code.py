@@ -23,10 +23,13 @@ from rpe_core.records import BaseModel, TaskSpec
 
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "peft", "safetensors", "torch", "transformers")
 NEEDED_BY = {"nf4": ("accelerate", "bitsandbytes")}  # packages beside these, by dtype of the base
-_INPUTS = {"image-segmentation": "binary"}  # type of the input in a signature; else a text
+# type of the input in a signature; else a text
+_INPUTS = {"image-classification": "binary", "image-segmentation": "binary"}
+_LABELLED = (("label", "string"), ("score", "double"))
 _OUTPUTS = {  # columns of an answer and their types in a signature, by type of the task
+    "image-classification": _LABELLED,
     "image-segmentation": (("mask", "binary"),),
-    "text-classification": (("label", "string"), ("score", "double")),
+    "text-classification": _LABELLED,
     "text-generation": (("text", "string"),),
 }
 OPTIONS = {"batch_size": 32, "device": "cpu"}  # what a consumer may set through model_config

@@ -20,10 +20,12 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 GATE_METRIC = {  # by type of task
+    "image-classification": "accuracy",
     "image-segmentation": "dice",
     "text-classification": "accuracy",
     "text-generation": "rouge_l",
 }
+CLASSIFICATION = ("text-classification", "image-classification")
 LABELS = ("correct", "predicted", "target")  # statistics of a closed answer set: whole numbers
 
 
@@ -151,7 +153,7 @@ class Metric:
     name: str
     version: str
     is_higher_better: bool
-    task_type: str
+    task_types: tuple[str, ...]
     needs: tuple[str, ...]  # statistics of an item; without them it is not told
     doc: str
     statistics: Callable[[Items], Floats]
@@ -191,7 +193,7 @@ METRICS: dict[str, Metric] = {
             "accuracy",
             "1",
             True,
-            "text-classification",
+            CLASSIFICATION,
             ("correct",),
             "share of items answered with the right label",
             _mean_of("correct"),
@@ -202,7 +204,7 @@ METRICS: dict[str, Metric] = {
             "macro_f1",
             "1",
             True,
-            "text-classification",
+            CLASSIFICATION,
             ("predicted", "target"),
             "mean over labels, predicted or true, of F1 = 2 tp / (2 tp + fp + fn)",
             _f1_statistics,
@@ -212,7 +214,7 @@ METRICS: dict[str, Metric] = {
             "rouge_l",
             "1",
             True,
-            "text-generation",
+            ("text-generation",),
             ("rouge_l",),
             "mean F-measure of the longest common subsequence of stemmed words (Lin, 2004)",
             _mean_of("rouge_l"),
@@ -223,7 +225,7 @@ METRICS: dict[str, Metric] = {
             "exact_match",
             "1",
             True,
-            "text-generation",
+            ("text-generation",),
             ("exact_match",),
             "share of texts equal to the target but for white space",
             _mean_of("exact_match"),
@@ -234,7 +236,7 @@ METRICS: dict[str, Metric] = {
             "bert_f1",
             "1",
             True,
-            "text-generation",
+            ("text-generation",),
             ("bert_f1",),
             "mean F-measure of matched tokens under an encoder (BERTScore, Zhang et al., 2020)",
             _mean_of("bert_f1"),
@@ -244,7 +246,7 @@ METRICS: dict[str, Metric] = {
             "judge",
             "1",
             True,
-            "text-generation",
+            ("text-generation",),
             ("judge",),
             "mean grade of a language model, 0 to 1, weighed by its probability (G-Eval, 2023)",
             _mean_of("judge"),
@@ -255,7 +257,7 @@ METRICS: dict[str, Metric] = {
             "dice",
             "1",
             True,
-            "image-segmentation",
+            ("image-segmentation",),
             ("dice",),
             "mean over cases and classes of 2 |P and T| / (|P| + |T|) (Dice, 1945)",
             _mean_of("dice"),
@@ -266,7 +268,7 @@ METRICS: dict[str, Metric] = {
             "hd95",
             "1",
             False,
-            "image-segmentation",
+            ("image-segmentation",),
             ("hd95",),
             "mean 95th percentile of distances between surfaces, in mm (Huttenlocher et al., 1993)",
             _mean_of("hd95"),
@@ -292,7 +294,7 @@ def find_metric(name: str) -> Metric:
 
 def metrics_of(task_type: str) -> list[str]:
     """The metrics that score a type of task; none of one that is not known."""
-    return [name for name, metric in METRICS.items() if metric.task_type == task_type]
+    return [name for name, metric in METRICS.items() if task_type in metric.task_types]
 
 
 def gate_metric(metric: str, task_type: str) -> str:

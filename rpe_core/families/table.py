@@ -21,6 +21,7 @@ class FamilyEntry:
     """A family's module, its type of task, and how it pools features: known without torch.
 
     The first pooling is the one that a plan need not name. Without tokens no input is too long.
+    `files` are patterns of those that make its bases beside the files that make any base.
     """
 
     module: str
@@ -29,6 +30,7 @@ class FamilyEntry:
     peft_type: str | None = None  # PEFT's own word for the type of task, in the adapter's folder
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     has_tokens: bool = True
+    files: tuple[str, ...] = ()
 
 
 FAMILIES = {
@@ -50,6 +52,14 @@ FAMILIES = {
         task_type="image-segmentation",
         poolings=("mean", "grid"),
         has_tokens=False,
+    ),
+    # the projected embedding, the mean over slices, not normalised
+    "clip": FamilyEntry(
+        "rpe_core.families.clip",
+        task_type="image-classification",
+        poolings=("projection",),
+        has_tokens=False,
+        files=("preprocessor_config.json", "vocab.json"),
     ),
 }
 

@@ -16,12 +16,22 @@ from rpe_core.adapters.input_watch import InputWatch
 from rpe_core.adapters.methods import ADAPTER_METHODS, UNMERGEABLE
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import InputError
-from rpe_core.families import attachment, causal_lm, sam, text_encoder
+from rpe_core.families import attachment, causal_lm, clip, sam, text_encoder
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
 from rpe_core.training.loop import train
 from rpe_core.training.seeding import own_random_state
-from tests.pico import LABELS, pico_cases, pico_encoder, pico_llama, pico_sam, pico_texts
+from tests.pico import (
+    LABELS,
+    SHAPES,
+    pico_cases,
+    pico_clip,
+    pico_encoder,
+    pico_llama,
+    pico_pictures,
+    pico_sam,
+    pico_texts,
+)
 
 DTYPES = ("float32", "bfloat16")
 
@@ -75,7 +85,23 @@ def sam_place(folder: Path, dtype: str) -> Place:
     )  # fmt: skip
 
 
-PLACES = {"text-encoder": encoder_place, "causal-lm": llama_place, "sam": sam_place}
+def clip_place(folder: Path, dtype: str) -> Place:
+    base = clip.load(str(pico_clip(folder)), dtype=dtype)
+    task = clip.prepare(base, {"labels": SHAPES})
+    images, kinds = pico_pictures(np.random.default_rng(0), 12)
+    targets = ("q_proj", "fc2")  # of both encoders
+    return Place(
+        clip, base, task, targets, (images, kinds),
+        lambda: clip.forward(base, task, images, kinds)[2],
+    )  # fmt: skip
+
+
+PLACES = {
+    "text-encoder": encoder_place,
+    "causal-lm": llama_place,
+    "sam": sam_place,
+    "clip": clip_place,
+}
 # what a method needs beside the fields that all recipes have
 NEEDS: dict[str, dict[str, Any]] = {
     "sora": {"options": {"threshold": 0.05}},

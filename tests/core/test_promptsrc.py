@@ -18,6 +18,7 @@ from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
 from rpe_core.families import sam, text_encoder
+from rpe_core.families.table import Labelled
 from rpe_core.training.loop import train
 from rpe_core.training.resume import ResumeState, from_tensors, to_tensors
 from rpe_core.training.seeding import own_random_state
@@ -96,8 +97,8 @@ def test_the_twin_is_the_base_bit_for_bit_by_the_same_draws(place: Place) -> Non
 
 
 def test_the_training_goes_on_as_if_there_were_no_twin(place: Place) -> None:
-    """But for the label prompts of a text encoder, whose adapted pass has dropout of its own."""
-    dropout = 0.0 if place.family is text_encoder else 0.3
+    """But for label prompts, whose adapted pass has dropout of its own."""
+    dropout = 0.0 if isinstance(place.family, Labelled) else 0.3
     options = {**NO_TERMS, "epoch_deviation": 0.01, "mean_epoch": 2}
     recipe = promptsrc(place, epochs=2, options=options, dropout=dropout)
     plain = replace(recipe, method="lora", options={})
@@ -118,8 +119,8 @@ def test_at_the_first_step_only_the_diversity_of_prompts_is_added(place: Place) 
         plain = place.family.forward(place.base, place.task, *place.rows)[0]
         injection.detach(injected)
     added = 0.0
-    if place.family is text_encoder:
-        varied = text_encoder.label_features(place.base, place.task, is_varied=True)
+    if isinstance(place.family, Labelled):
+        varied = place.family.label_features(place.base, place.task, is_varied=True)
         added = 25.0 * float((varied - place.task.anchors).abs().mean())
         assert added > 0.1
     assert float(regularised.detach()) == pytest.approx(float(plain.detach()) + added, rel=1e-6)

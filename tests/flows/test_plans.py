@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.bases import files_of
 from flows.plan_file import load_plan
-from flows.plans import BASELINE_MERGES, Plan
+from flows.plans import BASELINE_MERGES, BaseSpec, Plan
 from flows.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault
 from rpe_core.evaluation.metrics import METRICS
@@ -409,3 +410,15 @@ def test_a_base_or_a_metric_of_another_task_is_a_fault_of_the_plan(tmp_path: Pat
         load_declarations(settings)
     paths = [fault.path for fault in told.value.faults]
     assert paths == ["references[0].sources[0]", "references[0].sources[1]", "targets[0].source"]
+
+
+def test_a_preprocessing_file_is_part_of_a_base_where_its_family_reads_it(tmp_path: Path) -> None:
+    """Elsewhere it is not, so that no base gets another hash, and its adapters are not lost."""
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        (tmp_path / name).write_text("{}")
+    found = {
+        family: [file.name for file in files_of(BaseSpec(family=family, model=str(tmp_path)))]
+        for family in ("sam", "clip")
+    }
+    assert found["sam"] == ["config.json", "model.safetensors"]
+    assert found["clip"] == [*found["sam"], "preprocessor_config.json"]

@@ -1,0 +1,440 @@
+"""CLIP: images classified zero-shot by label prompts, adapted by LoRA. Nothing of ours here.
+
+The registry ships this source inside each model version, so it stands on torch, transformers, peft
+and numpy alone. Faults are ValueError, and no message holds a pixel or a label.
+
+An item is an image (slices, height, width, channels), or the bytes of a .npy file of one; a target
+is a label. Its feature is the projected embedding, of several slices their mean. Items are looked
+at one by one, so they may be read when they are indexed.
+
+Module names such as q_proj are those of both encoders, and an adapter may change both. Labels are
+then what the adapted text encoder says of their prompts, in training and in prediction alike.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoTokenizer, CLIPModel
+
+PREPROCESSING = "preprocessor_config.json"  # what its authors did to images, where a folder has it
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the images CLIP was trained on
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+PERCENTILES = (0.5, 99.5)  # of an image without a window, unless it has 8 bits
+SLICES = 4  # of a volume that a training step looks at
+TOKENS = 1 << 14  # patches that are computed at a time
+LONGEST = 4  # sides: what lies farther from the middle of an elongated image is cropped anyway
+CHARACTERS_PER_TOKEN = 64  # no tokenizer is given a prompt of more
+TEMPLATES = (  # what a label prompt may stand in; a training that guards features asks for them all
+    "{}",
+    "{}.",
+    "an image: {}",
+    "a picture that shows {}",
+    "this is {}",
+    "the image shows {}",
+    "a good view of {}",
+)
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Image = npt.NDArray[Any]
+Place = tuple[int, int, int]  # item, slice, slices of the item
+
+
+@dataclass
+class Base:
+    """A frozen CLIP in evaluation mode with its tokenizer; `adapter` is attached.
+
+    An image's shorter side becomes `shorter` pixels, `text` is the text encoder as it was loaded.
+    """
+
+    model: Any
+    tokenizer: Any
+    shorter: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    text: list[nn.Module]
+    dtype: torch.dtype
+    device: str
+    adapter: PeftModel | None = None
+
+    @property
+    def side(self) -> int:
+        """Height and width of the square that the image encoder sees, in pixels."""
+        return int(self.model.config.vision_config.image_size)
+
+    @property
+    def n_patches(self) -> int:
+        """Tokens of one slice."""
+        return (self.side // int(self.model.config.vision_config.patch_size)) ** 2
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of the longest prompt."""
+        return int(self.model.config.text_config.max_position_embeddings)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Label names in the order of the outputs, prompts, frozen anchors (n_labels, d), a window."""
+
+    labels: tuple[str, ...]
+    prompts: tuple[str, ...]
+    anchors: Tensor
+    window: tuple[float, ...]
+
+
+def load(folder: str, *, max_tokens: int = 0, dtype: str = "float32", device: str = "cpu") -> Base:
+    """Load a frozen CLIP from a local folder: safetensors only, no network, no remote code.
+
+    Raises:
+        OSError: if the folder lacks a file.
+        ValueError: if it holds another architecture or lacks weights, its preprocessing is another,
+            or images are to have tokens.
+    """
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(folder, **local)
+    if config.model_type != "clip" or config.vision_config.num_channels != 3:
+        raise ValueError("the folder holds no CLIP of three channels")
+    if max_tokens:
+        raise ValueError("an image has no tokens to limit: max_tokens must be 0")
+    how = _preprocessing(Path(folder) / PREPROCESSING, int(config.vision_config.image_size))
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
+    model, found = CLIPModel.from_pretrained(
+        folder,
+        use_safetensors=True,
+        dtype=getattr(torch, dtype),
+        output_loading_info=True,
+        **local,
+    )
+    if found["missing_keys"]:
+        raise ValueError("the folder lacks weights of its own architecture")
+    model.requires_grad_(requires_grad=False)
+    model = model.to(device).eval()
+    return Base(model, tokenizer, *how, _text_modules(model), getattr(torch, dtype), device)
+
+
+def encode(
+    base: Base, items: Sequence[Any], *, pooling: str = "projection", batch_size: int = 16
+) -> Iterator[tuple[Integers, Floats]]:
+    """The projected embedding under the frozen base, not normalised, the mean over all slices.
+
+    No window and no label of a task has part in it, and the number of threads changes no bit.
+
+    Yields:
+        Indices (1,) and features (1, d), in the order of items.
+    """
+    frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
+    with frozen:
+        for i, feature in _item_features(base, (), items, batch_size):
+            yield np.array([i]), feature[None].astype(np.float32)
+
+
+def prepare(base: Base, task: Mapping[str, Any]) -> Task:
+    """Embed the prompts of `task["labels"]` (name -> prompt) once by the frozen base: unit anchors.
+
+    Raises:
+        ValueError: if there are fewer than two labels, a prompt is longer than the text encoder
+            reads, or the window is none.
+    """
+    labels: Mapping[str, str] = task["labels"]
+    window, prompts = tuple(task.get("window", ())), tuple(labels.values())
+    if len(labels) < 2:
+        raise ValueError("a task needs at least two labels")
+    if window and not (len(window) == 2 and window[0] < window[1]):
+        raise ValueError("a window is two numbers, the lower one first")
+    most = base.max_tokens
+    for i, prompt in enumerate(prompts, start=1):
+        is_long = len(prompt) > CHARACTERS_PER_TOKEN * most
+        if is_long or len(_tokens(base, [prompt], most + 1)[0]) > most:
+            raise ValueError(f"the prompt of label {i} is longer than {most} tokens")
+    frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
+    with frozen:
+        (anchors,) = _in_turn(base, partial(_frozen_texts, base), [prompts])
+    return Task(tuple(labels), prompts, anchors, window)
+
+
+def sizes(base: Base, items: Sequence[Any]) -> Integers:
+    """One each, shape (n,): all images are brought to the same size."""
+    return np.ones(len(items), dtype=np.int64)
+
+
+def forward(
+    base: Base, task: Task, items: Sequence[Any], targets: Sequence[str]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean cross entropy in nats of exp(logit_scale) cos(feature, label) against the target labels.
+
+    Beside it the features (b, d), not normalised, and the logits (b, n_labels). Of an item of more
+    than SLICES slices, some random ones are looked at, drawn from torch's global generator.
+
+    Raises:
+        ValueError: if a target is no label of the task; it names the item's index only.
+    """
+    truth = torch.as_tensor(_target_indices(task, targets), device=base.device)
+    pixels = []
+    for i in range(len(items)):
+        image = _image(items[i])
+        chosen = torch.arange(len(image))
+        if len(image) > SLICES:
+            chosen = torch.randperm(len(image))[:SLICES]
+        pixels.append(_pixels(base, image[chosen.numpy()], _limits(image, task.window)))
+    slices = _embedded(base, torch.cat(pixels))
+    by_item = torch.split(slices, [len(part) for part in pixels])
+    features = torch.stack([part.mean(dim=0) for part in by_item])
+    logits = _logits(base, features, _labels(base, task))
+    return functional.cross_entropy(logits, truth), features, logits
+
+
+def label_features(base: Base, task: Task, *, is_varied: bool = False) -> Tensor:
+    """Unit features (n_labels, d) of the label prompts under the model as it now is.
+
+    Where they are varied, the mean over all TEMPLATES that a prompt may stand in, made a unit.
+    """
+    templates = TEMPLATES if is_varied else ("{}",)
+    texts = [template.format(prompt) for template in templates for prompt in task.prompts]
+    mean = _texts(base, texts).reshape(len(templates), len(task.prompts), -1).mean(dim=0)
+    return functional.normalize(mean, dim=-1)
+
+
+def validate(
+    base: Base, task: Task, items: Sequence[Any], targets: Sequence[str]
+) -> dict[str, float]:
+    """What training watches, over all slices: mean loss in nats, and accuracy as the score."""
+    probabilities = predict(base, task, items)
+    per_item = score(task, probabilities, targets)
+    chosen = probabilities[np.arange(len(items)), per_item["target"]]
+    return {
+        "loss": float(-np.log(np.maximum(chosen, np.finfo(float).tiny)).mean()),
+        "score": float(per_item["correct"].mean()),
+    }
+
+
+def predict(base: Base, task: Task, items: Sequence[Any], *, batch_size: int = 16) -> Doubles:
+    """Probabilities, shape (n, n_labels), rows in the order of items, columns of task.labels.
+
+    Thread count changes no bit; the batch size less than a feature's float32 noise, sharpened.
+    """
+    features = np.zeros((len(items), int(base.model.config.projection_dim)), dtype=np.float32)
+    for i, feature in _item_features(base, task.window, items, batch_size):
+        features[i] = feature
+    (probabilities,) = _in_turn(base, partial(_probabilities, base, task), [features])
+    return np.asarray(probabilities)
+
+
+def answers(task: Task, probabilities: Doubles) -> dict[str, npt.NDArray[Any]]:
+    """What a consumer is told: the likeliest label and its probability, columns of shape (n,)."""
+    names = np.array(task.labels, dtype=object)
+    return {"label": names[probabilities.argmax(axis=1)], "score": probabilities.max(axis=1)}
+
+
+def score(task: Task, probabilities: Doubles, targets: Sequence[str]) -> dict[str, Integers]:
+    """Per item, each of shape (n,): correct (0 or 1), predicted and target (label indices)."""
+    predicted = probabilities.argmax(axis=1).astype(np.int64)
+    target = _target_indices(task, targets)
+    return {
+        "correct": (predicted == target).astype(np.int64),
+        "predicted": predicted,
+        "target": target,
+    }
+
+
+def _preprocessing(file: Path, side: int) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    """The shorter side that an image is brought to, mean and deviation of each channel."""
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    sizes = [told.get(name, side) for name in ("size", "crop_size")]
+    shorter, crop = (
+        one.get("shortest_edge", one.get("height")) if isinstance(one, dict) else one
+        for one in sizes
+    )
+    is_square = isinstance(sizes[0], dict) and "height" in sizes[0]
+    if is_square or crop != side or not isinstance(shorter, int) or shorter < side:
+        raise ValueError(f"{PREPROCESSING} does not crop {side} pixels from the shorter side")
+    mean, deviation = told.get("image_mean", MEAN), told.get("image_std", DEVIATION)
+    return shorter, tuple(map(float, mean)), tuple(map(float, deviation))
+
+
+def _image(item: Any) -> Image:
+    """An item as (slices, height, width, channels)."""
+    if isinstance(item, bytes | bytearray):
+        try:
+            item = np.load(io.BytesIO(item), allow_pickle=False)
+        except (ValueError, EOFError, OSError):
+            raise ValueError("an item is no .npy file of numbers") from None
+    image = np.asarray(item)
+    image = image[None, ..., None] if image.ndim == 2 else image[None] if image.ndim == 3 else image
+    if image.ndim != 4 or image.shape[-1] not in (1, 3) or not image.size:
+        raise ValueError("an image has the shape (slices, height, width, 1 or 3 channels)")
+    if image.dtype.kind not in "uif" or not np.isfinite(image).all():
+        raise ValueError("an image holds finite numbers only")
+    return image
+
+
+def _limits(image: Image, window: Sequence[float]) -> tuple[float, float]:
+    """The values that become 0 and 1; without a window, of bytes all, of others the percentiles."""
+    if not window and image.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = window or np.percentile(image, PERCENTILES)
+    return float(low), float(high)
+
+
+def _pixels(base: Base, slices: Image, limits: tuple[float, float]) -> Tensor:
+    """What the encoder sees of slices (b, h, w, 1 or 3): (b, 3, side, side); grey becomes RGB.
+
+    The shorter side is resized, bicubic, and the middle cropped, as in the authors' preprocessing.
+    """
+    low, high = limits
+    height, width = slices.shape[1:3]
+    most = LONGEST * min(height, width)
+    rows = _middle(np.moveaxis(slices, -1, 1), min(height, most), min(width, most))
+    scaled = (rows.astype(np.float32) - low) / (high - low if high > low else 1.0)
+    values = torch.from_numpy(scaled.clip(0.0, 1.0).astype(np.float32))
+    size = [base.shorter * n // min(rows.shape[-2:]) for n in rows.shape[-2:]]
+    fitted = functional.interpolate(values, size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
+    mean, deviation = (torch.tensor(c)[:, None, None] for c in (base.mean, base.deviation))
+    found: Tensor = (_middle(fitted, base.side, base.side) - mean) / deviation
+    return found
+
+
+def _middle(rows: Any, height: int, width: int) -> Any:
+    """The middle of rows (..., h, w)."""
+    top, left = (rows.shape[-2] - height) // 2, (rows.shape[-1] - width) // 2
+    return rows[..., top : top + height, left : left + width]
+
+
+def _item_features(
+    base: Base, window: Sequence[float], items: Sequence[Any], batch_size: int
+) -> Iterator[tuple[int, Doubles]]:
+    """Index and feature (d,) of each item under the model as it now is, in their order."""
+    total = np.zeros(0)
+    stacks = _stacks(base, window, items, batch_size)
+    for found in _in_turn(base, partial(_slice_features, base), stacks):
+        for (i, j, n_slices), one in found:
+            total = one if j == 0 else total + one
+            if j == n_slices - 1:
+                yield i, total / n_slices
+
+
+def _stacks(
+    base: Base, window: Sequence[float], items: Sequence[Any], batch_size: int
+) -> Iterator[tuple[list[Place], Tensor]]:
+    """All slices, some at a time: the place and the pixels of each."""
+    most = max(1, min(batch_size, TOKENS // base.n_patches))
+    places: list[Place] = []
+    rows: list[Tensor] = []
+    for i in range(len(items)):
+        image = _image(items[i])
+        limits = _limits(image, window)
+        for j in range(len(image)):
+            places.append((i, j, len(image)))
+            rows.append(_pixels(base, image[j : j + 1], limits))
+            if len(rows) == most:
+                yield places, torch.cat(rows)
+                places, rows = [], []
+    if rows:
+        yield places, torch.cat(rows)
+
+
+def _in_turn(base: Base, work: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
+    """What `work` makes of each part, in order; the number of threads changes no bit.
+
+    On a processor each part is one thread's: many threads to one part would add in another order.
+    """
+    threads = torch.get_num_threads()
+    if base.device != "cpu" or threads == 1:
+        yield from map(work, parts)
+        return
+    waiting: deque[Any] = deque()
+    try:
+        with ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,)) as pool:
+            for part in parts:
+                waiting.append(pool.submit(work, part))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(threads)  # a worker's number had become that of new threads
+
+
+def _slice_features(base: Base, stack: tuple[list[Place], Tensor]) -> list[tuple[Place, Doubles]]:
+    """The embedding of each slice of a stack, with its place."""
+    places, pixels = stack
+    with torch.no_grad():  # each thread has a switch of its own
+        return list(zip(places, _embedded(base, pixels).double().cpu().numpy(), strict=True))
+
+
+def _embedded(base: Base, pixels: Tensor) -> Tensor:
+    """The projected embedding of images, (b, d), in float32."""
+    seen = base.model.vision_model(pixel_values=pixels.to(base.device, base.dtype))
+    found: Tensor = base.model.visual_projection(seen.pooler_output).float()
+    return found
+
+
+def _frozen_texts(base: Base, texts: Sequence[str]) -> Tensor:
+    with torch.no_grad():
+        return _texts(base, texts)
+
+
+def _texts(base: Base, texts: Sequence[str]) -> Tensor:
+    """Unit features of texts, (n, d), in float32."""
+    rows = _tokens(base, texts, base.max_tokens)
+    longest, end = max(map(len, rows)), base.tokenizer.eos_token_id
+    # no token sees what follows it, and of several ends the first is looked at
+    ids = torch.tensor([row + [end] * (longest - len(row)) for row in rows], device=base.device)
+    read = base.model.text_model(input_ids=ids)
+    return functional.normalize(base.model.text_projection(read.pooler_output).float(), dim=-1)
+
+
+def _tokens(base: Base, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    found = base.tokenizer(list(texts), truncation=True, max_length=max_tokens)
+    rows: list[list[int]] = found["input_ids"]
+    return rows
+
+
+def _text_modules(model: Any) -> list[nn.Module]:
+    """All modules that a prompt goes through."""
+    return [*model.text_model.modules(), *model.text_projection.modules()]
+
+
+def _labels(base: Base, task: Task) -> Tensor:
+    """Unit features of the labels: computed anew where an adapter has put modules of its own in."""
+    if _text_modules(base.model) == base.text:
+        return task.anchors
+    return label_features(base, task)
+
+
+def _logits(base: Base, features: Tensor, labels: Tensor) -> Tensor:
+    scale = base.model.logit_scale.float().exp()
+    found: Tensor = scale * functional.normalize(features, dim=-1) @ labels.T
+    return found
+
+
+def _probabilities(base: Base, task: Task, features: Floats) -> Doubles:
+    with torch.no_grad():
+        logits = _logits(base, torch.from_numpy(features).to(base.device), _labels(base, task))
+        found: Doubles = torch.softmax(logits.double(), dim=-1).cpu().numpy()
+    return found
+
+
+def _target_indices(task: Task, targets: Sequence[str]) -> Integers:
+    known = {label: index for index, label in enumerate(task.labels)}
+    missing = [row for row, target in enumerate(targets) if target not in known]
+    if missing:
+        raise ValueError(f"item {missing[0]} has a target that is no label of the task")
+    return np.array([known[target] for target in targets], dtype=np.int64)
