@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from flows.output import AsJson
+
+if TYPE_CHECKING:
+    from flows.run_record import Summary
 
 app = typer.Typer(
     help="Experiments on sources of the workspace.", no_args_is_help=True, rich_markup_mode=None
@@ -57,24 +61,15 @@ def leave_one_out(
 
     Example: rpe experiment leave-one-out --sources site_a site_b site_c
     """
-    from flows.experiment import run_leave_one_out  # Prefect takes seconds to import
-    from flows.last_screen import show_experiment
-    from flows.progress import progress_on_stderr
-    from flows.settings import Settings
-
-    settings = Settings()
-    with progress_on_stderr():
-        summary = run_leave_one_out(
-            settings,
-            sources=sources,
-            base=base,
-            recipe=recipe,
-            arms=arms or (),
-            distances=distance or (),
-        )
-    show_experiment(settings, summary, as_json=as_json)
-    if summary.exit_code:
-        raise typer.Exit(summary.exit_code)
+    _run(
+        lambda experiment: experiment.run_leave_one_out,
+        as_json=as_json,
+        sources=sources,
+        base=base,
+        recipe=recipe,
+        arms=arms or (),
+        distances=distance or (),
+    )
 
 
 @app.command("methods", cls=ManyValues)
@@ -103,22 +98,28 @@ def compare_methods(
 
     Example: rpe experiment methods --source site_a site_b site_c --budget 150000
     """
-    from flows.experiment import run_methods  # Prefect takes seconds to import
+    _run(
+        lambda experiment: experiment.run_methods,
+        as_json=as_json,
+        sources=sources,
+        base=base,
+        recipe=recipe,
+        methods=methods or (),
+        n_parameters=budget,
+        n_seeds=seeds,
+    )
+
+
+def _run(chosen: Callable[[Any], Callable[..., Summary]], *, as_json: bool, **asked: Any) -> None:
+    """Run an experiment as it is asked for, show what came of it, leave with its exit code."""
+    from flows import experiment  # Prefect takes seconds to import
     from flows.last_screen import show_experiment
     from flows.progress import progress_on_stderr
     from flows.settings import Settings
 
     settings = Settings()
     with progress_on_stderr():
-        summary = run_methods(
-            settings,
-            sources=sources,
-            base=base,
-            recipe=recipe,
-            methods=methods or (),
-            n_parameters=budget,
-            n_seeds=seeds,
-        )
+        summary = chosen(experiment)(settings, **asked)
     show_experiment(settings, summary, as_json=as_json)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
