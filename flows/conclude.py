@@ -55,7 +55,6 @@ class Experiment(ABC):
         self,
         workspace: Workspace,
         protocol: Asked,
-        units: Units,
         *,
         recipe_id: str,
         made_of: Mapping[str, Any],

@@ -38,7 +38,7 @@ class LeaveOneOut(Experiment):
             "distance_items": DISTANCE_ITEMS,
             "rules": RULES,
         }
-        super().__init__(workspace, protocol, units, recipe_id=recipe_id, made_of=made_of)
+        super().__init__(workspace, protocol, recipe_id=recipe_id, made_of=made_of)
 
     def tables(self) -> Mapping[str, Sequence[Row]]:
         """Scores with verdicts, distances with the references that they pick, findings."""

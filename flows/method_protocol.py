@@ -13,6 +13,7 @@ from flows.protocol import (
     source_faults,
     target_name,
     task_faults,
+    transfer_plan,
     unknown_names,
 )
 from flows.settings import Settings
@@ -122,16 +123,12 @@ def method_plan_of(plan: Plan, protocol: MethodProtocol) -> Plan:
         for (method, seed), name in names.items()
         for source in sources
     ]
-    needed = {base, *(spec.base for spec in plan.evaluation.scorers.values())}
-    recipes = {n: {**protocol.recipes[m], "seed": seed} for (m, seed), n in names.items()}
-    return plan.model_copy(
-        update={
-            "bases": {name: spec for name, spec in plan.bases.items() if name in needed},
-            "recipes": recipes,
-            "references": tuple(references),
-            "targets": tuple(targets),
-            "evaluation": plan.evaluation.model_copy(update={"transfer": True}),
-        }
+    return transfer_plan(
+        plan,
+        base,
+        recipes={n: {**protocol.recipes[m], "seed": seed} for (m, seed), n in names.items()},
+        references=tuple(references),
+        targets=tuple(targets),
     )
 
 

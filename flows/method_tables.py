@@ -36,7 +36,7 @@ class MethodComparison(Experiment):
             "evaluations": {name: unit.evaluation_id for name, unit in units.items()},
             "rules": RULES,
         }
-        super().__init__(workspace, protocol, units, recipe_id="", made_of=made_of)
+        super().__init__(workspace, protocol, recipe_id="", made_of=made_of)
 
     def tables(self) -> Mapping[str, Sequence[Row]]:
         """A row for each method, source and quantity; what came of what was stated."""

@@ -97,14 +97,18 @@ def plan_of(plan: Plan, protocol: Protocol) -> Plan:
         )
         for source in protocol.sources
     )
-    needed = {protocol.base, *(spec.base for spec in plan.evaluation.scorers.values())}
     references = ReferenceSpec(sources=protocol.sources, base=protocol.base, recipe=protocol.recipe)
+    return transfer_plan(plan, protocol.base, references=(references,), targets=targets)
+
+
+def transfer_plan(plan: Plan, base: str, **parts: Any) -> Plan:
+    """The plan with these parts instead, under one base, scored as an experiment is."""
+    needed = {base, *(spec.base for spec in plan.evaluation.scorers.values())}
     return plan.model_copy(
         update={
             "bases": {name: spec for name, spec in plan.bases.items() if name in needed},
-            "references": (references,),
-            "targets": targets,
             "evaluation": plan.evaluation.model_copy(update={"transfer": True}),
+            **parts,
         }
     )
 
