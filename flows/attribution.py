@@ -66,5 +66,5 @@ def _gram(workspace: Workspace, base_name: str, adapter_ids: list[str]) -> Matri
         if names := {name for adapter in adapters for name in adapter.whole}:
             base = read_base_tensors(base_folder(workspace.plan.bases[base_name]), names)
             gram += whole_gram([adapter.whole for adapter in adapters], base)
-        workspace.memo[key] = gram
+        workspace.memo[key] = gram + whole_gram([adapter.prompts for adapter in adapters])
     return np.asarray(workspace.memo[key])

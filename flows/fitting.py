@@ -26,12 +26,19 @@ def require_base_name(workspace: Workspace, name: str, adapter: AdapterFiles) ->
 
 
 def require_shapes(workspace: Workspace, name: str, adapter: AdapterFiles) -> None:
-    """Every module and whole tensor of the adapter is a weight of the base, of that shape."""
+    """Every module and whole tensor of the adapter is a weight of the base, of that shape.
+
+    A module that prompts are learned for has a weight of their width.
+    """
     shapes = dict(_weights_of(base_folder(workspace.plan.bases[name])))
     for tensor, whole in sorted(adapter.whole.items()):
         found = [s for key, s in shapes.items() if f".{key}".endswith(f".{tensor}")]
         if tuple(whole.shape) not in found:
             raise _misfit(f"Tensor {shown_name(tensor)}", found)
+    for module, prompt in sorted(adapter.prompts.items()):
+        found = [s for key, s in shapes.items() if key.startswith(f"{module}.")]
+        if not any(shape[-1:] == prompt.shape[-1:] for shape in found):
+            raise _misfit(f"The prompt of {shown_name(module)}", found)
     for module, delta in sorted(adapter.deltas.items()):
         found = [s for key, s in shapes.items() if f".{key}".endswith(f".{module}.weight")]
         wanted = (delta.b.shape[0], delta.a.shape[1])

@@ -170,6 +170,8 @@ def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone
     source = _source(workspace, folder, spec, is_alone=is_alone)
     base, task = workspace.bases[spec.base], workspace.contracts[spec.task_of].task_spec
     adapter = read_adapter(folder)
+    if adapter.prompts:
+        raise InputError("Learned prompts are imported as a bundle.", remedy="rpe adapters export")
     if not spec.is_base_confirmed:
         require_base_name(workspace, spec.base, adapter)
     require_shapes(workspace, spec.base, adapter)
@@ -193,9 +195,8 @@ def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone
         representation_id=representation.representation_id,
         license=spec.license,
         weights_sha256=adapter.weights_sha256,
-        rank=max(delta.rank for delta in adapter.deltas.values()),
-        n_parameters=sum(d.a.numel() + d.b.numel() for d in adapter.deltas.values())
-        + sum(tensor.numel() for tensor in adapter.whole.values()),
+        rank=adapter.rank,
+        n_parameters=adapter.n_parameters,
         n_steps=0,
         validation_score=None,
         threads=0,

@@ -21,6 +21,7 @@ from flows.workspace import Declarations
 from rpe_core.adapters.methods import ADAPTER_METHODS, UNMERGEABLE
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import DeclarationError, Fault
+from rpe_core.families.table import FAMILIES
 
 MIN_SEEDS = 3
 MERGED = ("average", "linear_l1")  # equal weights: how well deltas add up; and the paper's
@@ -68,7 +69,7 @@ def method_protocol_of(
     n_parameters: int | None = None,
     n_seeds: int = MIN_SEEDS,
 ) -> MethodProtocol:
-    """What is asked for, complete: no methods mean all that merge; no budget the recipe's own.
+    """What is asked for, complete: no methods are all that merge and fit, no budget the recipe's.
 
     A method takes its recipe from the plan where just one there is of it, else the fields of the
     experiment's recipe with its own defaults; its rank is the one nearest to the budget.
@@ -89,7 +90,9 @@ def method_protocol_of(
     if faults:
         raise DeclarationError("the experiment", faults)
     own = declared.plan.recipe(recipe)
-    chosen = sorted({own.method, *(methods or mergeable)})
+    forms = FAMILIES[declared.plan.bases[base].family].forms
+    fitting = [name for name in mergeable if ADAPTER_METHODS[name].form in forms]
+    chosen = sorted({own.method, *(methods or fitting)})
     recipes = {method: _declared_recipe(declared.plan, recipe, method) for method in chosen}
     budget, ranks = _ranks(settings, declared.plan, base, own, recipes, n_parameters)
     return MethodProtocol(
@@ -140,7 +143,8 @@ def _declared_recipe(plan: Plan, recipe: str, method: str) -> dict[str, Any]:
     own = [declared for declared in plan.recipes.values() if declared.get("method") == method]
     if len(own) == 1:
         return own[0]
-    return {k: v for k, v in template.items() if k != "options"} | {"method": method}
+    left_out = {"options", *ADAPTER_METHODS[method].without}
+    return {k: v for k, v in template.items() if k not in left_out} | {"method": method}
 
 
 def _ranks(

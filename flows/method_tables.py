@@ -145,7 +145,7 @@ class MethodComparison(Experiment):
         memo = self.workspace.memo.setdefault("ranks", {})
         if row["adapter_id"] not in memo:
             folder = self.workspace.stores.artifacts.folder(row["artifact_sha256"])
-            memo[row["adapter_id"]] = sum(d.rank for d in read_adapter(folder).deltas.values())
+            memo[row["adapter_id"]] = read_adapter(folder).total_rank
         return int(memo[row["adapter_id"]])
 
     def _findings(self) -> Iterator[Row]:

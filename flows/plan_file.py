@@ -24,11 +24,13 @@ from flows.plans import (
     Plan,
     ScheduleSpec,
 )
+from rpe_core.adapters.methods import PROMPTS
 from rpe_core.adapters.recipe import check_recipe
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.evaluation.metrics import METRICS
 from rpe_core.families.table import FAMILIES, FamilyEntry
 from rpe_core.merging.methods import MERGE_METHODS
+from rpe_core.merging.prompts import METHODS as PROMPT_MERGES
 from rpe_core.weighting.strategies import STRATEGIES, check_parameters
 
 
@@ -69,7 +71,17 @@ def _reference_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
         faults += _unknown(f"{where}.recipe", "recipe", reference.recipe, plan.recipes)
         for j, source in enumerate(reference.sources):
             faults += _unknown(f"{where}.sources[{j}]", "source", source, sources)
+        if reference.base in plan.bases and not _takes(plan, reference.base, reference.recipe):
+            able = [family for family, entry in FAMILIES.items() if PROMPTS in entry.forms]
+            what = f"{shown_name(reference.recipe)} learns prompts, which its base has no place for"
+            faults.append(Fault(f"{where}.recipe", what, f"a base of family {' or '.join(able)}"))
     return faults
+
+
+def _takes(plan: Plan, base: str, recipe: str) -> bool:
+    """Whether a base has a place for what a recipe trains; an unknown name is no fault here."""
+    family = FAMILIES.get(plan.bases[base].family)
+    return family is None or plan.form_of(recipe) in (None, *family.forms)
 
 
 def _family_faults(where: str, base: BaseSpec, family: FamilyEntry) -> list[Fault]:
@@ -122,7 +134,21 @@ def _library_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
             faults += _unknown(f"{where}.sources[{j}]", "source", source, sources)
         if library.recipe is not None:
             faults += _unknown(f"{where}.recipe", "recipe", library.recipe, plan.recipes)
+        faults += _prompt_faults(plan, i)
     return faults
+
+
+def _prompt_faults(plan: Plan, i: int) -> list[Fault]:
+    """What is wrong where a target's references learn prompts: their library has to be named."""
+    target = plan.targets[i]
+    named, trained = target.library.recipe, plan.recipes_on(target.base)
+    if named is None and trained and all(plan.form_of(name) == PROMPTS for name in trained):
+        what = "is not named, and a library of all recipes holds no learned prompts"
+        return [Fault(f"targets[{i}].library.recipe", what, known_names("", trained))]
+    if plan.form_of(named) == PROMPTS and target.merge not in PROMPT_MERGES:
+        what = f"{shown_name(target.merge)} cannot merge learned prompts"
+        return [Fault(f"targets[{i}].merge", what, " or ".join(PROMPT_MERGES))]
+    return []
 
 
 def _scorer_faults(plan: Plan) -> list[Fault]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from catalog.contracts.contract import Name, Strict
+from rpe_core.adapters.methods import ADAPTER_METHODS
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.families.table import FAMILIES
@@ -211,6 +212,15 @@ class Plan(Strict):
         if recipe is None:
             raise DeclarationError(f"recipe {name}", faults)
         return recipe
+
+    def form_of(self, name: str | None) -> str | None:
+        """The form of what a recipe files, lora or prompts; None where it cannot be known."""
+        entry = ADAPTER_METHODS.get(str(self.recipes.get(str(name), {}).get("method")))
+        return entry.form if entry else None
+
+    def recipes_on(self, base: str) -> tuple[str, ...]:
+        """Names of the recipes by which adapters of a base are trained."""
+        return tuple(dict.fromkeys(r.recipe for r in self.references if r.base == base))
 
     def target(self, name: str) -> TargetSpec:
         """The target of this name."""

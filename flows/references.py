@@ -9,7 +9,7 @@ from catalog.current import AdapterFilter
 from catalog.stores.vector_library import Library
 from flows.plans import TargetSpec
 from flows.workspace import Workspace
-from rpe_core.adapters.methods import UNMERGEABLE
+from rpe_core.adapters.methods import LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.records import Candidate, Representation
 
 NEAREST = 1024  # references that a target is handed beside those that it weighs
@@ -62,10 +62,15 @@ def filter_of(workspace: Workspace, target: TargetSpec) -> AdapterFilter:
         workspace.bases[target.base].base_id,
         licenses=target.licenses,
         sources=target.library.sources,
-        without_methods=UNMERGEABLE,
+        without_methods=methods_apart(recipe),
         recipe_ids=None if recipe is None else (workspace.plan.recipe(recipe).recipe_id,),
         as_of=workspace.as_of,
     )
+
+
+def methods_apart(recipe: object) -> tuple[str, ...]:
+    """Methods whose adapters stand apart: a library of no recipe in particular holds LoRA alone."""
+    return UNMERGEABLE if recipe else (*UNMERGEABLE, *LEARNED_PROMPTS)
 
 
 def asked_of(workspace: Workspace, target: TargetSpec) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from flows.embed import EmbedUnit
 from flows.ensemble import merge_stored, sha256_of
 from flows.made_with import NUMERIC, versions_of
 from flows.plans import TargetSpec
+from flows.references import methods_apart
 from flows.replay_record import EnsembleRecord, MadeWith, made_with, read_ensemble
 from flows.retrieval import retrieve_from
 from flows.settings import Settings
 from flows.tuning import is_tuned, read_tuning
 from flows.weighing import weighed
 from flows.workspace import Workspace
-from rpe_core.adapters.methods import UNMERGEABLE
 from rpe_core.ensemble import EnsembleDraft
 from rpe_core.errors import RpeError
 from rpe_core.fingerprint import fingerprint, make_id
@@ -165,7 +165,7 @@ def _weights(workspace: Workspace, record: EnsembleRecord) -> Found:
     wanted = AdapterFilter(
         record.row["base_id"],
         as_of=record.row["recorded_at"],
-        without_methods=UNMERGEABLE,
+        without_methods=methods_apart(asked["recipe_ids"]),
         **{name: asked[name] for name in ("licenses", "sources", "recipe_ids")},
     )
     allowed = current.visible_ids(lake, wanted)["adapter_id"]

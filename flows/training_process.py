@@ -29,6 +29,7 @@ from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.prompts import write_prompts
 from rpe_core.training.loop import TrainedAdapter, train
 from rpe_core.training.seeding import seed_everything
 
@@ -40,15 +41,7 @@ def main(folder: Path) -> None:
     seed_everything(recipe.seed, threads=recipe.threads)
     trained = _train(folder, request, recipe)
     shutil.rmtree(folder / "adapter", ignore_errors=True)  # a killed run may have left one
-    digest = write_adapter(
-        folder / "adapter",
-        trained.deltas,
-        base_name=request["base_id"],
-        task_type=FAMILIES[request["family"]].peft_type,
-        whole=trained.whole,
-        magnitudes=trained.magnitudes,
-        modules_to_save=recipe.modules_to_save,
-    )
+    digest = _write(folder / "adapter", request, recipe, trained)
     write_json(folder / "adapter" / "training.json", {"epochs": trained.history})
     write_json(
         folder / "outcome.json",
@@ -86,6 +79,21 @@ def _train(folder: Path, request: dict[str, Any], recipe: Recipe) -> TrainedAdap
         resume=read_checkpoint(folder),
         on_checkpoint=lambda state: write_checkpoint(folder, state),
         on_progress=lambda line: sys.stderr.write(f"{line}\n"),
+    )
+
+
+def _write(folder: Path, request: dict[str, Any], recipe: Recipe, trained: TrainedAdapter) -> str:
+    """Write what was trained; the sha256 of its weights."""
+    if trained.prompts:
+        return write_prompts(folder, trained.prompts, base_name=request["base_id"])
+    return write_adapter(
+        folder,
+        trained.deltas,
+        base_name=request["base_id"],
+        task_type=FAMILIES[request["family"]].peft_type,
+        whole=trained.whole,
+        magnitudes=trained.magnitudes,
+        modules_to_save=recipe.modules_to_save,
     )
 
 

@@ -42,11 +42,13 @@ def delta_gram(adapters: Sequence[Mapping[str, LowRankDelta]]) -> Matrix:
     return gram
 
 
-def whole_gram(adapters: Sequence[Mapping[str, Tensor]], base: Mapping[str, Tensor]) -> Matrix:
+def whole_gram(
+    adapters: Sequence[Mapping[str, Tensor]], base: Mapping[str, Tensor] | None = None
+) -> Matrix:
     """G_ij = sum over tensors of <theta_i - theta_0, theta_j - theta_0>, (k, k), in fp64.
 
-    A tensor that an adapter did not train is zero there. One tensor of all adapters is in memory
-    at a time.
+    A tensor that an adapter did not train is zero there, as theta_0 is where there is no base. One
+    tensor of all adapters is in memory at a time.
 
     >>> import torch
     >>> whole_gram([{"w": torch.tensor([3.0])}, {}], {"w": torch.tensor([1.0])})
@@ -56,7 +58,7 @@ def whole_gram(adapters: Sequence[Mapping[str, Tensor]], base: Mapping[str, Tens
     gram = np.zeros((len(adapters), len(adapters)))
     for name in sorted({name for adapter in adapters for name in adapter}):
         owners = [i for i, adapter in enumerate(adapters) if name in adapter]
-        start = base[name].double()
+        start = base[name].double() if base else 0.0
         changes = [(adapters[i][name].double() - start).flatten().numpy() for i in owners]
         with one_thread():
             gram[np.ix_(owners, owners)] += np.stack(changes) @ np.stack(changes).T

@@ -86,7 +86,7 @@ def adapter_card(card: AdapterCard, *, name: str) -> str:
     """The card of a trained adapter."""
     return _page(
         f"Adapter of source {card.source}",
-        f"A low-rank adapter on base `{card.base.base_id}`, trained on "
+        f"An adapter on base `{card.base.base_id}`, trained on "
         f"`{card.dataset_version_id}`. It is a reference of the library, and a model for its own "
         "source in its own right.",
         _list(
@@ -203,7 +203,8 @@ def _use(uri: str, task: TaskSpec) -> str:
         f"{first}import mlflow\nimport pandas as pd\n\n"
         f'model = mlflow.pyfunc.load_model("{uri}")\n'
         f'model.predict(pd.DataFrame({{"{task.input}": [{value}]}}))\n'
-        "```\n\n`artifacts/adapter/` is a plain PEFT folder for the base named above. "
+        "```\n\n`artifacts/adapter/` is for the base named above: a plain PEFT folder, unless its "
+        "`peft_type` is `DEEP_PROMPTS`, learned prompts, which `model.py` alone puts on. "
         f"The data behind it: `rpe lineage {uri}`."
     )
 

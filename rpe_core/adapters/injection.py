@@ -98,6 +98,10 @@ class Injection:
         """The trained lengths of rows per module name of the base."""
         return self.method.magnitudes(self.model)
 
+    def prompts(self) -> dict[str, Tensor]:
+        """The learned prompts per module name of the base."""
+        return self.method.prompts(self.model)
+
     def export_whole(self) -> dict[str, Tensor]:
         """The tensors of modules that were trained whole, by the base's own names."""
         return export_whole(self.model, self.whole)

@@ -61,6 +61,10 @@ class AdapterMethod(ABC):
         """The length of each row of a weight, (d_out,), where it is trained beside the factors."""
         return {}
 
+    def prompts(self, model: nn.Module) -> dict[str, Tensor]:
+        """Learned prompts, (n, width) by module, of a method that has them in place of factors."""
+        return {}
+
     def initialise(
         self, model: nn.Module, recipe: Recipe, statistics: InputStatistics | None
     ) -> None:

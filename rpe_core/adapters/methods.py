@@ -13,6 +13,7 @@ from rpe_core.adapters.rules import Rule
 from rpe_core.errors import UnknownName
 
 COMPONENTS, MOMENTS = "components", "moments"  # what a method may ask of its modules' inputs
+LORA, PROMPTS = "lora", "prompts"  # forms of what is filed; a library holds one of them
 
 
 class Option(NamedTuple):
@@ -28,6 +29,7 @@ class MethodEntry:
 
     One without a scale has `alpha` equal to `r`; one that is not mergeable serves by itself alone;
     one that asks for inputs begins at statistics of what its modules are fed by the training rows.
+    `without` are fields of a recipe that mean nothing to it, and why.
     """
 
     module: str
@@ -36,6 +38,8 @@ class MethodEntry:
     has_scale: bool = True
     is_mergeable: bool = True
     asks_inputs: str = ""  # COMPONENTS or MOMENTS
+    form: str = LORA
+    without: Mapping[str, str] = field(default_factory=dict)
 
 
 _RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
@@ -49,6 +53,18 @@ _EPOCH = rules.number(lambda x: 0 < x <= 1_000_000)
 _MODES = ("ipm", "kpm")
 _VARIANTS = ("full", "mini", "bat")
 _SPACINGS = ("linear", "log_linear", "exp_linear")
+_NO_SCALE = {"use_rslora": "it has no scale"}
+_AVERAGES = {"patience": "it averages its epochs, patience would choose one of them"}
+_NO_MODULES = "prompts are put into both encoders, into no module of them"
+_SOURCE_OPTIONS = {
+    "text_weight": Option(_AT_LEAST_0, 25.0),
+    "feature_weight": Option(_AT_LEAST_0, 10.0),
+    "logit_weight": Option(_AT_LEAST_0, 1.0),
+    "mean_epoch": Option(
+        Rule(rules.optional(_EPOCH), "a number above 0 and up to 1000000, or null"), None
+    ),
+    "epoch_deviation": Option(Rule(_POSITIVE, "a number above 0"), 1.0),
+}
 
 ADAPTER_METHODS = {
     "lora": MethodEntry("rpe_core.adapters.lora", "LoRA through PEFT, rsLoRA included"),
@@ -123,24 +139,30 @@ ADAPTER_METHODS = {
             "mini_r": Option(_RANK, None),
         },
         has_scale=False,
+        without=_NO_SCALE,
     ),
     "promptsrc": MethodEntry(
         "rpe_core.adapters.promptsrc",
         "LoRA held near the base's features and logits; the average of its epochs is filed",
-        {
-            "text_weight": Option(_AT_LEAST_0, 25.0),
-            "feature_weight": Option(_AT_LEAST_0, 10.0),
-            "logit_weight": Option(_AT_LEAST_0, 1.0),
-            "mean_epoch": Option(
-                Rule(rules.optional(_EPOCH), "a number above 0 and up to 1000000, or null"), None
-            ),
-            "epoch_deviation": Option(Rule(_POSITIVE, "a number above 0"), 1.0),
-        },
+        _SOURCE_OPTIONS,
+        without=_AVERAGES,
+    ),
+    "prompts": MethodEntry(
+        "rpe_core.adapters.prompts",
+        "learned tokens in the layers of both of CLIP's encoders, trained as promptsrc is",
+        {"depth": Option(Rule(rules.whole(1), "a whole number of at least 1"), 9)}
+        | _SOURCE_OPTIONS,
+        has_scale=False,
+        form=PROMPTS,
+        without=_NO_SCALE
+        | _AVERAGES
+        | {"target_modules": _NO_MODULES, "modules_to_save": _NO_MODULES, "dropout": _NO_MODULES},
     ),
 }
 
 
 UNMERGEABLE = tuple(name for name, entry in ADAPTER_METHODS.items() if not entry.is_mergeable)
+LEARNED_PROMPTS = tuple(name for name, entry in ADAPTER_METHODS.items() if entry.form == PROMPTS)
 
 
 def load_method(name: str) -> Any:

@@ -29,18 +29,17 @@ class Miss(AdapterMethod):
         """Let PEFT put D on the target modules.
 
         Raises:
-            InputError: a scale is asked for; r is more than a module takes in, or does not divide
-                both its sides, for bat; mini_r does not divide what it gives; no linear layer.
+            InputError: r is more than a module takes in, or does not divide both its sides, for
+                bat; mini_r does not divide what it gives; no linear layer.
         """
         variant, mini_r = recipe.options["variant"], recipe.options["mini_r"]
         is_mini = variant == "mini"
-        has_what_is_not = recipe.use_rslora or (variant == "bat" and recipe.dropout > 0)
-        if recipe.alpha != recipe.r or has_what_is_not or is_mini != (mini_r is not None):
+        has_dropout = variant == "bat" and recipe.dropout > 0
+        if has_dropout or is_mini != (mini_r is not None):
             raise InputError(
                 "The recipe asks for what MiSS does not have.",
                 where="recipe",
-                expected="alpha equal to r, no use_rslora, no dropout with variant bat; mini_r with"
-                " variant mini and only there",
+                expected="no dropout with variant bat; mini_r with variant mini and only there",
             )
         config = MissConfig(
             r=recipe.r,

@@ -52,12 +52,14 @@ def merge_with_peft(
 
     Raises:
         UnknownName: the method is none of PEFT_MERGES.
-        InputError: a folder cannot be read or holds whole tensors, members differ in base, or `out`
-            is taken.
+        InputError: a folder cannot be read or holds whole tensors or prompts, members differ in
+            base, or `out` is taken.
     """
     adapters = [(read_adapter(Path(folder)), float(weight)) for folder, weight in members]
     if any(adapter.whole for adapter, _ in adapters):
         raise InputError("Whole tensors have no baseline merge.", remedy="merge by concat")
+    if any(adapter.prompts for adapter, _ in adapters):
+        raise InputError("Learned prompts have no baseline merge.", remedy="merge by concat")
     configs = [adapter.config for adapter, _ in adapters]
     merged = merge_deltas_with_peft(
         method,

@@ -19,7 +19,6 @@ from rpe_core.adapters.lora import Lora
 from rpe_core.adapters.method import Answer
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
-from rpe_core.errors import InputError
 from rpe_core.merging.svd import merge_svd
 
 _LEAST = 1e-6  # of the largest weight: an epoch that weighs less is not kept
@@ -36,20 +35,6 @@ class PromptSrc(Lora):
     """
 
     compares = True
-
-    def attach(self, model: nn.Module, recipe: Recipe) -> None:
-        """Put LoRA on the model.
-
-        Raises:
-            InputError: LoRA does not fit, or patience is to choose one epoch of those averaged.
-        """
-        if recipe.patience is not None:
-            raise InputError(
-                "PromptSRC averages its epochs, patience would choose one of them.",
-                where="patience",
-                expected="null",
-            )
-        super().attach(model, recipe)
 
     def comparison(self, adapted: Answer, frozen: Answer, recipe: Recipe) -> Tensor:
         """How far features, logits and label prompts have moved, weighed and added."""

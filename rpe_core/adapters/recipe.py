@@ -97,6 +97,7 @@ def check_recipe(mapping: Mapping[str, Any]) -> tuple[Recipe | None, list[Fault]
             values[field.name] = rule.read(mapping[field.name])
         except ValueError:
             faults.append(Fault(field.name, "is not usable", rule.expected))
+    faults += _misplaced(values)
     return (None, sorted(faults)) if faults else (Recipe(**values), [])
 
 
@@ -122,6 +123,22 @@ def _options(mapping: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
     return values
 
 
+def _misplaced(values: Mapping[str, Any]) -> list[Fault]:
+    """Fields that the method has no use for, where they are not as if nobody had declared them."""
+    method = str(values.get("method"))
+    entry = ADAPTER_METHODS.get(method)
+    if entry is None:
+        return []
+    faults = [
+        Fault(name, f"is not for {method}: {why}", "leave it out")
+        for name, why in entry.without.items()
+        if values.get(name, _DEFAULTS[name]) != _DEFAULTS[name]
+    ]
+    if not entry.has_scale and values.get("alpha") != values.get("r"):
+        faults.append(Fault("alpha", f"is not r: {method} has no scale", "alpha equal to r"))
+    return faults
+
+
 def _unknown_key(key: object, known: Mapping[str, Any] | None = None) -> Fault:
     name, known = str(key), _RULES if known is None else known
     shown = name if shown_name(name).startswith("'") else "(a key, not shown)"
@@ -132,6 +149,7 @@ def _unknown_key(key: object, known: Mapping[str, Any] | None = None) -> Fault:
 
 
 _METHODS = tuple(sorted(ADAPTER_METHODS))
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 _RULES = {
     "method": Rule(rules.one_of(_METHODS), f"one of {', '.join(_METHODS)}"),
     "r": Rule(rules.whole(1, 4096), "a whole number from 1 to 4096"),

@@ -1,23 +1,143 @@
 """One adapter on a loaded base, put on and taken off, whatever its family. Nothing of ours here.
 
-The registry ships this source inside each model version, so it stands on torch and peft alone.
-Faults are ValueError.
+It is plain PEFT, or learned prompts: rows that stand among the tokens of CLIP's two encoders, a
+tensor "<module>.prompt" of shape (n, width) for each module of PROMPTED that they change. The
+registry ships this source inside each model version, so it stands on torch, safetensors and peft
+alone. Faults are ValueError.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+DEEP_PROMPTS = "DEEP_PROMPTS"  # what adapter_config.json says in the place of PEFT's types
+WORDS = "text_model.embeddings.token_embedding"
+PATCHES = "vision_model.pre_layrnorm"  # sic: transformers' own name
+LAYER = "{}_model.encoder.layers.{}"
+_WEIGHTS = "adapter_model.safetensors"
+
+
+class Prompted(nn.Module):
+    """A module of an encoder among whose tokens stand learned ones, `prompt` (n, width)."""
+
+    def __init__(self, module: nn.Module, prompt: Tensor) -> None:
+        super().__init__()
+        self.module, self.prompt = module, nn.Parameter(prompt)
+
+    def among(self, rows: Tensor, first: int) -> Tensor:
+        """The prompt in the place of the rows (b, tokens, width) that begin at `first`."""
+        n, after = len(self.prompt), first + len(self.prompt)
+        prompt = self.prompt.to(rows.dtype).expand(len(rows), n, -1)
+        return torch.cat([rows[:, :first], prompt, rows[:, after:]], dim=1)
+
+
+class PromptedWords(Prompted):
+    """The embedding of words: the n after the first move by the prompt, so that 0 leaves them."""
+
+    @property
+    def n_words(self) -> int:
+        """Tokens of a text that stand for the prompt."""
+        return len(self.prompt)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embed token ids (b, tokens), of which those n stand for the prompt."""
+        rows: Tensor = self.module(ids)
+        moved = nn.functional.pad(self.prompt, (0, 0, 1, rows.shape[1] - 1 - len(self.prompt)))
+        return rows + moved.to(rows.dtype)
+
+
+class PromptedPatches(Prompted):
+    """What comes before the first layer of images: the prompt is put behind all patches."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """From (b, tokens, width) to (b, tokens + n, width)."""
+        found: Tensor = self.module(self.among(rows, rows.shape[1]))
+        return found
+
+
+class PromptedTextLayer(Prompted):
+    """A layer of the text encoder that finds a prompt of its own behind the first token."""
+
+    def forward(self, rows: Tensor, *others: Any, **named: Any) -> Any:
+        """As the layer."""
+        return self.module(self.among(rows, 1), *others, **named)
+
+
+class PromptedImageLayer(Prompted):
+    """A layer of the image encoder that finds a prompt of its own behind all patches."""
+
+    def forward(self, rows: Tensor, *others: Any, **named: Any) -> Any:
+        """As the layer."""
+        return self.module(self.among(rows, rows.shape[1] - len(self.prompt)), *others, **named)
+
+
+PROMPTED = {  # modules that take a prompt, by the form of their name
+    re.escape(WORDS): PromptedWords,
+    re.escape(PATCHES): PromptedPatches,
+    LAYER.format("text", r"[1-9]\d*"): PromptedTextLayer,
+    LAYER.format("vision", r"[1-9]\d*"): PromptedImageLayer,
+}
+
+
+class Prompts:
+    """Prompts on a model, as PeftModel is a LoRA on one: to be switched off and taken off."""
+
+    def __init__(self, model: nn.Module, prompts: Mapping[str, Tensor]) -> None:
+        self.model = model
+        self.modules = put_prompts(model, prompts)
+        self.before = {name: module.module for name, module in self.modules.items()}
+
+    @contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """The base alone for a while."""
+        self.put(self.before)
+        try:
+            yield
+        finally:
+            self.put(self.modules)
+
+    def put(self, modules: Mapping[str, nn.Module]) -> None:
+        """Let modules stand under their names."""
+        for name, module in modules.items():
+            self.model.set_submodule(name, module)
+
+
+def put_prompts(model: nn.Module, prompts: Mapping[str, Tensor]) -> dict[str, Prompted]:
+    """Wrap modules, by name, with their prompts; the wrappers.
+
+    Raises:
+        ValueError: a name is that of no module that takes a prompt, or it takes one of another
+            width; the model is then as it was.
+    """
+    found = dict(model.named_modules())
+    made = {
+        name: kind(found[name], prompt)
+        for name, prompt in prompts.items()
+        for form, kind in PROMPTED.items()
+        if re.fullmatch(form, name) and name in found and _width(found[name]) == prompt.shape[1:]
+    }
+    if set(made) != set(prompts):
+        raise ValueError("the base has no place for some of the prompts")
+    for name, module in made.items():
+        model.set_submodule(name, module)
+    return made
 
 
 def attach(base: Any, folder: str) -> None:
-    """Put one plain PEFT adapter on a family's base (`model`, `device` and `adapter`).
+    """Put one adapter on a family's base (`model`, `device` and `adapter`): PEFT's, or prompts.
 
     Raises:
         ValueError: if one is attached already, the file is no safetensors or it does not fit; the
@@ -25,8 +145,14 @@ def attach(base: Any, folder: str) -> None:
     """
     if base.adapter is not None:
         raise ValueError("an adapter is attached already; detach it first")
-    if not (Path(folder) / "adapter_model.safetensors").is_file():
-        raise ValueError("the adapter folder holds no adapter_model.safetensors")
+    if not (Path(folder) / _WEIGHTS).is_file():
+        raise ValueError(f"the adapter folder holds no {_WEIGHTS}")
+    if _is_prompts(folder):
+        tensors = load_file(Path(folder) / _WEIGHTS, device=base.device)
+        prompts = {name.removesuffix(".prompt"): tensor for name, tensor in tensors.items()}
+        base.adapter = Prompts(base.model, prompts)
+        base.model.requires_grad_(requires_grad=False)
+        return
     try:
         with warnings.catch_warnings():  # PEFT asks transformers for a name that is on its way out
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
@@ -44,9 +170,24 @@ def attach(base: Any, folder: str) -> None:
 
 def detach(base: Any) -> None:
     """Take the adapter off; the base is bit for bit what it was."""
-    if base.adapter is not None:
-        base.adapter = None
+    if isinstance(base.adapter, Prompts):
+        base.adapter.put(base.adapter.before)
+    elif base.adapter is not None:
         _restore(base.model)
+    base.adapter = None
+
+
+def _width(module: nn.Module) -> torch.Size:
+    """The width of a module's tokens, the last axis of any of its weights: shape (1,)."""
+    return next(module.parameters()).shape[-1:]
+
+
+def _is_prompts(folder: str) -> bool:
+    try:
+        config = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # PEFT will say what is wrong with it
+    return isinstance(config, dict) and config.get("peft_type") == DEEP_PROMPTS
 
 
 def _restore(model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""CLIP: images classified zero-shot by label prompts, adapted by LoRA. Nothing of ours here.
+"""CLIP: images classified zero-shot by label prompts, adapted as one likes. Nothing of ours here.
 
 The registry ships this source inside each model version, so it stands on torch, transformers, peft
 and numpy alone. Faults are ValueError, and no message holds a pixel or a label.
@@ -8,7 +8,8 @@ is a label. Its feature is the projected embedding, of several slices their mean
 at one by one, so they may be read when they are indexed.
 
 Module names such as q_proj are those of both encoders, and an adapter may change both. Labels are
-then what the adapted text encoder says of their prompts, in training and in prediction alike.
+then what the adapted text encoder says of their prompts, in training and in prediction alike. One
+that has learned words of its own, `n_words` of them, reads them before each prompt.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, CLIPModel
@@ -40,6 +40,7 @@ SLICES = 4  # of a volume that a training step looks at
 TOKENS = 1 << 14  # patches that are computed at a time
 LONGEST = 4  # sides: what lies farther from the middle of an elongated image is cropped anyway
 CHARACTERS_PER_TOKEN = 64  # no tokenizer is given a prompt of more
+WORDS_BEFORE = "a photo of a"  # where learned words begin, over and over if they are more
 TEMPLATES = (  # what a label prompt may stand in; a training that guards features asks for them all
     "{}",
     "{}.",
@@ -72,7 +73,7 @@ class Base:
     text: list[nn.Module]
     dtype: torch.dtype
     device: str
-    adapter: PeftModel | None = None
+    adapter: Any = None
 
     @property
     def side(self) -> int:
@@ -159,14 +160,10 @@ def prepare(base: Base, task: Mapping[str, Any]) -> Task:
         raise ValueError("a task needs at least two labels")
     if window and not (len(window) == 2 and window[0] < window[1]):
         raise ValueError("a window is two numbers, the lower one first")
-    most = base.max_tokens
-    for i, prompt in enumerate(prompts, start=1):
-        is_long = len(prompt) > CHARACTERS_PER_TOKEN * most
-        if is_long or len(_tokens(base, [prompt], most + 1)[0]) > most:
-            raise ValueError(f"the prompt of label {i} is longer than {most} tokens")
+    _require_short(base, prompts)
     frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
     with frozen:
-        (anchors,) = _in_turn(base, partial(_frozen_texts, base), [prompts])
+        (anchors,) = _in_turn(base, partial(torch.no_grad()(_texts), base), [prompts])
     return Task(tuple(labels), prompts, anchors, window)
 
 
@@ -205,7 +202,9 @@ def label_features(base: Base, task: Task, *, is_varied: bool = False) -> Tensor
     """Unit features (n_labels, d) of the label prompts under the model as it now is.
 
     Where they are varied, the mean over all TEMPLATES that a prompt may stand in, made a unit.
+    Prompts that are too long for learned words to stand before them are a ValueError.
     """
+    _require_short(base, task.prompts)
     templates = TEMPLATES if is_varied else ("{}",)
     texts = [template.format(prompt) for template in templates for prompt in task.prompts]
     mean = _texts(base, texts).reshape(len(templates), len(task.prompts), -1).mean(dim=0)
@@ -247,11 +246,8 @@ def score(task: Task, probabilities: Doubles, targets: Sequence[str]) -> dict[st
     """Per item, each of shape (n,): correct (0 or 1), predicted and target (label indices)."""
     predicted = probabilities.argmax(axis=1).astype(np.int64)
     target = _target_indices(task, targets)
-    return {
-        "correct": (predicted == target).astype(np.int64),
-        "predicted": predicted,
-        "target": target,
-    }
+    correct = (predicted == target).astype(np.int64)
+    return {"correct": correct, "predicted": predicted, "target": target}
 
 
 def _preprocessing(file: Path, side: int) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
@@ -386,19 +382,32 @@ def _embedded(base: Base, pixels: Tensor) -> Tensor:
     return found
 
 
-def _frozen_texts(base: Base, texts: Sequence[str]) -> Tensor:
-    with torch.no_grad():
-        return _texts(base, texts)
-
-
 def _texts(base: Base, texts: Sequence[str]) -> Tensor:
     """Unit features of texts, (n, d), in float32."""
-    rows = _tokens(base, texts, base.max_tokens)
+    before = _words_before(base)
+    rows = _tokens(base, texts, base.max_tokens - len(before))
+    rows = [row[:1] + before + row[1:] for row in rows]
     longest, end = max(map(len, rows)), base.tokenizer.eos_token_id
     # no token sees what follows it, and of several ends the first is looked at
     ids = torch.tensor([row + [end] * (longest - len(row)) for row in rows], device=base.device)
     read = base.model.text_model(input_ids=ids)
     return functional.normalize(base.model.text_projection(read.pooler_output).float(), dim=-1)
+
+
+def _words_before(base: Base) -> list[int]:
+    """The tokens that learned words begin at; none where the text encoder has no such words."""
+    n = getattr(base.model.text_model.embeddings.token_embedding, "n_words", 0)
+    found = _tokens(base, [WORDS_BEFORE], base.max_tokens)[0][1:-1] if n else []
+    return [found[i % len(found)] for i in range(n)]
+
+
+def _require_short(base: Base, prompts: Sequence[str]) -> None:
+    """Raise ValueError where a label prompt is longer than the text encoder reads."""
+    most = base.max_tokens - len(_words_before(base))
+    for i, prompt in enumerate(prompts, start=1):
+        is_long = len(prompt) > CHARACTERS_PER_TOKEN * most
+        if is_long or len(_tokens(base, [prompt], most + 1)[0]) > most:
+            raise ValueError(f"the prompt of label {i} is longer than {most} tokens")
 
 
 def _tokens(base: Base, texts: Sequence[str], max_tokens: int) -> list[list[int]]:

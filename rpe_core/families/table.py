@@ -21,7 +21,8 @@ class FamilyEntry:
     """A family's module, its type of task, and how it pools features: known without torch.
 
     The first pooling is the one that a plan need not name. Without tokens no input is too long.
-    `files` are patterns of those that make its bases beside the files that make any base.
+    `files` are patterns of those that make its bases beside the files that make any base, `forms`
+    those of the adapters that its bases take.
     """
 
     module: str
@@ -31,6 +32,7 @@ class FamilyEntry:
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     has_tokens: bool = True
     files: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ("lora",)
 
 
 FAMILIES = {
@@ -60,6 +62,7 @@ FAMILIES = {
         poolings=("projection",),
         has_tokens=False,
         files=("preprocessor_config.json", "vocab.json"),
+        forms=("lora", "prompts"),
     ),
 }
 

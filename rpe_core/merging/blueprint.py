@@ -35,6 +35,11 @@ class Blueprint:
     keys: dict[str, str]
 
     @property
+    def weights(self) -> list[float]:
+        """How much every member weighs."""
+        return [weight for _, weight in self.members]
+
+    @property
     def configs(self) -> list[dict[str, Any]]:
         """adapter_config.json of every member."""
         return [member.config for member, _ in self.members]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rpe_core.delta import PREFIX, LowRankDelta, peft_names, peft_shapes
-from rpe_core.errors import InputError, shown_name
+from rpe_core.errors import InputError
 from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder
 from rpe_core.merging.checkpoint import Checkpoint
 from rpe_core.merging.configs import is_machine_path, peft_config
 from rpe_core.merging.manifest import MANIFEST
-from rpe_core.merging.reading import TensorFile
-from rpe_core.merging.rounding import is_finite
-from rpe_core.merging.writing import TensorWriter, appearing, write_json
+from rpe_core.merging.prompts import PromptFolder, holds_prompts
+from rpe_core.merging.writing import appearing, write_json, write_tensors
 
 MAGNITUDE = "lora_magnitude_vector"  # PEFT's name of DoRA's lengths
 
@@ -27,22 +26,47 @@ class AdapterFiles:
     """A PEFT LoRA as read: its configuration, its deltas, the sha256 of its weights file.
 
     `whole` holds the tensors of modules_to_save by the base's own names: what they became, not what
-    was added.
+    was added. Learned prompts, (n, width) by module, have neither.
     """
 
     config: dict[str, Any]
     deltas: dict[str, LowRankDelta]
     whole: dict[str, torch.Tensor]
     weights_sha256: str
+    prompts: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of a module, or how many tokens are learned for each."""
+        return max(self._ranks)
+
+    @property
+    def total_rank(self) -> int:
+        """The sum of these over all modules."""
+        return sum(self._ranks)
+
+    @property
+    def _ranks(self) -> list[int]:
+        ranks = [delta.rank for delta in self.deltas.values()]
+        return ranks + [len(prompt) for prompt in self.prompts.values()]
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in its tensors."""
+        factors = [t for delta in self.deltas.values() for t in (delta.a, delta.b)]
+        return sum(t.numel() for t in (*factors, *self.whole.values(), *self.prompts.values()))
 
 
 def read_adapter(folder: Path) -> AdapterFiles:
-    """Read a PEFT LoRA of linear layers into memory; safetensors only, nothing is executed.
+    """Read a PEFT LoRA of linear layers, or learned prompts; safetensors only, nothing is executed.
 
     Raises:
         InputError: a file is missing, oversized, truncated or corrupt, a number is not finite, or
             the adapter is none of linear layers that can be merged exactly.
     """
+    if holds_prompts(folder):
+        found = PromptFolder(Path(folder))
+        return AdapterFiles(found.config, {}, {}, found.file.sha256(), found.prompts())
     adapter = AdapterFolder(Path(folder))
     if not adapter.layout.is_linear:
         raise InputError(
@@ -108,8 +132,8 @@ def write_adapter(
     if not deltas or is_machine_path(base_name):
         expected = "at least one delta, and a logical base name instead of a path"
         raise InputError("The adapter cannot be written.", where=str(folder), expected=expected)
-    tensors = {**_fp32_tensors(deltas), **_fp32_whole(whole or {})}
-    tensors |= _fp32_whole({f"{m}.{MAGNITUDE}": t for m, t in (magnitudes or {}).items()})
+    tensors = {**_factors(deltas), **{PREFIX + name: t for name, t in (whole or {}).items()}}
+    tensors |= {f"{PREFIX}{m}.{MAGNITUDE}": t for m, t in (magnitudes or {}).items()}
     config = peft_config(
         {module: delta.rank for module, delta in deltas.items()},
         base_name=base_name,
@@ -120,43 +144,19 @@ def write_adapter(
         use_dora=bool(magnitudes),
     )
     with appearing(Path(folder)) as part:
-        sha256 = _write_weights(part / WEIGHTS, tensors)
+        sha256 = write_tensors(part / WEIGHTS, tensors)
         write_json(part / CONFIG, config)
         if manifest is not None:
             write_json(part / MANIFEST, {**manifest, "weights_sha256": sha256})
     return sha256
 
 
-def _write_weights(file: Path, tensors: Mapping[str, torch.Tensor]) -> str:
-    """Write tensors in the order of their names; the sha256 of the file."""
-    shapes = {name: tuple(tensors[name].shape) for name in sorted(tensors)}
-    writer = TensorWriter(file, shapes, dtype=torch.float32)
-    try:
-        for name in shapes:
-            writer.write(name, 0, tensors[name])
-        writer.finish()
-    finally:
-        writer.close()
-    return TensorFile(file, what="The adapter written").sha256()
-
-
-def _fp32_tensors(deltas: Mapping[str, LowRankDelta]) -> dict[str, torch.Tensor]:
+def _factors(deltas: Mapping[str, LowRankDelta]) -> dict[str, torch.Tensor]:
     tensors = {}
     for module, delta in deltas.items():
         names = peft_names(module, delta.layout)
         shapes = peft_shapes(delta.shape, delta.rank, delta.layout)
         factors = (delta.a, delta.scaling * delta.b.double())
         for name, factor, shape in zip(names, factors, shapes, strict=True):
-            tensors[name] = _fp32(factor, f"module {shown_name(module)}").reshape(shape)
+            tensors[name] = factor.reshape(shape)
     return tensors
-
-
-def _fp32_whole(whole: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {PREFIX + name: _fp32(t, f"tensor {shown_name(name)}") for name, t in whole.items()}
-
-
-def _fp32(tensor: torch.Tensor, where: str) -> torch.Tensor:
-    made = tensor.detach().cpu().float().contiguous()
-    if not is_finite(made):
-        raise InputError("A delta holds NaN, infinity or more than fp32 can hold.", where=where)
-    return made

@@ -25,6 +25,9 @@ _REFUSED = {
     "monteclora_config": "MonteCLoRA samples its weights",
     "ensure_weight_tying": "tied layers share one delta",
 }
+DEEP_PROMPTS = (
+    "DEEP_PROMPTS"  # the peft_type of learned prompts, which families/attachment.py reads
+)
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _MAX_PATTERN = 200  # characters
 _MAX_REPEATS = 2
@@ -40,6 +43,8 @@ def check_config(config: Mapping[str, Any], *, where: str = "") -> None:
             expected="a plain LoRA: peft_type LORA, bias none, base weights unchanged",
         )
 
+    if config.get("peft_type") == DEEP_PROMPTS:
+        raise refuse("learned prompts are never mixed with LoRA")
     if config.get("peft_type") != "LORA":
         raise refuse("it is no LoRA")
     if config.get("bias", "none") != "none":

@@ -80,7 +80,7 @@ def adapter_manifest(
     """rpe_merge.json of a merged adapter; `hashes` are those of the members' weights."""
     return {
         "method": report.method,
-        "members": members_of(blueprint, hashes),
+        "members": members_of(blueprint.weights, hashes),
         "dtype": next(name for name, dtype in DTYPES.items() if dtype == form.dtype),
         "asked": {"rank": form.rank, "energy": form.energy},
         "rank": report.rank,
@@ -96,9 +96,8 @@ def adapter_manifest(
     }
 
 
-def members_of(blueprint: Blueprint, hashes: Sequence[str]) -> list[dict[str, str | float]]:
+def members_of(weights: Sequence[float], hashes: Sequence[str]) -> list[dict[str, str | float]]:
     """The inputs of a merge: no path, but what was in the files, and how much it weighed."""
-    weights = [weight for _, weight in blueprint.members]
     return [
         {"weights_sha256": sha256, "weight": weight}
         for sha256, weight in zip(hashes, weights, strict=True)
@@ -140,7 +139,7 @@ def fold_manifest(
     """rpe_merge.json of a fold: the shards by hash, before and after."""
     return {
         "method": report.method,
-        "members": members_of(blueprint, inputs),
+        "members": members_of(blueprint.weights, inputs),
         "base": dict(before),
         "shards": dict(after),
         "modules": {module: sum(blueprint.ranks(module)) for module in blueprint.modules},

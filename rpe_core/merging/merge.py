@@ -24,6 +24,7 @@ from rpe_core.merging.manifest import (
     fold_report,
 )
 from rpe_core.merging.methods import MERGE_METHODS, Form, MergeMethod, find_method
+from rpe_core.merging.prompts import holds_prompts, merge_prompts
 from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import DTYPES
 from rpe_core.merging.stream import Account, stream_adapter
@@ -47,6 +48,7 @@ def merge(
 ) -> MergeReport:
     """Merge PEFT LoRA folders by their weights: dW = sum_i w_i s_i B_i A_i, by streaming.
 
+    Folders of learned prompts are added up too, among themselves, by the exact methods.
     A module that a member lacks counts as zero; weights may be negative and need not sum to one.
     The base model is never loaded: its files are read, tensor by tensor, where a member holds whole
     tensors (modules_to_save, whose change is theta_i - theta_0), and for `fold`. The folder appears
@@ -79,6 +81,10 @@ def merge(
         if (rank, energy, dtype) != (None, None, "float32"):
             raise InputError("A fold takes no rank, energy or dtype: it keeps what the base has.")
         return _merge_into_base(members, Path(out), base=base, threads=threads)
+    if members and holds_prompts(members[0][0]):
+        if (rank, energy, dtype) != (None, None, "float32"):
+            raise InputError("Learned prompts take no rank, energy or dtype: their sum is exact.")
+        return merge_prompts(members, Path(out), method=method)
     entry, form = find_method(method, rank=rank, energy=energy), Form(rank, energy, DTYPES[dtype])
     blueprint = draw_blueprint(members, base=base)
     form = _with_default_rank(form, entry, blueprint)

@@ -13,7 +13,9 @@ from typing import IO, Any
 
 import torch
 
-from rpe_core.errors import InputError, WriteFailed
+from rpe_core.errors import InputError, WriteFailed, shown_name
+from rpe_core.merging.reading import TensorFile
+from rpe_core.merging.rounding import is_finite
 
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
@@ -54,6 +56,29 @@ class TensorWriter:
     def close(self) -> None:
         """Let go of the file, finished or not."""
         self._file.close()
+
+
+def write_tensors(file: Path, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Write tensors in fp32 and the order of their names; the sha256 of the file.
+
+    Raises:
+        InputError: one of them holds NaN, infinity or more than fp32 can hold.
+    """
+    made = {name: tensors[name].detach().cpu().float().contiguous() for name in sorted(tensors)}
+    for name, tensor in made.items():
+        if not is_finite(tensor):
+            what = "A tensor holds NaN, infinity or more than fp32 can hold."
+            raise InputError(what, where=f"tensor {shown_name(name)}")
+    writer = TensorWriter(
+        file, {name: tuple(t.shape) for name, t in made.items()}, dtype=torch.float32
+    )
+    try:
+        for name, tensor in made.items():
+            writer.write(name, 0, tensor)
+        writer.finish()
+    finally:
+        writer.close()
+    return TensorFile(file, what="The adapter written").sha256()
 
 
 def reserve(file: int, size: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class TrainedAdapter:
     """What training leaves: deltas per module name of the base, and what it took.
 
     `whole` holds, by the base's own names, the tensors of modules that were trained whole,
-    `magnitudes` the trained lengths of rows (d_out,) by module, of a method that has them.
+    `magnitudes` the trained lengths of rows (d_out,) by module, of a method that has them; where
+    prompts (n, width) by module were learned in the place of deltas, the rank is their n.
     `validation_loss` and `validation_score` are None where there was no validation row. `history`
     has a row for each epoch: its training loss, what validation found, and what the method told.
     """
@@ -48,6 +49,7 @@ class TrainedAdapter:
     validation_score: float | None
     whole: dict[str, Tensor]
     magnitudes: dict[str, Tensor]
+    prompts: dict[str, Tensor] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
 
 
@@ -254,8 +256,9 @@ class _Course:
         if self.best:
             self._set(self.best)
         found = self._validate() or {}
-        deltas = self.injected.export()
-        if not deltas:
+        deltas, prompts = self.injected.export(), self.injected.prompts()
+        ranks = [delta.rank for delta in deltas.values()] + [len(one) for one in prompts.values()]
+        if not ranks:
             raise InputError(
                 "the training left nothing to file: every module came out as the base's own.",
                 where=f"recipe {self.recipe.recipe_id}",
@@ -263,7 +266,7 @@ class _Course:
             )
         return TrainedAdapter(
             deltas=deltas,
-            rank=max(delta.a.shape[0] for delta in deltas.values()),
+            rank=max(ranks),
             n_parameters=sum(p.numel() for p in self.injected.parameters.values()),
             n_epochs=self.epoch,
             n_steps=self.step,
@@ -271,6 +274,7 @@ class _Course:
             validation_score=found.get("score"),
             whole=self.injected.export_whole(),
             magnitudes=self.injected.magnitudes(),
+            prompts=prompts,
             history=tuple(self.history),
         )
 

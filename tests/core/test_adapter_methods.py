@@ -13,12 +13,13 @@ from torch import Tensor
 from rpe_core.adapters import injection, miss, sora
 from rpe_core.adapters.input_statistics import InputStatistics, asked_by
 from rpe_core.adapters.input_watch import InputWatch
-from rpe_core.adapters.methods import ADAPTER_METHODS, UNMERGEABLE
+from rpe_core.adapters.methods import ADAPTER_METHODS, LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, causal_lm, clip, sam, text_encoder
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.prompts import write_prompts
 from rpe_core.training.loop import train
 from rpe_core.training.seeding import own_random_state
 from tests.pico import (
@@ -106,9 +107,12 @@ PLACES = {
 NEEDS: dict[str, dict[str, Any]] = {
     "sora": {"options": {"threshold": 0.05}},
     "hydra": {"options": {"sequential_r": 3}},
+    "prompts": {"options": {"depth": 2}},
 }
 BAT = {"options": {"variant": "bat"}}
 KINDS = [(method, r, {}) for method in ADAPTER_METHODS for r in (2, 5)] + [("miss", 4, BAT)]
+MERGED = [method for method in ADAPTER_METHODS if method not in (*UNMERGEABLE, *LEARNED_PROMPTS)]
+LORAS = [method for method in ADAPTER_METHODS if method not in LEARNED_PROMPTS]
 
 
 @pytest.fixture(scope="module", params=[(f, d) for f in PLACES for d in DTYPES], ids="-".join)
@@ -118,9 +122,11 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def recipe_of(method: str, r: int, targets: tuple[str, ...], **changes: Any) -> Recipe:
-    alpha = r if method == "miss" else 2 * r
-    declared = {"method": method, "r": r, "alpha": alpha, "epochs": 1, "learning_rate": 1e-3,
-                "batch_size": 4, "seed": 0, "target_modules": list(targets)}  # fmt: skip
+    entry = ADAPTER_METHODS[method]
+    declared = {"method": method, "r": r, "alpha": 2 * r if entry.has_scale else r, "epochs": 1,
+                "learning_rate": 1e-3, "batch_size": 4, "seed": 0}  # fmt: skip
+    if "target_modules" not in entry.without:
+        declared["target_modules"] = list(targets)
     recipe, faults = check_recipe({**declared, **NEEDS.get(method, {}), **changes})
     assert recipe is not None, faults
     return recipe
@@ -146,6 +152,12 @@ def test_what_is_filed_is_what_was_trained(
     place: Place, method: str, r: int, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     recipe, before = recipe_of(method, r, place.targets, **changes), frozen(place)
+    if method in LEARNED_PROMPTS and place.family is not clip:
+        with pytest.raises(InputError, match="no place for learned prompts") as refused:
+            injection.attach(place.base.model, recipe)
+        assert (refused.value.where, "clip" in refused.value.expected) == ("method", True)
+        assert torch.equal(frozen(place), before)
+        return
     with own_random_state(0, threads=1):
         injected = injection.attach(place.base.model, recipe, gathered(place, recipe))
         with torch.no_grad():
@@ -155,10 +167,16 @@ def test_what_is_filed_is_what_was_trained(
     injected.after_step(0)
     injected.set_mode(is_training=False)
     live, deltas, magnitudes = frozen(place), injected.export(), injected.magnitudes()
+    prompts = injected.prompts()
     injection.detach(injected)
     assert torch.equal(frozen(place), before)
 
-    write_adapter(tmp_path / "a", deltas, base_name="pico", task_type=None, magnitudes=magnitudes)
+    if prompts:
+        write_prompts(tmp_path / "a", prompts, base_name="pico")
+    else:
+        write_adapter(
+            tmp_path / "a", deltas, base_name="pico", task_type=None, magnitudes=magnitudes
+        )
     attachment.attach(place.base, str(tmp_path / "a"))
     filed = frozen(place)
     attachment.detach(place.base)
@@ -175,6 +193,7 @@ def test_what_is_filed_is_what_was_trained(
     assert {name: delta.rank for name, delta in read.deltas.items()} == {
         name: delta.rank for name, delta in deltas.items()
     }
+    assert {name: len(prompt) for name, prompt in read.prompts.items()} == dict.fromkeys(prompts, r)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +208,7 @@ def trained_on(place: Place, recipe: Recipe, **more: Any) -> Any:
     return train(place.family, place.base, place.task, *split, recipe, **more)
 
 
-@pytest.mark.parametrize("method", ADAPTER_METHODS)
+@pytest.mark.parametrize("method", LORAS)
 def test_a_resumed_training_ends_bit_for_bit_like_an_undisturbed_one(
     encoder: Place, method: str
 ) -> None:
@@ -276,7 +295,6 @@ def test_misss_of_one_rank_share_their_a(encoder: Place) -> None:
         ("lora", {"r": 33}, "r"),
         ("sora", {"options": {"n_stages": 3, "stage_epochs": 2}}, "options"),
         ("sora", {"options": {"last_threshold": 0.1}}, "options"),
-        ("miss", {"alpha": 4}, "recipe"),
         ("miss", {"r": 33}, "target_modules"),
         ("miss", {"options": {"variant": "mini", "mini_r": 7}}, "target_modules"),
         ("miss", {"options": {"mini_r": 4}}, "recipe"),
@@ -332,9 +350,36 @@ def test_defaults_of_options_are_part_of_the_recipe() -> None:
     assert recipe_of("lora", 2, ("query",)).options == {}
 
 
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("miss", {"alpha": 4}),
+        ("miss", {"use_rslora": True}),
+        ("promptsrc", {"patience": 2}),
+        ("prompts", {"alpha": 4.0}),
+        ("prompts", {"dropout": 0.1}),
+        ("prompts", {"patience": 1}),
+        ("prompts", {"target_modules": ["q_proj"]}),
+        ("prompts", {"modules_to_save": ["visual_projection"]}),
+    ],
+)
+def test_what_means_nothing_to_a_method_is_refused_where_it_is_declared(
+    method: str, changes: dict[str, Any]
+) -> None:
+    alpha = 2 if method != "promptsrc" else 4
+    declared = {"method": method, "r": 2, "alpha": alpha, "epochs": 1, "learning_rate": 1e-3,
+                "batch_size": 4, "seed": 0}  # fmt: skip
+    assert check_recipe(declared)[1] == []
+    recipe, (fault,) = check_recipe({**declared, **changes})
+    assert recipe is None
+    assert [fault.path] == list(changes)
+    assert method in fault.what
+    assert fault.expected
+
+
 def test_mixed_methods_merge_to_the_sum_of_their_deltas(encoder: Place, tmp_path: Path) -> None:
     members = []
-    for i, (method, r, changes) in enumerate(k for k in KINDS if k[0] not in UNMERGEABLE):
+    for i, (method, r, changes) in enumerate(k for k in KINDS if k[0] in MERGED):
         recipe = recipe_of(method, r, encoder.targets, epochs=2, learning_rate=1e-2, **changes)
         trained = trained_on(encoder, recipe)
         write_adapter(tmp_path / f"{i}", trained.deltas, base_name="pico", task_type=None)

@@ -16,7 +16,6 @@ from rpe_core.adapters.method import Answer
 from rpe_core.adapters.promptsrc import METHOD, epoch_weights
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
-from rpe_core.errors import InputError
 from rpe_core.families import sam, text_encoder
 from rpe_core.families.table import Labelled
 from rpe_core.training.loop import train
@@ -287,14 +286,6 @@ def test_an_older_checkpoint_is_still_read(encoder: Place) -> None:
     assert not any(name.startswith("kept/") for name in tensors), "as it was written before"
     again = trained_on(encoder, recipe, resume=from_tensors(tensors, values))
     assert again.history == whole.history
-
-
-def test_patience_is_refused_before_a_step(encoder: Place) -> None:
-    before = [*encoder.base.model.named_modules()]
-    with pytest.raises(InputError, match="averages its epochs") as refused:
-        trained_on(encoder, promptsrc(encoder, patience=2))
-    assert (refused.value.where, refused.value.expected) == ("patience", "null")
-    assert [*encoder.base.model.named_modules()] == before
 
 
 def test_without_validation_rows_it_is_averaged_all_the_same(encoder: Place) -> None:

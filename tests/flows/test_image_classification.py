@@ -9,11 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows.exporting import export_adapter
+from flows.importing import ImportSpec, import_adapters
+from flows.method_protocol import method_protocol_of
 from flows.nightly import run_night
 from flows.predicting import predict_images, predict_texts
 from flows.reading import read_rows_of
 from flows.settings import Settings
-from rpe_core.errors import InputError
+from flows.workspace import load_declarations
+from rpe_core.adapters.methods import ADAPTER_METHODS, UNMERGEABLE
+from rpe_core.errors import DeclarationError, InputError
 from tests.image_files import write_nifti, write_png
 from tests.pico import SHAPES, pico_clip, pico_pictures
 from tests.replays import ALL_SAME, outcomes
@@ -49,10 +54,16 @@ recipes:
           epochs: 6, learning_rate: 1.0e-2, batch_size: 4, seed: 0}}
   src4: {{method: promptsrc, r: 4, alpha: 8, target_modules: [q_proj, v_proj],
          epochs: 4, learning_rate: 1.0e-2, batch_size: 4, seed: 0}}
+  prompts4: {{method: prompts, r: 4, alpha: 4, epochs: 6, learning_rate: 5.0e-2, batch_size: 4,
+             seed: 0, options: {{depth: 2, text_weight: 1.0, feature_weight: 1.0}}}}
 references:
   - {{sources: [site_a, site_b], base: pico, recipe: lora4}}
   - {{sources: [site_a], base: pico, recipe: src4}}
+  - {{sources: [site_a, site_b, site_c], base: pico, recipe: prompts4}}
 targets:
+  - {{name: site-c-prompts, source: site_c, base: pico, k: 2, library: {{recipe: prompts4}},
+     strategies: [average, nearest, linear_l1]}}
+  - {{name: site-d-all, source: site_d, base: pico, k: 4, strategies: [average]}}
   - {{name: site-c, source: site_c, base: pico, k: 2, library: {{recipe: lora4}},
      strategies: [average, nearest, linear_l1]}}
   - {{name: site-d, source: site_d, base: pico, k: 2, library: {{recipe: lora4}},
@@ -114,9 +125,9 @@ def test_images_land_with_labels_and_without_masks(night: Settings) -> None:
     assert "mask" not in row
 
 
-def test_training_learns_the_kinds_under_both_recipes(night: Settings) -> None:
+def test_training_learns_the_kinds_under_every_recipe(night: Settings) -> None:
     rows = read_rows_of(night, "SELECT source, validation_score FROM core.adapters")
-    assert sorted(row["source"] for row in rows) == ["site_a", "site_a", "site_b"]
+    assert sorted(row["source"][-1] for row in rows) == [*"aaa", *"bb", "c"]
     assert all(row["validation_score"] > 0.6 for row in rows), "accuracy"
 
 
@@ -138,13 +149,60 @@ def test_a_target_without_labels_is_chosen_for_by_mutual_information(night: Sett
     assert sum(row["is_chosen"] for row in rows) == 1
 
 
-def test_the_champion_answers_what_the_platform_scored(night: Settings) -> None:
+def test_learned_prompts_have_a_library_of_their_own(night: Settings) -> None:
+    rows = read_rows_of(
+        night,
+        "SELECT e.target_name, json_extract_string(a.recipe_json, '$.method') AS method, a.source"
+        " FROM core.ensembles AS e JOIN core.ensemble_members AS m USING (ensemble_id)"
+        " JOIN core.adapters AS a USING (adapter_id) WHERE e.strategy = 'average'",
+    )
+    members = {
+        target: sorted((r["method"], r["source"]) for r in rows if r["target_name"] == target)
+        for target in ("site-c", "site-c-prompts", "site-d-all")
+    }
+    assert members["site-c"] == [("lora", "site_a"), ("lora", "site_b")]
+    assert members["site-c-prompts"] == [("prompts", "site_a"), ("prompts", "site_b")]
+    assert {method for method, _ in members["site-d-all"]} == {"lora", "promptsrc"}
+    scores = read_rows_of(
+        night,
+        "SELECT arm, value FROM core.scores WHERE target_name = 'site-c-prompts'"
+        " AND split = 'test' AND slice = '' AND metric = 'accuracy'",
+    )
+    found = {row["arm"]: row["value"] for row in scores}
+    assert set(found) == {"base", "average", "nearest", "linear_l1", "sft"}
+    assert found["sft"] > found["base"] + 0.2
+    (count,) = read_rows_of(night, "SELECT count(*) AS n FROM core.attributions")
+    assert count["n"] > 0
+
+
+def test_prompts_travel_as_a_bundle(
+    night: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the platform itself, which finds that it has them; and not as a folder without a card."""
+    (row,) = read_rows_of(
+        night,
+        "SELECT adapter_id, artifact_sha256, source FROM core.adapters WHERE source = 'site_c'",
+    )
+    bundle = export_adapter(night, row["adapter_id"], tmp_path / "bundle")
+    spec = ImportSpec()
+    assert import_adapters(night, [str(bundle)], spec, is_dry_run=True) == [row["adapter_id"]]
+    assert import_adapters(night, [str(bundle)], spec) == []
+    spec = ImportSpec("pico", "elsewhere", "CC0-1.0", "site_a", sample=str(tmp_path))
+    with pytest.raises(DeclarationError) as refused:
+        import_adapters(night, [str(bundle / "adapter")], spec)
+    (fault,) = refused.value.faults
+    assert "as a bundle" in fault.what
+    assert "rpe adapters export" in fault.expected
+
+
+@pytest.mark.parametrize("target", ["site-c", "site-c-prompts"])
+def test_the_champion_answers_what_the_platform_scored(night: Settings, target: str) -> None:
     (verdict,) = read_rows_of(
-        night, "SELECT action, ensemble_id FROM core.promotions WHERE target_name = 'site-c'"
+        night, "SELECT action, ensemble_id FROM core.promotions WHERE target_name = ?", [target]
     )
     assert verdict["action"] == "promoted"
     mlflow.set_tracking_uri(night.tracking)
-    model = mlflow.pyfunc.load_model("models:/site-c@champion")
+    model = mlflow.pyfunc.load_model(f"models:/{target}@champion")
     rows = read_rows_of(
         night,
         'SELECT r."case" AS name, i.predicted FROM raw.site_c AS r JOIN core.item_scores AS i'
@@ -183,6 +241,16 @@ def test_the_registered_base_has_its_preprocessing(night: Settings, tmp_path: Pa
     assert (Path(folder) / "model" / "preprocessor_config.json").is_file()
 
 
+def test_a_comparison_of_methods_takes_prompts_in_where_a_base_has_them(night: Settings) -> None:
+    found = method_protocol_of(
+        night, load_declarations(night), sources=["site_a", "site_b"], base="pico", recipe="lora4"
+    )
+    assert set(found.recipes) == set(ADAPTER_METHODS) - set(UNMERGEABLE)
+    per_token = 4 * 32  # both encoders, two layers each
+    assert found.recipes["prompts"]["r"] == round(found.n_parameters / per_token)
+    assert found.recipes["prompts"]["options"]["depth"] == 2
+
+
 def test_a_second_night_changes_nothing(night: Settings) -> None:
     assert run_night(night).outcome == "unchanged"
 
@@ -191,4 +259,4 @@ def test_every_ensemble_is_replayed_on_one_thread_and_on_two(night: Settings) ->
     for threads in (1, 2):
         found = outcomes(night, threads=threads)
         assert found == dict.fromkeys(found, ALL_SAME)
-        assert len(found) == 5
+        assert len(found) == 9

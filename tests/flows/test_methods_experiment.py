@@ -59,7 +59,7 @@ def test_every_method_gets_the_rank_nearest_to_the_budget(fresh: Settings) -> No
 
 def test_no_methods_mean_all_and_nothing_differs_but_seed_and_method(fresh: Settings) -> None:
     protocol = asked(fresh)
-    assert set(protocol.recipes) == set(ADAPTER_METHODS) - {"dora"}
+    assert set(protocol.recipes) == set(ADAPTER_METHODS) - {"dora", "prompts"}
     plan = method_plan_of(load_declarations(fresh).plan, protocol)
     assert len(plan.targets) == len(protocol.recipes) * len(SEEDS) * len(SITES)
     assert len({target.name for target in plan.targets}) == len(plan.targets)

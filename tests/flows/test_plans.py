@@ -367,6 +367,31 @@ def test_a_base_says_only_what_its_family_has(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_prompts_need_a_base_that_has_them_and_a_library_of_their_own(tmp_path: Path) -> None:
+    plan = sound()
+    prompts = {**plan["recipes"]["lora2"], "method": "prompts", "alpha": 2}
+    del prompts["target_modules"]
+    plan["recipes"] |= {"prompts2": prompts}
+    plan["bases"] |= {"clip": {"family": "clip", "model": "clip"}}
+    references = [{"sources": ["site_a"], "base": "clip", "recipe": "prompts2"}]
+    wrong: dict[str, Any] = {
+        "references": [*references, {"sources": ["site_b"], "base": "pico", "recipe": "prompts2"}],
+        "targets": [
+            {**target("a"), "base": "clip"},
+            {**target("b"), "base": "clip", "library": {"recipe": "prompts2"}, "merge": "svd"},
+            {**target("c"), "base": "clip", "library": {"recipe": "prompts2"}},
+        ],
+    }
+    assert {fault.path: fault.expected for fault in faults_of({**plan, **wrong}, tmp_path)} == {
+        "references[1].recipe": "a base of family clip",
+        "targets[0].library.recipe": "prompts2",
+        "targets[1].merge": "concat or dense",
+    }
+    plan |= {"references": [*plan["references"], *references], "targets": [wrong["targets"][2]]}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    assert load_plan(tmp_path / "plan.yaml", sources=SOURCES).form_of("prompts2") == "prompts"
+
+
 def test_specs_leave_auto_out_and_keep_the_order(tmp_path: Path) -> None:
     one = sound_plan(tmp_path).target("target-0")
     warm = StrategySpec("warm", "similarity", {"temperature": 2.0})
