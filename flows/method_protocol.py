@@ -21,7 +21,6 @@ from flows.workspace import Declarations
 from rpe_core.adapters.methods import ADAPTER_METHODS, UNMERGEABLE
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import DeclarationError, Fault
-from rpe_core.families.table import FAMILIES
 
 MIN_SEEDS = 3
 MERGED = ("average", "linear_l1")  # equal weights: how well deltas add up; and the paper's
@@ -69,9 +68,10 @@ def method_protocol_of(
     n_parameters: int | None = None,
     n_seeds: int = MIN_SEEDS,
 ) -> MethodProtocol:
-    """What is asked for, complete: no methods are all that merge and fit, no budget the recipe's.
+    """What is asked for, complete: no budget is the recipe's own.
 
-    A method takes its recipe from the plan where just one there is of it, else the fields of the
+    No methods are all that merge and file what the recipe's own does: LoRA, or learned prompts. A
+    method takes its recipe from the plan where just one there is of it, else the fields of the
     experiment's recipe with its own defaults; its rank is the one nearest to the budget.
 
     Raises:
@@ -90,9 +90,9 @@ def method_protocol_of(
     if faults:
         raise DeclarationError("the experiment", faults)
     own = declared.plan.recipe(recipe)
-    forms = FAMILIES[declared.plan.bases[base].family].forms
-    fitting = [name for name in mergeable if ADAPTER_METHODS[name].form in forms]
-    chosen = sorted({own.method, *(methods or fitting)})
+    form = ADAPTER_METHODS[own.method].form
+    of_one_form = [name for name in mergeable if ADAPTER_METHODS[name].form == form]
+    chosen = sorted({own.method, *(methods or of_one_form)})
     recipes = {method: _declared_recipe(declared.plan, recipe, method) for method in chosen}
     budget, ranks = _ranks(settings, declared.plan, base, own, recipes, n_parameters)
     return MethodProtocol(

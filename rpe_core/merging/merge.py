@@ -77,13 +77,14 @@ def merge(
         raise UnknownName("dtype", dtype, DTYPES)
     if method not in METHODS:
         raise UnknownName("merge method", method, METHODS)
+    are_prompts = bool(members) and holds_prompts(members[0][0])
+    if (method == FOLD or are_prompts) and (rank, energy, dtype) != (None, None, "float32"):
+        raise InputError(
+            "A fold or a merge of prompts takes no rank, energy or dtype: it is exact."
+        )
     if method == FOLD:
-        if (rank, energy, dtype) != (None, None, "float32"):
-            raise InputError("A fold takes no rank, energy or dtype: it keeps what the base has.")
         return _merge_into_base(members, Path(out), base=base, threads=threads)
-    if members and holds_prompts(members[0][0]):
-        if (rank, energy, dtype) != (None, None, "float32"):
-            raise InputError("Learned prompts take no rank, energy or dtype: their sum is exact.")
+    if are_prompts:
         return merge_prompts(members, Path(out), method=method)
     entry, form = find_method(method, rank=rank, energy=energy), Form(rank, energy, DTYPES[dtype])
     blueprint = draw_blueprint(members, base=base)
@@ -93,13 +94,9 @@ def merge(
             blueprint, part / WEIGHTS, method=entry, form=form, threads=threads
         )
         write_json(part / CONFIG, _config(blueprint, account))
-        *inputs, output = hash_files(
-            [
-                *(one.tensors for one, _ in blueprint.members),
-                TensorFile(part / WEIGHTS, what="The result"),
-            ],
-            threads=threads,
-        )
+        files = [one.tensors for one, _ in blueprint.members]
+        files += [TensorFile(part / WEIGHTS, what="The result")]
+        *inputs, output = hash_files(files, threads=threads)
         report = adapter_report(blueprint, account, method=method, weights_sha256=output)
         write_json(part / MANIFEST, adapter_manifest(blueprint, account, report, form, inputs))
     return report

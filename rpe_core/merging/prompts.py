@@ -45,9 +45,10 @@ class PromptFolder:
         self.file = TensorFile(folder / WEIGHTS, what=f"The adapter's {WEIGHTS}")
         self.shapes = {name: spec.shape for name, spec in self.file.specs.items()}
         self.file.check_floating(self.shapes)
+        shapes = self.shapes.values()
         is_named = all(name.endswith(_SUFFIX) for name in self.shapes)
-        is_even = len({shape[0] for shape in self.shapes.values() if len(shape) == 2}) == 1
-        if not (is_named and is_even and all(len(shape) == 2 for shape in self.shapes.values())):
+        are_rows = all(len(shape) == 2 and 0 not in shape for shape in shapes)
+        if not (is_named and are_rows and len({shape[0] for shape in shapes}) == 1):
             raise ShapeMismatch(
                 "The adapter holds what is no learned prompt.",
                 where=str(folder),

@@ -5,6 +5,7 @@ import pytest
 from rpe_core.adapters.methods import ADAPTER_METHODS, load_method
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import UnknownName
+from rpe_core.families.table import FAMILIES
 
 GOOD = {
     "method": "lora",
@@ -116,6 +117,11 @@ def test_every_field_enters_the_id():
 def test_what_means_the_same_has_the_same_id():
     turned = recipe_of(alpha=16.0, target_modules=["value", "query"], patience=None)
     assert turned.recipe_id == recipe_of().recipe_id
+
+
+def test_every_form_of_adapter_has_a_base_and_a_method():
+    taken = {form for family in FAMILIES.values() for form in family.forms}
+    assert taken == {entry.form for entry in ADAPTER_METHODS.values()}
 
 
 @pytest.mark.parametrize("name", ADAPTER_METHODS)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -17,7 +18,7 @@ from flows.predicting import predict_images, predict_texts
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from flows.workspace import load_declarations
-from rpe_core.adapters.methods import ADAPTER_METHODS, UNMERGEABLE
+from rpe_core.adapters.methods import ADAPTER_METHODS, LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.errors import DeclarationError, InputError
 from tests.image_files import write_nifti, write_png
 from tests.pico import SHAPES, pico_clip, pico_pictures
@@ -241,14 +242,20 @@ def test_the_registered_base_has_its_preprocessing(night: Settings, tmp_path: Pa
     assert (Path(folder) / "model" / "preprocessor_config.json").is_file()
 
 
-def test_a_comparison_of_methods_takes_prompts_in_where_a_base_has_them(night: Settings) -> None:
-    found = method_protocol_of(
-        night, load_declarations(night), sources=["site_a", "site_b"], base="pico", recipe="lora4"
-    )
-    assert set(found.recipes) == set(ADAPTER_METHODS) - set(UNMERGEABLE)
-    per_token = 4 * 32  # both encoders, two layers each
-    assert found.recipes["prompts"]["r"] == round(found.n_parameters / per_token)
-    assert found.recipes["prompts"]["options"]["depth"] == 2
+def test_prompts_are_compared_with_lora_where_they_are_asked_for(night: Settings) -> None:
+    asked: dict[str, Any] = {
+        "sources": ["site_a", "site_b", "site_c"], "base": "pico", "recipe": "lora4"
+    }  # fmt: skip
+    declared = load_declarations(night)
+    found = method_protocol_of(night, declared, **asked)
+    assert set(found.recipes) == {*ADAPTER_METHODS} - {*UNMERGEABLE, *LEARNED_PROMPTS}
+    asked["methods"] = ["prompts"]
+    with pytest.raises(InputError, match="no room for so many words"):
+        method_protocol_of(night, declared, **asked)
+    few = method_protocol_of(night, declared, **asked, n_parameters=1000).recipes
+    assert set(few) == {"lora", "prompts"}
+    assert few["prompts"]["r"] == round(1000 / (4 * 32)), "both encoders, two layers each"
+    assert few["prompts"]["options"]["depth"] == 2
 
 
 def test_a_second_night_changes_nothing(night: Settings) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.prompts import write_prompts
 from tests.image_files import blob, picture, write_dicom
 from tests.pico_world import CONTRACT, PLAN
 
@@ -130,14 +131,18 @@ def dicom_files() -> list[bytes]:
 
 
 def adapters() -> list[bytes]:
-    """A configuration, a line of its own, then the tensors."""
+    """A configuration, a line of its own, then the tensors: of a LoRA, and of learned prompts."""
     delta = LowRankDelta(torch.ones(2, 4), torch.ones(3, 2), 1.0)
+    found = []
     with TemporaryDirectory() as folder:
-        place = Path(folder) / "adapter"
-        write_adapter(place, {"layer.query": delta}, base_name="lab/base", task_type=None)
-        config = json.loads((place / "adapter_config.json").read_text())
-        weights = (place / "adapter_model.safetensors").read_bytes()
-    return [json.dumps(config).encode() + b"\n" + weights]
+        lora, prompts = Path(folder) / "lora", Path(folder) / "prompts"
+        write_adapter(lora, {"layer.query": delta}, base_name="lab/base", task_type=None)
+        write_prompts(prompts, {"layers.1": torch.ones(2, 4)}, base_name="lab/base")
+        for place in (lora, prompts):
+            config = json.loads((place / "adapter_config.json").read_text())
+            weights = (place / "adapter_model.safetensors").read_bytes()
+            found.append(json.dumps(config).encode() + b"\n" + weights)
+    return found
 
 
 def bundles() -> list[bytes]:
