@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import shutil
@@ -27,7 +28,7 @@ from catalog.stores.model_code import model_source
 from catalog.stores.registry import ModelVersionRef, Registry, VersionDraft
 from rpe_core.errors import UnknownName
 from rpe_core.families.attachment import attach
-from rpe_core.families.table import load_family
+from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.records import BaseModel
 from tests.catalog.lakes import run_script
 from tests.catalog.models import (
@@ -356,12 +357,25 @@ def test_an_ensembles_version_tells_members_evidence_and_licence(
     assert platform.registry.aliases("site-t") == {}
 
 
-def test_model_code_names_nothing_of_ours() -> None:
-    source = model_source("text-encoder")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_model_code_names_nothing_of_ours_and_no_name_twice(family: str) -> None:
+    source = model_source(family)
     compile(source, "model.py", "exec")
     for package in ("rpe_core", "catalog", "flows"):
         assert f"import {package}" not in source
         assert f"from {package}" not in source
+    defined = [node.name for node in ast.parse(source).body if hasattr(node, "name")]
+    defined += [
+        target.id
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]
+    assert len(defined) == len(set(defined)) > 20, "its parts would overwrite one another"
+
+
+def test_there_is_no_model_code_of_an_unknown_family() -> None:
     with pytest.raises(UnknownName):
         model_source("text-decoder")
 
