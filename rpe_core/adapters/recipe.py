@@ -134,7 +134,8 @@ def _misplaced(values: Mapping[str, Any]) -> list[Fault]:
         for name, why in entry.without.items()
         if values.get(name, _DEFAULTS[name]) != _DEFAULTS[name]
     ]
-    if not entry.has_scale and values.get("alpha") != values.get("r"):
+    is_told = {"alpha", "r"} <= values.keys()
+    if is_told and not entry.has_scale and values["alpha"] != values["r"]:
         faults.append(Fault("alpha", f"is not r: {method} has no scale", "alpha equal to r"))
     return faults
 
