@@ -8,6 +8,7 @@ from typing import Any
 from catalog.report.experiments import (
     ExperimentTables,
     MethodComparison,
+    heading,
     read_experiment,
     shown,
     shown_quantity,
@@ -88,8 +89,9 @@ def _show_tables(tables: ExperimentTables) -> None:
 def _show_comparison(tables: MethodComparison) -> None:
     metric, yardstick = tables.experiment["metric"], tables.asked["yardstick"]
     rows = [
-        {name: shown_quantity(cell) if name in tables.columns else cell for name, cell in r.items()}
-        for r in tables.table()
+        {"method": row["method"], "r": row["r"]}
+        | {heading(name): shown_quantity(row[name]) for name in tables.columns}
+        for row in tables.table()
     ]
     title = f"{metric} over all sources and seeds; + wins, - loses, = ties against {yardstick}"
     show_rows(rows, as_json=False, title=title)

@@ -14,7 +14,12 @@ MARKS = {"win": "+", "tie": "=", "loss": "-"}
 _ORDER = ("base", "sft", "average", "nearest", "similarity", "linear", "linear_l1", "sft_ensemble")
 _REFERENCE = "reference:"
 METHODS = "adapter_methods"
-COSTS = ("n_parameters", "rank", "train_seconds", "peak_memory_bytes")
+COSTS = {  # quantity -> its heading, because its unit stands beside each value
+    "n_parameters": "parameters",
+    "rank": "rank",
+    "train_seconds": "training",
+    "peak_memory_bytes": "peak memory",
+}
 _FINDINGS = "FROM core.experiment_findings WHERE experiment_id = ? ORDER BY quantity, finding"
 
 
@@ -212,6 +217,15 @@ def shown_quantity(cell: Mapping[str, Any] | None, *, with_interval: bool = Fals
     if with_interval:
         text += f" [{cell['ci_low']:{sign}.3f}, {cell['ci_high']:{sign}.3f}]"
     return f"{text} {MARKS.get(cell['result'], '')}".rstrip()
+
+
+def heading(quantity: str) -> str:
+    """What stands over a quantity.
+
+    >>> heading("average_gap"), heading("peak_memory_bytes")
+    ('average gap', 'peak memory')
+    """
+    return COSTS.get(quantity, quantity.replace("_", " "))
 
 
 def told(finding: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from catalog.report import charts, queries
 from catalog.report.experiments import (
     ExperimentTables,
     MethodComparison,
+    heading,
     newest_experiments,
     read_experiment,
     shown,
@@ -61,6 +62,7 @@ def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str], min_groups: int
         "comparisons": [_compared(x) for x in experiments if isinstance(x, MethodComparison)],
         "shown": shown,
         "shown_quantity": shown_quantity,
+        "heading": heading,
         "told": told,
         "sources": queries.read_sources(lake),
         "drifts": queries.read_drifts(lake),
