@@ -56,12 +56,17 @@ class AdapterFolder:
         """The refusal that names the first of these tensors with NaN or infinity in it, if any."""
         for name in names:
             if not is_finite(self.tensors.read(name)):
-                return InputError(
-                    f"The tensor {shown_name(name)} holds NaN or infinity.",
-                    where=str(self.folder),
-                    expected="finite floating-point numbers",
-                )
+                return not_finite(name, self.folder)
         return None
+
+
+def not_finite(tensor: str, folder: Path) -> InputError:
+    """The refusal that names a tensor with NaN or infinity in it."""
+    return InputError(
+        f"The tensor {shown_name(tensor)} holds NaN or infinity.",
+        where=str(folder),
+        expected="finite floating-point numbers",
+    )
 
 
 def read_json(path: Path, *, what: str, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:

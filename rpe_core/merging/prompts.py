@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from rpe_core.errors import InputError, ShapeMismatch, shown_name
-from rpe_core.merging.adapters import CONFIG, WEIGHTS, read_json
+from rpe_core.errors import InputError, ShapeMismatch
+from rpe_core.merging.adapters import CONFIG, WEIGHTS, not_finite, read_json
 from rpe_core.merging.configs import check_agreement, common_base, is_machine_path
 from rpe_core.merging.hyperparameters import DEEP_PROMPTS
 from rpe_core.merging.manifest import MANIFEST, MergeReport, members_of
@@ -64,11 +64,7 @@ class PromptFolder:
         """A tensor as a view of the file; InputError where a number is not finite."""
         found = self.file.read(name)
         if not is_finite(found):
-            raise InputError(
-                f"The tensor {shown_name(name)} holds NaN or infinity.",
-                where=str(self.folder),
-                expected="finite floating-point numbers",
-            )
+            raise not_finite(name, self.folder)
         return found
 
     def prompts(self) -> dict[str, torch.Tensor]:
