@@ -79,7 +79,9 @@ def compare_methods(
     ],
     methods: Annotated[
         list[str] | None,
-        typer.Option(help="Adapter methods beside the recipe's own; all where none is named."),
+        typer.Option(
+            help="Adapter methods beside the recipe's own; all of its form where none is named."
+        ),
     ] = None,
     budget: Annotated[
         int | None, typer.Option(help="Trained parameters of an adapter; the recipe's by default.")

@@ -204,7 +204,8 @@ def label_features(base: Base, task: Task, *, is_varied: bool = False) -> Tensor
     Where they are varied, the mean over all TEMPLATES that a prompt may stand in, made a unit.
     Prompts that are too long for learned words to stand before them are a ValueError.
     """
-    _require_short(base, task.prompts)
+    if _words_before(base):  # else `prepare` has looked
+        _require_short(base, task.prompts)
     templates = TEMPLATES if is_varied else ("{}",)
     texts = [template.format(prompt) for template in templates for prompt in task.prompts]
     mean = _texts(base, texts).reshape(len(templates), len(task.prompts), -1).mean(dim=0)

@@ -156,7 +156,7 @@ def _factors(deltas: Mapping[str, LowRankDelta]) -> dict[str, torch.Tensor]:
     for module, delta in deltas.items():
         names = peft_names(module, delta.layout)
         shapes = peft_shapes(delta.shape, delta.rank, delta.layout)
-        factors = (delta.a, delta.scaling * delta.b.double())
+        factors = (delta.a, (delta.scaling * delta.b.double()).float())
         for name, factor, shape in zip(names, factors, shapes, strict=True):
             tensors[name] = factor.reshape(shape)
     return tensors

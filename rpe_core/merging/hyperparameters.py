@@ -25,9 +25,7 @@ _REFUSED = {
     "monteclora_config": "MonteCLoRA samples its weights",
     "ensure_weight_tying": "tied layers share one delta",
 }
-DEEP_PROMPTS = (
-    "DEEP_PROMPTS"  # the peft_type of learned prompts, which families/attachment.py reads
-)
+DEEP_PROMPTS = "DEEP_PROMPTS"  # the peft_type of learned prompts, as in families/attachment.py
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _MAX_PATTERN = 200  # characters
 _MAX_REPEATS = 2

@@ -150,9 +150,7 @@ def test_what_is_filed_is_what_was_trained_and_learns(tmp_path: Path) -> None:
     assert found.validation_score > first["score"] + 0.2
     assert (found.rank, found.n_parameters, found.deltas) == (4, 4 * 4 * 32, {})
     assert set(found.prompts) == NAMES
-    assert {name: tensor.clone() for name, tensor in base.model.state_dict().items()}.keys() == (
-        state.keys()
-    )
+    assert base.model.state_dict().keys() == state.keys()
     features = np.concatenate([f for _, f in clip.encode(base, images)])
     write_prompts(tmp_path / "a", found.prompts, base_name="pico")
     attachment.attach(base, str(tmp_path / "a"))
