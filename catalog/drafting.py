@@ -21,6 +21,7 @@ from catalog.errors import Fault
 from catalog.readers.files import FileUnreadable, file_name, list_files
 from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery, told_format
 from catalog.readers.profile import ColumnProfile, profile_file
+from catalog.readers.reasons import told_reason
 from catalog.readers.roles import Roles, is_slice, told_roles
 from catalog.validation.expectations import expectation_faults
 from catalog.validation.row_rules import check_rows
@@ -190,7 +191,8 @@ class _Tally:
                 for name, rows in self.places[code].items()
             )
             what = f"{code} in {self.codes[code]} of {self.n_rows} sampled rows, first {places}"
-            yield Fault("data", what, expected)
+            meaning = told_reason(code)
+            yield Fault("data", f"{what}: {meaning}" if meaning else what, expected)
 
 
 def check_sample(contract: SourceContract, *, rows: int = 1000) -> list[Fault]:

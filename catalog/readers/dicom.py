@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.pixels import apply_color_lut, pixel_array
 
 from catalog.deid.headers import shows_face
 from catalog.deid.rule import words_of
 from catalog.readers.cells import CellRefusedError
-from catalog.readers.pixels import Array, Inspect, Picture, Spacing, as_item, require_size
+from catalog.readers.grid import Array, Spacing
+from catalog.readers.pixels import Inspect, Picture, as_item, require_size
+from catalog.readers.silence import keep_silent
+from catalog.readers.stored import PIXELS, stored_values, with_frame
 from catalog.readers.volumes import turned
 
-SPACING_TOLERANCE = 0.01  # of the distance between slices, and of the cosines of their axes
+# Of the distance between slices and between pixels, and of the cosines of their axes
+SPACING_TOLERANCE = 0.01
 # What may stand in the lake of a header: words of this list, and never what somebody typed
 MODALITIES = frozenset(
     words_of("CR CT DX ES GM IO IVUS MG MR NM OCT OP OT PT RF RG SC SM US XA XC")
@@ -39,8 +41,7 @@ BODY_PARTS = frozenset(
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
-logging.getLogger("pydicom").addHandler(logging.NullHandler())
-logging.getLogger("pydicom").propagate = False  # what it logs of a broken header may quote it
+keep_silent("pydicom")
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,26 @@ class _Slice:
     pixels: Array = field(repr=False)
     header: Any = field(repr=False)
     series: tuple[str, ...] = field(repr=False)
-    position: Array | None  # LPS, mm
-    axes: Array | None  # (2, 3): along a row, along a column
+    place: _Place = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a slice lies: corner (LPS, mm), axes along a row and along a column, mm between."""
+
+    position: Array | None
+    axes: Array | None
+    across: Array | None  # between rows, between columns
 
 
 def decode_dicom(blobs: Iterable[bytes], *, inspect: Inspect | None = None) -> Picture:
-    """The volume of a series, rescaled (slope, intercept), in the axes of volumes.py.
+    """The volume of a series as the modality's values, in the axes of volumes.py.
 
     A single file needs no position. `inspect` is asked about every header.
 
     Raises:
         CellRefusedError: a file that is no DICOM, of another series or size, or without pixels;
-            slices at uneven distances.
+            slices that are no regular grid.
     """
     slices: list[_Slice] = []
     findings: set[str] = set()
@@ -80,15 +89,15 @@ def decode_dicom(blobs: Iterable[bytes], *, inspect: Inspect | None = None) -> P
         "manufacturer": _manufacturer(first),
         "body_part": _listed(first, "BodyPartExamined", BODY_PARTS),
     }
-    pixels, spacing = _stacked(slices)
-    return Picture(as_item(pixels), spacing, facts, frozenset(findings))
+    pixels, spacing, affine = _stacked(slices)
+    return Picture(as_item(pixels), spacing, affine, facts, frozenset(findings))
 
 
 def _parsed(raw: bytes) -> Any:
     if _DEFLATED in raw:  # pydicom would inflate a few bytes to any size while it reads the header
         raise CellRefusedError("compressed_pixels")
     header = pydicom.dcmread(io.BytesIO(raw))
-    if "PixelData" not in header:
+    if not any(keyword in header for keyword in PIXELS):
         raise CellRefusedError("no_pixels")
     if int(header.get("NumberOfFrames") or 1) != 1:
         raise CellRefusedError("several_frames")
@@ -98,84 +107,93 @@ def _parsed(raw: bytes) -> Any:
 def _slice(header: Any, *, n_before: int) -> _Slice:
     rows, columns = int(header.Rows), int(header.Columns)
     require_size((n_before + 1, rows, columns, int(header.get("SamplesPerPixel", 1))))
-    pixels = _rescaled(header, _values(header))
+    told = with_frame(header)
+    pixels = stored_values(told)
     if pixels.shape[:2] != (rows, columns):
         raise CellRefusedError("mixed_slices")
-    position, axes = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-    del header["PixelData"]
-    return _Slice(
-        pixels,
-        header,
-        tuple(str(header.get(k, "")) for k in ("SeriesInstanceUID", "Modality")),
-        None if not position else np.array(position, dtype=np.float64),
-        None if not axes else np.array(axes, dtype=np.float64).reshape(2, 3),
-    )
+    for keyword in PIXELS:
+        header.pop(keyword, None)
+    series = tuple(str(header.get(k, "")) for k in ("SeriesInstanceUID", "Modality"))
+    return _Slice(pixels, header, series, _place(told))
 
 
-def _values(header: Any) -> Array:
-    """Stored values with the bright end up, (rows, columns, channels)."""
-    try:
-        pixels: Array = pixel_array(header)
-    except (NotImplementedError, RuntimeError):
-        raise CellRefusedError("compressed_pixels") from None
-    if header.PhotometricInterpretation == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, header)
-    if header.PhotometricInterpretation == "MONOCHROME1":
-        top = (1 << int(header.BitsStored)) - 1
-        pixels = -1 - pixels if int(header.PixelRepresentation) else top - pixels
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
-
-
-def _rescaled(header: Any, pixels: Array) -> Array:
-    slope, intercept = (
-        float(header.get(k, d)) for k, d in (("RescaleSlope", 1), ("RescaleIntercept", 0))
-    )
-    if (slope, intercept) == (1.0, 0.0):
-        return pixels
-    scaled = pixels * slope + intercept
-    is_short = slope.is_integer() and intercept.is_integer() and np.abs(scaled).max() < 2**15
-    rescaled: Array = scaled.astype(np.int16 if is_short else np.float32)
-    return rescaled
-
-
-def _stacked(slices: list[_Slice]) -> tuple[Array, Spacing]:
-    """The slices in the order of their positions along the normal, turned to the common axes."""
-    header, axes = slices[0].header, slices[0].axes
-    across = [float(x) for x in header.get("PixelSpacing") or ()]
-    if len(slices) == 1 and (axes is None or slices[0].position is None):
-        row, column = across if len(across) == 2 else (None, None)
-        return slices[0].pixels[None], (None, row, column)
-    if axes is None or len(across) != 2:
+def _place(header: Any) -> _Place:
+    position, axes, across = (
+        _numbers(header.get(keyword), n)
+        for keyword, n in (
+            ("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2),
+        )
+    )  # fmt: skip
+    if across is not None and not (across > 0).all():
+        across = None  # zeros stand where nobody knows
+    if axes is None:
+        return _Place(position, None, across)
+    axes = axes.reshape(2, 3)
+    if np.abs(axes @ axes.T - np.eye(2)).max() > 2 * SPACING_TOLERANCE:
         raise CellRefusedError("odd_geometry")
-    places = []
-    for one in slices:
-        if one.position is None or one.axes is None or one.position.shape != (3,):
-            raise CellRefusedError("odd_geometry")
-        if np.abs(one.axes - axes).max() > SPACING_TOLERANCE:
-            raise CellRefusedError("foreign_file")
-        places.append(one.position)
+    return _Place(position, axes, across)
+
+
+def _numbers(told: Any, n: int) -> Array | None:
+    if told is None or told == "" or len(told) == 0:
+        return None
+    numbers: Array = np.array(told, dtype=np.float64)
+    if numbers.shape != (n,) or not np.isfinite(numbers).all():
+        raise CellRefusedError("odd_geometry")
+    return numbers
+
+
+def _stacked(slices: list[_Slice]) -> tuple[Array, Spacing, Array | None]:
+    """The slices in the order of their positions along the normal, turned to the common axes."""
+    first = slices[0].place
+    axes, across = first.axes, first.across
+    if len(slices) == 1 and (axes is None or first.position is None):
+        row, column = (None, None) if across is None else map(float, across)
+        return slices[0].pixels[None], (None, row, column), None
+    if axes is None or across is None:
+        raise CellRefusedError("odd_geometry")
     normal = np.cross(axes[0], axes[1])
-    depths = np.array(places) @ normal
-    order = np.argsort(depths, kind="stable")
-    step = _step(depths[order], header)
+    places = _positions(slices, first)
+    order = np.argsort(places @ normal, kind="stable")
+    step = _step(places[order], normal, slices[0].header)
     affine = np.eye(4)
-    affine[:3, 0] = _LPS_TO_RAS @ (axes[0] * across[1])
-    affine[:3, 1] = _LPS_TO_RAS @ (axes[1] * across[0])
-    affine[:3, 2] = _LPS_TO_RAS @ (normal * (step or 1.0))
+    affine[:3, 0] = axes[0] * across[1]
+    affine[:3, 1] = axes[1] * across[0]
+    affine[:3, 2] = normal * (step or 1.0)
+    affine[:3, 3] = places[order[0]]
+    affine[:3] = _LPS_TO_RAS @ affine[:3]
     volume = np.stack([slices[i].pixels for i in order])  # k, j, i, channel
-    pixels, spacing = turned(volume.transpose(2, 1, 0, 3), affine)
-    return pixels, spacing if step else (None, spacing[1], spacing[2])
+    pixels, spacing, place = turned(volume.transpose(2, 1, 0, 3), affine)
+    return pixels, spacing if step else (None, spacing[1], spacing[2]), place
 
 
-def _step(depths: Array, header: Any) -> float | None:
+def _positions(slices: list[_Slice], first: _Place) -> Array:
+    """Where each slice begins; all of them have the axes and the spacing of the first one."""
+    places = []
+    for one in (one.place for one in slices):
+        if one.position is None or one.axes is None or one.across is None:
+            raise CellRefusedError("odd_geometry")
+        if np.abs(one.axes - first.axes).max() > SPACING_TOLERANCE:
+            raise CellRefusedError("foreign_file")
+        if (np.abs(one.across - first.across) > SPACING_TOLERANCE * one.across).any():
+            raise CellRefusedError("mixed_slices")
+        places.append(one.position)
+    return np.array(places)
+
+
+def _step(places: Array, normal: Array, header: Any) -> float | None:
     """Distance between neighbours in mm; of a single slice its thickness, if it is told."""
-    if len(depths) == 1:
+    if len(places) == 1:
         thickness = float(header.get("SliceThickness") or 0)
-        return thickness if thickness > 0 else None
-    steps = np.diff(depths)
+        return thickness if 0 < thickness < np.inf else None
+    moves = np.diff(places, axis=0)
+    steps = moves @ normal
     step = float(np.median(steps))
     if not step > 0 or np.abs(steps - step).max() > SPACING_TOLERANCE * step:
         raise CellRefusedError("uneven_slices")
+    sideways = np.linalg.norm(moves - np.outer(steps, normal), axis=1)
+    if sideways.max() > SPACING_TOLERANCE * step:
+        raise CellRefusedError("shifted_slices")
     return step
 
 

@@ -12,6 +12,7 @@ from catalog.deid.headers import header_findings
 from catalog.deid.rule import PHI
 from catalog.readers.batches import PendingRows
 from catalog.readers.cells import CellRefusedError, TypedBatch, from_value
+from catalog.readers.grid import Grid
 from catalog.readers.images import load_image, load_mask
 from catalog.readers.items import SPACING
 from catalog.readers.listing import Case, list_cases
@@ -48,18 +49,16 @@ def _row(contract: SourceContract, case: Case, bad: Bad) -> dict[str, Any]:
         row[task.target] = None
     if case.masks:
         row["mask"] = case.masks[0][0]
-    size = _put_image(contract, case, row, bad) if case.uris else None
+    grid = _put_image(contract, case, row, bad) if case.uris else None
     if len(case.masks) > 1:
         bad.append(("mask", "several_masks"))
-    elif size is not None:
-        _put_mask(contract, case, row, bad, size)
+    elif grid is not None:
+        _put_mask(contract, case, row, bad, grid)
     return row
 
 
-def _put_image(
-    contract: SourceContract, case: Case, row: dict[str, Any], bad: Bad
-) -> tuple[int, ...] | None:
-    """Add the facts of the image; its (slices, height, width), or None if it is refused."""
+def _put_image(contract: SourceContract, case: Case, row: dict[str, Any], bad: Bad) -> Grid | None:
+    """Add the facts of the image; where its pixels lie, or None if it is refused."""
     attested = contract.deidentified
     inspect = partial(
         header_findings,
@@ -85,11 +84,11 @@ def _put_image(
     }
     findings = picture.findings - ({"dicom_face"} if attested.defaced else set())
     bad.extend(("image", f"{PHI}{rule}") for rule in sorted(findings))
-    return slices, height, width
+    return picture.grid
 
 
 def _put_mask(
-    contract: SourceContract, case: Case, row: dict[str, Any], bad: Bad, size: tuple[int, ...]
+    contract: SourceContract, case: Case, row: dict[str, Any], bad: Bad, grid: Grid
 ) -> None:
     """Add the mask that lies beside an image, or in the same NPZ, and what it breaks."""
     task, files = contract.task, contract.files
@@ -101,13 +100,11 @@ def _put_mask(
     name, uri = (case.image, case.uris[0]) if is_inside else case.masks[0]
     kind = "npz" if is_inside else image_format(str(files.mask)) or ""
     try:
-        indices, sha256 = load_mask(uri, kind, tuple(task.classes.values()))
+        indices, sha256 = load_mask(uri, kind, tuple(task.classes.values()), on=grid)
     except CellRefusedError as refused:
         if not (is_inside and refused.reason == "no_array"):
             bad.append(("mask", refused.reason))
         return
     row |= {"mask": name, "mask_sha256": sha256}
-    if indices.shape != size:
-        bad.append(("mask", "mask_size"))
-    elif task.empty_mask == "quarantine" and not indices.any():
+    if task.empty_mask == "quarantine" and not indices.any():
         bad.append(("mask", "empty_mask"))

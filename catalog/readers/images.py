@@ -12,31 +12,15 @@ import numpy as np
 
 from catalog.readers.cells import CellRefusedError
 from catalog.readers.files import FileUnreadable, file_name, file_sha256, read_bytes
-from catalog.readers.pixels import Array, Inspect, Picture, decode_image, decode_npz
+from catalog.readers.grid import Array, Grid
+from catalog.readers.pictures import decode_image
+from catalog.readers.pixels import Inspect, Picture, decode_npz
+from catalog.readers.reasons import IMAGE_REASONS
 from rpe_core.fingerprint import fingerprint_stream
 
+__all__ = ["IMAGE_REASONS", "Loaded", "class_indices", "image_sha256", "load_image", "load_mask"]
+
 MAX_FILE_BYTES = 1 << 30
-# Why an item is set aside, beside what keeps any cell out
-IMAGE_REASONS: Mapping[str, str] = {
-    "unreadable_image": "the file is damaged, cut off or no image of the format",
-    "unreadable_mask": "the mask's file is damaged, cut off or no image of its format",
-    "no_array": "the NPZ has no array of this name",
-    "no_pixels": "the DICOM file has no pixels",
-    "too_large": "it has more bytes, pixels or letters than any may have",
-    "empty_image": "the image has no pixel",
-    "odd_axes": "the image has more axes or channels than slices, rows, columns and 1 or 3 colours",
-    "odd_geometry": "the file does not tell where its axes point, or how far apart pixels are",
-    "mixed_slices": "slices or pages differ in size or type",
-    "uneven_slices": "slices of the series are missing, doubled or at uneven distances",
-    "foreign_file": "a file of the folder is of another series",
-    "several_frames": "a DICOM file holds several frames",
-    "compressed_pixels": "the pixels are compressed in a way that nothing here decodes",
-    "several_masks": "several files are the mask of one image",
-    "mask_size": "the mask has another size than its image",
-    "mask_colours": "the mask is no map of whole numbers",
-    "unknown_label": "a pixel of the mask has a value that no label has",
-    "empty_mask": "the mask has background only",
-}
 
 
 def _decode_nifti(raw: bytes) -> Picture:
@@ -102,13 +86,17 @@ def _joined(hashes: Sequence[tuple[str, str]], file_format: str) -> str:
     return fingerprint_stream(f"{name} {sha256}" for name, sha256 in sorted(hashes))
 
 
-def load_mask(uri: str, file_format: str, values: Sequence[int]) -> tuple[Array, str]:
+def load_mask(
+    uri: str, file_format: str, values: Sequence[int], *, on: Grid | None = None
+) -> tuple[Array, str]:
     """The mask of a file as class indices (slices, height, width), and the hash of its bytes.
 
-    Index i + 1 stands where the pixel value is `values[i]`, 0 where it is 0.
+    Index i + 1 stands where the pixel value is `values[i]`, 0 where it is 0. The mask has to lie on
+    the grid of its image, if one is given.
 
     Raises:
-        CellRefusedError: with the reason's code; `unknown_label` for a value of no label.
+        CellRefusedError: with the reason's code; `unknown_label` for a value of no label,
+            `mask_size` and `mask_geometry` for a mask that lies elsewhere.
     """
     hashes: list[tuple[str, str, int]] = []
     raw = next(_blobs([uri], hashes))
@@ -116,7 +104,12 @@ def load_mask(uri: str, file_format: str, values: Sequence[int]) -> tuple[Array,
     picture = _quietly(
         "unreadable_mask", DECODERS[file_format], raw, **options.get(file_format, {})
     )
-    return class_indices(picture.pixels, values), hashes[0][1]
+    indices = class_indices(picture.pixels, values)
+    if on is not None and indices.shape != on.shape:
+        raise CellRefusedError("mask_size")
+    if on is not None and not picture.grid.lies_on(on):
+        raise CellRefusedError("mask_geometry")
+    return indices, hashes[0][1]
 
 
 def class_indices(pixels: Array, values: Sequence[int]) -> Array:
@@ -158,8 +151,9 @@ def _quietly(reason: str, decode: Callable[..., Picture], *content: Any, **optio
         warnings.simplefilter("ignore")
         try:
             return decode(*content, **options)
-        except CellRefusedError:
-            raise
+        except CellRefusedError as refused:
+            is_damaged = refused.reason == "unreadable_image"  # which a decoder says of a mask too
+            raise (CellRefusedError(reason) if is_damaged else refused) from None
         except Exception:
             # Decoders raise anything over broken bytes; none of it is ours to pass on
             raise CellRefusedError(reason) from None

@@ -1,4 +1,4 @@
-"""Pixels of a single file: PNG, TIFF, JPEG and NPZ into an item, bounded before it is allocated."""
+"""An item as arrays: pixels, where they lie, NPZ; bounded before anything is allocated."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageSequence
 
 from catalog.readers.cells import CellRefusedError
+from catalog.readers.grid import Array, Grid, Spacing
 
 MAX_ELEMENTS = 1 << 28  # of an item: slices x height x width x channels
-KINDS = ("PNG", "TIFF", "JPEG")
+REAL = "biuf"  # kinds of numbers
 STANDARD = (np.uint8, np.uint16, np.int16, np.float32)
-PLAIN = ("L", "RGB", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes taken as they are
 
-Array = npt.NDArray[Any]
 Inspect = Callable[[Any], set[str]]  # a header in, the rules that it breaks out
-Spacing = tuple[float | None, float | None, float | None]  # mm: between slices, rows, columns
 
 
 @dataclass(frozen=True)
@@ -30,48 +26,14 @@ class Picture:
 
     pixels: Array = field(repr=False)
     spacing: Spacing = (None, None, None)
+    affine: Array | None = field(default=None, repr=False)  # slice, row, column -> mm to RAS
     header: dict[str, str] = field(default_factory=dict, repr=False)  # facts of a DICOM header
     findings: frozenset[str] = frozenset()  # rules of the header gate
 
-
-def decode_image(raw: bytes, *, as_labels: bool = False) -> Picture:
-    """A PNG, JPEG or TIFF; each page is a slice, a palette becomes RGB, alpha is dropped.
-
-    As labels a palette's indices are the pixel values, and 1-bit pixels are 0 and 255.
-
-    Raises:
-        CellRefusedError: with the reason's code.
-    """
-    with _opened(raw) as opened:
-        n_pages = getattr(opened, "n_frames", 1)
-        require_size((n_pages, opened.height, opened.width, len(opened.getbands())))
-        size = opened.size
-        pages = []
-        for page in ImageSequence.Iterator(opened):
-            if page.size != size:  # before it is decoded: Pillow bounds the first page alone
-                raise CellRefusedError("mixed_slices")
-            pages.append(_page(page, as_labels=as_labels))
-    if len({(page.shape, page.dtype.str) for page in pages}) != 1:
-        raise CellRefusedError("mixed_slices")
-    return Picture(as_item(np.stack(pages)))
-
-
-def _opened(raw: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(raw), formats=KINDS)
-    except Image.DecompressionBombError:
-        raise CellRefusedError("too_large") from None
-
-
-def _page(page: Image.Image, *, as_labels: bool) -> Array:
-    mode = page.mode
-    if mode in PLAIN or (mode == "P" and as_labels):
-        pixels = np.asarray(page)
-    elif mode in ("1", "LA", "La"):
-        pixels = np.asarray(page.convert("L"))
-    else:
-        pixels = np.asarray(page.convert("RGB"))
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+    @property
+    def grid(self) -> Grid:
+        """Where its pixels lie."""
+        return Grid(self.pixels.shape[:3], self.spacing, self.affine)
 
 
 def decode_npz(raw: bytes, *, name: str = "image") -> Picture:
@@ -104,11 +66,26 @@ def npz_array(raw: bytes, name: str) -> Array | None:
                 else np.lib.format.read_array_header_2_0
             )
             shape, _, kind = read(member)
-            if kind.hasobject or kind.kind not in "biuf":
+            if kind.hasobject or kind.kind not in REAL:
                 raise CellRefusedError("unreadable_image")
             require_size(shape)
         with archive.open(f"{name}.npy") as member:
             return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def oriented(pixels: Array, orientation: int) -> Array:
+    """The pixels as they are shown, from how the orientation tag says that they are stored.
+
+    >>> oriented(np.array([[1, 2, 3]]), 6).tolist()
+    [[1], [2], [3]]
+    """
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
 
 
 def require_size(shape: Iterable[int]) -> None:
@@ -126,8 +103,10 @@ def as_item(array: Array) -> Array:
     """The array as an item: four axes, one or three channels, one of the standard types.
 
     Raises:
-        CellRefusedError: other axes or channels, NaN or infinity.
+        CellRefusedError: other axes or channels, numbers that are no real ones, NaN or infinity.
     """
+    if array.dtype.kind not in REAL:
+        raise CellRefusedError("unsupported_image")
     if array.ndim != 4 or array.shape[3] not in (1, 3):
         raise CellRefusedError("odd_axes")
     require_size(array.shape)

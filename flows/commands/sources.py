@@ -116,7 +116,8 @@ def findings(
 
     Example: rpe source findings site_a
     """
-    from flows.contracts import known_source  # pyarrow takes a second to import
+    from catalog.readers.reasons import told_reason  # pyarrow takes a second to import
+    from flows.contracts import known_source
     from flows.reading import read_rows_of
     from flows.settings import Settings
 
@@ -131,3 +132,6 @@ def findings(
         [batch],
     )
     show_rows(rows, as_json=as_json, title=f"quarantine of {source}")
+    codes = {code for row in rows for code in row["reasons"].split(";")}
+    for code in sorted(code for code in codes if told_reason(code)):
+        say(f"{code}: {told_reason(code)}")

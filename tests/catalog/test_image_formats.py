@@ -8,7 +8,6 @@ import itertools
 import struct
 import tracemalloc
 import zipfile
-import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -22,7 +21,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from catalog.readers.cells import REASONS, CellRefusedError
 from catalog.readers.images import IMAGE_REASONS, class_indices, load_image, load_mask
 from catalog.readers.items import ItemSource
-from tests.image_files import NAME, blob, picture, write_dicom, write_nifti, write_png
+from tests.image_files import NAME, blob, picture, png_chunk, write_dicom, write_nifti, write_png
 
 
 def load(path: Path, file_format: str) -> np.ndarray:
@@ -83,12 +82,6 @@ def test_the_pages_of_a_tiff_are_slices_of_one_size(tmp_path):
     assert refusal(tmp_path / "b.tif", "image") == "mixed_slices"
 
 
-def chunk(kind: bytes, content: bytes = b"") -> bytes:
-    """A chunk of a PNG file."""
-    checksum = struct.pack(">I", zlib.crc32(kind + content))
-    return struct.pack(">I", len(content)) + kind + content + checksum
-
-
 def test_no_more_is_allocated_than_any_image_may_have(tmp_path):
     header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 20, 1 << 20)}
     written = io.BytesIO()
@@ -105,7 +98,9 @@ def test_no_more_is_allocated_than_any_image_may_have(tmp_path):
     (tmp_path / "a.nii").write_bytes(large)
     assert refusal(tmp_path / "a.nii", "nifti") == "unreadable_image"
     sized = struct.pack(">IIBBBBB", 1 << 20, 1 << 20, 8, 0, 0, 0, 0)
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sized) + chunk(b"IDAT"))
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", sized) + png_chunk(b"IDAT")
+    )
     assert refusal(tmp_path / "a.png", "image") == "too_large"
 
 

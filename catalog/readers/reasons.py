@@ -1,0 +1,56 @@
+"""Why a cell or an image is set aside: each code with the sentence that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from catalog.readers.cells import REASONS
+
+# What DICOM pixels may be compressed as that the extra decodes: reason -> transfer syntax
+COMPRESSED: Mapping[str, str] = {
+    "jpeg_lossless": "JPEG Lossless (1.2.840.10008.1.2.4.57 or .70)",
+    "jpeg_ls": "JPEG-LS (1.2.840.10008.1.2.4.80 or .81)",
+    "jpeg_2000": "JPEG 2000 (1.2.840.10008.1.2.4.90 or .91)",
+}
+REMEDY = "which the extra `dicom` decodes: `pip install -e .[dicom]`"
+# Why an item is set aside, beside what keeps any cell out
+IMAGE_REASONS: Mapping[str, str] = {
+    "unreadable_image": "the file is damaged, cut off or no image of the format",
+    "unreadable_mask": "the mask's file is damaged, cut off or no image of its format",
+    "unsupported_image": "the file is of a kind of its format that nothing here decodes: its sample"
+    " type, its colours or their compression",
+    "no_array": "the NPZ has no array of this name",
+    "no_pixels": "the DICOM file has no pixels",
+    "too_large": "it has more bytes, pixels or letters than any may have",
+    "empty_image": "the image has no pixel",
+    "odd_axes": "the image has more axes or channels than slices, rows, columns and 1 or 3 colours",
+    "odd_geometry": "the file does not tell where its axes point or how far apart pixels are, or"
+    " its axes are not at right angles",
+    "odd_values": "the header does not tell which values the stored numbers stand for",
+    "mixed_slices": "slices or pages differ in size, spacing or type",
+    "uneven_slices": "slices of the series are missing, doubled or at uneven distances",
+    "shifted_slices": "slices of the series do not lie straight above each other: they are shifted,"
+    " or the gantry was tilted",
+    "foreign_file": "a file of the folder is of another series",
+    "several_frames": "a DICOM file holds several frames, or a PNG is a moving picture",
+    "compressed_pixels": "the pixels are compressed in a way that nothing here decodes, or damaged",
+    **{code: f"the pixels are {name}, {REMEDY}" for code, name in COMPRESSED.items()},
+    "several_masks": "several files are the mask of one image",
+    "mask_size": "the mask has another size than its image",
+    "mask_geometry": "the mask lies elsewhere than its image: spacing or axes differ by more than a"
+    " hundredth, or pixels lie more than a tenth of their distance apart",
+    "mask_colours": "the mask is no map of whole numbers",
+    "unknown_label": "a pixel of the mask has a value that no label has",
+    "empty_mask": "the mask has background only",
+}
+
+
+def told_reason(code: str) -> str:
+    """The sentence of why an image or a mask is set aside; '' of a code of another column.
+
+    >>> told_reason("no_pixels(image)"), told_reason("unknown_label(section)")
+    ('the DICOM file has no pixels', '')
+    """
+    reason, _, column = code.rstrip(")").partition("(")
+    is_image = column in ("", "image", "mask")
+    return {**REASONS, **IMAGE_REASONS}.get(reason, "") if is_image else ""
