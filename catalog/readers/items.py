@@ -20,9 +20,11 @@ from catalog.contracts.contract import OfImages, Segmentation, SourceContract
 from catalog.contracts.images import IMAGE_ENDINGS, image_format
 from catalog.contracts.template import Template
 from catalog.errors import RecordConflict
-from catalog.readers.cells import REASONS, CellRefusedError
-from catalog.readers.files import FileUnreadable, anchored, file_name, list_files
-from catalog.readers.images import IMAGE_REASONS, image_sha256, load_image, load_mask
+from catalog.readers.cells import CellRefusedError
+from catalog.readers.files import FileUnreadable, anchored, file_name
+from catalog.readers.images import image_sha256, load_image, load_mask
+from catalog.readers.listing import is_left_behind, matching_files
+from catalog.readers.reasons import told_reason
 from rpe_core.errors import InputError
 
 CACHE_BYTES = 256 << 20
@@ -97,7 +99,7 @@ class ItemSource:
         template = Template(anchored(self.path))
         if self.format != "dicom":
             return [template.root + name]
-        return list_files(f"{glob.escape(template.root + name)}/{file_name(self.path)}")
+        return matching_files(f"{glob.escape(template.root + name)}/{file_name(self.path)}")
 
     def _mask_uri(self, name: str) -> str:
         return Template(anchored(self.mask or self.path)).root + name
@@ -119,7 +121,8 @@ def read_item(path: Path) -> Any:
         InputError: if the ending names no format, or there is no image of it.
     """
     if path.is_dir():
-        uris, kind = sorted(str(file) for file in path.iterdir() if file.is_file()), "dicom"
+        files = (str(file) for file in path.iterdir() if file.is_file())
+        uris, kind = sorted(file for file in files if not is_left_behind(file)), "dicom"
     else:
         uris, kind = [str(path)], image_format(path.name) or ""
     if not kind:
@@ -128,7 +131,7 @@ def read_item(path: Path) -> Any:
     try:
         return load_image(uris, kind).picture.pixels
     except CellRefusedError as refused:
-        reason = {**REASONS, **IMAGE_REASONS}[refused.reason]
+        reason = told_reason(refused.reason)
     raise InputError(f"The image cannot be used: {reason}.", where=path.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,19 @@ from catalog.contracts.template import Template
 from catalog.readers.files import FileUnreadable, anchored, file_name, file_sha256, list_files
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import fingerprint_stream
+
+# Endings that say the same of a file; each of them in capitals or small letters
+TWINS = ((".jpg", ".jpeg"), (".tif", ".tiff"), (".nii.gz", ".nii"))
+# What systems leave in folders: no file of a delivery, whatever its ending
+LEFT_BEHIND = frozenset(
+    (
+        ".apdisk", ".directory", ".ds_store", ".localized", "desktop.ini", "dicomdir",
+        "ehthumbs.db", "ehthumbs_vista.db", "thumbs.db",
+    )
+)  # fmt: skip
+FOLDERS_LEFT_BEHIND = frozenset(("__macosx", "@eadir", ".thumbnails"))
+_APPLE_DOUBLE = "._"
+_ENDING = re.compile(r"\.[A-Za-z]+")
 
 Values = Mapping[str, str]  # placeholder -> what it stands for
 
@@ -82,13 +96,73 @@ def _sha256(uri: str) -> str:
         return "unreadable"
 
 
+def matching_files(pattern: str) -> list[str]:
+    """Files that a glob names, sorted, or that it would name if their ending were its own.
+
+    `a.PNG` and `a.png` are alike, and so are `a.jpeg` and `a.jpg`. Where the folder has a file of
+    the very name that the pattern asks for, its twin is left alone. What systems leave in folders
+    is no file of a delivery.
+    """
+    twins = _twins(pattern)
+    root = pattern.removesuffix(twins[0])
+    found: dict[str, list[str]] = defaultdict(list)
+    for ending in twins:
+        for uri in _listed(root + _in_any_case(ending)):
+            if not is_left_behind(uri):
+                found[_as_asked(uri, twins)].append(uri)
+    return sorted(
+        uri for asked, uris in found.items() for uri in ([asked] if asked in uris else uris)
+    )
+
+
+def is_left_behind(uri: str) -> bool:
+    """Whether a file is one that a system leaves in folders, such as `.DS_Store` or `._a.png`.
+
+    >>> is_left_behind("/data/._a.png"), is_left_behind("/data/a.png")
+    (True, False)
+    """
+    *folders, name = uri.lower().split("/")
+    is_left = name in LEFT_BEHIND or name.startswith(_APPLE_DOUBLE)
+    return is_left or not FOLDERS_LEFT_BEHIND.isdisjoint(folders)
+
+
+def _twins(pattern: str) -> tuple[str, ...]:
+    """The ending of a pattern, '' where it has none, and what is the same as it."""
+    lower = pattern.lower()
+    for endings in TWINS:
+        for ending in endings:  # the longer one of .nii.gz and .nii first
+            if lower.endswith(ending):
+                own = pattern[-len(ending) :]
+                return (own, *(other for other in endings if other != ending))
+    stem, dot, ending = posixpath.basename(pattern).rpartition(".")
+    return (dot + ending,) if stem and _ENDING.fullmatch(dot + ending) else ("",)
+
+
+def _in_any_case(ending: str) -> str:
+    """A glob of an ending in capitals, small letters or both."""
+    return "".join(f"[{m.lower()}{m.upper()}]" if m.isalpha() else m for m in ending)
+
+
+def _as_asked(uri: str, twins: tuple[str, ...]) -> str:
+    """The name that the file would have if its ending were the pattern's own."""
+    lower = uri.lower()
+    for ending in sorted(twins, key=len, reverse=True):
+        if ending and lower.endswith(ending.lower()):
+            return uri[: -len(ending)] + twins[0]
+    return uri
+
+
+def _listed(pattern: str) -> list[str]:
+    try:
+        return list_files(pattern)
+    except InputError:
+        return []
+
+
 def _matched(template: Template) -> dict[str, Values]:
     """Uri -> values of every file that a template matches, sorted."""
-    try:
-        uris = list_files(template.glob)
-    except InputError:
-        return {}
-    told = {uri: template.match(uri) for uri in uris}
+    twins = _twins(template.text)
+    told = {uri: template.match(_as_asked(uri, twins)) for uri in matching_files(template.glob)}
     return {uri: values for uri, values in told.items() if values is not None}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -238,6 +239,31 @@ def test_every_fault_of_a_template_is_told(old, new, told):
         parse_contract(text.replace(old, new).replace("title: Cells", "titel: Cells"), file="c")
     assert told in str(caught.value)
     assert "unknown key 'titel'" in str(caught.value), "all faults come together"
+
+
+def test_a_mask_that_lies_elsewhere_costs_its_own_row(world):
+    parts = {"path": "{case}.nii.gz", "format": "nifti", "mask": "{case}.mask.nii.gz"}
+    for i in range(4):
+        mask = blob((3, 6, 8), seed=i)
+        write_nifti(world.root / f"v{i}.nii.gz", picture(mask, seed=i))
+        write_nifti(world.root / f"v{i}.mask.nii.gz", mask, axes="RAS")
+    far = nib.load(world.root / "v3.mask.nii.gz")
+    moved = far.affine + np.eye(4)[:, [3, 3, 3, 0]] * 0.5
+    nib.save(nib.Nifti1Image(far.get_fdata().astype(np.uint8), moved), far.get_filename())
+    (batch,) = world.ingest(**parts).batches
+    assert (batch.n_accepted, batch.n_quarantined) == (3, 1)
+    assert world.reasons() == {"v3.nii.gz": "mask_geometry(mask)"}
+
+
+def test_endings_in_capitals_and_what_systems_leave_are_told_apart(world):
+    write_cells(world.root, 6)
+    for i in range(4):
+        for name in (f"c{i}.png", f"c{i}.mask.png"):
+            (world.root / name).rename((world.root / name).with_suffix(".PNG"))
+    for name in ("._c0.png", "._c1.mask.PNG", ".DS_Store", "Thumbs.db"):
+        (world.root / name).write_bytes(b"\0\5\x16\7" + NAME.encode())
+    (batch,) = world.ingest().batches
+    assert (batch.n_accepted, batch.n_quarantined) == (6, 0)
 
 
 SERIES = {"path": "{case}/*.dcm", "format": "dicom", "mask": "{case}.nii.gz"}
