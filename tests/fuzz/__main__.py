@@ -18,7 +18,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 MAX_MIB, MAX_SECONDS = 2048, 20
-INSTRUMENTED = ["catalog", "flows", "nibabel", "numpy.lib", "pydicom", "rpe_core", "yaml"]
+INSTRUMENTED = [
+    "catalog",
+    "flows",
+    "nibabel",
+    "numpy.lib",
+    "pydicom",
+    "rpe_core",
+    "tifffile",
+    "yaml",
+]
 ENGINES = ("hypothesis", "atheris")
 
 

@@ -19,7 +19,14 @@ from PIL import Image
 from rpe_core.delta import LowRankDelta
 from rpe_core.merging.folders import write_adapter
 from rpe_core.merging.prompts import write_prompts
-from tests.image_files import blob, picture, write_dicom
+from tests.image_files import (
+    blob,
+    picture,
+    write_deep_png,
+    write_dicom,
+    write_nifti,
+    write_tiff,
+)
 from tests.pico_world import CONTRACT, PLAN
 
 SECRET = "Hildegunst4471"
@@ -88,8 +95,16 @@ def parquet_files() -> list[bytes]:
 
 
 def images() -> list[bytes]:
-    """PNG, TIFF of two pages and JPEG."""
-    return _images(GREY, "PNG", "TIFF", "JPEG")
+    """PNG, TIFF of two pages and JPEG; colours of 16 bits, and of floats."""
+    deep = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1) * np.uint16(257)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a"
+        wide = [
+            write_deep_png(path, deep).read_bytes(),
+            write_tiff(path, deep, order=">").read_bytes(),
+            write_tiff(path, deep.astype(np.float64), compression=8, planar=2).read_bytes(),
+        ]
+    return [*_images(GREY, "PNG", "TIFF", "JPEG"), *wide]
 
 
 def masks() -> list[bytes]:
@@ -122,6 +137,17 @@ def nifti_files() -> list[bytes]:
     voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     made = [kind(voxels, np.eye(4)).to_bytes() for kind in (nib.Nifti1Image, nib.Nifti2Image)]
     return [*made, gzip.compress(made[0], mtime=0)]
+
+
+def placed_masks() -> list[bytes]:
+    """The length of an image's NIfTI, the image, then its mask, stored along other axes."""
+    made = []
+    for axes in ("LPS", "RAS", "PIR"):
+        with TemporaryDirectory() as folder:
+            image = write_nifti(Path(folder) / "i.nii", picture(blob((2, 3, 4)))).read_bytes()
+            mask = write_nifti(Path(folder) / "m.nii", blob((2, 3, 4)), axes=axes).read_bytes()
+        made.append(len(image).to_bytes(4, "little") + image + mask)
+    return made
 
 
 def dicom_files() -> list[bytes]:

@@ -6,11 +6,17 @@ and so is a refusal that quotes the text planted in its seeds.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine
 
 from catalog.contracts.contract import ColumnRule
 from catalog.contracts.load import load_contract
@@ -39,6 +45,10 @@ Read = Callable[[Path], object]
 
 class Quoted(Exception):
     """A refusal repeats what the input holds."""
+
+
+class Misplaced(Exception):
+    """A mask was accepted that lies elsewhere than its image."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,28 @@ def _image(file_format: str) -> Read:
 
 def _mask(path: Path) -> object:
     return load_mask(str(path), "image", [1, 255])
+
+
+def _placed(path: Path) -> object:
+    """An image and a mask; nibabel has to find the corners of an accepted one in one place."""
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:4], "little")
+    image, mask = path.with_name("image.nii"), path.with_name("mask.nii")
+    image.write_bytes(raw[4 : 4 + length])
+    mask.write_bytes(raw[4 + length :])
+    grid = load_image([str(image)], "nifti").picture.grid
+    found = load_mask(str(mask), "nifti", [1, 255], on=grid)
+    corners = []
+    for one in (image, mask):
+        with suppress(Exception):  # nibabel reads no gzip under this name
+            read = nib.as_closest_canonical(nib.load(one))
+            unit = {1: 1e3, 3: 1e-3}.get(int(read.header["xyzt_units"]) & 7, 1.0)
+            ends = [[0, n - 1] for n in (*read.shape, 1, 1)[:3]]
+            corners.append(unit * apply_affine(read.affine, list(itertools.product(*ends))))
+    least = min(length for length in grid.spacing if length)
+    if len(corners) == 2 and np.abs(corners[0] - corners[1]).max() > 0.1 * least:
+        raise Misplaced
+    return found
 
 
 def _adapter(path: Path) -> object:
@@ -121,6 +153,7 @@ TARGETS = {
         Target("mask", _mask, seeds.masks, ".png"),
         Target("npz", _image("npz"), seeds.npz_files, ".npz"),
         Target("nifti", _image("nifti"), seeds.nifti_files, ".nii"),
+        Target("placed", _placed, seeds.placed_masks, ".bin"),
         Target("dicom", _image("dicom"), seeds.dicom_files, ".dcm"),
         Target("adapter", _adapter, seeds.adapters, ".bin"),
         Target("bundle", _bundle, seeds.bundles, ".json"),
