@@ -141,8 +141,8 @@ def png_chunk(kind: bytes, content: bytes = b"") -> bytes:
 def write_tiff(path: Path, pixels: np.ndarray, *, order: str = "<", **tags: int) -> Path:
     """Pixels (rows, columns, channels) of any type as a TIFF, in which a plane is a strip.
 
-    `tags` may be photometric, planar, compression (1, 8), orientation, extra (a kind of the samples
-    after the colours).
+    `tags` may be photometric, planar, compression (1, 8), predictor, orientation, and extra: the
+    kind of the samples after the colours.
     """
     planar = tags.get("planar", 1)
     stored = pixels.transpose(2, 0, 1) if planar == 2 else pixels[None]
@@ -167,6 +167,8 @@ def write_tiff(path: Path, pixels: np.ndarray, *, order: str = "<", **tags: int)
         284: ("H", [planar]),
         339: ("H", [kind] * n),
     }
+    if "predictor" in tags:
+        entries[317] = ("H", [tags["predictor"]])
     if n_extra > 0:
         entries[338] = ("H", [tags.get("extra", 0)] * n_extra)
     path.write_bytes(_tiff_bytes(entries, strips, order))

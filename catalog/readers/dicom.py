@@ -147,7 +147,7 @@ def _stacked(slices: list[_Slice]) -> tuple[Array, Spacing, Array | None]:
     """The slices in the order of their positions along the normal, turned to the common axes."""
     first = slices[0].place
     axes, across = first.axes, first.across
-    if len(slices) == 1 and (axes is None or first.position is None):
+    if len(slices) == 1 and (axes is None or first.position is None or across is None):
         row, column = (None, None) if across is None else map(float, across)
         return slices[0].pixels[None], (None, row, column), None
     if axes is None or across is None:
@@ -164,7 +164,11 @@ def _stacked(slices: list[_Slice]) -> tuple[Array, Spacing, Array | None]:
     affine[:3] = _LPS_TO_RAS @ affine[:3]
     volume = np.stack([slices[i].pixels for i in order])  # k, j, i, channel
     pixels, spacing, place = turned(volume.transpose(2, 1, 0, 3), affine)
-    return pixels, spacing if step else (None, spacing[1], spacing[2]), place
+    exact = affine.copy()  # the mean step, as the last slice shows a step that is rounded
+    if step and len(slices) > 1:
+        exact[:3, 2] *= _mean_step(places[order] @ normal) / step
+    told = spacing if step else (None, spacing[1], spacing[2])
+    return pixels, told, exact @ np.linalg.inv(affine) @ place
 
 
 def _positions(slices: list[_Slice], first: _Place) -> Array:
@@ -195,6 +199,10 @@ def _step(places: Array, normal: Array, header: Any) -> float | None:
     if sideways.max() > SPACING_TOLERANCE * step:
         raise CellRefusedError("shifted_slices")
     return step
+
+
+def _mean_step(depths: Array) -> float:
+    return float((depths[-1] - depths[0]) / (len(depths) - 1))
 
 
 def _listed(header: Any, keyword: str, known: frozenset[str]) -> str:

@@ -31,7 +31,7 @@ IMAGE_REASONS: Mapping[str, str] = {
     "uneven_slices": "slices of the series are missing, doubled or at uneven distances",
     "shifted_slices": "slices of the series do not lie straight above each other: they are shifted,"
     " or the gantry was tilted",
-    "foreign_file": "a file of the folder is of another series",
+    "foreign_file": "a file of the folder is of another series, or its axes are others",
     "several_frames": "a DICOM file holds several frames, or a PNG is a moving picture",
     "compressed_pixels": "the pixels are compressed in a way that nothing here decodes, or damaged",
     **{code: f"the pixels are {name}, {REMEDY}" for code, name in COMPRESSED.items()},

@@ -20,7 +20,7 @@ from catalog.readers.silence import keep_silent
 # Values of tags: Compression, PhotometricInterpretation, Predictor, ExtraSamples
 NONE, LZW, DEFLATE, PACKBITS, ZSTD = (1,), 5, (8, 32946), 32773, 50000
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
-NO_PREDICTOR, DIFFERENCES = 1, 2
+NO_PREDICTOR, DIFFERENCES, OF_FLOATS = 1, 2, 3
 PREMULTIPLIED, ALPHA = 1, 2
 _ORIENTATION = 274
 _ENTRY, _LONG = "<HHII", 4
@@ -46,7 +46,9 @@ def tiff_pages(raw: bytes) -> Iterator[Array]:
 def _page(page: Any, raw: bytes) -> Array:
     is_known = page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and page.imagedepth == 1
     is_whole = page.dtype is not None and page.bitspersample == page.dtype.itemsize * 8
-    is_packed_well = page.predictor in (NO_PREDICTOR, DIFFERENCES) and page.fillorder == 1
+    is_float = page.dtype is not None and page.dtype.kind == "f"
+    predictors = (NO_PREDICTOR, OF_FLOATS) if is_float else (NO_PREDICTOR, DIFFERENCES)
+    is_packed_well = page.predictor in predictors and page.fillorder == 1
     if not (is_known and is_whole and is_packed_well):
         raise CellRefusedError("unsupported_image")
     n_colours = _colours(page)
@@ -81,19 +83,34 @@ def _planes(page: Any, raw: bytes) -> Array:
     Bytes are taken out here: tifffile would fill what is missing, and inflate without a bound.
     """
     compression, page.compression = int(page.compression), 1
+    is_shuffled = page.predictor == OF_FLOATS  # which tifffile undoes with imagecodecs only
+    page.predictor = NO_PREDICTOR if is_shuffled else page.predictor
     filled: Array = np.empty(page.shaped, page.dtype.newbyteorder("="))
     places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     if len(places) != _n_segments(page):
         raise CellRefusedError("unreadable_image")
     for index, (start, length) in enumerate(places):
-        row, rows, row_bytes = _rows(page, index)
+        rows, row_bytes = _size(page, index)
         plain = _plain(raw[start : start + length], compression, rows=rows, row_bytes=row_bytes)
         if len(plain) < rows * row_bytes:
             raise CellRefusedError("unreadable_image")
-        piece, (plane, _, row, column, _), _ = page.decode(plain[: rows * row_bytes], index)
+        plain = plain[: rows * row_bytes]
+        if is_shuffled:
+            plain = _unshuffled(page, np.frombuffer(plain, np.uint8).reshape(rows, -1))
+        piece, (plane, _, row, column, _), _ = page.decode(plain, index)
         room = filled[plane, 0, row:, column:][: piece.shape[1], : piece.shape[2]]
         room[:] = piece[0, : room.shape[0], : room.shape[1]]
     return filled
+
+
+def _unshuffled(page: Any, rows: Array) -> bytes:
+    """Rows of floats whose first bytes come first, and each as its difference to the last one."""
+    samples = 1 if page.planarconfig == 2 else page.samplesperpixel
+    size = page.dtype.itemsize
+    stored = np.cumsum(rows.reshape(len(rows), -1, samples), axis=1, dtype=np.uint8)
+    floats = np.ascontiguousarray(stored.reshape(len(rows), size, -1).transpose(0, 2, 1))
+    order: str = page.parent.byteorder
+    return floats.view(f">f{size}").astype(f"{order}f{size}").tobytes()
 
 
 def _n_segments(page: Any) -> int:
@@ -104,14 +121,14 @@ def _n_segments(page: Any) -> int:
     return int(planes * -(-page.imagelength // page.rowsperstrip))
 
 
-def _rows(page: Any, index: int) -> tuple[int, int, int]:
-    """The first row of a strip or tile, how many it has, and the bytes of each."""
+def _size(page: Any, index: int) -> tuple[int, int]:
+    """How many rows a strip or tile has, and the bytes of each."""
     samples = (1 if page.planarconfig == 2 else page.samplesperpixel) * page.dtype.itemsize
     if page.is_tiled:
-        return 0, page.tilelength, page.tilewidth * samples
+        return page.tilelength, page.tilewidth * samples
     strips = -(-page.imagelength // page.rowsperstrip)
     first = index % strips * page.rowsperstrip
-    return first, min(page.rowsperstrip, page.imagelength - first), page.imagewidth * samples
+    return min(page.rowsperstrip, page.imagelength - first), page.imagewidth * samples
 
 
 def _plain(stored: bytes, compression: int, *, rows: int, row_bytes: int) -> bytes:

@@ -47,8 +47,8 @@ def decode_nifti(raw: bytes) -> Picture:
     shape = image.shape
     if any(length != 1 for length in shape[3:]) or len(shape) < 2:
         raise CellRefusedError("odd_axes")
-    require_size(shape)
     stored = image.dataobj
+    require_size((*shape, len(stored.dtype.names or ("one",))))
     if stored.offset + math.prod(shape) * stored.dtype.itemsize > len(plain):
         raise ValueError  # cut off; nibabel would make room for what the header claims first
     affine = np.asarray(image.affine, dtype=np.float64)

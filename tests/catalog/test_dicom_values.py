@@ -149,6 +149,11 @@ def test_a_series_of_one_spacing_and_real_axes(tmp_path):
         tmp_path / "b.dcm", STORED, PixelSpacing=[0, 0], ImagePositionPatient=None
     )
     assert load(nowhere).spacing == (None, None, None)
+    unmeasured = write_dicom(tmp_path / "c.dcm", STORED, PixelSpacing=None)
+    np.testing.assert_array_equal(load(unmeasured).pixels[0, :, :, 0], STORED)
+    assert reason(*slices(tmp_path / "n", [[0.0, 0, 0], [0, 0, 3]], PixelSpacing=None)) == (
+        "odd_geometry"
+    )
 
 
 def modality_table(first: int, entries: list[int], bits: int = 16) -> list[Dataset]:

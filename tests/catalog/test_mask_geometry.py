@@ -197,6 +197,25 @@ def test_a_nifti_mask_lies_on_its_dicom_series(
     assert verdict_on(grid, mask, "nifti") == verdict
 
 
+def test_a_long_series_of_rounded_positions_still_has_its_mask(tmp_path: Path) -> None:
+    """Its steps are 2.50 mm but for each tenth, and a converter tells their mean."""
+    voxels = blob((4, 4, 200), seed=1)
+    step = 2.501
+    files = [
+        str(
+            write_dicom(
+                tmp_path / "s" / f"{k:03d}.dcm", np.zeros((4, 4)), PixelSpacing=[0.5, 0.5],
+                ImagePositionPatient=[0, 0, round(step * k, 2)],
+            )
+        )
+        for k in range(200)
+    ]  # fmt: skip
+    picture = load_image(files, "dicom").picture
+    assert picture.spacing == pytest.approx((2.5, 0.5, 0.5))
+    mask = write(tmp_path / "m.nii", voxels, np.diag([-0.5, -0.5, step, 1]))
+    assert verdict_on(picture.grid, mask, "nifti") == "accepted"
+
+
 def test_arrays_and_pictures_are_judged_by_what_they_tell(tmp_path: Path) -> None:
     item = VOXELS.transpose(2, 1, 0)
     image = str(write_nifti(tmp_path / "i.nii", item, spacing=(2, 1, 1)))

@@ -135,6 +135,19 @@ def test_strips_that_libtiff_packed_are_unpacked(tmp_path):
         np.testing.assert_allclose(load(tmp_path / "a.tif")[0], pixels, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "n_channels"), [("f2", 1), ("f4", 3), ("f8", 1), ("f8", 3)])
+def test_floats_under_their_predictor_are_put_together(tmp_path, kind, n_channels):
+    """As Adobe's technical note 3 has it: bytes of one weight together, then differences."""
+    pixels = numbers(kind, n_channels)
+    size, path = pixels.dtype.itemsize, tmp_path / "a.tif"
+    by_weight = pixels.astype(f">{kind}").view(np.uint8).reshape(9, -1, size).transpose(0, 2, 1)
+    steps = np.diff(by_weight.reshape(9, -1, n_channels), axis=1, prepend=np.uint8(0))
+    raw = write_tiff(path, pixels, predictor=3).read_bytes()
+    assert pixels.tobytes() in raw
+    path.write_bytes(raw.replace(pixels.tobytes(), steps.tobytes()))
+    np.testing.assert_allclose(load(path)[0], pixels, rtol=1e-6)
+
+
 def oriented_file(path: Path, pixels: np.ndarray, orientation: int) -> Path:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
