@@ -11,13 +11,15 @@ from PIL import Image, UnidentifiedImageError
 
 from catalog.readers.cells import CellRefusedError
 from catalog.readers.grid import Array
-from catalog.readers.pixels import Picture, as_item, oriented, require_size
+from catalog.readers.pixels import Picture, as_item, lies_aside, oriented, require_size
 from catalog.readers.silence import keep_libtiff_silent, keep_silent
 
 KINDS = ("PNG", "TIFF", "JPEG")
 PLAIN = ("L", "RGB", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes taken as they are
+USUAL = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)  # ways to compress a TIFF that any libtiff knows
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION = 274  # a tag of TIFF and of EXIF
+_SUBFILE, _COMPRESSION = 254, 259
 _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _SAMPLE_FORMAT = 258, 262, 277, 284, 339  # of TIFF
 _RGB, _SEPARATE, _SIGNED = 2, 2, 2  # values of the second and the last two
 
@@ -57,15 +59,24 @@ def _pillow_pages(raw: bytes, *, as_labels: bool) -> Iterator[Array]:
         n_pages = 1 if page.format == "MPO" else getattr(page, "n_frames", 1)
         if n_pages > 1 and page.format != "TIFF":
             raise CellRefusedError("several_frames")
-        size = page.size
+        size, is_aside = page.size, lies_aside(_tag(page, _SUBFILE))
         require_size((n_pages, page.height, page.width, len(page.getbands())))
         for number in range(n_pages):
             page.seek(number)
+            if lies_aside(_tag(page, _SUBFILE)) and not is_aside:
+                continue
             if page.size != size:  # before it is decoded: Pillow bounds the first page alone
                 raise CellRefusedError("mixed_slices")
             if page.format == "TIFF" and _is_misread(page):
                 raise _MisreadError
-            pixels = _deep_png(page, raw) if _is_deep(page) else _page(page, as_labels=as_labels)
+            try:
+                pixels = (
+                    _deep_png(page, raw) if _is_deep(page) else _page(page, as_labels=as_labels)
+                )
+            except OSError:
+                if page.format == "TIFF" and _tag(page, _COMPRESSION) not in USUAL:
+                    raise CellRefusedError("unsupported_image") from None
+                raise
             shown = pixels if page.format == "TIFF" else oriented(pixels, _orientation(page))
             yield shown if shown.ndim == 3 else shown[:, :, None]
 

@@ -88,6 +88,11 @@ def oriented(pixels: Array, orientation: int) -> Array:
     return pixels
 
 
+def lies_aside(subfile: int) -> bool:
+    """Whether a page of a TIFF is no slice: another one at less resolution, or its mask."""
+    return bool(subfile & (1 | 4))
+
+
 def require_size(shape: Iterable[int]) -> None:
     """Refuse what is empty or has more elements than any item may have."""
     n = 1

@@ -14,7 +14,7 @@ from tifffile import TiffFile
 
 from catalog.readers.cells import CellRefusedError
 from catalog.readers.grid import Array
-from catalog.readers.pixels import oriented, require_size
+from catalog.readers.pixels import lies_aside, oriented, require_size
 from catalog.readers.silence import keep_silent
 
 # Values of tags: Compression, PhotometricInterpretation, Predictor, ExtraSamples
@@ -38,7 +38,10 @@ def tiff_pages(raw: bytes) -> Iterator[Array]:
     """
     with TiffFile(io.BytesIO(raw)) as file:
         pages: Any = file.pages
+        is_aside = lies_aside(pages[0].subfiletype)
         for number, page in enumerate(pages, start=1):
+            if lies_aside(page.subfiletype) and not is_aside:
+                continue
             require_size((number, page.imagelength, page.imagewidth, page.samplesperpixel))
             yield _page(page, raw)
 

@@ -219,6 +219,27 @@ def test_a_moving_png_is_refused_and_one_that_only_could_move_is_a_picture(tmp_p
     np.testing.assert_array_equal(load(tmp_path / "b.png")[0, :, :, 0], GREY)
 
 
+def test_pages_beside_the_slices_are_none(tmp_path):
+    """Overviews at less resolution, as the tag NewSubfileType calls them."""
+    wide = numbers("f8", 3)
+    for name, pixels, options in (("grey", GREY, {}), ("wide", wide, {"photometric": "rgb"})):
+        path = tmp_path / f"{name}.tif"
+        with tifffile.TiffWriter(path) as writer:
+            for kind, page in ((0, pixels), (1, pixels[::2, ::2]), (0, pixels + 1)):
+                writer.write(page, subfiletype=kind, metadata=None, contiguous=False, **options)
+        expected = np.stack([pixels, pixels + 1])
+        np.testing.assert_allclose(load(path).squeeze(), expected, rtol=1e-6)
+
+
+def test_a_compression_that_nobody_has_is_called_so(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", GREY[..., None])
+    raw = path.read_bytes()
+    for code in (50001, 34712, 34887):  # WebP, JPEG 2000, LERC
+        old, new = (struct.pack("<HHII", 259, 3, 1, number) for number in (1, code))
+        path.write_bytes(raw.replace(old, new))
+        assert refusal(path) == "unsupported_image"
+
+
 def test_decoders_print_nothing_of_a_damaged_picture(tmp_path, capfd, caplog):
     secret = NAME.encode()
     path = tmp_path / "a.tif"
