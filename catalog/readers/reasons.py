@@ -37,8 +37,8 @@ IMAGE_REASONS: Mapping[str, str] = {
     **{code: f"the pixels are {name}, {REMEDY}" for code, name in COMPRESSED.items()},
     "several_masks": "several files are the mask of one image",
     "mask_size": "the mask has another size than its image",
-    "mask_geometry": "the mask lies elsewhere than its image: spacing or axes differ by more than a"
-    " hundredth, or pixels lie more than a tenth of their distance apart",
+    "mask_geometry": "the mask lies elsewhere than its image, or one of them tells no axes:"
+    " spacing or axes differ by more than a hundredth, or pixels lie more than a tenth apart",
     "mask_colours": "the mask is no map of whole numbers",
     "unknown_label": "a pixel of the mask has a value that no label has",
     "empty_mask": "the mask has background only",
