@@ -24,6 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@/ -]{0,63}")
+_MODULE = re.compile(r"(?=.{1,256}$)[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+){2,}")  # or a tensor of one
 
 
 class Transient:
@@ -109,7 +110,8 @@ def shown_name(name: str) -> str:
     >>> shown_name("Jane; DROP TABLE")
     '(16 characters, not shown)'
     """
-    return f"'{name}'" if _NAME.fullmatch(name) else f"({len(name)} characters, not shown)"
+    is_name = _NAME.fullmatch(name) or _MODULE.fullmatch(name)
+    return f"'{name}'" if is_name else f"({len(name)} characters, not shown)"
 
 
 def known_names(name: str, known: Iterable[str]) -> str:

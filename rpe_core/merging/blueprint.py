@@ -15,6 +15,7 @@ from rpe_core.merging.concat import Term
 from rpe_core.merging.configs import check_agreement
 from rpe_core.merging.layout import ModuleSpec
 from rpe_core.merging.methods import check_same_shape, check_weights
+from rpe_core.merging.spelling import align_names
 
 _REMEDY = "pass the base's folder: --base"
 
@@ -101,24 +102,38 @@ def draw_blueprint(
     opened = tuple((AdapterFolder(Path(folder)), float(weight)) for folder, weight in members)
     check_agreement([member.config for member, _ in opened])
     used = [i for i, (_, weight) in enumerate(opened) if weight]
-    modules = {
-        module: tuple(i for i in used if module in opened[i][0].layout.modules)
-        for module in sorted({m for i in used for m in opened[i][0].layout.modules})
-    }
-    whole = {
-        tensor: tuple(i for i in used if tensor in opened[i][0].layout.whole)
-        for tensor in sorted({t for i in used for t in opened[i][0].layout.whole})
-    }
-    copies = sorted({tensor for member, _ in opened for tensor in member.layout.copies})
-    if base is None and (needs_base or whole or copies):
+    layouts = [opened[i][0].layout for i in used]
+    copies = [tensor for member, _ in opened for tensor in member.layout.copies]
+    if base is None and (needs_base or copies or any(layout.whole for layout in layouts)):
         raise _base_is_missing(opened, needs_base=needs_base)
-    weights = [f"{module}.weight" for module in modules] if needs_base else []
     checkpoint = Checkpoint(Path(base)) if base is not None else None
+    _check_modules(Blueprint(opened, *_taking(opened, used), checkpoint, {}))
+    align_names([opened[i][0] for i in used], checkpoint)
+    modules, whole = _taking(opened, used)
+    copies = sorted({tensor for member, _ in opened for tensor in member.layout.copies})
+    weights = [f"{module}.weight" for module in modules]
     keys = checkpoint.locate([*weights, *whole, *copies]) if checkpoint else {}
     blueprint = Blueprint(opened, modules, whole, checkpoint, keys)
     _check_modules(blueprint)
+    _check_shapes(blueprint)
     _check_whole(blueprint)
     return blueprint
+
+
+def _taking(
+    opened: Sequence[tuple[AdapterFolder, float]], used: Sequence[int]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
+    """Who takes part in each module, and in each whole tensor; both in sorted order."""
+    layouts = {i: opened[i][0].layout for i in used}
+    modules = {
+        module: tuple(i for i in used if module in layouts[i].modules)
+        for module in sorted({m for layout in layouts.values() for m in layout.modules})
+    }
+    whole = {
+        tensor: tuple(i for i in used if tensor in layouts[i].whole)
+        for tensor in sorted({t for layout in layouts.values() for t in layout.whole})
+    }
+    return modules, whole
 
 
 def _check_modules(blueprint: Blueprint) -> None:
@@ -130,6 +145,21 @@ def _check_modules(blueprint: Blueprint) -> None:
                 "A module is adapted by factors in one member and saved whole in another.",
                 where=f"module {shown_name(module)}",
                 expected="one way to adapt a module",
+            )
+
+
+def _check_shapes(blueprint: Blueprint) -> None:
+    """Each delta must have the shape of its weight in the base, as it is or transposed."""
+    for module in blueprint.modules if blueprint.base else ():
+        spec, found = (
+            blueprint.spec(module),
+            blueprint.needed_base().spec(blueprint.keys[f"{module}.weight"]).shape,
+        )
+        if found not in (spec.weight_shape(), spec.weight_shape(is_transposed=True)):
+            raise ShapeMismatch(
+                "A delta does not fit the weight of the base.",
+                where=f"module {shown_name(module)}, {spec.shape} on {found}",
+                expected="the base that the members were trained on",
             )
 
 

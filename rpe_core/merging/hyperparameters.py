@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rpe_core.errors import InputError
+from rpe_core.merging.patterns import PatternError, Patterns
 
 # What a weighted sum of deltas cannot express: the key of adapter_config.json and the reason.
 _REFUSED = {
@@ -27,8 +28,7 @@ _REFUSED = {
 }
 DEEP_PROMPTS = "DEEP_PROMPTS"  # the peft_type of learned prompts, as in families/attachment.py
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-_MAX_PATTERN = 200  # characters
-_MAX_REPEATS = 2
+_DEFAULT = 8  # PEFT's own r and lora_alpha, where a configuration says neither
 
 
 def check_config(config: Mapping[str, Any], *, where: str = "") -> None:
@@ -57,9 +57,53 @@ def check_config(config: Mapping[str, Any], *, where: str = "") -> None:
     _check_saved(config, where=where)
 
 
+class Hyperparameters:
+    """What a configuration says of each module: its rank, and the scaling of B A.
+
+    A module may be spelled in two ways, with what wrapped the model at its training and without.
+
+    Raises:
+        InputError: a key of rank_pattern or alpha_pattern cannot be used.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, where: str = "") -> None:
+        self._config, self._where = config, where
+        try:
+            self._ranks = Patterns(config.get("rank_pattern") or {})
+            self._alphas = Patterns(config.get("alpha_pattern") or {})
+        except PatternError:
+            raise self._unusable() from None
+
+    def rank(self, *names: str) -> int:
+        """The rank r of a module."""
+        return int(self._find(self._ranks, names, self._config.get("r", _DEFAULT)))
+
+    def alpha(self, *names: str) -> float:
+        """The lora_alpha of a module."""
+        return float(self._find(self._alphas, names, self._config.get("lora_alpha", _DEFAULT)))
+
+    def scaling(self, *names: str) -> float:
+        """The scaling of a module: alpha / r, or alpha / sqrt(r) with rsLoRA."""
+        rank = self.rank(*names)
+        return self.alpha(*names) / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
+
+    def _find(self, patterns: Patterns, names: tuple[str, ...], default: Any) -> Any:
+        try:
+            return patterns.find(names, default)
+        except PatternError:
+            raise self._unusable() from None
+
+    def _unusable(self) -> InputError:
+        return InputError(
+            "A key of rank_pattern or alpha_pattern is no usable expression.",
+            where=self._where,
+            expected="a regular expression without references to groups, of bounded work",
+        )
+
+
 def rank_of(config: Mapping[str, Any], module: str) -> int:
     """The rank r that the configuration gives a module."""
-    return int(_by_pattern(config.get("rank_pattern") or {}, module, config["r"]))
+    return Hyperparameters(config).rank(module)
 
 
 def scaling_of(config: Mapping[str, Any], module: str) -> float:
@@ -68,9 +112,7 @@ def scaling_of(config: Mapping[str, Any], module: str) -> float:
     >>> scaling_of({"r": 4, "lora_alpha": 8, "use_rslora": True}, "query")
     4.0
     """
-    rank = rank_of(config, module)
-    alpha = float(_by_pattern(config.get("alpha_pattern") or {}, module, config["lora_alpha"]))
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return Hyperparameters(config).scaling(module)
 
 
 def is_saved_whole(config: Mapping[str, Any], tensor: str) -> bool:
@@ -83,16 +125,8 @@ def is_saved_whole(config: Mapping[str, Any], tensor: str) -> bool:
     return any(re.search(rf"{re.escape(name)}\.", tensor) for name in saved)
 
 
-def _by_pattern(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
-    """PEFT's rule: the first pattern that matches the module name or a tail of it."""
-    for pattern, value in patterns.items():
-        if re.match(_tail(pattern), module):
-            return value
-    return default
-
-
 def _check_numbers(config: Mapping[str, Any], *, where: str) -> None:
-    rank, alpha = config.get("r"), config.get("lora_alpha")
+    rank, alpha = config.get("r", _DEFAULT), config.get("lora_alpha", _DEFAULT)
     ranks = config.get("rank_pattern") or {}
     alphas = config.get("alpha_pattern") or {}
     if not isinstance(ranks, Mapping) or not isinstance(alphas, Mapping):
@@ -101,13 +135,7 @@ def _check_numbers(config: Mapping[str, Any], *, where: str) -> None:
         raise InputError("A LoRA rank must be a positive whole number.", where=where)
     if not all(_is_finite_number(value) for value in (alpha, *alphas.values())):
         raise InputError("lora_alpha must be a finite number.", where=where)
-    for pattern in (*ranks, *alphas):
-        if not _is_harmless(pattern):
-            raise InputError(
-                "A key of rank_pattern or alpha_pattern is no usable expression.",
-                where=where,
-                expected=f"at most {_MAX_PATTERN} characters, {_MAX_REPEATS} repeats, of no group",
-            )
+    Hyperparameters(config, where=where)
 
 
 def _check_saved(config: Mapping[str, Any], *, where: str) -> None:
@@ -120,21 +148,3 @@ def _is_finite_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return abs(value) <= sys.float_info.max
-
-
-def _is_harmless(pattern: str) -> bool:
-    """Whether matching ends soon: the file may come from anywhere, and a search can be endless."""
-    plain = re.sub(r"\\.", "", pattern)
-    if len(pattern) > _MAX_PATTERN or len(re.findall(r"[*+?{]", plain)) > _MAX_REPEATS:
-        return False
-    if re.search(r"\)[*+?{]", plain):
-        return False
-    try:
-        re.compile(_tail(pattern))
-    except (re.error, OverflowError, RecursionError):
-        return False
-    return True
-
-
-def _tail(pattern: str) -> str:
-    return rf"(.*\.)?({pattern})$"

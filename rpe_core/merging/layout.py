@@ -9,11 +9,12 @@ from typing import Any
 
 from rpe_core.delta import LINEAR, PREFIX, Layout, peft_shapes, read_factor_name
 from rpe_core.errors import InputError, ShapeMismatch, shown_name
-from rpe_core.merging.hyperparameters import is_saved_whole, rank_of, scaling_of
+from rpe_core.merging.hyperparameters import Hyperparameters, is_saved_whole
+from rpe_core.merging.wrappers import framed_name, plain_name
 
 Shape = tuple[int, ...]
 
-_BASE_COPY = ".base_layer."
+_BASE_COPIES = (".base_layer.", ".original_module.")
 _MAX_NAME = 256  # characters
 
 
@@ -28,13 +29,21 @@ class ModuleSpec:
     shape: tuple[int, int]  # (d_out, d_in) as a matrix
     layout: Layout = LINEAR
 
+    def weight_shape(self, *, is_transposed: bool = False) -> Shape:
+        """The shape of the weight that it adapts; a linear layer's may be stored transposed."""
+        d_out, d_in = self.shape
+        if self.layout.kernel:
+            return (d_out, d_in // math.prod(self.layout.kernel), *self.layout.kernel)
+        return (d_in, d_out) if self.layout.is_embedding or is_transposed else (d_out, d_in)
+
 
 @dataclass(frozen=True)
 class AdapterLayout:
     """The modules of an adapter by name, and its tensors that are no factors.
 
-    `whole` maps a tensor of the base to the trained one of modules_to_save, `copies` to the
-    untouched one that PEFT saves beside an adapted embedding; both values are names in the file.
+    Names are those of the model alone: what wrapped it at its training is gone. `whole` maps a
+    tensor of the base to the trained one of modules_to_save, `copies` to the untouched one that
+    PEFT saves beside an adapted embedding; both values are names in the file.
     """
 
     modules: dict[str, ModuleSpec]
@@ -45,6 +54,26 @@ class AdapterLayout:
     def is_linear(self) -> bool:
         """Whether all its factors are those of linear layers."""
         return not self.copies and all(spec.layout == LINEAR for spec in self.modules.values())
+
+    def renamed(self, tensors: Mapping[str, str]) -> AdapterLayout:
+        """The same with other names for some tensors of the base, weights of modules among them.
+
+        Raises:
+            InputError: two of them would have one name.
+        """
+
+        def other(tensor: str) -> str:
+            return tensors.get(tensor, tensor)
+
+        made = AdapterLayout(
+            {other(f"{m}.weight").removesuffix(".weight"): s for m, s in self.modules.items()},
+            {other(tensor): name for tensor, name in self.whole.items()},
+            {other(tensor): name for tensor, name in self.copies.items()},
+        )
+        parts = ("modules", "whole", "copies")
+        if any(len(getattr(made, part)) != len(getattr(self, part)) for part in parts):
+            raise InputError("Two modules of the adapter are one in the base.")
+        return made
 
 
 def read_layout(
@@ -60,28 +89,31 @@ def read_layout(
     whole: dict[str, str] = {}
     copies: dict[str, str] = {}
     for name in sorted(shapes):
-        found = read_factor_name(name)
-        tensor = name.removeprefix(PREFIX)
+        plain = plain_name(name)
+        found, tensor = read_factor_name(plain), plain.removeprefix(PREFIX)
         if found is not None and len(found.module) <= _MAX_NAME:
-            factors.setdefault((found.module, found.is_embedding), {})[found.factor] = name
-        elif tensor == name or len(tensor) > _MAX_NAME or found is not None:
+            place, key = factors.setdefault((found.module, found.is_embedding), {}), found.factor
+        elif tensor == plain or len(tensor) > _MAX_NAME or found is not None:
             raise _foreign(name, where)
-        elif _BASE_COPY in tensor:
-            copies[tensor.replace(_BASE_COPY, ".")] = name
-        elif is_saved_whole(config, tensor):
-            whole[tensor] = name
+        elif copied := [mark for mark in _BASE_COPIES if mark in tensor]:
+            place, key = copies, tensor.replace(copied[0], ".")
+        elif any(is_saved_whole(config, each) for each in (tensor, _as_trained(name))):
+            place, key = whole, tensor
         else:
             raise _foreign(name, where)
+        if key in place:
+            raise _doubled(name, where)
+        place[key] = name
     if not factors and not whole:
         raise InputError("The adapter holds no LoRA factor.", where=where)
+    told = Hyperparameters(config, where=where)
     modules = {
-        module: _module_spec(
-            module, names, shapes, config, f"module {shown_name(module)} of {where}"
-        )
+        module: _module_spec(module, names, shapes, told, f"module {shown_name(module)} of {where}")
         for (module, _), names in sorted(factors.items())
     }
     if len(modules) != len(factors):
         raise InputError("A module is adapted twice.", where=where)
+    _check_targets(modules, config, where)
     return AdapterLayout(modules, whole, copies)
 
 
@@ -89,12 +121,13 @@ def _module_spec(
     module: str,
     names: Mapping[str, str],
     shapes: Mapping[str, Shape],
-    config: Mapping[str, Any],
+    told: Hyperparameters,
     where: str,
 ) -> ModuleSpec:
     if len(names) != 2:
         raise ShapeMismatch("A LoRA module has only one of its two factors.", where=where)
-    rank, a, b = rank_of(config, module), shapes[names["A"]], shapes[names["B"]]
+    spelled = dict.fromkeys((_as_trained(names["A"]), module))
+    rank, a, b = told.rank(*spelled), shapes[names["A"]], shapes[names["B"]]
     layout = Layout("lora_embedding" in names["A"], a[2:])
     is_pair = len(a) >= 2 and len(b) >= 2 and 0 not in (*a, *b)
     shape = (b[0], math.prod(a[1:])) if is_pair else (0, 0)
@@ -104,8 +137,46 @@ def _module_spec(
             where=where,
             expected=f"A ({rank}, d_in) and B (d_out, {rank}); a convolution without groups",
         )
-    scaling = scaling_of(config, module)
+    scaling = told.scaling(*spelled)
     return ModuleSpec(names["A"], names["B"], rank, scaling, shape, layout)
+
+
+def _as_trained(name: str) -> str:
+    """The module of a factor, or another tensor, with what wrapped parts of the model then."""
+    framed = framed_name(name)
+    found = read_factor_name(framed)
+    return found.module if found else framed.removeprefix(PREFIX)
+
+
+def _check_targets(
+    modules: Mapping[str, ModuleSpec], config: Mapping[str, Any], where: str
+) -> None:
+    """Raise InputError for a module that ends like a target and is none: `unembed` for `embed`.
+
+    PEFT takes whole parts of a name, so that it would leave such a module out.
+    """
+    targets = config.get("target_modules")
+    if not isinstance(targets, list):
+        return
+    names = [target for target in targets if isinstance(target, str) and target]
+    for module, spec in modules.items():
+        spelled = {module, _as_trained(spec.a_name)}
+        if any(f".{each}".endswith(f".{name}") for each in spelled for name in names):
+            continue
+        if any(module.endswith(name) for name in names):
+            raise InputError(
+                f"target_modules do not name {shown_name(module)}, which the file adapts.",
+                where=where,
+                expected="a configuration that names what was trained, by whole parts of a name",
+            )
+
+
+def _doubled(name: str, where: str) -> InputError:
+    return InputError(
+        f"Two tensors of the adapter are one without what wraps the model: {shown_name(name)}.",
+        where=where,
+        expected="one adapter a file, saved from one copy of the model",
+    )
 
 
 def _foreign(name: str, where: str) -> InputError:

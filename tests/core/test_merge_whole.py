@@ -11,6 +11,7 @@ from rpe_core.merging.merge import merge
 from tests.adapter_folders import CONFIG, WEIGHTS, embedding, linear, write_folder
 
 HEAD, BIAS, WORDS = "classifier.weight", "classifier.bias", "words.weight"
+QUERY = "query.weight"
 
 
 def tensor(*shape, seed):
@@ -27,7 +28,7 @@ def whole(seed):
 def base(tmp_path):
     (tmp_path / "base").mkdir()
     state = {HEAD: tensor(3, 6, seed=90), BIAS: tensor(3, seed=91), WORDS: tensor(11, 6, seed=92)}
-    save_file(state, tmp_path / "base" / "model.safetensors")
+    save_file({**state, QUERY: torch.ones(5, 6)}, tmp_path / "base" / "model.safetensors")
     return tmp_path / "base"
 
 
@@ -61,7 +62,8 @@ def test_pieces_add_up_to_the_whole(tmp_path):
     shape = (1025, 2049)
     (tmp_path / "base").mkdir()
     start, trained = tensor(*shape, seed=1), tensor(*shape, seed=2)
-    save_file({"head.weight": start}, tmp_path / "base" / "model.safetensors")
+    weights = {"head.weight": start, QUERY: torch.ones(5, 6)}
+    save_file(weights, tmp_path / "base" / "model.safetensors")
     state = {**linear("query"), "base_model.model.head.weight": trained}
     one = write_folder(tmp_path / "one", state, modules_to_save=["head"])
     merge([(one, 0.3)], tmp_path / "out", base=tmp_path / "base", threads=2)
@@ -78,10 +80,12 @@ def test_without_the_base_it_is_said_what_to_pass(tmp_path, members):
 
 
 def test_a_base_without_the_tensor_or_of_another_shape_is_refused(tmp_path, base, members):
-    save_file({WORDS: torch.ones(11, 6)}, base / "model.safetensors")
+    others = {WORDS: torch.ones(11, 6), QUERY: torch.ones(5, 6)}
+    save_file(others, base / "model.safetensors")
     with pytest.raises(InputError, match=r"no tensor 'classifier"):
         merge(members, tmp_path / "out", base=base)
-    save_file({HEAD: torch.ones(4, 6), BIAS: torch.ones(4)}, base / "model.safetensors")
+    heads = {HEAD: torch.ones(4, 6), BIAS: torch.ones(4)}
+    save_file({**others, **heads}, base / "model.safetensors")
     with pytest.raises(ShapeMismatch, match="another shape than in the base"):
         merge(members, tmp_path / "out", base=base)
     (base / "model.safetensors").rename(base / "pytorch_model.bin")

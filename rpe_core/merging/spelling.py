@@ -1,0 +1,85 @@
+"""Whether members mean one module by two names, which a sum would add as two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rpe_core.errors import InputError, shown_name
+from rpe_core.merging.adapters import AdapterFolder
+from rpe_core.merging.checkpoint import Checkpoint
+from rpe_core.merging.layout import AdapterLayout
+
+
+def align_names(members: Sequence[AdapterFolder], base: Checkpoint | None) -> None:
+    """Give members one name for what is one module; without a base nobody can tell, and they must.
+
+    Where the base's files have a tensor that members name differently, the name is the files' own.
+
+    Raises:
+        InputError: names share a tail and there is no base, or none of them is that of the files;
+            or the base has no tensor of such a name.
+    """
+    if base is None:
+        _require_one_spelling([_shapes(member) for member in members])
+        return
+    located = [base.locate(_tensors(member.layout)) for member in members]
+    spelled: dict[str, dict[str, None]] = {}
+    for keys in located:
+        for name, key in keys.items():
+            spelled.setdefault(_place(name, key, base), {})[name] = None
+    for member, keys in zip(members, located, strict=True):
+        own = {}
+        for name, key in keys.items():
+            others = [n for n in spelled[_place(name, key, base)] if n != name]
+            if others and key not in (name, *others):
+                raise _two_names(name, others[0])
+            if others:
+                own[name] = key
+        member.layout = member.layout.renamed(own)
+
+
+def _place(name: str, key: str, base: Checkpoint) -> str:
+    """A tensor of the files, and of a tied one which of its two places in the model is meant."""
+    return f"{key} {name.split('.')[-2:-1]}" if base.is_tied else key
+
+
+def _require_one_spelling(members: Sequence[Mapping[str, object]]) -> None:
+    holders: dict[str, set[int]] = {}
+    for number, names in enumerate(members):
+        for name in names:
+            holders.setdefault(name, set()).add(number)
+    for name in sorted(holders):
+        for tail, is_part in _tails(name):
+            if not holders[name].isdisjoint(holders.get(tail, holders[name])):
+                continue  # no such name, or a member that tells the two apart
+            shapes = [members[min(holders[each])][each] for each in (name, tail)]
+            if is_part or shapes[0] == shapes[1]:
+                raise _two_names(name, tail)
+
+
+def _tails(name: str) -> Iterator[tuple[str, bool]]:
+    """What a name ends in, and whether that is whole parts; also its last part cut in its place."""
+    parent, dot, last = name.rpartition(".")
+    for at in range(1, len(name)):
+        yield name[at:], name[at - 1] == "."
+    for at in range(1, len(last)):
+        yield f"{parent}{dot}{last[at:]}", False
+
+
+def _shapes(member: AdapterFolder) -> dict[str, object]:
+    layout, specs = member.layout, member.tensors.specs
+    modules: dict[str, object] = {m: (s.shape, s.layout) for m, s in layout.modules.items()}
+    return modules | {tensor: specs[name].shape for tensor, name in layout.whole.items()}
+
+
+def _tensors(layout: AdapterLayout) -> list[str]:
+    weights = [f"{module}.weight" for module in layout.modules]
+    return list(dict.fromkeys([*weights, *layout.whole, *layout.copies]))
+
+
+def _two_names(one: str, other: str) -> InputError:
+    return InputError(
+        f"Members seem to mean one module by two names: {shown_name(one)} and {shown_name(other)}.",
+        expected="names of the modules of one model, from the same part of it on",
+        remedy="pass the base's folder, --base, or train or export them on one class of model",
+    )

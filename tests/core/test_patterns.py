@@ -1,0 +1,127 @@
+"""Expressions of configurations: what `re` answers, and an end to every search."""
+
+import re
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft.utils.other import get_pattern_key
+
+from rpe_core.errors import InputError
+from rpe_core.merging.hyperparameters import Hyperparameters, check_config, rank_of, scaling_of
+from rpe_core.merging.patterns import PatternError, Patterns
+
+NAMES = [
+    "model.layers.0.self_attn.q_proj",
+    "model.layers.11.self_attn.q_proj",
+    "model.layers.2.mlp.up_proj",
+    "model.vision_tower.layers.3.self_attn.q_proj",
+    "layers.1.mlp.down_proj",
+    "q_proj",
+    "lm_head",
+    "",
+    "a.b\n",
+]
+EXPRESSIONS = [
+    r"(?:.*\.)?layers\.(0|1)\.self_attn\.q_proj",
+    r"(?:.*\.)?layers\.(0|1)(?:\.mlp)?\.(?:up|down)_proj",
+    r"layers\.(?:[0-3]|1\d)\..*",
+    r"(?!.*vision).*q_proj",
+    r".*(?<!q_)proj",
+    r"(model\.)+layers\.\d+\.(self_attn|mlp)\.\w+",
+    r"lm_head|q_proj",
+    r"q_proj)|(lm_head",
+    r"[^.]+",
+    r"(\w+\.?)*proj",
+    r"(?i:Q_PROJ)",
+    r"(?s:.)*\bq\w{1,6}?",
+    r"(?m:^a).b$",
+    "|".join(rf"layers\.{i}\.self_attn\.q_proj" for i in range(40)),
+]
+ATOMS = st.sampled_from(["a", "b", ".", r"\.", "[ab]", "[^a]", r"\w", "^", "$", r"\b", "(?=a)"])
+GROUPS = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map("".join),
+        st.lists(inner, min_size=2, max_size=3).map(lambda parts: f"({'|'.join(parts)})"),
+        st.tuples(inner, st.sampled_from(["*", "+", "?", "{2}", "{1,3}", "*?"])).map(
+            lambda pair: f"(?:{pair[0]}){pair[1]}"
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_expression_fits_what_peft_finds_for_it(expression, name):
+    expected = get_pattern_key([expression], name) != name or bool(
+        re.match(rf"(.*\.)?({expression})$", name)
+    )
+    assert Patterns({expression: 1}).find([name], 0) == expected
+
+
+@settings(max_examples=400, deadline=None)
+@given(GROUPS, st.text("ab.\n", max_size=7))
+def test_any_expression_fits_what_re_finds(expression, name):
+    expected = bool(re.match(rf"(.*\.)?({expression})$", name))
+    assert bool(Patterns({expression: 1}).find([name], 0)) == expected
+
+
+@settings(deadline=None)
+@given(st.permutations([r"self_attn\.q_proj", "q_proj", "^model.layers.0.self_attn.q_proj", ".*"]))
+def test_the_first_that_fits_counts_in_the_order_of_the_file(order):
+    """Full names are looked up and others tried; neither may overtake the other."""
+    values = {expression: number for number, expression in enumerate(order)}
+    for name in NAMES[:5]:
+        assert Patterns(values).find([name], -1) == values.get(get_pattern_key(order, name), -1)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(a+)+b",
+        "(a|a)" * 60 + "b",
+        "((a*)*)*b",
+        "(.*.*.*.*.*)*x",
+        "(?:a?){60}a{60}b",
+        "(?:(?:a{0,900}){0,900}){0,900}b",
+        "(?:(?=(?:a*a*)*b)a)*b",
+        "(a|aa)+$b",
+    ],
+)
+def test_a_search_without_end_ends(expression):
+    began = time.process_time()
+    try:
+        found = Patterns({expression: 1}).find(["a" * 250], 0)
+    except PatternError:
+        found = 0
+    assert not found
+    assert time.process_time() - began < 20
+
+
+def test_what_many_names_cost_is_bounded_and_told():
+    config = {
+        "peft_type": "LORA",
+        "alpha_pattern": {f"({'a?' * n}){{0,9}}b": 1 for n in range(40, 240)},
+    }
+    check_config(config)
+    told = Hyperparameters(config)
+    with pytest.raises(InputError, match="rank_pattern or alpha_pattern"):
+        [told.scaling(f"{'a' * 240}.{number}") for number in range(10_000)]
+
+
+@pytest.mark.parametrize(
+    "expression", [r"(a)\2", "(?>a)b", "a++", "(?P<x>a)(?(x)b|c)", "(", "(?i)a", "(" * 5000]
+)
+def test_what_cannot_be_bounded_or_is_none_is_refused(expression):
+    with pytest.raises(PatternError):
+        Patterns({expression: 1})
+
+
+def test_without_r_and_lora_alpha_they_are_pefts_own():
+    assert (rank_of({}, "q"), scaling_of({}, "q")) == (8, 1.0)
+    assert scaling_of({"lora_alpha": 16}, "q") == 2.0
+    assert scaling_of({"r": 4, "use_rslora": True}, "q") == 4.0
+    check_config({"peft_type": "LORA"})
