@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from flows.bases import base_folder, model_files
 from flows.workspace import Workspace
 from rpe_core.errors import InputError, shown_name
+from rpe_core.merging.base_names import read_base_name
 from rpe_core.merging.folders import AdapterFiles
 
 
 def require_base_name(workspace: Workspace, name: str, adapter: AdapterFiles) -> None:
     """The name in adapter_config.json must be that of the base, by its last part."""
-    told = str(adapter.config.get("base_model_name_or_path") or "")
-    spec = workspace.plan.bases[name]
-    known = {name, workspace.bases[name].base_id, _last(spec.model)}
-    if _last(told) not in known:
+    told = read_base_name(str(adapter.config.get("base_model_name_or_path") or ""))
+    spec, base_id = workspace.plan.bases[name], workspace.bases[name].base_id
+    known = {read_base_name(each).model for each in (name, base_id, spec.model)}
+    if told.model.casefold() not in {each.casefold() for each in known}:
         raise InputError(
             "adapter_config.json names another base than the one given, or none",
             expected=", ".join(sorted(known)),
@@ -59,7 +59,3 @@ def _weights_of(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
             with safe_open(file, framework="np") as tensors:
                 for key in tensors.keys():  # noqa: SIM118 - it is no mapping
                     yield key, tuple(tensors.get_slice(key).get_shape())
-
-
-def _last(name: str) -> str:
-    return re.split(r"[/\\:]", name.rstrip("/\\"))[-1]

@@ -29,8 +29,13 @@ def merge(
         float | None, typer.Option(help="svd: the share of squared norm to keep, up to 1.")
     ] = None,
     base: Annotated[
-        Path | None, typer.Option(help="Folder of the base, for fold and modules_to_save.")
+        Path | None,
+        typer.Option(help="Folder of the base: for fold, modules_to_save, and to check names."),
     ] = None,
+    confirm_base: Annotated[
+        bool,
+        typer.Option("--confirm-base", help="Members are of one base, whatever they call it."),
+    ] = False,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     threads: Annotated[
         int | None, typer.Option(help="Threads; the bytes do not depend on it.")
@@ -53,6 +58,7 @@ def merge(
         base=base,
         dtype=dtype,
         threads=threads,
+        is_base_confirmed=confirm_base,
     )
     row = {"folder": str(out), **asdict(report)}
     facts = [{"field": key, "value": value} for key, value in row.items()]

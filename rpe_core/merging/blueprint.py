@@ -86,21 +86,27 @@ class Blueprint:
 
 
 def draw_blueprint(
-    members: Sequence[tuple[Path, float]], *, base: Path | None, needs_base: bool = False
+    members: Sequence[tuple[Path, float]],
+    *,
+    base: Path | None,
+    needs_base: bool = False,
+    is_base_confirmed: bool = False,
 ) -> Blueprint:
     """Open the members and the base, and refuse what cannot be added up exactly.
 
     Args:
         members: adapter folders and their weights.
         base: the checkpoint folder of the base model.
-        needs_base: whether the merge writes into the base, so that every module must be in it.
+        needs_base: whether the merge writes into the base.
+        is_base_confirmed: whether names of the base that differ mean one all the same.
 
     Raises:
         InputError: a member or the base cannot be read or merged, or they do not belong together.
     """
     check_weights([weight for _, weight in members])
     opened = tuple((AdapterFolder(Path(folder)), float(weight)) for folder, weight in members)
-    check_agreement([member.config for member, _ in opened])
+    configs = [member.config for member, _ in opened]
+    check_agreement(configs, is_base_confirmed=is_base_confirmed)
     used = [i for i, (_, weight) in enumerate(opened) if weight]
     layouts = [opened[i][0].layout for i in used]
     copies = [tensor for member, _ in opened for tensor in member.layout.copies]

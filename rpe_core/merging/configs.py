@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rpe_core.errors import InputError
+from rpe_core.merging.base_names import common_name
 
 Config = Mapping[str, Any]
 
-_MACHINE_PATH = re.compile(r"[/~.]|[A-Za-z]:|.*\\")
+_CONFIRM = "`--confirm-base` says that it is one base all the same"
 _NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules")
 
 
@@ -54,45 +55,38 @@ def peft_config(
     }
 
 
-def is_machine_path(name: str) -> bool:
-    """Whether a base name is a path of some machine and not a logical name.
-
-    >>> is_machine_path("/home/jane/model"), is_machine_path("facebook/sam-vit-base")
-    (True, False)
-    """
-    return _MACHINE_PATH.match(name) is not None
-
-
-def common_base(configs: Sequence[Config]) -> str:
+def common_base(configs: Sequence[Config], *, is_confirmed: bool = False) -> str:
     """The logical base name that all members agree on, "" if none says; of a path, its last part.
+
+    Where it is confirmed that names that differ mean one base, it is the first of them.
 
     Raises:
         InputError: two members name different bases.
     """
-    names = set()
-    for config in configs:
-        name = str(config.get("base_model_name_or_path") or "")
-        parts = [part for part in re.split(r"[/\\]", name) if part]
-        names.add(parts[-1] if parts and is_machine_path(name) else name)
-    names.discard("")
-    if len(names) > 1:
+    names = [str(config.get("base_model_name_or_path") or "") for config in configs]
+    found = common_name(names)
+    if found is None and is_confirmed:
+        return common_name([next(name for name in names if name)]) or ""
+    if found is None:
         raise InputError(
             "Members were trained on different bases.",
-            where=f"{len(names)} different base_model_name_or_path",
+            where=f"{len({name for name in names if name})} different base_model_name_or_path",
             expected="adapters of one base",
+            remedy=_CONFIRM,
         )
-    return max(names, default="")
+    return found
 
 
-def check_agreement(configs: Sequence[Config]) -> None:
+def check_agreement(configs: Sequence[Config], *, is_base_confirmed: bool = False) -> None:
     """Raise InputError unless the members are adapters of one base, stored in one orientation."""
-    common_base(configs)
+    common_base(configs, is_confirmed=is_base_confirmed)
     revisions = {str(config["revision"]) for config in configs if config.get("revision")}
-    if len(revisions) > 1:
+    if len(revisions) > 1 and not is_base_confirmed:
         raise InputError(
             "Members were trained on different revisions of the base.",
             where=f"{len(revisions)} different revision",
             expected="adapters of one base",
+            remedy=_CONFIRM,
         )
     if len({bool(config.get("fan_in_fan_out")) for config in configs}) > 1:
         raise InputError("Members differ in fan_in_fan_out.", expected="adapters of one base")

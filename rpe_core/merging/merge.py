@@ -45,13 +45,16 @@ def merge(
     base: Path | None = None,
     dtype: str = "float32",
     threads: int | None = None,
+    is_base_confirmed: bool = False,
 ) -> MergeReport:
     """Merge PEFT LoRA folders by their weights: dW = sum_i w_i s_i B_i A_i, by streaming.
 
     Folders of learned prompts are added up too, among themselves, by the exact methods.
     A module that a member lacks counts as zero; weights may be negative and need not sum to one.
-    The base model is never loaded: its files are read, tensor by tensor, where a member holds whole
-    tensors (modules_to_save, whose change is theta_i - theta_0), and for `fold`. The folder appears
+    What wrapped a model at its training is no part of a module's name. The base model is never
+    loaded: its files are read, tensor by tensor, where a member holds whole tensors
+    (modules_to_save, whose change is theta_i - theta_0), and for `fold`. Where it is given, every
+    module is looked for in it. The folder appears
     whole or not at all, with rpe_merge.json beside the weights: inputs by hash, weights, method,
     errors, ranks. The same members give the same bytes, whatever the number of threads.
 
@@ -66,6 +69,8 @@ def merge(
         dtype: of the adapter: `float32`, or `bfloat16` with the rounding recorded. A fold keeps the
             dtype of every tensor of the base; its arithmetic is fp32.
         threads: by default as many as the process may use.
+        is_base_confirmed: whether members are of one base though they name it differently. A path
+            and a hub id that end alike name one.
 
     Raises:
         UnknownName: the merge method or dtype is not known.
@@ -83,11 +88,13 @@ def merge(
             "A fold or a merge of prompts takes no rank, energy or dtype: it is exact."
         )
     if method == FOLD:
-        return _merge_into_base(members, Path(out), base=base, threads=threads)
+        return _merge_into_base(
+            members, Path(out), base=base, threads=threads, is_base_confirmed=is_base_confirmed
+        )
     if are_prompts:
-        return merge_prompts(members, Path(out), method=method)
+        return merge_prompts(members, Path(out), method=method, is_base_confirmed=is_base_confirmed)
     entry, form = find_method(method, rank=rank, energy=energy), Form(rank, energy, DTYPES[dtype])
-    blueprint = draw_blueprint(members, base=base)
+    blueprint = draw_blueprint(members, base=base, is_base_confirmed=is_base_confirmed)
     form = _with_default_rank(form, entry, blueprint)
     with appearing(Path(out)) as part:
         account = stream_adapter(
@@ -108,9 +115,16 @@ def hash_files(files: Sequence[TensorFile], *, threads: int | None = None) -> li
 
 
 def _merge_into_base(
-    members: Sequence[tuple[Path, float]], out: Path, *, base: Path | None, threads: int | None
+    members: Sequence[tuple[Path, float]],
+    out: Path,
+    *,
+    base: Path | None,
+    threads: int | None,
+    is_base_confirmed: bool,
 ) -> MergeReport:
-    blueprint = draw_blueprint(members, base=base, needs_base=True)
+    blueprint = draw_blueprint(
+        members, base=base, needs_base=True, is_base_confirmed=is_base_confirmed
+    )
     checkpoint = blueprint.needed_base()
     folds = plan_folds(blueprint, checkpoint)
     with appearing(out) as part:
@@ -143,7 +157,7 @@ def _config(blueprint: Blueprint, account: Account) -> dict[str, Any]:
     saved = {name for config in configs for name in config.get("modules_to_save") or ()}
     return peft_config(
         account.ranks,
-        base_name=common_base(configs),
+        base_name=common_base(configs, is_confirmed=True),
         task_type=common_text(configs, "task_type"),
         target_modules=common_targets(configs) if is_covered else None,
         modules_to_save=sorted(saved) if blueprint.whole else (),

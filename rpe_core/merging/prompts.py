@@ -14,7 +14,8 @@ import torch
 
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.merging.adapters import CONFIG, WEIGHTS, not_finite, read_json
-from rpe_core.merging.configs import check_agreement, common_base, is_machine_path
+from rpe_core.merging.base_names import is_machine_path
+from rpe_core.merging.configs import check_agreement, common_base
 from rpe_core.merging.hyperparameters import DEEP_PROMPTS
 from rpe_core.merging.manifest import MANIFEST, MergeReport, members_of
 from rpe_core.merging.methods import check_weights
@@ -112,7 +113,11 @@ def write_prompts(
 
 
 def merge_prompts(
-    members: Sequence[tuple[Path, float]], out: Path, *, method: str = "concat"
+    members: Sequence[tuple[Path, float]],
+    out: Path,
+    *,
+    method: str = "concat",
+    is_base_confirmed: bool = False,
 ) -> MergeReport:
     """The weighted sum of learned prompts, exact, in fp64 and written in fp32.
 
@@ -129,7 +134,8 @@ def merge_prompts(
             f"Learned prompts cannot be merged by {method}.", expected=" or ".join(METHODS)
         )
     opened = [PromptFolder(Path(folder)) for folder, _ in members]
-    check_agreement([member.config for member in opened])
+    configs = [member.config for member in opened]
+    check_agreement(configs, is_base_confirmed=is_base_confirmed)
     first = opened[0]
     for other in opened:
         if other.shapes != first.shapes:
@@ -147,7 +153,7 @@ def merge_prompts(
     sha256 = write_prompts(
         out,
         total,
-        base_name=common_base([member.config for member in opened]),
+        base_name=common_base(configs, is_confirmed=is_base_confirmed),
         manifest={**facts, "members": inputs, "not_servable": NOT_SERVABLE},
     )
     return MergeReport(
