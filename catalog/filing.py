@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from rpe_core.errors import InputError
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import Representation, RunRef
 
+_ORDERED = ("rank_pattern", "alpha_pattern")  # of several that fit, PEFT takes the first
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 COMMITTED = 512  # adapters of one commit
 _UNREGISTERED = ModelVersionRef("", "")
@@ -28,12 +30,29 @@ _UNREGISTERED = ModelVersionRef("", "")
 
 @dataclass(frozen=True)
 class Filed:
-    """An adapter to file: its card, its z, where its weights lie, and its configuration."""
+    """An adapter to file: its card, its z, where its weights lie, and its configuration.
+
+    `recipe_ids` are those that one of its id may have on record, where that is to be looked at.
+    """
 
     card: AdapterCard
     representation: Representation
     folder: Path
     config: dict[str, Any]
+    recipe_ids: tuple[str, ...] = ()
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Canonical JSON, but for patterns: their order is part of what they say.
+
+    >>> config_text({"r": 2, "alpha_pattern": {"b": 1, "a": 2}})
+    '{"alpha_pattern":{"b":1,"a":2},"r":2}'
+    """
+    values = json.loads(canonical_json(config))
+    ordered = {key: config[key] for key in _ORDERED if isinstance(config.get(key), dict)}
+    return json.dumps(
+        {**values, **ordered}, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def file_adapters(
@@ -45,7 +64,7 @@ def file_adapters(
     the same import goes on from there.
 
     Raises:
-        RecordConflict: an adapter of this id with other weights is on record.
+        RecordConflict: an adapter of this id with other weights or another recipe is on record.
         InputError: a source of them was withdrawn.
     """
     gone = sorted(withdrawn_sources(stores.lake) & {one.card.source for one in filed})
@@ -57,10 +76,19 @@ def file_adapters(
         )
     known = _known(stores, [one.card.adapter_id for one in filed])
     for one in filed:
-        weights = known.get(one.card.adapter_id, one.card.weights_sha256)
+        if one.card.adapter_id not in known:
+            continue
+        weights, recipe_id = known[one.card.adapter_id]
         if weights != one.card.weights_sha256:
             raise RecordConflict(
                 "An adapter of this id is on record with other weights.", where=one.card.adapter_id
+            )
+        if one.recipe_ids and recipe_id not in one.recipe_ids:
+            raise RecordConflict(
+                "An adapter of this id is on record with another recipe: it scales these weights"
+                " in another way.",
+                where=one.card.adapter_id,
+                remedy="import it under a --source of its own",
             )
     new = [one for one in filed if one.card.adapter_id not in known]
     for first in range(0, len(new), COMMITTED):
@@ -121,7 +149,7 @@ def _keep(artifacts: Artifacts, one: Filed) -> str:
             raise RecordConflict(
                 "An adapter changed while it was imported.", where=one.card.adapter_id
             )
-        (folder / CONFIG).write_text(canonical_json(one.config) + "\n", encoding="utf-8")
+        (folder / CONFIG).write_text(config_text(one.config) + "\n", encoding="utf-8")
         return artifacts.put_folder(folder)
 
 
@@ -146,9 +174,11 @@ def _register(
     ]
 
 
-def _known(stores: Stores, adapter_ids: Sequence[str]) -> dict[str, str]:
+def _known(stores: Stores, adapter_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The weights and the recipe of those that are on record."""
     rows = stores.lake.rows(
-        "SELECT adapter_id, weights_sha256 FROM core.adapters WHERE list_contains(?, adapter_id)",
+        "SELECT adapter_id, weights_sha256, recipe_id FROM core.adapters"
+        " WHERE list_contains(?, adapter_id)",
         [list(adapter_ids)],
     )
-    return {row["adapter_id"]: row["weights_sha256"] for row in rows}
+    return {row["adapter_id"]: (row["weights_sha256"], row["recipe_id"]) for row in rows}

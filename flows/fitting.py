@@ -1,15 +1,32 @@
-"""Fitting: whether an adapter from elsewhere belongs to a base of the plan."""
+"""Fitting: whether an adapter from elsewhere belongs to a base of the plan, and by which names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from flows.bases import base_folder, model_files
+from flows.bases import base_folder
 from flows.workspace import Workspace
 from rpe_core.errors import InputError, shown_name
+from rpe_core.families.table import FAMILIES
+from rpe_core.merging.adapters import AdapterFolder
 from rpe_core.merging.base_names import read_base_name
-from rpe_core.merging.folders import AdapterFiles
+from rpe_core.merging.folders import AdapterFiles, read_base_tensors
+from rpe_core.merging.placing import BaseShapes, Placement, misfit_of_whole, place
+from rpe_core.merging.prompts import holds_prompts
+from rpe_core.merging.rewriting import rewrite
+from rpe_core.merging.wrappers import plain_name
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The folder to file, and in words what was done to the adapter for it."""
+
+    folder: Path
+    told: str = ""
 
 
 def require_base_name(workspace: Workspace, name: str, adapter: AdapterFiles) -> None:
@@ -25,37 +42,130 @@ def require_base_name(workspace: Workspace, name: str, adapter: AdapterFiles) ->
         )
 
 
-def require_shapes(workspace: Workspace, name: str, adapter: AdapterFiles) -> None:
-    """Every module and whole tensor of the adapter is a weight of the base, of that shape.
+def fit(workspace: Workspace, name: str, folder: Path, scratch: Path) -> Fitted:
+    """The adapter by the names of what the family loads, written anew where they were others.
 
-    A module that prompts are learned for has a weight of their width.
+    It is mapped where it is certain which they are. What comes of it is put on the base's modules,
+    without their numbers, as a night will put it on the base: a night finds no fault that an import
+    did not.
+
+    Raises:
+        InputError: a module or tensor has no place in the base, or several.
     """
-    shapes = dict(_weights_of(base_folder(workspace.plan.bases[name])))
-    for tensor, whole in sorted(adapter.whole.items()):
-        found = [s for key, s in shapes.items() if f".{key}".endswith(f".{tensor}")]
-        if tuple(whole.shape) not in found:
-            raise _misfit(f"Tensor {shown_name(tensor)}", found)
-    for module, prompt in sorted(adapter.prompts.items()):
-        found = [s for key, s in shapes.items() if key.startswith(f"{module}.")]
-        if not any(shape[-1:] == prompt.shape[-1:] for shape in found):
-            raise _misfit(f"The prompt of {shown_name(module)}", found)
-    for module, delta in sorted(adapter.deltas.items()):
-        found = [s for key, s in shapes.items() if f".{key}".endswith(f".{module}.weight")]
-        wanted = (delta.b.shape[0], delta.a.shape[1])
-        if not any(sorted(shape) == sorted(wanted) for shape in found):
-            raise _misfit(f"Module {shown_name(module)}", found)
+    if holds_prompts(folder):
+        _try_on(workspace, name, folder)
+        return Fitted(folder)
+    adapter = AdapterFolder(folder)
+    way = _place(workspace, name, adapter)
+    told = _in_words(adapter, way)
+    if not told:
+        try:
+            _try_on(workspace, name, folder)
+            return Fitted(folder)
+        except InputError:  # target_modules mean other modules of this class than it holds
+            told = "modules named one by one"
+    rewrite(adapter, way, scratch)
+    _try_on(workspace, name, scratch)
+    return Fitted(scratch, told)
 
 
-def _misfit(what: str, found: list[tuple[int, ...]]) -> InputError:
-    expected = " or ".join(map(str, found)) or "a module of the base"
-    return InputError(f"{what} does not fit the base.", expected=expected)
+def require_fit(workspace: Workspace, name: str, folder: Path) -> None:
+    """Raise InputError unless the adapter, as it is, has the names and shapes of the base."""
+    if not holds_prompts(folder):
+        adapter = AdapterFolder(folder)
+        way = _place(workspace, name, adapter)
+        if told := _in_words(adapter, way):
+            raise InputError(
+                f"The adapter of the bundle does not fit the base: it needs {told}.",
+                expected="a bundle whose adapter has the names of the modules that are loaded",
+                remedy="import its plain PEFT folder, which is mapped, and export it again",
+            )
+    _try_on(workspace, name, folder)
 
 
-def _weights_of(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    from safetensors import safe_open  # only an import reads headers of the base
+def _place(workspace: Workspace, name: str, adapter: AdapterFolder) -> Placement:
+    base = _shapes(workspace, name)
+    way = place(adapter.layout, base)
+    names = {**adapter.layout.whole, **adapter.layout.copies}
+    shapes = {tensor: adapter.tensors.specs[own].shape for tensor, own in names.items()}
+    if fault := misfit_of_whole(shapes, base, way):
+        raise fault
+    _require_own_copies(workspace, name, adapter, way)
+    return way
 
-    for file in model_files(folder):
-        if file.suffix == ".safetensors":
-            with safe_open(file, framework="np") as tensors:
-                for key in tensors.keys():  # noqa: SIM118 - it is no mapping
-                    yield key, tuple(tensors.get_slice(key).get_shape())
+
+def _require_own_copies(
+    workspace: Workspace, name: str, adapter: AdapterFolder, way: Placement
+) -> None:
+    """Raise InputError where a weight that PEFT saved beside its own is not the base's."""
+    copies = adapter.layout.copies
+    own = read_base_tensors(
+        base_folder(workspace.plan.bases[name]), [way.name(tensor) for tensor in copies]
+    )
+    for tensor, saved in copies.items():
+        before, after = own[way.name(tensor)], adapter.tensors.read(saved)
+        # it was saved in the dtype that the base was loaded in, which may be the narrower one
+        if not (
+            (before.to(after.dtype) == after).all() or (after.to(before.dtype) == before).all()
+        ):
+            raise InputError(
+                f"The adapter changed {shown_name(tensor)} of the base.",
+                expected="base weights unchanged, or trained as one of modules_to_save",
+            )
+
+
+def _in_words(adapter: AdapterFolder, way: Placement) -> str:
+    """What has to be done to the adapter, nothing where it is as the base wants it."""
+    told = []
+    if any(plain_name(name) != name for name in adapter.tensors.specs):
+        told.append("wrappers taken off names")
+    if way.less:
+        told.append(f"{shown_name(way.less)} taken off names")
+    if way.more:
+        told.append(f"{shown_name(way.more)} put before names")
+    if adapter.layout.copies:
+        told.append("copies of the base's own weights left out")
+    if way.left_out:
+        names = ", ".join(shown_name(tensor) for tensor in way.left_out[:_SHOWN])
+        told.append(f"{len(way.left_out)} tensors of a head left out that is not loaded: {names}")
+    return "; ".join(told)
+
+
+def _try_on(workspace: Workspace, name: str, folder: Path) -> None:
+    # peft, which only an import needs here
+    from rpe_core.families import attachment
+
+    skeleton = _skeleton(workspace, name)
+    try:
+        attachment.attach(skeleton, str(folder))
+    except ValueError as error:  # its text is about names and shapes
+        raise InputError(f"{error}.") from None
+    attachment.detach(skeleton)
+
+
+def _skeleton(workspace: Workspace, name: str) -> Any:
+    """The base without its numbers, drawn once a run."""
+    # transformers, which only an import needs here
+    from rpe_core.families import skeleton
+
+    key, spec = f"skeleton {name}", workspace.plan.bases[name]
+    if key not in workspace.memo:
+        folder = str(base_folder(spec))
+        try:
+            workspace.memo[key] = skeleton.draw(folder, FAMILIES[spec.family].loads)
+        except (OSError, ValueError):
+            raise InputError(
+                f"The modules of base {name} cannot be drawn from its config.json.",
+                expected="a folder that the family loads",
+            ) from None
+    return workspace.memo[key]
+
+
+def _shapes(workspace: Workspace, name: str) -> BaseShapes:
+    key = f"shapes {name}"
+    if key not in workspace.memo:
+        skeleton = _skeleton(workspace, name)
+        modules = {module: (kind, shape) for module, kind, shape in skeleton.modules()}
+        workspace.memo[key] = BaseShapes(modules, skeleton.tensors())
+    shapes: BaseShapes = workspace.memo[key]
+    return shapes

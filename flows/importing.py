@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from catalog.filing import Filed, file_adapters
 from catalog.stores.cards import AdapterCard
 from catalog.stores.portable import Bundle, is_bundle, read_bundle
 from flows.bundle_card import read_card
-from flows.fitting import require_base_name, require_shapes
+from flows.fitting import fit, require_base_name, require_fit
 from flows.locking import hold_workspace
 from flows.progress import announce
 from flows.run_record import open_run
@@ -25,11 +26,16 @@ from flows.train import register_base_of
 from flows.wiring import open_stores
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import DeclarationError, Fault, InputError, RpeError, UnknownName, shown_name
+from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import SHORT, fingerprint, make_id
 from rpe_core.merging.folders import AdapterFiles, read_adapter
+from rpe_core.merging.hyperparameters import Hyperparameters
 from rpe_core.records import BaseModel, Representation
 
 Row = dict[str, Any]
+_HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "SEQ_2_SEQ_LM")
+_ORDERED = ("rank_pattern", "alpha_pattern")  # of several that fit, PEFT takes the first
+_NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules", "fan_in_fan_out")
 
 
 @dataclass(frozen=True)
@@ -68,20 +74,30 @@ def import_adapters(
         try:
             run = open_run("import")
             workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
-            filed, names = _checked(workspace, _folders(places), spec)
-            on_checked([_reported(one) for one in filed])
-            if is_dry_run:
-                return [one.card.adapter_id for one in filed]
-            for name in names:
-                register_base_of(workspace, name)
-            return file_adapters(stores, filed, is_registered=is_registered, run=run)
+            with tempfile.TemporaryDirectory() as scratch:
+                checked, names = _checked(workspace, _folders(places), spec, Path(scratch))
+                on_checked([_reported(one) for one in checked])
+                filed = [one.filed for one in checked]
+                if is_dry_run:
+                    return [one.card.adapter_id for one in filed]
+                for name in names:
+                    register_base_of(workspace, name)
+                return file_adapters(stores, filed, is_registered=is_registered, run=run)
         finally:
             stores.lake.close()
 
 
-def _reported(one: Filed) -> Row:
+@dataclass(frozen=True)
+class _Checked:
+    """An adapter to file, and in words what was done to it so that it fits the base."""
+
+    filed: Filed
+    told: str = ""
+
+
+def _reported(one: _Checked) -> Row:
     """An adapter as it would be filed."""
-    card, place = one.card, one.representation
+    card, place = one.filed.card, one.filed.representation
     return {
         "adapter_id": card.adapter_id,
         "license": card.license,
@@ -90,6 +106,7 @@ def _reported(one: Filed) -> Row:
         "n_items": place.n_items,
         "n_groups": place.n_groups,
         "weights_sha256": card.weights_sha256,
+        "mapped": one.told,
     }
 
 
@@ -118,24 +135,23 @@ def _is_adapter(folder: Path) -> bool:
 
 
 def _checked(
-    workspace: Workspace, folders: Sequence[Path], spec: ImportSpec
-) -> tuple[list[Filed], list[str]]:
+    workspace: Workspace, folders: Sequence[Path], spec: ImportSpec, scratch: Path
+) -> tuple[list[_Checked], list[str]]:
     """Everything to file and the bases it needs.
 
     Raises:
         DeclarationError: at least one adapter is refused; nothing was written.
     """
-    filed: dict[str, Filed] = {}
+    checked: dict[str, _Checked] = {}
     bases: dict[str, None] = {}
     faults: list[Fault] = []
     for number, folder in enumerate(folders, start=1):
         announce("import", folder.name, number, len(folders))
         try:
-            name, one = _one(workspace, folder, spec, is_alone=len(folders) == 1)
-            twin = filed.setdefault(one.card.adapter_id, one)
-            if twin.card.weights_sha256 != one.card.weights_sha256 or (
-                twin.card.source == one.card.source and twin is not one
-            ):
+            place = scratch / str(number)
+            name, one = _one(workspace, folder, spec, place, is_alone=len(folders) == 1)
+            twin = checked.setdefault(one.filed.card.adapter_id, one).filed
+            if _are_two(twin, one.filed):
                 raise InputError("Two adapters would have one id.", where=one.card.adapter_id)
             bases[name] = None
         except DeclarationError as error:
@@ -145,14 +161,21 @@ def _checked(
             faults.append(Fault(folder.name, error.what.rstrip("."), told))
     if faults:
         raise DeclarationError("the import", faults)
-    return list(filed.values()), list(bases)
+    return list(checked.values()), list(bases)
+
+
+def _are_two(one: Filed, other: Filed) -> bool:
+    mine, its = one.card, other.card
+    is_same = mine.weights_sha256 == its.weights_sha256 and mine.recipe_id == its.recipe_id
+    return not is_same or (mine.source == its.source and one is not other)
 
 
 def _one(
-    workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: bool
-) -> tuple[str, Filed]:
+    workspace: Workspace, folder: Path, spec: ImportSpec, scratch: Path, *, is_alone: bool
+) -> tuple[str, _Checked]:
     if is_bundle(folder):
-        return _from_bundle(workspace, read_bundle(folder))
+        name, filed = _from_bundle(workspace, read_bundle(folder))
+        return name, _Checked(filed)
     faults = [
         Fault(f"--{option}", "is needed for a plain PEFT folder")
         for option, value in (("base", spec.base), ("source", spec.source),
@@ -163,18 +186,21 @@ def _one(
         faults.append(Fault("--sample", "give either a sample or a representation"))
     if faults:
         raise DeclarationError("the options", faults)
-    return spec.base, _from_peft(workspace, folder, spec, is_alone=is_alone)
+    return spec.base, _from_peft(workspace, folder, spec, scratch, is_alone=is_alone)
 
 
-def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: bool) -> Filed:
+def _from_peft(
+    workspace: Workspace, folder: Path, spec: ImportSpec, scratch: Path, *, is_alone: bool
+) -> _Checked:
     source = _source(workspace, folder, spec, is_alone=is_alone)
     base, task = workspace.bases[spec.base], workspace.contracts[spec.task_of].task_spec
-    adapter = read_adapter(folder)
-    if adapter.prompts:
+    told = read_adapter(folder)
+    if told.prompts:
         raise InputError("Learned prompts are imported as a bundle.", remedy="rpe adapters export")
     if not spec.is_base_confirmed:
-        require_base_name(workspace, spec.base, adapter)
-    require_shapes(workspace, spec.base, adapter)
+        require_base_name(workspace, spec.base, told)
+    fitted = fit(workspace, spec.base, folder, scratch)
+    adapter = told if fitted.folder == folder else read_adapter(fitted.folder)
     place = read_place(workspace, spec.base, folder, task, spec.sample, spec.representation)
     representation = _representation(workspace, source, workspace.encoder(spec.base), place)
     made_of = {
@@ -183,7 +209,7 @@ def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone
         "tokens": base.max_tokens,
         "weights": adapter.weights_sha256,
     }
-    recipe = _recipe(adapter)
+    recipe = _recipe(told)
     card = AdapterCard(
         adapter_id=make_id("adapter", source, fingerprint(made_of)),
         source=source,
@@ -202,7 +228,15 @@ def _from_peft(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone
         threads=0,
         origin="imported",
     )
-    return Filed(card, representation, folder, _named(adapter.config, base))
+    earlier = {key: value for key, value in recipe.items() if key not in _ORDERED + _NARROWED}
+    filed = Filed(
+        card,
+        representation,
+        fitted.folder,
+        _named(adapter.config, base),
+        recipe_ids=(card.recipe_id, fingerprint(earlier)[:SHORT]),
+    )
+    return _Checked(filed, fitted.told)
 
 
 def _source(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: bool) -> str:
@@ -224,7 +258,7 @@ def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, Filed]:
     adapter = read_adapter(bundle.adapter)
     if adapter.weights_sha256 != card.weights_sha256:
         raise InputError("The bundle's card names other weights.", remedy="export it again")
-    require_shapes(workspace, name, adapter)
+    require_fit(workspace, name, bundle.adapter)
     return name, Filed(card, filed, bundle.adapter, _named(adapter.config, base))
 
 
@@ -273,21 +307,39 @@ def _require_usable(workspace: Workspace, found: Representation) -> None:
 
 
 def _recipe(adapter: AdapterFiles) -> dict[str, Any]:
-    config = adapter.config
+    """How it was trained, as far as its configuration tells: what decides on its delta.
+
+    What few configurations say stands in it only where one does, so that ids of others stay.
+    """
+    config, told = adapter.config, Hyperparameters(adapter.config)
     targets = config.get("target_modules")
+    patterns = {key: [list(pair) for pair in (config.get(key) or {}).items()] for key in _ORDERED}
+    narrowed = {key: config.get(key) for key in _NARROWED}
     return {
         "method": "lora",
-        "r": config.get("r"),
-        "alpha": config.get("lora_alpha"),
+        "r": told.default_rank,
+        "alpha": config.get("lora_alpha", told.default_alpha),
         "target_modules": sorted(targets) if isinstance(targets, list) else targets,
         **({"modules_to_save": sorted(config["modules_to_save"])} if adapter.whole else {}),
         "use_rslora": bool(config.get("use_rslora")),
+        **{key: pairs for key, pairs in patterns.items() if pairs},
+        **{
+            key: sorted(value, key=str) if isinstance(value, list) else value
+            for key, value in narrowed.items()
+            if value not in (None, False, "", [])
+        },
     }
 
 
 def _named(config: dict[str, Any], base: BaseModel) -> dict[str, Any]:
-    """The configuration as ours: the base by its id, no path or revision of another machine."""
-    return {**config, "base_model_name_or_path": base.base_id, "revision": None}
+    """The configuration as ours: the base by its id, no path or revision of another machine.
+
+    A task that wants a head of its own becomes the family's, which loads none.
+    """
+    own = {"base_model_name_or_path": base.base_id, "revision": None}
+    if config.get("task_type") in _HEADED:
+        own["task_type"] = FAMILIES[base.family].peft_type
+    return {**config, **own}
 
 
 def _slug(name: str) -> str:

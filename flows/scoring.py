@@ -12,9 +12,10 @@ import numpy as np
 from catalog.contracts.contract import SourceContract
 from catalog.readers.items import chosen_items, item_source
 from flows.workspace import Workspace
+from rpe_core.errors import InputError
 from rpe_core.evaluation.bootstrap import score_interval
 from rpe_core.evaluation.metrics import METRICS, Items, find_metric, gate_metric, make_items, pool
-from rpe_core.fingerprint import fingerprint
+from rpe_core.fingerprint import SHORT, fingerprint
 from rpe_core.records import TaskSpec
 
 BASE_ARM, OWN_ARM, CHAMPION_ARM, AUTO_ARM = "base", "sft", "champion", "auto"
@@ -83,7 +84,15 @@ def predict_arm(
     # peft, which a night that answers nothing need not load
     from rpe_core.families import attachment
 
-    attachment.attach(base, str(folder))
+    try:
+        attachment.attach(base, str(folder))
+    except ValueError as error:  # no row has been read: its text is about names and shapes
+        raise InputError(
+            f"{error}.",
+            where=f"artifact {folder.name[:SHORT]} on base {base_name}",
+            expected="tensors by the names and shapes of the modules that the family loads",
+            remedy="`rpe adapters list` shows what was imported, `rpe retract` takes a source back",
+        ) from None
     try:
         return np.asarray(family.predict(base, prepared, inputs))
     finally:

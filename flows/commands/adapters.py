@@ -97,6 +97,8 @@ def import_(
 def _show_checked(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         say(f"  {row['adapter_id']}: rank {row['rank']}, {row['n_items']} items, {row['license']}")
+        if row["mapped"]:
+            say(f"    fitted to the base: {row['mapped']}")
 
 
 @app.command("export")

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel, PeftModelForCausalLM
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -28,6 +29,8 @@ WORDS = "text_model.embeddings.token_embedding"
 PATCHES = "vision_model.pre_layrnorm"  # sic: transformers' own name
 LAYER = "{}_model.encoder.layers.{}"
 _WEIGHTS = "adapter_model.safetensors"
+_UNFIT = "the adapter does not fit the base"
+_FAULTS = (KeyError, RuntimeError, SafetensorError, TypeError, ValueError)
 
 
 class Prompted(nn.Module):
@@ -154,18 +157,64 @@ def attach(base: Any, folder: str) -> None:
         base.model.requires_grad_(requires_grad=False)
         return
     try:
-        with warnings.catch_warnings():  # PEFT asks transformers for a name that is on its way out
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            base.adapter = PeftModel.from_pretrained(
-                base.model, folder, torch_device=base.device, low_cpu_mem_usage=True
-            )
-    except (KeyError, RuntimeError, ValueError):
+        base.adapter, unused, missing = _loaded(base, folder)
+    except _FAULTS as error:
         _restore(base.model)
-        raise ValueError("the adapter does not fit the base") from None
-    base.adapter.eval()
-    if any(weight.is_meta for weight in base.adapter.parameters()):
+        raise ValueError(f"{_UNFIT}: {_in_words(error)}") from None
+    if unused or missing:
         detach(base)
-        raise ValueError("the adapter lacks weights for some of its modules")
+        raise ValueError(f"{_UNFIT}: {_misfit(unused, missing)}")
+    base.adapter.eval()
+
+
+def _loaded(base: Any, folder: str) -> tuple[PeftModel, list[str], list[str]]:
+    """What PeftModel.from_pretrained makes, and what it tells nobody: keys unused, keys missing.
+
+    Of PEFT's tasks only generation wraps more than the modules; the others want a head.
+    """
+    with warnings.catch_warnings():  # what PEFT warns of is judged below, or is no fault
+        warnings.simplefilter("ignore")
+        config = PeftConfig.from_pretrained(folder)
+        config.inference_mode = True
+        kind = PeftModelForCausalLM if config.task_type == "CAUSAL_LM" else PeftModel
+        adapter = kind(base.model, config, low_cpu_mem_usage=True)
+        found = adapter.load_adapter(
+            folder,
+            "default",
+            torch_device=base.device,
+            low_cpu_mem_usage=True,
+            key_mapping=getattr(base.model, "_checkpoint_conversion_mapping", {}),
+        )
+    weights = dict(adapter.named_parameters())
+    empty = {name for name, weight in weights.items() if weight.is_meta and ".default" in name}
+    if all(weight.is_meta for name, weight in weights.items() if ".default" not in name):
+        empty = set()  # the base is a drawing, and PEFT moves an adapter to where its base is
+    return adapter, sorted(found.unexpected_keys), sorted({*found.missing_keys, *empty})
+
+
+def _in_words(error: Exception) -> str:
+    """What PEFT stumbled over; its own words quote whole lists of modules, or nothing."""
+    if isinstance(error, KeyError):
+        return f"it lacks a tensor, {_shown(error.args[0])}"
+    if isinstance(error, RuntimeError):
+        return "a tensor has another shape than the module that it is for"
+    if isinstance(error, SafetensorError):
+        return f"its {_WEIGHTS} is no readable safetensors file"
+    return "its target_modules name none of the base's, or one of a kind that PEFT cannot adapt"
+
+
+def _misfit(unused: list[str], missing: list[str]) -> str:
+    """In words: what the base has no place for, or what the file does not hold."""
+    if unused:
+        return f"{len(unused)} tensors have no place in it, the first is {_shown(unused[0])}"
+    return f"it lacks weights for {len(missing)} tensors, the first is {_shown(missing[0])}"
+
+
+def _shown(name: object) -> str:
+    """The name of a tensor, without PEFT's own frame, or its length where it looks like none."""
+    text = str(name).removeprefix("base_model.model.")
+    is_name = re.fullmatch(r"(?=.{1,256}$)\w+(\.\w+)*", text, re.ASCII)
+    return f"'{text}'" if is_name else f"a name of {len(text)} characters"
 
 
 def detach(base: Any) -> None:

@@ -22,10 +22,11 @@ class FamilyEntry:
 
     The first pooling is the one that a plan need not name. Without tokens no input is too long.
     `files` are patterns of those that make its bases beside the files that make any base, `forms`
-    those of the adapters that its bases take.
+    those of the adapters that its bases take. `loads` is the class of transformers that it loads.
     """
 
     module: str
+    loads: str
     task_type: str
     poolings: tuple[str, ...]
     peft_type: str | None = None  # PEFT's own word for the type of task, in the adapter's folder
@@ -38,11 +39,15 @@ class FamilyEntry:
 FAMILIES = {
     # the attention-masked mean of the last hidden state, not normalised
     "text-encoder": FamilyEntry(
-        "rpe_core.families.text_encoder", task_type="text-classification", poolings=("mean",)
+        "rpe_core.families.text_encoder",
+        "AutoModel",
+        task_type="text-classification",
+        poolings=("mean",),
     ),
     # the same over the tokens of the input alone, neither prompt nor added tokens
     "causal-lm": FamilyEntry(
         "rpe_core.families.causal_lm",
+        "AutoModelForCausalLM",
         task_type="text-generation",
         poolings=("input_mean",),
         peft_type="CAUSAL_LM",
@@ -51,6 +56,7 @@ FAMILIES = {
     # the mean over slices of the encoder's map, over all of it or over a grid of 4 x 4 fields
     "sam": FamilyEntry(
         "rpe_core.families.sam",
+        "SamModel",
         task_type="image-segmentation",
         poolings=("mean", "grid"),
         has_tokens=False,
@@ -58,6 +64,7 @@ FAMILIES = {
     # the projected embedding, the mean over slices, not normalised
     "clip": FamilyEntry(
         "rpe_core.families.clip",
+        "CLIPModel",
         task_type="image-classification",
         poolings=("projection",),
         has_tokens=False,

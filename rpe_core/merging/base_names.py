@@ -9,9 +9,9 @@ from typing import NamedTuple
 _MACHINE_PATH = re.compile(r"[/~.]|[A-Za-z]:|.*\\")
 _CACHED = "models--"  # how the hub's cache calls the folder of a model: models--Qwen--X
 _PLACES = {  # first parts that say where a folder lies, and not whose model it is
-    "base", "base_model", "base_models", "builtin", "checkpoint", "checkpoints", "hf_models", "llm", "llms",
-    "local", "local_models", "model", "models", "model_zoo", "output", "outputs", "pretrained",
-    "pretrained_models", "weights",
+    "base", "base_model", "base_models", "builtin", "checkpoint", "checkpoints", "hf_models",
+    "llm", "llms", "local", "local_models", "model", "model_zoo", "models", "output", "outputs",
+    "pretrained", "pretrained_models", "weights",
 }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class AdapterFiles:
     @property
     def rank(self) -> int:
         """The largest rank of a module, or how many tokens are learned for each."""
-        return max(self._ranks)
+        return max(self._ranks, default=0)
 
     @property
     def total_rank(self) -> int:

@@ -74,13 +74,23 @@ class Hyperparameters:
         except PatternError:
             raise self._unusable() from None
 
+    @property
+    def default_rank(self) -> int:
+        """The rank of a module that no expression names."""
+        return int(self._config.get("r", _DEFAULT))
+
+    @property
+    def default_alpha(self) -> float:
+        """The lora_alpha of a module that no expression names."""
+        return float(self._config.get("lora_alpha", _DEFAULT))
+
     def rank(self, *names: str) -> int:
         """The rank r of a module."""
-        return int(self._find(self._ranks, names, self._config.get("r", _DEFAULT)))
+        return int(self._find(self._ranks, names, self.default_rank))
 
     def alpha(self, *names: str) -> float:
         """The lora_alpha of a module."""
-        return float(self._find(self._alphas, names, self._config.get("lora_alpha", _DEFAULT)))
+        return float(self._find(self._alphas, names, self.default_alpha))
 
     def scaling(self, *names: str) -> float:
         """The scaling of a module: alpha / r, or alpha / sqrt(r) with rsLoRA."""

@@ -53,7 +53,7 @@ class AdapterLayout:
     @property
     def is_linear(self) -> bool:
         """Whether all its factors are those of linear layers."""
-        return not self.copies and all(spec.layout == LINEAR for spec in self.modules.values())
+        return all(spec.layout == LINEAR for spec in self.modules.values())
 
     def renamed(self, tensors: Mapping[str, str]) -> AdapterLayout:
         """The same with other names for some tensors of the base, weights of modules among them.
@@ -97,7 +97,7 @@ def read_layout(
             raise _foreign(name, where)
         elif copied := [mark for mark in _BASE_COPIES if mark in tensor]:
             place, key = copies, tensor.replace(copied[0], ".")
-        elif any(is_saved_whole(config, each) for each in (tensor, _as_trained(name))):
+        elif any(is_saved_whole(config, each) for each in (tensor, as_trained(name))):
             place, key = whole, tensor
         else:
             raise _foreign(name, where)
@@ -126,7 +126,7 @@ def _module_spec(
 ) -> ModuleSpec:
     if len(names) != 2:
         raise ShapeMismatch("A LoRA module has only one of its two factors.", where=where)
-    spelled = dict.fromkeys((_as_trained(names["A"]), module))
+    spelled = dict.fromkeys((as_trained(names["A"]), module))
     rank, a, b = told.rank(*spelled), shapes[names["A"]], shapes[names["B"]]
     layout = Layout("lora_embedding" in names["A"], a[2:])
     is_pair = len(a) >= 2 and len(b) >= 2 and 0 not in (*a, *b)
@@ -141,7 +141,7 @@ def _module_spec(
     return ModuleSpec(names["A"], names["B"], rank, scaling, shape, layout)
 
 
-def _as_trained(name: str) -> str:
+def as_trained(name: str) -> str:
     """The module of a factor, or another tensor, with what wrapped parts of the model then."""
     framed = framed_name(name)
     found = read_factor_name(framed)
@@ -160,7 +160,7 @@ def _check_targets(
         return
     names = [target for target in targets if isinstance(target, str) and target]
     for module, spec in modules.items():
-        spelled = {module, _as_trained(spec.a_name)}
+        spelled = {module, as_trained(spec.a_name)}
         if any(f".{each}".endswith(f".{name}") for each in spelled for name in names):
             continue
         if any(module.endswith(name) for name in names):

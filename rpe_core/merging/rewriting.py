@@ -1,0 +1,62 @@
+"""An adapter under the names of its base, with a configuration that says so. Touches files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from rpe_core.delta import PREFIX, peft_names
+from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder
+from rpe_core.merging.hyperparameters import Hyperparameters, is_saved_whole
+from rpe_core.merging.layout import as_trained
+from rpe_core.merging.placing import Placement
+from rpe_core.merging.writing import appearing, write_json, write_tensors
+
+_NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
+
+
+def rewrite(adapter: AdapterFolder, way: Placement, out: Path) -> None:
+    """Write the adapter anew: the base's names, the same numbers, and each module told by its name.
+
+    Rank and alpha are those of every module, so that no expression depends on the old names. What
+    is left out and copies of the base's own weights are not written.
+
+    Raises:
+        InputError: the place is taken, or a number is not finite.
+        WriteFailed: the place cannot be written to.
+    """
+    tensors = {}
+    for module, spec in adapter.layout.modules.items():
+        names = peft_names(way.name(module), spec.layout)
+        for name, own in zip(names, (spec.a_name, spec.b_name), strict=True):
+            tensors[name] = adapter.tensors.read(own)
+    for tensor, own in adapter.layout.whole.items():
+        if tensor not in way.left_out:
+            tensors[PREFIX + way.name(tensor)] = adapter.tensors.read(own)
+    with appearing(out) as part:
+        write_tensors(part / WEIGHTS, tensors)
+        write_json(part / CONFIG, rewritten_config(adapter, way))
+
+
+def rewritten_config(adapter: AdapterFolder, way: Placement) -> dict[str, Any]:
+    """The configuration of the adapter under the base's names: what it says of every module."""
+    config, told = adapter.config, Hyperparameters(adapter.config)
+    modules = adapter.layout.modules
+    spelled = {m: dict.fromkeys((as_trained(s.a_name), m)) for m, s in modules.items()}
+    ranks = {f"^{re.escape(way.name(m))}": told.rank(*names) for m, names in spelled.items()}
+    alphas = {f"^{re.escape(way.name(m))}": told.alpha(*names) for m, names in spelled.items()}
+    kept = [way.name(tensor) for tensor in adapter.layout.whole if tensor not in way.left_out]
+    saved = [name.removeprefix(way.less) for name in config.get("modules_to_save") or ()]
+    saved = [n for n in saved if any(is_saved_whole({"modules_to_save": [n]}, t) for t in kept)]
+    rank, alpha = told.default_rank, told.default_alpha
+    return {
+        **config,
+        **dict.fromkeys(_NARROWING),
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {name: r for name, r in ranks.items() if r != rank},
+        "alpha_pattern": {name: a for name, a in alphas.items() if a != alpha},
+        "target_modules": sorted(way.name(module) for module in modules),
+        "modules_to_save": saved or None,
+    }
