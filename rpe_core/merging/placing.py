@@ -56,11 +56,15 @@ def place(layout: AdapterLayout, base: BaseShapes, *, where: str = "") -> Placem
         ShapeMismatch: a part fits the base under no name, or under several.
     """
     own = Placement()
-    if (fault := _fault(layout, base, own, where)) is None:
+    if _fault(layout, base, own, where) is None:
         return _with_left_out(layout, base, own)
-    found = [way for way in _ways(layout, base) if _fault(layout, base, way, where) is None]
+    ways = [own, *_ways(layout, base)]
+    found = [way for way in ways if _fault(layout, base, way, where) is None]
     if not found:
-        raise fault
+        nearest = max(
+            ways, key=lambda way: sum(way.name(m) in base.modules for m in layout.modules)
+        )
+        raise _fault(layout, base, nearest, where) or _misfit("The adapter", "the base's", where)
     if len(found) > 1:
         first = next(iter([*layout.modules, *layout.whole]))
         names = ", ".join(shown_name(way.name(first)) for way in found[:_SHOWN])

@@ -28,8 +28,12 @@ from transformers import (
 )
 
 from catalog.stores.bundle import Stores
+from flows.run_record import open_run
+from flows.scoring import predict_arm
 from flows.settings import Settings
 from flows.wiring import open_stores
+from flows.workspace import Workspace, load_declarations
+from rpe_core.errors import InputError
 from rpe_core.families import attachment, causal_lm, text_encoder
 from tests.adapter_folders import CONFIG, WEIGHTS
 from tests.foreign import edit_config, edit_tensors, hidden, rename, trained
@@ -362,3 +366,19 @@ def test_the_same_weights_by_another_recipe_are_not_taken_for_known(
     assert "another recipe" in told
     code, told, _ = importing(tmp_path / "lab", "--source", "lab2")
     assert code == 0, told
+
+
+def test_an_adapter_that_an_earlier_release_filed_fails_a_night_in_words(
+    world: Settings, tmp_path: Path
+) -> None:
+    """What a night asks of it: the refusal names a tensor, and nothing of it is withheld."""
+    model = BertForMaskedLM.from_pretrained(base_of(world))
+    trained(model, tmp_path / "lab", target_modules=MODULES)
+    declared = load_declarations(world)
+    with opened(world) as stores:
+        workspace = Workspace(world, declared.plan, declared.contracts, stores, open_run("night"))
+        task = declared.contracts["site_a"].task_spec
+        with pytest.raises(InputError, match=r"12 tensors have no place.*'bert\.encoder") as caught:
+            predict_arm(workspace, "pico", task, tmp_path / "lab", ["a drug was given"])
+        assert "on base pico" in str(caught.value)
+        assert len(predict_arm(workspace, "pico", task, None, ["a drug was given"])) == 1

@@ -171,6 +171,23 @@ def adapters() -> list[bytes]:
     return found
 
 
+def names() -> list[bytes]:
+    """A configuration and names with shapes: as PEFT writes them, wrapped, and of another class."""
+    factors = {f"layer.{i}.query.lora_{x}.weight": [4, 4] for i in (0, 1) for x in "AB"}
+    told = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "modules_to_save": ["classifier"]}
+    patterns = {"rank_pattern": {r"layer\.(0|1)\..*": 4}, "alpha_pattern": {"(?:.*\\.)?query": 2}}
+    frames = ("base_model.model.", "base_model.model._orig_mod.bert.", "module.base_model.")
+    return [
+        json.dumps(
+            {
+                "config": {**told, **patterns},
+                "shapes": {f"{f}{n}": s for n, s in {**factors, "classifier.bias": [4]}.items()},
+            }
+        ).encode()
+        for f in frames
+    ]
+
+
 def bundles() -> list[bytes]:
     """A card, a line of its own, then a representation."""
     return [json.dumps(CARD).encode() + b"\n" + json.dumps(PLACE).encode()]

@@ -28,8 +28,12 @@ from catalog.stores.portable import ADAPTER, CARD, HASHES, REPRESENTATION, read_
 from flows.bundle_card import read_card
 from flows.plan_file import load_plan
 from flows.samples import read_place
-from rpe_core.errors import RpeError
+from rpe_core.errors import InputError, RpeError
+from rpe_core.merging.adapters import read_json
 from rpe_core.merging.folders import read_adapter
+from rpe_core.merging.hyperparameters import check_config
+from rpe_core.merging.layout import read_layout
+from rpe_core.merging.placing import LINEAR, BaseShapes, place
 from rpe_core.records import BaseModel, TaskSpec
 from tests.fuzz import seeds
 
@@ -40,7 +44,12 @@ COLUMNS: Mapping[str, ColumnRule] = {
     "text": ColumnRule(type="string", phi_scan=True),
 }
 BASE = BaseModel("pico", "text-encoder", "local", "", "float32", 32, "a" * 64)
+MODEL = BaseShapes({f"layer.{i}.query": (LINEAR, (4, 4)) for i in (0, 1)}, {})
 Read = Callable[[Path], object]
+
+
+class Misplaced(Exception):
+    """A module was given a place that is not its own."""
 
 
 class Quoted(Exception):
@@ -118,6 +127,28 @@ def _adapter(path: Path) -> object:
     return read_adapter(path.parent)
 
 
+def _names(path: Path) -> object:
+    """A configuration and names with shapes; what is placed must lie on a module of its shape."""
+    found = read_json(path, what="input")
+    config, shapes = found.get("config"), found.get("shapes")
+    if not isinstance(config, dict) or not isinstance(shapes, dict):
+        raise InputError("The input is none.")
+    if not all(_is_shape(shape) for shape in shapes.values()):
+        raise InputError("The input is none.")
+    check_config(config)
+    tensors = {name: tuple(shape) for name, shape in shapes.items()}
+    layout = read_layout(tensors, config, where="")
+    way = place(layout, MODEL)
+    for module, spec in layout.modules.items():
+        if MODEL.modules[way.name(module)] != (LINEAR, spec.shape):
+            raise Misplaced(module)
+    return way
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
+
+
 def _bundle(path: Path) -> object:
     """A card, a line of its own, then a representation; the hashes are right, as a forger's are."""
     card, _, representation = path.read_bytes().partition(b"\n")
@@ -156,6 +187,7 @@ TARGETS = {
         Target("placed", _placed, seeds.placed_masks, ".bin"),
         Target("dicom", _image("dicom"), seeds.dicom_files, ".dcm"),
         Target("adapter", _adapter, seeds.adapters, ".bin"),
+        Target("names", _names, seeds.names, ".json"),
         Target("bundle", _bundle, seeds.bundles, ".json"),
         Target("vector", _vector, seeds.vectors, ".npy"),
     )
