@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from flows.bases import base_folder
 from flows.workspace import Workspace
 from rpe_core.errors import InputError, shown_name
 from rpe_core.families.table import FAMILIES
-from rpe_core.merging.adapters import AdapterFolder
+from rpe_core.fingerprint import fingerprint
+from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder, read_json
 from rpe_core.merging.base_names import read_base_name
 from rpe_core.merging.folders import AdapterFiles, read_base_tensors
 from rpe_core.merging.placing import BaseShapes, Placement, misfit_of_whole, place
 from rpe_core.merging.prompts import holds_prompts
+from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rewriting import rewrite
 from rpe_core.merging.wrappers import plain_name
 
@@ -135,12 +138,23 @@ def _try_on(workspace: Workspace, name: str, folder: Path) -> None:
     # peft, which only an import needs here
     from rpe_core.families import attachment
 
-    skeleton = _skeleton(workspace, name)
+    skeleton, known = _skeleton(workspace, name), workspace.memo.setdefault(f"fits {name}", set())
+    if (form := _form(folder)) in known:
+        return
     try:
         attachment.attach(skeleton, str(folder))
     except ValueError as error:  # its text is about names and shapes
         raise InputError(f"{error}.") from None
     attachment.detach(skeleton)
+    known.add(form)
+
+
+def _form(folder: Path) -> str:
+    """What decides whether an adapter fits: one of a thousand of one recipe stands for them all."""
+    tensors = TensorFile(folder / WEIGHTS, what=f"The adapter's {WEIGHTS}").specs
+    shapes = {name: spec.shape for name, spec in tensors.items()}
+    told = json.dumps(read_json(folder / CONFIG, what="adapter"), sort_keys=True)
+    return fingerprint([told, shapes])
 
 
 def _skeleton(workspace: Workspace, name: str) -> Any:

@@ -226,7 +226,7 @@ def test_a_base_decides_which_name_is_right(tmp_path, base, method):
 
 @pytest.mark.parametrize("method", ["concat", "svd", "dense", "fold"])
 @pytest.mark.parametrize(
-    "module", ["model.layers.2.q", "encoder.layers.0.q", "model.layers.0.uq", "unmodel.layers.0.q"]
+    "module", ["model.layers.2.q", "other.layers.0.q", "model.layers.0.uq", "unmodel.layers.0.q"]
 )
 def test_with_a_base_every_module_must_be_in_it_whatever_the_method(tmp_path, base, method, module):
     one = write_folder(tmp_path / "one", linear("model.layers.0.q"), target_modules=None)
