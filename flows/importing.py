@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -336,6 +337,10 @@ def _named(config: dict[str, Any], base: BaseModel) -> dict[str, Any]:
 
     A task that wants a head of its own becomes the family's, which loads none.
     """
+    try:
+        json.dumps(config, allow_nan=False)
+    except ValueError:
+        raise InputError("adapter_config.json holds NaN or infinity.") from None
     own = {"base_model_name_or_path": base.base_id, "revision": None}
     if config.get("task_type") in _HEADED:
         own["task_type"] = FAMILIES[base.family].peft_type

@@ -58,12 +58,18 @@ def _require_one_spelling(members: Sequence[Mapping[str, object]]) -> None:
 
 
 def _tails(name: str) -> Iterator[tuple[str, bool]]:
-    """What a name ends in, and whether that is whole parts; also its last part cut in its place."""
-    parent, dot, last = name.rpartition(".")
+    """What a name ends in, and whether that is whole parts; also its last part cut in its place.
+
+    A part is cut between letters only: `10` is another layer than `0`.
+    """
+    parent = name[: name.rfind(".") + 1]
     for at in range(1, len(name)):
-        yield name[at:], name[at - 1] == "."
-    for at in range(1, len(last)):
-        yield f"{parent}{dot}{last[at:]}", False
+        if name[at - 1] == ".":
+            yield name[at:], True
+        elif name[at].isalpha() and not name[at - 1].isdigit():
+            yield name[at:], False
+            if at > len(parent):
+                yield parent + name[at:], False
 
 
 def _shapes(member: AdapterFolder) -> dict[str, object]:

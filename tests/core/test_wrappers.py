@@ -193,6 +193,14 @@ def test_members_that_may_name_one_module_twice_are_refused_without_a_base(tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_modules_of_other_numbers_are_two(tmp_path):
+    names = ("layers.0", "layers.10", "10.q", "0.q", "encoder.fc1", "encoder.fc11")
+    made = [write_folder(tmp_path / f"{n}", linear(m, seed=n), target_modules=None)
+            for n, m in enumerate(names)]  # fmt: skip
+    merge([(folder, 0.5) for folder in made], tmp_path / "out")
+    assert len(load_file(tmp_path / "out" / WEIGHTS)) == 2 * len(names)
+
+
 def test_modules_that_one_member_tells_apart_are_two(tmp_path):
     both = {**linear("layers.0.q"), **linear("decoder.layers.0.q", seed=5)}
     one = write_folder(tmp_path / "one", both)
