@@ -48,7 +48,7 @@ MODEL = BaseShapes({f"layer.{i}.query": (LINEAR, (4, 4)) for i in (0, 1)}, {})
 Read = Callable[[Path], object]
 
 
-class Misplaced(Exception):
+class WrongModule(Exception):
     """A module was given a place that is not its own."""
 
 
@@ -141,7 +141,7 @@ def _names(path: Path) -> object:
     way = place(layout, MODEL)
     for module, spec in layout.modules.items():
         if MODEL.modules[way.name(module)] != (LINEAR, spec.shape):
-            raise Misplaced(module)
+            raise WrongModule(module)
     return way
 
 
