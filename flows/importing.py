@@ -195,11 +195,7 @@ def _from_peft(
 ) -> _Checked:
     source = _source(workspace, folder, spec, is_alone=is_alone)
     base, task = workspace.bases[spec.base], workspace.contracts[spec.task_of].task_spec
-    told = read_adapter(folder)
-    if told.prompts:
-        raise InputError("Learned prompts are imported as a bundle.", remedy="rpe adapters export")
-    if not spec.is_base_confirmed:
-        require_base_name(workspace, spec.base, told)
+    told = _read_plain(workspace, folder, spec)
     fitted = fit(workspace, spec.base, folder, scratch)
     adapter = told if fitted.folder == folder else read_adapter(fitted.folder)
     place = read_place(workspace, spec.base, folder, task, spec.sample, spec.representation)
@@ -217,7 +213,7 @@ def _from_peft(
         dataset_version_id=representation.dataset_version_id,
         base=base,
         task=task,
-        recipe_id=fingerprint(recipe)[:SHORT],
+        recipe_id=_recipe_ids(recipe)[0],
         recipe=recipe,
         representation_id=representation.representation_id,
         license=spec.license,
@@ -229,15 +225,24 @@ def _from_peft(
         threads=0,
         origin="imported",
     )
-    earlier = {key: value for key, value in recipe.items() if key not in _ORDERED + _NARROWED}
-    filed = Filed(
-        card,
-        representation,
-        fitted.folder,
-        _named(adapter.config, base),
-        recipe_ids=(card.recipe_id, fingerprint(earlier)[:SHORT]),
-    )
+    config = _named(adapter.config, base)
+    filed = Filed(card, representation, fitted.folder, config, recipe_ids=_recipe_ids(recipe))
     return _Checked(filed, fitted.told)
+
+
+def _read_plain(workspace: Workspace, folder: Path, spec: ImportSpec) -> AdapterFiles:
+    found = read_adapter(folder)
+    if found.prompts:
+        raise InputError("Learned prompts are imported as a bundle.", remedy="rpe adapters export")
+    if not spec.is_base_confirmed:
+        require_base_name(workspace, spec.base, found)
+    return found
+
+
+def _recipe_ids(recipe: dict[str, Any]) -> tuple[str, ...]:
+    """The id of a recipe, and the one that it had before patterns were part of it."""
+    earlier = {key: value for key, value in recipe.items() if key not in _ORDERED + _NARROWED}
+    return fingerprint(recipe)[:SHORT], fingerprint(earlier)[:SHORT]
 
 
 def _source(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: bool) -> str:

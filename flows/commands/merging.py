@@ -49,17 +49,8 @@ def merge(
     weighted = [_member(text) for text in [*members, *context.args]]
     from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
 
-    report = merge_folders(
-        weighted,
-        out,
-        method=method,
-        rank=rank,
-        energy=energy,
-        base=base,
-        dtype=dtype,
-        threads=threads,
-        is_base_confirmed=confirm_base,
-    )
+    asked = {"method": method, "rank": rank, "energy": energy, "base": base, "dtype": dtype}
+    report = merge_folders(weighted, out, **asked, threads=threads, is_base_confirmed=confirm_base)
     row = {"folder": str(out), **asdict(report)}
     facts = [{"field": key, "value": value} for key, value in row.items()]
     show_rows([row] if as_json else facts, as_json=as_json, title="merged")

@@ -87,14 +87,13 @@ def merge(
         raise InputError(
             "A fold or a merge of prompts takes no rank, energy or dtype: it is exact."
         )
+    confirmed = {"is_base_confirmed": is_base_confirmed}
     if method == FOLD:
-        return _merge_into_base(
-            members, Path(out), base=base, threads=threads, is_base_confirmed=is_base_confirmed
-        )
+        return _merge_into_base(members, Path(out), base=base, threads=threads, **confirmed)
     if are_prompts:
-        return merge_prompts(members, Path(out), method=method, is_base_confirmed=is_base_confirmed)
+        return merge_prompts(members, Path(out), method=method, **confirmed)
     entry, form = find_method(method, rank=rank, energy=energy), Form(rank, energy, DTYPES[dtype])
-    blueprint = draw_blueprint(members, base=base, is_base_confirmed=is_base_confirmed)
+    blueprint = draw_blueprint(members, base=base, **confirmed)
     form = _with_default_rank(form, entry, blueprint)
     with appearing(Path(out)) as part:
         account = stream_adapter(

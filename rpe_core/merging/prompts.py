@@ -137,13 +137,7 @@ def merge_prompts(
     configs = [member.config for member in opened]
     check_agreement(configs, is_base_confirmed=is_base_confirmed)
     first = opened[0]
-    for other in opened:
-        if other.shapes != first.shapes:
-            raise ShapeMismatch(
-                "Members prompt other modules, or with another number of tokens.",
-                where=str(other.folder),
-                expected="members of one recipe",
-            )
+    _check_shapes(opened)
     total = {
         name.removesuffix(_SUFFIX): _weighted_sum([m.read(name) for m in opened], weights)
         for name in first.shapes
@@ -165,6 +159,16 @@ def merge_prompts(
         is_servable=False,
         not_servable=NOT_SERVABLE,
     )
+
+
+def _check_shapes(opened: Sequence[PromptFolder]) -> None:
+    for other in opened:
+        if other.shapes != opened[0].shapes:
+            raise ShapeMismatch(
+                "Members prompt other modules, or with another number of tokens.",
+                where=str(other.folder),
+                expected="members of one recipe",
+            )
 
 
 def _weighted_sum(prompts: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
