@@ -37,8 +37,8 @@ class AdapterFiles:
 
     @property
     def rank(self) -> int:
-        """The largest rank of a module, or how many tokens are learned for each."""
-        return max(self._ranks)
+        """The largest rank of a module, or how many tokens are learned for each; 0 without any."""
+        return max(self._ranks, default=0)
 
     @property
     def total_rank(self) -> int:

@@ -10,10 +10,14 @@ from typing import Any
 from rpe_core.delta import LINEAR, PREFIX, Layout, peft_shapes, read_factor_name
 from rpe_core.errors import InputError, ShapeMismatch, shown_name
 from rpe_core.merging.hyperparameters import is_saved_whole, rank_of, scaling_of
+from rpe_core.merging.ties import is_vocabulary
 
 Shape = tuple[int, ...]
 
-_BASE_COPY = ".base_layer."
+# What PEFT saves beside an embedding that is adapted, trained whole or resized: the base's own
+# weight, and the trained one once more.
+_BASE_COPIES = (".base_layer.", ".original_module.")
+_TRAINED_TWICE = ".modules_to_save."
 _MAX_NAME = 256  # characters
 
 
@@ -34,7 +38,8 @@ class AdapterLayout:
     """The modules of an adapter by name, and its tensors that are no factors.
 
     `whole` maps a tensor of the base to the trained one of modules_to_save, `copies` to the
-    untouched one that PEFT saves beside an adapted embedding; both values are names in the file.
+    untouched one that PEFT saves beside an adapted embedding, or where the vocabulary was resized;
+    both values are names in the file.
     """
 
     modules: dict[str, ModuleSpec]
@@ -66,10 +71,14 @@ def read_layout(
             factors.setdefault((found.module, found.is_embedding), {})[found.factor] = name
         elif tensor == name or len(tensor) > _MAX_NAME or found is not None:
             raise _foreign(name, where)
-        elif _BASE_COPY in tensor:
-            copies[tensor.replace(_BASE_COPY, ".")] = name
+        elif copy := next((part for part in _BASE_COPIES if part in tensor), ""):
+            copies[tensor.replace(copy, ".")] = name
+        elif _TRAINED_TWICE in tensor and name.replace(_TRAINED_TWICE, ".") in shapes:
+            continue
         elif is_saved_whole(config, tensor):
             whole[tensor] = name
+        elif is_vocabulary(tensor):
+            copies[tensor] = name
         else:
             raise _foreign(name, where)
     if not factors and not whole:

@@ -1,0 +1,104 @@
+"""The output layer that is the input embedding too: one tensor in the files, two in a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rpe_core.merging.names import plain
+
+Config = Mapping[str, Any]
+
+FLAG = "tie_word_embeddings"
+_LANGUAGE = re.compile("LMHead|CausalLM|MaskedLM|ConditionalGen|ForPreTraining")
+_EMBEDDING = re.compile(
+    r"(?:.*\.)?(?:embed_tokens|wte|word_embeddings|embed_in|tokens_embed|tok_embeddings|shared)"
+    r"\.weight"
+)
+_HEAD = re.compile(
+    r"(?:.*\.)?(?:lm_head|lm_head\.decoder|predictions\.decoder|vocab_projector|proj_out"
+    r"|generator_lm_head|lm_loss)\.weight|decoder\.weight"
+)
+_OLD_COMPOSITE = "language_model.model."
+_OWN_HEADS = {"gpt_neox.embed_in.weight": "embed_out.weight"}
+_DECODER = re.compile("CausalLM|LMHead|ConditionalGen")
+_WITHOUT_A_HEAD = ("wte.", "embed_tokens.", "word_embeddings.", "embed_in.", "tokens_embed.")
+
+
+class Tie(NamedTuple):
+    """The key of the embedding, and the name that the output layer has or would have in the files.
+
+    `splits`: whether a model loads both, each with its own numbers, once the flag says so.
+    """
+
+    embedding: str
+    head: str
+    splits: bool
+
+
+def is_head(tensor: str) -> bool:
+    """Whether a name is that of a language model's output layer.
+
+    >>> is_head("language_model.lm_head.weight"), is_head("model.layers.0.mlp.up_proj.weight")
+    (True, False)
+    """
+    return _HEAD.fullmatch(plain(tensor)) is not None
+
+
+def is_vocabulary(tensor: str) -> bool:
+    """Whether a tensor has a row for each token: the input embedding or the output layer."""
+    return is_head(tensor) or _EMBEDDING.fullmatch(tensor) is not None
+
+
+def find_tie(
+    keys: Iterable[str], config: Config, *, is_language: bool = False, also: Sequence[str] = ()
+) -> Tie | None:
+    """The tie of a base with these tensors; None where there is none, or no sign of one.
+
+    A checkpoint without an output layer is a tied one, whatever its flag leaves unsaid: the default
+    differs from architecture to architecture. Where it has both, the caller compares them.
+
+    Args:
+        keys: the tensors in its files.
+        config: its config.json.
+        is_language: whether the members tell that it is a language model.
+        also: what else may be the embedding, where none has a name that is known.
+    """
+    keys = list(keys)
+    known = [key for key in keys if _EMBEDDING.fullmatch(key)]
+    architectures = " ".join(str(name) for name in config.get("architectures") or ())
+    flags = flags_of(config)
+    if not (known or also) or not (is_language or _LANGUAGE.search(architectures)):
+        return None
+    if flags and not any(flags):
+        return None
+    heads = [key for key in keys if is_head(key)]
+    embedding = min(known or also, key=len)
+    is_decoder = not config.get("is_encoder_decoder") and (
+        _DECODER.search(architectures) is not None if architectures else is_language
+    )
+    has_prefix = not embedding.startswith(_WITHOUT_A_HEAD)
+    splits = len(known) == 1 and len(heads) <= 1 and is_decoder and has_prefix
+    return Tie(embedding, heads[0] if heads else _head_beside(embedding), splits)
+
+
+def flags_of(config: Config) -> list[bool]:
+    """What a configuration says of the tie: of the whole model, and of its text part."""
+    parts = (config, config.get("text_config"))
+    found = [part.get(FLAG) for part in parts if isinstance(part, Mapping)]
+    return [flag for flag in found if isinstance(flag, bool)]
+
+
+def untied(config: Config) -> dict[str, Any]:
+    """The same configuration of a model whose output layer has its own numbers."""
+    made = {**config, FLAG: False}
+    if isinstance(config.get("text_config"), Mapping):
+        made["text_config"] = {**config["text_config"], FLAG: False}
+    return made
+
+
+def _head_beside(embedding: str) -> str:
+    if embedding.startswith(_OLD_COMPOSITE):
+        return "language_model.lm_head.weight"
+    return _OWN_HEADS.get(embedding, "lm_head.weight")
