@@ -32,7 +32,7 @@ def copy_beside(base: Checkpoint, out: Path) -> tuple[str, ...]:
     left_out = []
     for path in _files(base.folder):
         name = path.relative_to(base.folder)
-        if name.as_posix() in base.shards:
+        if name.as_posix() in base.shards or out.is_relative_to(path):
             continue
         if path.is_dir() or not path.is_file() or _is_left_out(path, name, base):
             left_out.append(f"{name.as_posix()}/" if path.is_dir() else name.as_posix())
@@ -43,9 +43,9 @@ def copy_beside(base: Checkpoint, out: Path) -> tuple[str, ...]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files below a folder in sorted order; of a hidden folder only itself."""
+    """The files below a folder in sorted order; of a hidden or linked folder only itself."""
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith("."):
+        if path.is_dir() and not (path.is_symlink() or path.name.startswith(".")):
             yield from _files(path)
         else:
             yield path

@@ -11,6 +11,7 @@ from rpe_core.merging.names import plain
 Config = Mapping[str, Any]
 
 FLAG = "tie_word_embeddings"
+_TEXT = ("text_config", "llm_config", "language_config", "thinker_config")
 _LANGUAGE = re.compile("LMHead|CausalLM|MaskedLM|ConditionalGen|ForPreTraining")
 _EMBEDDING = re.compile(
     r"(?:.*\.)?(?:embed_tokens|wte|word_embeddings|embed_in|tokens_embed|tok_embeddings|shared)"
@@ -84,18 +85,27 @@ def find_tie(
 
 
 def flags_of(config: Config) -> list[bool]:
-    """What a configuration says of the tie: of the whole model, and of its text part."""
-    parts = (config, config.get("text_config"))
-    found = [part.get(FLAG) for part in parts if isinstance(part, Mapping)]
-    return [flag for flag in found if isinstance(flag, bool)]
+    """What a configuration says of the tie: of the whole model, and of the models in it."""
+    own = [config[FLAG]] if isinstance(config.get(FLAG), bool) else []
+    parts = [part for part in config.values() if isinstance(part, Mapping)]
+    return own + [flag for part in parts for flag in flags_of(part)]
 
 
 def untied(config: Config) -> dict[str, Any]:
-    """The same configuration of a model whose output layer has its own numbers."""
-    made = {**config, FLAG: False}
-    if isinstance(config.get("text_config"), Mapping):
-        made["text_config"] = {**config["text_config"], FLAG: False}
-    return made
+    """The same configuration of a model whose output layer has its own numbers.
+
+    >>> untied({"text_config": {"hidden_size": 4}, "llm_config": {"tie_word_embeddings": True}})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'text_config': {'hidden_size': 4, 'tie_word_embeddings': False},
+     'llm_config': {'tie_word_embeddings': False}, 'tie_word_embeddings': False}
+    """
+    made = {
+        name: untied(part)
+        if isinstance(part, Mapping) and (name in _TEXT or flags_of(part))
+        else part
+        for name, part in config.items()
+    }
+    return {**made, FLAG: False}
 
 
 def _head_beside(embedding: str) -> str:

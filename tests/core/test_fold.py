@@ -244,7 +244,14 @@ def test_files_of_a_snapshot_are_links_and_are_copied(tmp_path, members):
     (tmp_path / "blobs" / "1").write_bytes(b"pieces")
     (base / "source.spm").symlink_to(tmp_path / "blobs" / "1")
     (base / "gone.txt").symlink_to(tmp_path / "blobs" / "2")
+    (base / "round").symlink_to(base)
     report = merge(members, tmp_path / "out", method="fold", base=base)
     assert (tmp_path / "out" / "source.spm").read_bytes() == b"pieces"
     assert not (tmp_path / "out" / "source.spm").is_symlink()
-    assert "gone.txt" in report.left_out
+    assert {"gone.txt", "round/"} < set(report.left_out)
+
+
+def test_a_fold_into_the_base_s_own_folder_does_not_tell_of_itself(tmp_path, members):
+    base, _ = checkpoint(tmp_path / "base")
+    report = merge(members, base / "folded", method="fold", base=base)
+    assert report.left_out == ("modeling.py", "pytorch_model.bin")

@@ -109,6 +109,17 @@ def test_embedding_and_output_layer_change_as_they_were_trained(tmp_path, kind, 
     assert json.loads((tmp_path / "out" / MANIFEST).read_text())["is_untied"] == is_tied
 
 
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("kind", ["llama-tied", "gemma3", "gpt-neox"])
+def test_an_adapter_of_them_counts_from_the_tied_weight(tmp_path, kind, name):
+    model = written(kind, tmp_path / "base")
+    trained(model, tmp_path / "a", **way(kind, name))
+    for method in ("concat", "svd"):
+        merge([(tmp_path / "a", 1.0)], tmp_path / method, method=method, base=tmp_path / "base")
+        exact, ours = (adapted_by_peft(model, tmp_path / each) for each in ("a", method))
+        torch.testing.assert_close(logits(kind, ours), logits(kind, exact), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["llama-tied", "gemma3"])
 def test_in_a_sharded_checkpoint_the_index_names_both(tmp_path, kind):
     model = written(kind, tmp_path / "base", max_shard_size="10KB")
