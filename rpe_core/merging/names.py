@@ -18,7 +18,8 @@ _RENAMED = tuple(
         (r"(?<![^.])vision_tower\.vision_model\.", "vision_tower."),
         (r"(?<![^.])embed_out\.", "lm_head."),
         (r"(?<![^.])block_sparse_moe\.", "mlp."),
-        (r"(?<![^.])encoder\.layer\.(?=\d)", "layers."),
+        (r"(?<![^.])encoder\.layers?\.(?=\d)", "layers."),
+        (r"(?<![^.])decoder_encoder\.layer\.(?=\d)", "decoder_layers."),
         (r"(?<![^.])encoder\.block\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
         (r"(?<![^.])encoder\.patch_embeddings\.(\d+)\.", r"stages.\1.patch_embeddings."),
         (r"(?<![^.])attention\.(?:attention|self)\.", "attention."),
@@ -26,6 +27,8 @@ _RENAMED = tuple(
         (r"(?<![^.])attention\.key\.", "attention.k_proj."),
         (r"(?<![^.])attention\.value\.", "attention.v_proj."),
         (r"(?<![^.])attention\.output\.dense\.", "attention.o_proj."),
+        (r"(?<![^.])(self_attn|encoder_attn)\.out_proj\.", r"\1.o_proj."),
+        (r"(?<![^.])layers\.(\d+)\.fc([12])\.", r"layers.\1.mlp.fc\2."),
         (r"(?<![^.])(?:intermediate\.dense|mlp\.dense1)\.", "mlp.fc1."),
         (r"(?<![^.])(?:output\.dense|mlp\.dense2)\.", "mlp.fc2."),
     )
