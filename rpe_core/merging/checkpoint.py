@@ -110,7 +110,7 @@ class Checkpoint:
         is_own = tie is not None and tie.head in self and not self._are_equal(*tie[:2])
         return None if is_own else tie
 
-    @property
+    @cached_property
     def is_tied(self) -> bool:
         """Whether the input embedding is the output layer too, as far as its files tell."""
         return self.tie() is not None

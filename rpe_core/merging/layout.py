@@ -76,7 +76,7 @@ def read_layout(
         elif _TRAINED_TWICE in tensor and name.replace(_TRAINED_TWICE, ".") in shapes:
             continue
         elif is_saved_whole(config, tensor):
-            whole[tensor] = name
+            whole[tensor.replace(_TRAINED_TWICE, ".")] = name
         elif is_vocabulary(tensor):
             copies[tensor] = name
         else:
