@@ -8,7 +8,7 @@ model is built for it, and none has to be known by its type.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 # Parts that wrap a model, or stand for the only one of its kind.
 _WRAPPERS = {"model", "language_model", "thinker"}
@@ -18,7 +18,7 @@ _RENAMED = tuple(
         (r"(?<![^.])vision_tower\.vision_model\.", "vision_tower."),
         (r"(?<![^.])embed_out\.", "lm_head."),
         (r"(?<![^.])block_sparse_moe\.", "mlp."),
-        (r"(?<![^.])encoder\.layers?\.(?=\d)", "layers."),
+        (r"(?<![^.])encoder\.layer\.(?=\d)", "layers."),
         (r"(?<![^.])decoder_encoder\.layer\.(?=\d)", "decoder_layers."),
         (r"(?<![^.])encoder\.block\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
         (r"(?<![^.])encoder\.patch_embeddings\.(\d+)\.", r"stages.\1.patch_embeddings."),
@@ -43,9 +43,7 @@ def plain(name: str) -> str:
     >>> plain("vit.encoder.layer.0.attention.attention.query.weight")
     'vit.layers.0.attention.q_proj.weight'
     """
-    for pattern, replacement in _RENAMED:
-        name = pattern.sub(replacement, name)
-    parts = name.split(".")
+    parts = _renamed(name).split(".")
     return ".".join([part for part in parts[:-1] if part not in _WRAPPERS] + parts[-1:])
 
 
@@ -59,14 +57,17 @@ def find_all(names: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
     {'query.weight': 'bert.query.weight'}
     """
     own = set(keys)
-    by_plain = _unique_plain(keys)
     found = {name: name for name in names if name in own}
-    rest = {name: plain(name) for name in names if name not in own}
-    found |= {name: by_plain[short] for name, short in rest.items() if short in by_plain}
-    rest = {name: short for name, short in rest.items() if name not in found}
+    rest = [name for name in names if name not in own]
+    by_plain = _unique(keys, plain)
+    found |= {name: by_plain[plain(name)] for name in rest if plain(name) in by_plain}
+    # where a prefix differs, what wraps the model must not: it could be another part of it
+    known = _unique(keys, _renamed)
+    taken = {plain(key) for key in keys}
+    left = {name: _renamed(name) for name in rest if plain(name) not in taken}
     best: list[dict[str, str]] = []
-    for way in _ways(list(rest.values()), by_plain):
-        made = {n: by_plain[way[short]] for n, short in rest.items() if way[short] in by_plain}
+    for way in _ways(list(left.values()), known):
+        made = {name: known[way[short]] for name, short in left.items() if way[short] in known}
         if not best or len(made) > len(best[0]):
             best = [made]
         elif len(made) == len(best[0]) and made != best[0]:
@@ -75,11 +76,18 @@ def find_all(names: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
     return {name: found[name] for name in names if name in found}
 
 
-def _unique_plain(keys: Sequence[str]) -> dict[str, str]:
-    by_plain: dict[str, list[str]] = {}
+def _renamed(name: str) -> str:
+    for pattern, replacement in _RENAMED:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def _unique(keys: Sequence[str], form: Callable[[str], str]) -> dict[str, str]:
+    """The keys by a form of their names, of which each has only one."""
+    by_form: dict[str, list[str]] = {}
     for key in keys:
-        by_plain.setdefault(plain(key), []).append(key)
-    return {short: found[0] for short, found in by_plain.items() if len(found) == 1}
+        by_form.setdefault(form(key), []).append(key)
+    return {short: found[0] for short, found in by_form.items() if len(found) == 1}
 
 
 def _ways(names: Sequence[str], known: Mapping[str, str]) -> Iterator[dict[str, str]]:

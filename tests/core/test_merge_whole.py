@@ -129,7 +129,7 @@ def headed(folder, seed, **config):
 
 
 def test_a_head_that_the_base_lacks_is_added_up_where_its_start_drops_out(tmp_path, base):
-    save_file({WORDS: torch.ones(11, 6)}, base / "model.safetensors")
+    save_file({"query.weight": torch.ones(5, 6)}, base / "model.safetensors")
     members = [(headed(tmp_path / f"{i}", i), weight) for i, weight in ((1, 1.6), (2, -0.6))]
     merge(members, tmp_path / "out", base=base)
     state = load_file(tmp_path / "out" / WEIGHTS)
@@ -140,9 +140,7 @@ def test_a_head_that_the_base_lacks_is_added_up_where_its_start_drops_out(tmp_pa
 
 
 def test_a_head_that_the_base_lacks_is_refused_where_its_start_would_count(tmp_path, base):
-    save_file(
-        {WORDS: torch.ones(11, 6), "query.weight": torch.ones(5, 6)}, base / "model.safetensors"
-    )
+    save_file({"query.weight": torch.ones(5, 6)}, base / "model.safetensors")
     members = [(headed(tmp_path / "1", 1), 0.5), (headed(tmp_path / "2", 2), 0.4)]
     with pytest.raises(InputError, match="no file holds what it began from") as caught:
         merge(members, tmp_path / "out", base=base)
