@@ -54,7 +54,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _is_left_out(path: Path, name: Path, base: Checkpoint) -> bool:
     if path.suffix.lower() == _WEIGHTS:
         return len(name.parts) == 1 or _is_base_again(path, base)
-    is_index = path.name.endswith(_OTHER_INDEX) and name.as_posix() != INDEX
+    is_index = path.name.endswith(_OTHER_INDEX) and not (base.index and name.as_posix() == INDEX)
     return is_index or path.suffix.lower() in _LEFT_OUT
 
 

@@ -133,13 +133,13 @@ class Checkpoint:
 
     @cached_property
     def index(self) -> dict[str, Any]:
-        """Its index; empty where all tensors are in one file."""
-        if not (self.folder / INDEX).is_file():
+        """Its index; empty where all tensors are in one file, which goes first as elsewhere."""
+        if not (self.folder / INDEX).is_file() or (self.folder / SINGLE).is_file():
             return {}
         return read_json(self.folder / INDEX, what="base", max_bytes=_MAX_INDEX_BYTES)
 
     def _read_index(self) -> dict[str, str]:
-        if not (self.folder / INDEX).is_file():
+        if not (self.folder / INDEX).is_file() or (self.folder / SINGLE).is_file():
             return {}
         found = self.index.get("weight_map")
         homes: dict[str, str] = found if isinstance(found, dict) else {}

@@ -48,7 +48,7 @@ def fold_into(
     for name, shard in base.shards.items():
         here = [fold for fold in plan.folds if base.home(fold.key) == name]
         added = {fold.name: base.spec(fold.key) for fold in here if fold.is_added}
-        new = lay_out(shard, added)
+        new = lay_out(shard, added, frame=plan.frame)
         with (out / name).open("wb") as file:
             at = file.fileno()
             reserve(at, new.size)
@@ -70,10 +70,10 @@ def _tell_of_ties(base: Checkpoint, plan: FoldPlan, out: Path) -> None:
         return
     write_json(out / CONFIG, untied(base.config))
     added = [fold for fold in plan.folds if fold.is_added]
-    if added and (index := base.index):
+    if (added or plan.frame) and (index := base.index):
         homes = {fold.name: base.home(fold.key) for fold in added}
         sizes = [size_of(base.spec(fold.key)) for fold in added]
-        write_json(out / INDEX, with_entries(index, homes, n_bytes=sum(sizes)))
+        write_json(out / INDEX, with_entries(index, homes, n_bytes=sum(sizes), frame=plan.frame))
 
 
 def _gaps(shard: TensorFile, folds: Sequence[Fold]) -> Iterator[tuple[int, int]]:

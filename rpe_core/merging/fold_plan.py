@@ -36,10 +36,11 @@ class Fold:
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """All of them, and whether the output layer and the embedding part ways."""
+    """All of them; whether output layer and embedding part ways, and how all names begin then."""
 
     folds: tuple[Fold, ...]
     unties: bool = False
+    frame: str = ""
 
 
 def plan_folds(blueprint: Blueprint, base: Checkpoint) -> FoldPlan:
@@ -69,7 +70,7 @@ def plan_folds(blueprint: Blueprint, base: Checkpoint) -> FoldPlan:
         raise _one_for_both(base)
     if tie.head not in written and tie.head not in base:
         folds.append(Fold(tie.embedding, tie.head))
-    return FoldPlan(tuple(folds), unties=True)
+    return FoldPlan(tuple(folds), unties=True, frame=tie.frame)
 
 
 def _tie(blueprint: Blueprint, base: Checkpoint) -> Tie | None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpe_core.merging.reading import TensorFile, TensorSpec
+from rpe_core.merging.ties import framed
+
+_METADATA = "__metadata__"
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,19 @@ class NewShard:
     places: dict[str, int]
 
 
-def lay_out(shard: TensorFile, added: Mapping[str, TensorSpec]) -> NewShard:
-    """Where everything comes to stand; without additions the header is the very same."""
+def lay_out(shard: TensorFile, added: Mapping[str, TensorSpec], *, frame: str) -> NewShard:
+    """Where everything comes to stand; without additions and a frame the header is the very same.
+
+    Places go by the names that the base has.
+    """
     header, start = bytes(shard.bytes_between(0, shard.data_start)), shard.data_start
     ends = {}
     end = shard.size - shard.data_start
-    if added:
-        entries: dict[str, Any] = json.loads(header[8:])
+    if added or frame:
+        entries: dict[str, Any] = {
+            name if name == _METADATA else framed(name, frame): entry
+            for name, entry in json.loads(header[8:]).items()
+        }
         for name, spec in added.items():
             first, end = end, end + (spec.end - spec.start)
             ends[name] = first
@@ -47,7 +56,7 @@ def lay_out(shard: TensorFile, added: Mapping[str, TensorSpec]) -> NewShard:
 
 
 def with_entries(
-    index: Mapping[str, Any], added: Mapping[str, str], *, n_bytes: int
+    index: Mapping[str, Any], added: Mapping[str, str], *, n_bytes: int, frame: str = ""
 ) -> dict[str, Any]:
     """The index of a sharded checkpoint, with tensors that were added to its shards.
 
@@ -55,7 +64,8 @@ def with_entries(
     >>> with_entries(index, {"b": "1"}, n_bytes=8)
     {'weight_map': {'a': '1', 'b': '1'}, 'metadata': {'total_size': 12}}
     """
-    made = {**index, "weight_map": {**index["weight_map"], **added}}
+    homes = {framed(name, frame): home for name, home in index["weight_map"].items()}
+    made = {**index, "weight_map": {**homes, **added}}
     told = index.get("metadata")
     if isinstance(told, Mapping) and isinstance(told.get("total_size"), int):
         total = told["total_size"] + n_bytes

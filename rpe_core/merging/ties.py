@@ -24,18 +24,27 @@ _HEAD = re.compile(
 _OLD_COMPOSITE = "language_model.model."
 _OWN_HEADS = {"gpt_neox.embed_in.weight": "embed_out.weight"}
 _DECODER = re.compile("CausalLM|LMHead|ConditionalGen")
-_WITHOUT_A_HEAD = ("wte.", "embed_tokens.", "word_embeddings.", "embed_in.", "tokens_embed.")
+_FRAMES = {  # of files that name the tensors of the model below the head, as GPT-2's do
+    "decoder.embed_tokens.": "model.",
+    "embed_in.": "gpt_neox.",
+    "embed_tokens.": "model.",
+    "tokens_embed.": "transformer.",
+    "word_embeddings.": "transformer.",
+    "wte.": "transformer.",
+}
 
 
 class Tie(NamedTuple):
     """The key of the embedding, and the name that the output layer has or would have in the files.
 
-    `splits`: whether a model loads both, each with its own numbers, once the flag says so.
+    `splits`: whether a model loads both, each with its own numbers, once the flag says so. Then all
+    names but the output layer's begin with `frame`: a model takes them for its own with a head.
     """
 
     embedding: str
     head: str
     splits: bool
+    frame: str = ""
 
 
 def is_head(tensor: str) -> bool:
@@ -79,9 +88,18 @@ def find_tie(
     is_decoder = not config.get("is_encoder_decoder") and (
         _DECODER.search(architectures) is not None if architectures else is_language
     )
-    has_prefix = not embedding.startswith(_WITHOUT_A_HEAD)
-    splits = len(known) == 1 and len(heads) <= 1 and is_decoder and has_prefix
-    return Tie(embedding, heads[0] if heads else _head_beside(embedding), splits)
+    splits = len(known) == 1 and len(heads) <= 1 and is_decoder
+    frame = next((each for start, each in _FRAMES.items() if embedding.startswith(start)), "")
+    return Tie(embedding, heads[0] if heads else _head_beside(frame + embedding), splits, frame)
+
+
+def framed(name: str, frame: str) -> str:
+    """A tensor's name in files that hold an output layer too.
+
+    >>> framed("wte.weight", "transformer."), framed("lm_head.weight", "transformer.")
+    ('transformer.wte.weight', 'lm_head.weight')
+    """
+    return name if is_head(name) else frame + name
 
 
 def flags_of(config: Config) -> list[bool]:

@@ -178,6 +178,39 @@ def test_an_old_configuration_that_says_nothing_is_that_of_a_tied_base(tmp_path,
     torch.testing.assert_close(logits(kind, ours), exact, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shard", ["1GB", "10KB"])
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt", "falcon", "llama-tied"])
+def test_files_that_name_the_model_below_the_head(tmp_path, kind, name, shard):
+    """As GPT-2's on the hub do: no prefix, though the configuration names a model with a head."""
+    model = written(kind, tmp_path / "own")
+    model.base_model.save_pretrained(tmp_path / "base", max_shard_size=shard)
+    (tmp_path / "base" / "config.json").write_bytes((tmp_path / "own" / "config.json").read_bytes())
+    model = type(model).from_pretrained(tmp_path / "base").eval()
+    trained(model, tmp_path / "a", **way(kind, name))
+    report, ours = folded(model, tmp_path / "a", tmp_path / "base", tmp_path / "out")
+    exact = logits(kind, adapted_by_peft(model, tmp_path / "a"))
+    assert float((logits(kind, model) - exact).abs().max()) > 0.1
+    torch.testing.assert_close(logits(kind, ours), exact, rtol=1e-5, atol=1e-5)
+    assert report.is_untied
+
+
+def test_one_file_goes_before_an_index_as_in_transformers(tmp_path):
+    model = written("llama", tmp_path / "base")
+    other = written("llama", tmp_path / "other", max_shard_size="10KB")
+    for path in (tmp_path / "other").glob("model*"):
+        path.rename(tmp_path / "base" / path.name)
+    state = load_file(tmp_path / "base" / "model.safetensors")
+    state["model.norm.weight"] += 1.0
+    save_file(state, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    model = type(other).from_pretrained(tmp_path / "base").eval()
+    trained(model, tmp_path / "a", target_modules=["q_proj"])
+    report, ours = folded(model, tmp_path / "a", tmp_path / "base", tmp_path / "out")
+    exact = logits("llama", adapted_by_peft(model, tmp_path / "a"))
+    torch.testing.assert_close(logits("llama", ours), exact, rtol=1e-5, atol=1e-5)
+    assert "model.safetensors.index.json" in report.left_out
+
+
 @pytest.mark.parametrize(
     ("kind", "config"),
     [
