@@ -94,6 +94,7 @@ def _write(folder: Path, request: dict[str, Any], recipe: Recipe, trained: Train
         whole=trained.whole,
         magnitudes=trained.magnitudes,
         modules_to_save=recipe.modules_to_save,
+        fan_in_fan_out=trained.fan_in_fan_out,
     )
 
 

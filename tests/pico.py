@@ -11,6 +11,8 @@ from transformers import (
     BertModel,
     CLIPConfig,
     CLIPModel,
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -65,8 +67,7 @@ def pico_encoder(folder: Path, *, seed: int = 0) -> Path:
 def pico_llama(folder: Path, *, seed: int = 0, chat_template: str | None = None) -> Path:
     """Write a Llama of 2 layers and width 32 with a word tokenizer; equal seeds, equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = ["<pad>", "<unk>", "<s>", "</s>", *_words(), "impression", ":", ".", *"0123456789"]
-    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    vocabulary = _talking_vocabulary()
     tokenizer = _word_tokenizer(vocabulary)
     tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)
@@ -86,6 +87,28 @@ def pico_llama(folder: Path, *, seed: int = 0, chat_template: str | None = None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def pico_gpt2(folder: Path, *, seed: int = 0) -> Path:
+    """Write a GPT-2 of 2 layers and width 32 with a word tokenizer; equal seeds, equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = _talking_vocabulary()
+    _word_tokenizer(vocabulary).save_pretrained(folder)
+    config = GPT2Config(
+        vocab_size=len(vocabulary),
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=128,
+        initializer_range=0.2,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
 
@@ -206,6 +229,11 @@ def _word_tokenizer(
         eos_token="</s>",
         model_max_length=128,
     )
+
+
+def _talking_vocabulary() -> dict[str, int]:
+    tokens = ["<pad>", "<unk>", "<s>", "</s>", *_words(), "impression", ":", ".", *"0123456789"]
+    return {token: index for index, token in enumerate(dict.fromkeys(tokens))}
 
 
 def _words() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from rpe_core.adapters.conv1d import are_transposed, seen_as_linear
 from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.method import AdapterMethod, Pace
 from rpe_core.adapters.methods import load_method
@@ -102,6 +103,10 @@ class Injection:
         """The learned prompts per module name of the base."""
         return self.method.prompts(self.model)
 
+    def fan_in_fan_out(self, modules: Iterable[str]) -> bool:
+        """What PEFT wants to be told of these modules: whether one stores its weight transposed."""
+        return are_transposed(self.before, modules)
+
     def export_whole(self) -> dict[str, Tensor]:
         """The tensors of modules that were trained whole, by the base's own names."""
         return export_whole(self.model, self.whole)
@@ -123,8 +128,9 @@ def attach(
     model.requires_grad_(requires_grad=False)
     before = dict(model.named_modules())
     try:
-        method.attach(model, recipe)
-        method.initialise(model, recipe, statistics)
+        with seen_as_linear(model):
+            method.attach(model, recipe)
+            method.initialise(model, recipe, statistics)
         whole = attach_whole(model, recipe.modules_to_save)
         checkpointed = _checkpoint_layers(model) if recipe.gradient_checkpointing else ()
     except Exception:
@@ -148,7 +154,8 @@ def count_parameters(model: nn.Module, recipe: Recipe) -> int:
     model.requires_grad_(requires_grad=False)
     before = dict(model.named_modules())
     try:
-        load_method(recipe.method).attach(model, recipe)
+        with seen_as_linear(model):
+            load_method(recipe.method).attach(model, recipe)
         attach_whole(model, recipe.modules_to_save)
         return sum(p.numel() for p in model.parameters() if p.requires_grad)
     finally:

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import torch
 from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.eva import UNSUPPORTED_LORA_MODULES
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from rpe_core.adapters.conv1d import seen_as_linear
 from rpe_core.adapters.injection import put_back
 from rpe_core.adapters.input_covariance import InputCovariance
 from rpe_core.adapters.input_pca import InputPca
@@ -152,15 +152,9 @@ def _target_widths(model: nn.Module, recipe: Recipe) -> dict[str, int]:
     """The modules that PEFT would adapt and their d_in, found by letting it do so for a moment."""
     before = dict(model.named_modules())
     try:
-        with torch.random.fork_rng(devices=[]):  # PEFT draws its A
+        with torch.random.fork_rng(devices=[]), seen_as_linear(model):  # PEFT draws its A
             Lora().attach(model, recipe)
         layers = layers_of(model, LoraLayer)
     finally:
         put_back(model, before)
-    if any(isinstance(layer, UNSUPPORTED_LORA_MODULES) for layer in layers.values()):
-        raise InputError(
-            "Only linear layers have inputs that can be gathered.",
-            where="target_modules",
-            expected="names of linear layers of the base",
-        )
     return {name: int(layer.in_features) for name, layer in layers.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.eva import UNSUPPORTED_LORA_MODULES
 from torch import nn
 
 from rpe_core.adapters.method import AdapterMethod, layers_of
@@ -38,7 +39,10 @@ class Lora(AdapterMethod):
             inject_adapter_in_model(config, model, adapter_name=NAME)
         except ValueError:
             raise no_target("LoRA") from None
-        for name, layer in layers_of(model, LoraLayer).items():
+        layers = layers_of(model, LoraLayer)
+        if any(isinstance(layer, UNSUPPORTED_LORA_MODULES) for layer in layers.values()):
+            raise no_target("LoRA")
+        for name, layer in layers.items():
             smaller = min(layer.in_features, layer.out_features)
             if recipe.r > smaller:
                 raise InputError(

@@ -51,7 +51,7 @@ class Miss(AdapterMethod):
         )
         try:
             inject_adapter_in_model(config, model, adapter_name=NAME)
-        except ValueError:
+        except (TypeError, ValueError):  # PEFT's words for another layer, and for another size
             raise no_target(f"MiSS {variant} of this r") from None
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:

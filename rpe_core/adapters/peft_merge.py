@@ -73,6 +73,7 @@ def merge_with_peft(
         merged.deltas,
         base_name=common_base(configs),
         task_type=common_text(configs, "task_type"),
+        fan_in_fan_out=any(config.get("fan_in_fan_out") for config in configs),
         manifest={"method": method, "density": density, "seed": seed, "rank": merged.rank},
     )
     servable = servable_rank(merged.rank)

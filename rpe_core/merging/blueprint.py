@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +17,13 @@ from rpe_core.merging.concat import Term
 from rpe_core.merging.configs import check_agreement
 from rpe_core.merging.layout import ModuleSpec
 from rpe_core.merging.methods import check_same_shape, check_weights
+from rpe_core.merging.orientation import is_turned, turns_that_fit
 from rpe_core.merging.spelling import align_names
+from rpe_core.merging.vocabulary import check_rows
 
+# Heads that a class of model adds to a base; transformers begins them at random.
+_NEW_HEAD = re.compile(r"(^|\.)(classifier|score|qa_outputs|classification_head)\.")
+_ROUNDING = 1e-9
 _REMEDY = "pass the base's folder: --base"
 
 
@@ -118,8 +125,9 @@ def draw_blueprint(
     modules, whole = _taking(opened, used)
     copies = sorted({tensor for member, _ in opened for tensor in member.layout.copies})
     weights = [f"{module}.weight" for module in modules]
-    keys = checkpoint.locate([*weights, *whole, *copies]) if checkpoint else {}
+    keys = checkpoint.find([*weights, *whole, *copies]) if checkpoint else {}
     blueprint = Blueprint(opened, modules, whole, checkpoint, keys)
+    _check_found(blueprint, [*weights, *whole, *copies], needs_base=needs_base)
     _check_modules(blueprint)
     _check_shapes(blueprint)
     _check_whole(blueprint)
@@ -154,17 +162,43 @@ def _check_modules(blueprint: Blueprint) -> None:
             )
 
 
+def _check_found(blueprint: Blueprint, tensors: Sequence[str], *, needs_base: bool) -> None:
+    """Raise InputError for a tensor that the base lacks, but for a head whose start drops out."""
+    base = blueprint.base
+    if base is None:
+        return
+    for tensor in [each for each in tensors if each not in blueprint.keys]:
+        if not (tensor in blueprint.whole and _NEW_HEAD.search(tensor)):
+            raise base.lacks(tensor)
+        total = math.fsum(blueprint.members[i][1] for i in blueprint.whole[tensor])
+        if needs_base or abs(total - 1.0) > _ROUNDING:
+            raise InputError(
+                f"The base has no tensor {shown_name(tensor)}: the head was new when training"
+                " began, and no file holds what it began from.",
+                where=str(base.folder),
+                expected="a base that was saved with its head"
+                + ("" if needs_base else ", or members that hold it with weights that sum to 1"),
+                remedy="merge to an adapter instead" if needs_base else "",
+            )
+
+
 def _check_shapes(blueprint: Blueprint) -> None:
-    """Each delta must have the shape of its weight in the base, as it is or transposed."""
-    for module in blueprint.modules if blueprint.base else ():
-        spec, found = (
-            blueprint.spec(module),
-            blueprint.needed_base().spec(blueprint.keys[f"{module}.weight"]).shape,
-        )
-        if found not in (spec.weight_shape(), spec.weight_shape(is_transposed=True)):
+    """Each delta must have the shape of its weight in the base, as that is stored."""
+    base = blueprint.base
+    for module in blueprint.modules if base else ():
+        key, spec = blueprint.keys[f"{module}.weight"], blueprint.spec(module)
+        shape = blueprint.needed_base().spec(key).shape
+        flags = [
+            bool(blueprint.configs[i].get("fan_in_fan_out")) for i in blueprint.modules[module]
+        ]
+        if not turns_that_fit(spec, shape) or is_turned(
+            spec, key, blueprint.needed_base(), flags=flags
+        ):
+            own = spec.shape[::-1] if spec.layout.is_embedding else spec.shape
+            check_rows(f"{module}.weight", own, shape)
             raise ShapeMismatch(
                 "A delta does not fit the weight of the base.",
-                where=f"module {shown_name(module)}, {spec.shape} on {found}",
+                where=f"module {shown_name(module)}, {spec.shape} on {shape}",
                 expected="the base that the members were trained on",
             )
 
@@ -178,11 +212,14 @@ def _check_whole(blueprint: Blueprint) -> None:
                 continue
             key = blueprint.keys[tensor]
             base.shards[base.home(key)].check_floating([key])
-            if member.tensors.specs[name].shape != base.spec(key).shape:
+            found = member.tensors.specs[name].shape
+            is_copy = tensor in member.layout.copies
+            check_rows(tensor, found, base.spec(key).shape, is_copy=is_copy)
+            if found != base.spec(key).shape:
                 raise ShapeMismatch(
                     f"The tensor {shown_name(tensor)} has another shape than in the base.",
                     where=str(member.folder),
-                    expected="the base that the adapter was trained on, its vocabulary unchanged",
+                    expected="the base that the adapter was trained on",
                 )
 
 

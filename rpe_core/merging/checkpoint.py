@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,13 @@ import torch
 
 from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.adapters import read_json
-from rpe_core.merging.reading import TensorFile, TensorSpec
+from rpe_core.merging.names import find_all
+from rpe_core.merging.reading import DTYPES, TensorFile, TensorSpec
+from rpe_core.merging.ties import Tie, find_tie, is_head
 
 INDEX, SINGLE, CONFIG = "model.safetensors.index.json", "model.safetensors", "config.json"
 _MAX_INDEX_BYTES = 64 << 20
 _PLAIN_NAME = re.compile(r"[\w.-]+\.safetensors")
-# What belongs to a model beside its weights; never a pickle, never code.
-_SMALL_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".md", "")
-_MAX_SMALL_BYTES = 64 << 20
 
 
 class Checkpoint:
@@ -66,49 +66,82 @@ class Checkpoint:
         """Give back the memory of a tensor, or of a range of its numbers."""
         self.shards[self._homes[key]].release(key, of)
 
+    def __iter__(self) -> Iterator[str]:
+        """The tensors' names, shard by shard."""
+        return iter(self._homes)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a tensor of this very name is here."""
+        return key in self._homes
+
+    def find(self, tensors: Sequence[str]) -> dict[str, str]:
+        """The keys here of tensors that an adapter names, as far as it is certain which they are.
+
+        A tied output layer is the embedding.
+        """
+        found = find_all(tensors, list(self._homes))
+        heads = [name for name in tensors if name not in found and is_head(name)]
+        tie = self.tie(is_language=True) if heads else None
+        return found | dict.fromkeys(heads, tie.embedding) if tie else found
+
     def locate(self, tensors: Sequence[str]) -> dict[str, str]:
-        """The keys here of tensors that an adapter names; one prefix may be more or less for all.
+        """The same for all of them.
 
         Raises:
             InputError: one of them is not here.
         """
-        if not tensors:
-            return {}
-        found = {prefix: keys for prefix, keys in self._by_prefix(tensors)}
-        if len(found) == 1 or "" in found:
-            keys = found.get("") or next(iter(found.values()))
-            return dict(zip(tensors, keys, strict=True))
-        missing = next((name for name in tensors if name not in self._homes), tensors[0])
-        raise InputError(
-            f"The base has no tensor {shown_name(missing)}, which a member adapts.",
+        found = self.find(tensors)
+        if missing := [name for name in tensors if name not in found]:
+            raise self.lacks(missing[0])
+        return found
+
+    def lacks(self, tensor: str) -> InputError:
+        """The refusal of a tensor that no name here can mean."""
+        return InputError(
+            f"The base has no tensor {shown_name(tensor)}, which a member adapts.",
             where=str(self.folder),
-            expected="the base that the members were trained on, with every adapted weight in it",
+            expected="the base that the members were trained on, with every adapted weight in it"
+            " under the name that it has in memory, in an older version, or with a prefix",
         )
 
-    @property
+    def tie(self, *, is_language: bool = False, also: Sequence[str] = ()) -> Tie | None:
+        """The tie of the output layer to the embedding; None where both have their own numbers."""
+        tie = find_tie(self._homes, self.config, is_language=is_language, also=also)
+        is_own = tie is not None and tie.head in self and not self._are_equal(*tie[:2])
+        return None if is_own else tie
+
+    @cached_property
     def is_tied(self) -> bool:
-        """Whether the input embedding is the output layer too, as far as config.json tells."""
-        config = self._config()
-        heads = [str(name) for name in config.get("architectures") or []]
-        has_head = any(re.search("LMHead|CausalLM|MaskedLM|ConditionalGen", name) for name in heads)
-        return has_head and config.get("tie_word_embeddings") is not False
+        """Whether the input embedding is the output layer too, as far as its files tell."""
+        return self.tie() is not None
 
-    def small_files(self) -> Iterator[Path]:
-        """Configuration, tokenizer and other texts beside the weights, by path in the folder."""
-        for path in sorted(self.folder.rglob("*")):
-            is_small = path.is_file() and path.stat().st_size <= _MAX_SMALL_BYTES
-            if is_small and path.suffix in _SMALL_SUFFIXES and not path.name.startswith("."):
-                yield path.relative_to(self.folder)
-
-    def _config(self) -> dict[str, Any]:
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Its config.json; empty where there is none."""
         has_one = (self.folder / CONFIG).is_file()
         return read_json(self.folder / CONFIG, what="base") if has_one else {}
 
-    def _read_index(self) -> dict[str, str]:
-        if not (self.folder / INDEX).is_file():
+    def _are_equal(self, one: str, other: str) -> bool:
+        if self.spec(one).shape != self.spec(other).shape:
+            return False
+        if not {self.spec(one).dtype, self.spec(other).dtype} <= DTYPES.keys():
+            return False
+        is_equal = torch.equal(self.read(one), self.read(other))
+        self.release(one)
+        self.release(other)
+        return is_equal
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """Its index; empty where all tensors are in one file, which goes first as elsewhere."""
+        if not (self.folder / INDEX).is_file() or (self.folder / SINGLE).is_file():
             return {}
-        index = read_json(self.folder / INDEX, what="base", max_bytes=_MAX_INDEX_BYTES)
-        found = index.get("weight_map")
+        return read_json(self.folder / INDEX, what="base", max_bytes=_MAX_INDEX_BYTES)
+
+    def _read_index(self) -> dict[str, str]:
+        if not (self.folder / INDEX).is_file() or (self.folder / SINGLE).is_file():
+            return {}
+        found = self.index.get("weight_map")
         homes: dict[str, str] = found if isinstance(found, dict) else {}
         if not homes or not all(_PLAIN_NAME.fullmatch(str(name)) for name in homes.values()):
             raise InputError(
@@ -117,17 +150,3 @@ class Checkpoint:
                 expected="a weight_map from tensors to safetensors files of the same folder",
             )
         return homes
-
-    def _by_prefix(self, tensors: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-        first = tensors[0]
-        more = [key[: -len(first)] for key in self._homes if key.endswith(f".{first}")]
-        parts = first.split(".")
-        less = [".".join(parts[:i]) + "." for i in range(1, len(parts))]
-        for prefix in ["", *more]:
-            keys = [prefix + tensor for tensor in tensors]
-            if self._homes.keys() >= set(keys):
-                yield prefix, keys
-        for prefix in less:
-            keys = [tensor[len(prefix) :] for tensor in tensors if tensor.startswith(prefix)]
-            if len(keys) == len(tensors) and self._homes.keys() >= set(keys):
-                yield f"-{prefix}", keys

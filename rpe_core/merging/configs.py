@@ -12,6 +12,7 @@ from rpe_core.merging.base_names import common_name
 Config = Mapping[str, Any]
 
 _CONFIRM = "`--confirm-base` says that it is one base all the same"
+_EVERY_LINEAR = "all-linear"  # PEFT's word
 _NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules")
 
 
@@ -20,7 +21,7 @@ def peft_config(
     *,
     base_name: str,
     task_type: str | None,
-    target_modules: Sequence[str] | None = None,
+    target_modules: Sequence[str] | str | None = None,
     modules_to_save: Sequence[str] = (),
     fan_in_fan_out: bool = False,
     use_dora: bool = False,
@@ -31,7 +32,7 @@ def peft_config(
     >>> config["r"], list(config["rank_pattern"].values()), config["target_modules"]
     (4, [2], ['a.query', 'b.query'])
     """
-    rank = max(ranks.values())
+    rank = max(ranks.values(), default=1)
     others = {f"^{re.escape(module)}": r for module, r in ranks.items() if r != rank}
     return {
         "alpha_pattern": others,
@@ -48,7 +49,9 @@ def peft_config(
         "r": rank,
         "rank_pattern": others,
         "revision": None,
-        "target_modules": sorted(target_modules or ranks),
+        "target_modules": target_modules
+        if isinstance(target_modules, str)
+        else sorted(target_modules or ranks),
         "task_type": task_type,
         "use_dora": use_dora,
         "use_rslora": False,
@@ -78,7 +81,7 @@ def common_base(configs: Sequence[Config], *, is_confirmed: bool = False) -> str
 
 
 def check_agreement(configs: Sequence[Config], *, is_base_confirmed: bool = False) -> None:
-    """Raise InputError unless the members are adapters of one base, stored in one orientation."""
+    """Raise InputError unless the members are adapters of one base."""
     common_base(configs, is_confirmed=is_base_confirmed)
     revisions = {str(config["revision"]) for config in configs if config.get("revision")}
     if len(revisions) > 1 and not is_base_confirmed:
@@ -88,8 +91,6 @@ def check_agreement(configs: Sequence[Config], *, is_base_confirmed: bool = Fals
             expected="adapters of one base",
             remedy=_CONFIRM,
         )
-    if len({bool(config.get("fan_in_fan_out")) for config in configs}) > 1:
-        raise InputError("Members differ in fan_in_fan_out.", expected="adapters of one base")
 
 
 def common_text(configs: Sequence[Config], key: str) -> str | None:
@@ -110,3 +111,14 @@ def common_targets(configs: Sequence[Config]) -> list[str] | None:
     if not isinstance(first, list) or not all(isinstance(name, str) for name in first):
         return None
     return list(first)
+
+
+def any_targets(configs: Sequence[Config]) -> list[str] | str:
+    """What members target though they hold no factor for it; PEFT wants a module to be named.
+
+    The fresh factors that it puts there add nothing.
+    """
+    found = [config.get("target_modules") for config in configs]
+    names = {name for each in found if isinstance(each, list) for name in each}
+    texts = [each for each in found if isinstance(each, str) and each]
+    return sorted(map(str, names)) or next(iter(texts), _EVERY_LINEAR)

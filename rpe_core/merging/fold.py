@@ -3,88 +3,42 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from rpe_core.errors import InputError, ShapeMismatch, shown_name
+from rpe_core.errors import InputError, shown_name
+from rpe_core.merging.beside import copy_beside
 from rpe_core.merging.blueprint import Blueprint
-from rpe_core.merging.checkpoint import Checkpoint
+from rpe_core.merging.checkpoint import CONFIG, INDEX, Checkpoint
 from rpe_core.merging.concat import merge_concat
-from rpe_core.merging.layout import ModuleSpec
+from rpe_core.merging.fold_plan import Fold, FoldPlan
 from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import Rounding, Workbench, cast
+from rpe_core.merging.shards import NewShard, lay_out, size_of, with_entries
 from rpe_core.merging.threads import map_in_order
+from rpe_core.merging.ties import untied
 from rpe_core.merging.whole import check_copies, pieces, release_whole, sum_whole
-from rpe_core.merging.writing import bytes_of, reserve, write_at
+from rpe_core.merging.writing import bytes_of, reserve, write_at, write_json
 
 _PIECE = 1 << 20  # numbers that are computed at a time
 _COPIED = 32 << 20  # bytes that are copied at a time
 
 
-@dataclass(frozen=True)
-class Fold:
-    """One tensor of the base to write anew: by the deltas of a module, or as members trained it."""
-
-    key: str
-    module: str = ""
-    whole: str = ""
-    is_transposed: bool = False
-
-
-def plan_folds(blueprint: Blueprint, base: Checkpoint) -> list[Fold]:
-    """What to write anew, by the base's names.
-
-    Raises:
-        ShapeMismatch: a delta does not fit its weight.
-        InputError: a weight is not floating-point, or is tied to one that would change with it.
-    """
-    folds = [Fold(blueprint.keys[tensor], whole=tensor) for tensor in blueprint.whole]
-    is_turned = any(config.get("fan_in_fan_out") for config in blueprint.configs)
-    turns = set()
-    for module in blueprint.modules:
-        key, spec = blueprint.keys[f"{module}.weight"], blueprint.spec(module)
-        if spec.layout.is_embedding and base.is_tied:
-            raise InputError(
-                "The adapted embedding is the output layer too: a fold would change both.",
-                where=f"module {shown_name(module)}",
-                remedy="merge to an adapter instead",
-            )
-        fits = _turns_that_fit(spec, base.spec(key).shape)
-        if not fits:
-            raise ShapeMismatch(
-                "A delta does not fit the weight of the base.",
-                where=f"module {shown_name(module)}, {spec.shape} on {base.spec(key).shape}",
-                expected="the base that the members were trained on",
-            )
-        turn = is_turned if is_turned in fits else fits[0]
-        if not (spec.layout.is_embedding or spec.layout.kernel):
-            turns.add((len(fits) > 1, turn == is_turned))
-        folds.append(Fold(key, module=module, is_transposed=turn))
-    if {(True, True), (False, False)} <= turns:
-        raise InputError(
-            "fan_in_fan_out is wrong for some modules, so a square one may lie either way.",
-            expected="members whose configuration tells how every weight is stored",
-        )
-    base.check_floating([fold.key for fold in folds])
-    return folds
-
-
 def fold_into(
     blueprint: Blueprint,
     base: Checkpoint,
-    folds: Sequence[Fold],
+    plan: FoldPlan,
     out: Path,
     *,
     threads: int | None = None,
-) -> Rounding:
-    """Write the whole checkpoint anew into a folder; every tensor keeps its dtype and its place.
+) -> tuple[Rounding, tuple[str, ...]]:
+    """Write the whole checkpoint anew into a folder; every tensor keeps its dtype and its order.
 
-    The rounding is what the cast to the base's dtype lost, of what the members add.
+    The rounding is what the cast to the base's dtype lost, of what the members add. Beside it the
+    paths of the files in the base's folder that were left out.
 
     Raises:
         InputError: a number is not finite, or what PEFT copied from the base is not the base's.
@@ -92,39 +46,40 @@ def fold_into(
     check_copies(blueprint)
     rounding, bench = Rounding(), Workbench()
     for name, shard in base.shards.items():
-        here = [fold for fold in folds if base.home(fold.key) == name]
+        here = [fold for fold in plan.folds if base.home(fold.key) == name]
+        added = {fold.name: base.spec(fold.key) for fold in here if fold.is_added}
+        new = lay_out(shard, added, frame=plan.frame)
         with (out / name).open("wb") as file:
-            reserve(file.fileno(), shard.size)
-            jobs = [partial(_copy, shard, file.fileno(), *gap) for gap in _gaps(shard, here)]
-            jobs += [partial(_fold, blueprint, base, fold, file.fileno(), bench) for fold in here]
+            at = file.fileno()
+            reserve(at, new.size)
+            jobs = [partial(_copy, shard, at, *gap, new.shift) for gap in _gaps(shard, here)]
+            jobs += [partial(_fold, blueprint, base, fold, at, new, bench) for fold in here]
             for part in map_in_order(lambda job: job(), jobs, threads=threads):
                 rounding += part
             # the header comes last: without it a reader takes the file for none
-            _copy(shard, file.fileno(), 0, shard.data_start)
-            os.fsync(file.fileno())
-    for path in base.small_files():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(base.folder / path, out / path)
-    return rounding
+            write_at(at, memoryview(new.header), 0)
+            os.fsync(at)
+    left_out = copy_beside(base, out)
+    _tell_of_ties(base, plan, out)
+    return rounding, left_out
 
 
-def _turns_that_fit(spec: ModuleSpec, shape: tuple[int, ...]) -> list[bool]:
-    """Whether a weight of this shape is dW as it is (False), transposed (True), or may be both."""
-    d_out, d_in = spec.shape
-    if spec.layout.kernel:
-        channels = d_in
-        for extent in spec.layout.kernel:
-            channels //= extent
-        return [False] if shape == (d_out, channels, *spec.layout.kernel) else []
-    if spec.layout.is_embedding:
-        return [True] if shape == (d_in, d_out) else []
-    return [turn for turn, fit in ((False, (d_out, d_in)), (True, (d_in, d_out))) if shape == fit]
+def _tell_of_ties(base: Checkpoint, plan: FoldPlan, out: Path) -> None:
+    """Where embedding and output layer part ways, the index and the configuration say so."""
+    if not plan.unties:
+        return
+    write_json(out / CONFIG, untied(base.config))
+    added = [fold for fold in plan.folds if fold.is_added]
+    if (added or plan.frame) and (index := base.index):
+        homes = {fold.name: base.home(fold.key) for fold in added}
+        sizes = [size_of(base.spec(fold.key)) for fold in added]
+        write_json(out / INDEX, with_entries(index, homes, n_bytes=sum(sizes), frame=plan.frame))
 
 
-def _gaps(shard: TensorFile, folds: list[Fold]) -> Iterator[tuple[int, int]]:
+def _gaps(shard: TensorFile, folds: Sequence[Fold]) -> Iterator[tuple[int, int]]:
     """The bytes after the header that no fold writes, in ranges of bounded length."""
     at = begin = shard.data_start
-    specs = [shard.specs[fold.key] for fold in folds]
+    specs = [shard.specs[fold.key] for fold in folds if not fold.is_added]
     taken = sorted((begin + spec.start, begin + spec.end) for spec in specs)
     for start, end in [*taken, (shard.size, shard.size)]:
         for first in range(at, start, _COPIED):
@@ -132,19 +87,18 @@ def _gaps(shard: TensorFile, folds: list[Fold]) -> Iterator[tuple[int, int]]:
         at = end
 
 
-def _copy(shard: TensorFile, file: int, start: int, end: int) -> Rounding:
-    write_at(file, shard.bytes_between(start, end), start)
+def _copy(shard: TensorFile, file: int, start: int, end: int, shift: int) -> Rounding:
+    write_at(file, shard.bytes_between(start, end), start + shift)
     shard.release_between(start, end)
     return Rounding()
 
 
 def _fold(
-    blueprint: Blueprint, base: Checkpoint, fold: Fold, file: int, bench: Workbench
+    blueprint: Blueprint, base: Checkpoint, fold: Fold, file: int, new: NewShard, bench: Workbench
 ) -> Rounding:
     """One tensor; the rounding counts against what is added, not against the weight."""
-    spec = base.spec(fold.key)
     dtype = base.read(fold.key).dtype
-    at = base.shards[base.home(fold.key)].data_start + spec.start
+    at = new.places[fold.name]
     lost = added = 0.0
     try:
         for exact, share in _sums(blueprint, base, fold, bench):
@@ -168,6 +122,11 @@ def _sums(
 ) -> Iterator[tuple[torch.Tensor, float]]:
     """Piece by piece the new tensor, and the squared norm of what is new in it."""
     shape = base.spec(fold.key).shape
+    if not (fold.whole or fold.module):
+        for first, last in pieces(shape):
+            yield base.read(fold.key).view(-1)[first:last].float(), 0.0
+            base.release(fold.key, (first, last))
+        return
     if fold.whole:
         for of in pieces(shape):
             start, change = sum_whole(blueprint, fold.whole, of)

@@ -38,7 +38,7 @@ class AdapterFiles:
 
     @property
     def rank(self) -> int:
-        """The largest rank of a module, or how many tokens are learned for each."""
+        """The largest rank of a module, or how many tokens are learned for each; 0 without any."""
         return max(self._ranks, default=0)
 
     @property

@@ -10,11 +10,15 @@ from typing import Any
 from rpe_core.delta import LINEAR, PREFIX, Layout, peft_shapes, read_factor_name
 from rpe_core.errors import InputError, ShapeMismatch, shown_name
 from rpe_core.merging.hyperparameters import Hyperparameters, is_saved_whole
+from rpe_core.merging.ties import is_vocabulary
 from rpe_core.merging.wrappers import framed_name, plain_name
 
 Shape = tuple[int, ...]
 
+# What PEFT saves beside an embedding that is adapted, trained whole or resized: the base's own
+# weight, and the trained one once more.
 _BASE_COPIES = (".base_layer.", ".original_module.")
+_TRAINED_TWICE = ".modules_to_save."
 _MAX_NAME = 256  # characters
 
 
@@ -43,7 +47,8 @@ class AdapterLayout:
 
     Names are those of the model alone: what wrapped it at its training is gone. `whole` maps a
     tensor of the base to the trained one of modules_to_save, `copies` to the untouched one that
-    PEFT saves beside an adapted embedding; both values are names in the file.
+    PEFT saves beside an adapted embedding, or where the vocabulary was resized; both values are
+    names in the file.
     """
 
     modules: dict[str, ModuleSpec]
@@ -97,8 +102,12 @@ def read_layout(
             raise _foreign(name, where)
         elif copied := [mark for mark in _BASE_COPIES if mark in tensor]:
             place, key = copies, tensor.replace(copied[0], ".")
+        elif _TRAINED_TWICE in name and name.replace(_TRAINED_TWICE, ".") in shapes:
+            continue
         elif any(is_saved_whole(config, each) for each in (tensor, as_trained(name))):
             place, key = whole, tensor
+        elif is_vocabulary(tensor):
+            place, key = copies, tensor
         else:
             raise _foreign(name, where)
         if key in place:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpe_core.merging.blueprint import Blueprint
+from rpe_core.merging.fold_plan import FoldPlan
 from rpe_core.merging.methods import Form, Norms, overall_ratio
 from rpe_core.merging.rounding import DTYPES, Rounding
 from rpe_core.merging.stream import Account
@@ -23,7 +24,9 @@ class MergeReport:
     measured, 0 for an exact method; error_bound: the least that is possible at these ranks.
     rounding_ratio: what the cast to a narrower dtype changed, relative to the factors (an adapter)
     or to what was added to the base (a fold). servable_rank: the smallest rank limit of vLLM that
-    holds the adapter, 0 where none does; `not_servable` says why.
+    holds the adapter, 0 where none does; `not_servable` says why. Of a fold, left_out: the files in
+    the base's folder that it does not hold; is_untied: whether it gave an output layer that was the
+    embedding numbers of its own.
     """
 
     method: str
@@ -35,6 +38,8 @@ class MergeReport:
     error_bound: float = 0.0
     rounding_ratio: float = 0.0
     not_servable: str = ""
+    left_out: tuple[str, ...] = ()
+    is_untied: bool = False
 
 
 def servable_rank(rank: int) -> int:
@@ -59,7 +64,7 @@ def adapter_report(
     blueprint: Blueprint, account: Account, *, method: str, weights_sha256: str
 ) -> MergeReport:
     """The report of a merge to an adapter."""
-    rank = max(account.ranks.values())
+    rank = max(account.ranks.values(), default=0)
     reason = why_not_servable(blueprint, rank)
     return MergeReport(
         method=method,
@@ -115,7 +120,14 @@ def _errors(ranks: Mapping[str, int], norms: Mapping[str, Norms]) -> dict[str, A
     }
 
 
-def fold_report(blueprint: Blueprint, rounding: Rounding, *, weights_sha256: str) -> MergeReport:
+def fold_report(
+    blueprint: Blueprint,
+    rounding: Rounding,
+    *,
+    weights_sha256: str,
+    plan: FoldPlan,
+    left_out: tuple[str, ...],
+) -> MergeReport:
     """The report of a fold: a whole checkpoint, which any server of its base serves."""
     return MergeReport(
         method="fold",
@@ -125,6 +137,8 @@ def fold_report(blueprint: Blueprint, rounding: Rounding, *, weights_sha256: str
         servable_rank=0,
         is_servable=True,
         rounding_ratio=rounding.ratio,
+        left_out=left_out,
+        is_untied=plan.unties,
     )
 
 
@@ -144,6 +158,8 @@ def fold_manifest(
         "shards": dict(after),
         "modules": {module: sum(blueprint.ranks(module)) for module in blueprint.modules},
         "whole_tensors": list(blueprint.whole),
+        "left_out": list(report.left_out),
+        "is_untied": report.is_untied,
         "relative_error": report.relative_error,
         "rounding_ratio": report.rounding_ratio,
         "weights_sha256": report.weights_sha256,

@@ -13,8 +13,15 @@ from rpe_core.errors import InputError, UnknownName
 from rpe_core.merging.adapters import CONFIG, WEIGHTS
 from rpe_core.merging.blueprint import Blueprint, draw_blueprint
 from rpe_core.merging.checkpoint import Checkpoint
-from rpe_core.merging.configs import common_base, common_targets, common_text, peft_config
-from rpe_core.merging.fold import fold_into, plan_folds
+from rpe_core.merging.configs import (
+    any_targets,
+    common_base,
+    common_targets,
+    common_text,
+    peft_config,
+)
+from rpe_core.merging.fold import fold_into
+from rpe_core.merging.fold_plan import plan_folds
 from rpe_core.merging.manifest import (
     MANIFEST,
     MergeReport,
@@ -125,9 +132,9 @@ def _merge_into_base(
         members, base=base, needs_base=True, is_base_confirmed=is_base_confirmed
     )
     checkpoint = blueprint.needed_base()
-    folds = plan_folds(blueprint, checkpoint)
+    plan = plan_folds(blueprint, checkpoint)
     with appearing(out) as part:
-        rounding = fold_into(blueprint, checkpoint, folds, part, threads=threads)
+        rounding, left_out = fold_into(blueprint, checkpoint, plan, part, threads=threads)
         written = Checkpoint(part)
         tensors = [one.tensors for one, _ in blueprint.members]
         shards = [*checkpoint.shards.values(), *written.shards.values()]
@@ -135,7 +142,9 @@ def _merge_into_base(
         inputs, of_shards = hashes[: len(tensors)], hashes[len(tensors) :]
         before = dict(zip(checkpoint.shards, of_shards, strict=False))
         after = dict(zip(written.shards, of_shards[len(before) :], strict=True))
-        report = fold_report(blueprint, rounding, weights_sha256=_hash_of(after))
+        report = fold_report(
+            blueprint, rounding, weights_sha256=_hash_of(after), plan=plan, left_out=left_out
+        )
         manifest = fold_manifest(blueprint, report, inputs=inputs, before=before, after=after)
         write_json(part / MANIFEST, manifest)
     return report
@@ -145,7 +154,8 @@ def _with_default_rank(form: Form, method: MergeMethod, blueprint: Blueprint) ->
     """Where nothing is asked for, `svd` gives the largest rank of a member."""
     if not method.takes_rank or form.rank is not None or form.energy is not None:
         return form
-    return replace(form, rank=max(max(blueprint.ranks(module)) for module in blueprint.modules))
+    ranks = [max(blueprint.ranks(module)) for module in blueprint.modules]
+    return replace(form, rank=max(ranks, default=1))
 
 
 def _config(blueprint: Blueprint, account: Account) -> dict[str, Any]:
@@ -153,14 +163,17 @@ def _config(blueprint: Blueprint, account: Account) -> dict[str, Any]:
     is_covered = all(
         set(one.layout.modules) == set(blueprint.modules) for one, _ in blueprint.members
     )
+    targets: list[str] | str | None = common_targets(configs) if is_covered else None
+    if not blueprint.modules:
+        targets = targets or any_targets(configs)
     saved = {name for config in configs for name in config.get("modules_to_save") or ()}
     return peft_config(
         account.ranks,
         base_name=common_base(configs, is_confirmed=True),
         task_type=common_text(configs, "task_type"),
-        target_modules=common_targets(configs) if is_covered else None,
+        target_modules=targets,
         modules_to_save=sorted(saved) if blueprint.whole else (),
-        fan_in_fan_out=bool(configs[0].get("fan_in_fan_out")),
+        fan_in_fan_out=any(config.get("fan_in_fan_out") for config in configs),
     )
 
 

@@ -72,7 +72,7 @@ class MergedDeltas:
     @property
     def rank(self) -> int:
         """The largest rank of a module."""
-        return max(delta.rank for delta in self.deltas.values())
+        return max((delta.rank for delta in self.deltas.values()), default=0)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ def merge_deltas(
     entry = find_method(method, rank=rank, energy=energy)
     terms = _terms_by_module(members)
     if rank is None and energy is None:
-        rank = max(delta.rank for parts in terms.values() for delta, _ in parts)
+        ranks = [delta.rank for parts in terms.values() for delta, _ in parts]
+        rank = max(ranks, default=1)
     form = Form(rank, energy, is_shared=do_share(fullest(terms)))
 
     def work(module: str) -> tuple[LowRankDelta, Norms | None]:

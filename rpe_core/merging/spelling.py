@@ -8,6 +8,8 @@ from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.adapters import AdapterFolder
 from rpe_core.merging.checkpoint import Checkpoint
 from rpe_core.merging.layout import AdapterLayout
+from rpe_core.merging.names import plain
+from rpe_core.merging.ties import is_head
 
 
 def align_names(members: Sequence[AdapterFolder], base: Checkpoint | None) -> None:
@@ -16,31 +18,36 @@ def align_names(members: Sequence[AdapterFolder], base: Checkpoint | None) -> No
     Where the base's files have a tensor that members name differently, the name is the files' own.
 
     Raises:
-        InputError: names share a tail and there is no base, or none of them is that of the files;
-            or the base has no tensor of such a name.
+        InputError: names share a tail and there is no base, or none of them is that of the files.
     """
     if base is None:
         _require_one_spelling([_shapes(member) for member in members])
         return
-    located = [base.locate(_tensors(member.layout)) for member in members]
-    spelled: dict[str, dict[str, None]] = {}
+    located = [base.find(_tensors(member.layout)) for member in members]
+    spelled: dict[tuple[str, bool], dict[str, None]] = {}
     for keys in located:
         for name, key in keys.items():
-            spelled.setdefault(_place(name, key, base), {})[name] = None
+            spelled.setdefault(_place(name, key), {})[name] = None
     for member, keys in zip(members, located, strict=True):
         own = {}
         for name, key in keys.items():
-            others = [n for n in spelled[_place(name, key, base)] if n != name]
-            if others and key not in (name, *others):
+            others = [n for n in spelled[_place(name, key)] if n != name]
+            if others and (key not in (name, *others) or not _is_spelling(name, key)):
                 raise _two_names(name, others[0])
             if others:
                 own[name] = key
         member.layout = member.layout.renamed(own)
 
 
-def _place(name: str, key: str, base: Checkpoint) -> str:
+def _is_spelling(name: str, key: str) -> bool:
+    """Whether a name is a tensor's own, longer or shorter, or that of another version."""
+    is_tail = f".{name}".endswith(f".{key}") or f".{key}".endswith(f".{name}")
+    return is_tail or plain(name) == plain(key)
+
+
+def _place(name: str, key: str) -> tuple[str, bool]:
     """A tensor of the files, and of a tied one which of its two places in the model is meant."""
-    return f"{key} {name.split('.')[-2:-1]}" if base.is_tied else key
+    return key, is_head(name)
 
 
 def _require_one_spelling(members: Sequence[Mapping[str, object]]) -> None:

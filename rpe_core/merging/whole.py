@@ -29,10 +29,14 @@ def pieces(shape: tuple[int, ...]) -> Iterator[Range]:
 
 
 def sum_whole(blueprint: Blueprint, tensor: str, of: Range) -> tuple[torch.Tensor, torch.Tensor]:
-    """A piece of theta_0, and of what the members add to it, both in fp64."""
+    """A piece of theta_0, and of what the members add to it, both in fp64.
+
+    A head that the base lacks begins anywhere: its members' weights sum to 1, so it drops out.
+    """
     base = blueprint.needed_base()
-    start = _piece(base.read(blueprint.keys[tensor]), of)
-    change = torch.zeros_like(start)
+    change = torch.zeros(of[1] - of[0], dtype=torch.float64)
+    key = blueprint.keys.get(tensor)
+    start = _piece(base.read(key), of) if key is not None else change.clone()
     for i in blueprint.whole[tensor]:
         member, weight = blueprint.members[i]
         trained = _piece(member.tensors.read(member.layout.whole[tensor]), of)
@@ -42,8 +46,8 @@ def sum_whole(blueprint: Blueprint, tensor: str, of: Range) -> tuple[torch.Tenso
 
 def release_whole(blueprint: Blueprint, tensor: str, of: Range) -> None:
     """Give back the memory of a piece in the base and in the members."""
-    base, key = blueprint.needed_base(), blueprint.keys[tensor]
-    base.release(key, of)
+    if key := blueprint.keys.get(tensor):
+        blueprint.needed_base().release(key, of)
     for i in blueprint.whole[tensor]:
         member, _ = blueprint.members[i]
         member.tensors.release(member.layout.whole[tensor], of)

@@ -11,7 +11,7 @@ _WRAPPER = re.compile(r"_orig_mod|_fpw_module|_forward_module|_\w*wrapped_module
 _DATA_PARALLEL = "module"  # a wrapper in front of a model only; further in, it may be a part
 _ADAPTER = re.compile(  # the adapter's own name in a factor, or in what was saved whole
     r"(?<=\.lora_[AB])\.[^.]+(?=\.weight$)|(?<=\.lora_embedding_[AB])\.(?!weight$)[^.]+$"
-    r"|\.modules_to_save\.[^.]+(?=\.)"
+    r"|\.modules_to_save(?:\.[^.]+(?=\.))?(?=\.)"
 )
 
 

@@ -38,6 +38,7 @@ class TrainedAdapter:
     prompts (n, width) by module were learned in the place of deltas, the rank is their n.
     `validation_loss` and `validation_score` are None where there was no validation row. `history`
     has a row for each epoch: its training loss, what validation found, and what the method told.
+    `fan_in_fan_out` is PEFT's: whether the base stores one of the adapted weights transposed.
     """
 
     deltas: dict[str, LowRankDelta]
@@ -51,6 +52,7 @@ class TrainedAdapter:
     magnitudes: dict[str, Tensor]
     prompts: dict[str, Tensor] = field(default_factory=dict)
     history: tuple[dict[str, float], ...] = ()
+    fan_in_fan_out: bool = False
 
 
 def train(
@@ -276,6 +278,7 @@ class _Course:
             magnitudes=self.injected.magnitudes(),
             prompts=prompts,
             history=tuple(self.history),
+            fan_in_fan_out=self.injected.fan_in_fan_out(deltas),
         )
 
 

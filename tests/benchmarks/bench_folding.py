@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from rpe_core.merging.adapters import WEIGHTS as FILE
 from rpe_core.merging.blueprint import draw_blueprint
-from rpe_core.merging.fold import fold_into, plan_folds
+from rpe_core.merging.fold import fold_into
+from rpe_core.merging.fold_plan import plan_folds
 from rpe_core.merging.merge import merge
 from rpe_core.merging.writing import appearing
 from tests.benchmarks import peers_of_merging as peers

@@ -105,6 +105,7 @@ def test_the_folder_is_the_base_s_own_without_pickles_and_code(tmp_path, members
     assert set(manifest["base"]) == set(manifest["shards"]) == {n for n in names if "model-" in n}
     assert manifest["base"] != manifest["shards"]
     assert manifest["weights_sha256"] == report.weights_sha256
+    assert manifest["left_out"] == ["modeling.py", "pytorch_model.bin"] == list(report.left_out)
     assert manifest["modules"] == {"model.layers.0.query": 4, "model.pixels": 4, "model.words": 4}
 
 
@@ -192,3 +193,65 @@ def test_a_base_that_is_not_finite_is_refused_and_leaves_nothing(tmp_path, membe
     with pytest.raises(InputError, match="not finite"):
         merge(members, tmp_path / "out", method="fold", base=base)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a0", "a1", "base"]
+
+
+def test_what_stands_beside_the_weights_is_copied_or_named_as_left_out(tmp_path, members):
+    base, state = checkpoint(tmp_path / "base")
+    copied = {
+        "2_Dense/model.safetensors": None,
+        "2_Dense/config.json": b"{}",
+        "1_Pooling/config.json": b"{}",
+        "modules.json": b"[]",
+        **dict.fromkeys(["source.spm", "bpe.codes", "vocab.bpe", "merges.txt", "LICENSE"], b"x"),
+        **dict.fromkeys(["sentencepiece.bpe.model", "dict.fr.tsv", ".gitattributes"], b"y"),
+        **dict.fromkeys(["added_tokens.json", "figures/loss.png", "tokenizer.vocab"], b"z"),
+    }
+    left_out = [
+        ".git/",
+        "consolidated.00.pth",
+        "model.fp16.safetensors",
+        "modeling.py",
+        "onnx/model.onnx",
+        "onnx/model.onnx_data",
+        "optimizer.pt",
+        "original/model.safetensors",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+        "rust_model.ot",
+        "tf_model.h5",
+        "training_args.bin",
+    ]
+    for name in [*copied, ".git/config", *left_out]:
+        place = base / name
+        if not name.endswith("/"):
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(copied.get(name) or b"none of ours")
+    save_file({"linear.weight": torch.ones(4, 60)}, base / "2_Dense" / "model.safetensors")
+    some = {"model.words.weight": state["model.words.weight"]}
+    save_file(some, base / "original" / "model.safetensors")
+    report = merge(members, tmp_path / "out", method="fold", base=base)
+    assert list(report.left_out) == left_out
+    assert json.loads((tmp_path / "out" / MANIFEST).read_text())["left_out"] == left_out
+    for name in copied:
+        assert (tmp_path / "out" / name).read_bytes() == (base / name).read_bytes()
+    files = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*")}
+    assert not [name for name in left_out if tmp_path / "out" / name in files]
+
+
+def test_files_of_a_snapshot_are_links_and_are_copied(tmp_path, members):
+    base, _ = checkpoint(tmp_path / "base")
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "1").write_bytes(b"pieces")
+    (base / "source.spm").symlink_to(tmp_path / "blobs" / "1")
+    (base / "gone.txt").symlink_to(tmp_path / "blobs" / "2")
+    (base / "round").symlink_to(base)
+    report = merge(members, tmp_path / "out", method="fold", base=base)
+    assert (tmp_path / "out" / "source.spm").read_bytes() == b"pieces"
+    assert not (tmp_path / "out" / "source.spm").is_symlink()
+    assert {"gone.txt", "round/"} < set(report.left_out)
+
+
+def test_a_fold_into_the_base_s_own_folder_does_not_tell_of_itself(tmp_path, members):
+    base, _ = checkpoint(tmp_path / "base")
+    report = merge(members, base / "folded", method="fold", base=base)
+    assert report.left_out == ("modeling.py", "pytorch_model.bin")

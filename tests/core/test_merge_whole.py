@@ -124,3 +124,63 @@ def test_a_copy_that_was_changed_is_a_changed_base(tmp_path, base):
     with pytest.raises(ShapeMismatch, match="vocabulary unchanged"):
         merge([(resized, 1.0)], tmp_path / "out", base=base)
     assert not (tmp_path / "out").exists()
+
+
+def headed(folder, seed, **config):
+    """An adapter with a classifier that the base never had, as PEFT saves one for SEQ_CLS."""
+    saved = {"modules_to_save": ["classifier", "score"], "task_type": "SEQ_CLS", **config}
+    return write_folder(folder, {**linear("query", seed=seed), **whole(seed)}, **saved)
+
+
+def test_a_head_that_the_base_lacks_is_added_up_where_its_start_drops_out(tmp_path, base):
+    others = {WORDS: torch.ones(11, 6), QUERY: torch.ones(5, 6)}
+    save_file(others, base / "model.safetensors")
+    members = [(headed(tmp_path / f"{i}", i), weight) for i, weight in ((1, 1.6), (2, -0.6))]
+    merge(members, tmp_path / "out", base=base)
+    state = load_file(tmp_path / "out" / WEIGHTS)
+    for name in (HEAD, BIAS):
+        one, two = (whole(seed)[f"base_model.model.{name}"].double() for seed in (1, 2))
+        exact = 1.6 * one - 0.6 * two
+        torch.testing.assert_close(state[f"base_model.model.{name}"], exact.float())
+
+
+def test_a_head_that_the_base_lacks_is_refused_where_its_start_would_count(tmp_path, base):
+    save_file({"query.weight": torch.ones(5, 6)}, base / "model.safetensors")
+    members = [(headed(tmp_path / "1", 1), 0.5), (headed(tmp_path / "2", 2), 0.4)]
+    with pytest.raises(InputError, match="no file holds what it began from") as caught:
+        merge(members, tmp_path / "out", base=base)
+    assert "weights that sum to 1" in str(caught.value)
+    with pytest.raises(InputError, match="the head was new when training began"):
+        merge([(members[0][0], 1.0)], tmp_path / "out", base=base, method="fold")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["concat", "svd", "dense", "fold"])
+def test_an_adapter_of_whole_tensors_alone_is_merged(tmp_path, base, method):
+    saved = {"modules_to_save": ["classifier"]}
+    one = write_folder(tmp_path / "one", whole(1), **saved)
+    two = write_folder(tmp_path / "two", whole(2), **saved)
+    report = merge([(one, 0.7), (two, 0.2)], tmp_path / "out", method=method, base=base)
+    assert (report.rank, report.relative_error) == (0, 0.0)
+    before = load_file(base / "model.safetensors")
+    is_fold = method == "fold"
+    found = load_file(tmp_path / "out" / ("model.safetensors" if is_fold else WEIGHTS))
+    for name in (HEAD, BIAS):
+        start = before[name].double()
+        a, b = (whole(seed)[f"base_model.model.{name}"].double() for seed in (1, 2))
+        exact = start + 0.7 * (a - start) + 0.2 * (b - start)
+        key = name if is_fold else f"base_model.model.{name}"
+        torch.testing.assert_close(found[key], exact.float())
+    if not is_fold:
+        config = json.loads((tmp_path / "out" / CONFIG).read_text())
+        assert config["target_modules"] == ["query", "value"]
+        assert config["modules_to_save"] == ["classifier"]
+
+
+def test_whole_tensors_alone_beside_a_member_with_factors(tmp_path, base):
+    saved = {"modules_to_save": ["classifier"]}
+    one = write_folder(tmp_path / "one", whole(1), **saved)
+    two = write_folder(tmp_path / "two", linear("query"))
+    merge([(one, 0.7), (two, 0.2)], tmp_path / "out", method="svd", base=base)
+    names = {f"base_model.model.{name}" for name in (HEAD, BIAS)}
+    assert set(load_file(tmp_path / "out" / WEIGHTS)) == names | set(linear("query"))

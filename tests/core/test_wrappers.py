@@ -251,6 +251,22 @@ def test_with_a_base_every_shape_must_be_its_own_whatever_the_method(tmp_path, b
         merge([(one, 1.0)], tmp_path / "out", method=method, base=base)
 
 
+@pytest.mark.parametrize("method", ["concat", "svd", "dense", "fold"])
+def test_with_a_base_d_in_and_d_out_may_not_be_exchanged(tmp_path, base, method):
+    """A Conv1D has a bias as long as d_out; a Linear's weight is not stored transposed."""
+    turned = write_folder(tmp_path / "one", linear("model.layers.0.q", shape=(6, 5)))
+    with pytest.raises(InputError, match="does not fit the weight"):
+        merge([(turned, 1.0)], tmp_path / "out", method=method, base=base)
+    state = load_file(base / "model.safetensors")
+    for bias, is_right in ((torch.ones(6), True), (torch.ones(5), False)):
+        save_file({**state, "model.layers.0.q.bias": bias}, base / "model.safetensors")
+        if is_right:
+            merge([(turned, 1.0)], tmp_path / "out", method=method, base=base)
+            continue
+        with pytest.raises(InputError, match="does not fit the weight"):
+            merge([(turned, 1.0)], tmp_path / "again", method=method, base=base)
+
+
 def test_configurations_that_peft_fills_in_are_read_as_peft_does(tmp_path):
     """No r and no lora_alpha: PEFT's eight; the merged adapter has the same deltas."""
     one = write_folder(tmp_path / "one", linear("q", rank=8), use_rslora=True)

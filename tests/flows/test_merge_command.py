@@ -54,6 +54,22 @@ def test_every_option_reaches_the_merge(desk: Path, rpe: Rpe) -> None:
     assert (desk / "f" / "model.safetensors").is_file()
 
 
+def test_a_fold_tells_what_it_left_out(
+    desk: Path, rpe: Rpe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import save_file
+
+    (desk / "base").mkdir()
+    save_file({"query.weight": torch.ones(5, 6)}, desk / "base" / "model.safetensors")
+    for name in ("source.spm", "training_args.bin"):
+        (desk / "base" / name).write_bytes(b"x")
+    how = ("--method", "fold", "--base", "base", "--out", "f", "--json")
+    assert rpe("merge", "--members", "b=1", *how) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["left_out"] == ["training_args.bin"]
+    assert (desk / "f" / "source.spm").read_bytes() == b"x"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
