@@ -107,7 +107,7 @@ class Hyperparameters:
         return InputError(
             "A key of rank_pattern or alpha_pattern is no usable expression.",
             where=self._where,
-            expected="a regular expression without references to groups, of bounded work",
+            expected="a regular expression whose search ends within seconds",
         )
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from peft.utils.other import get_pattern_key
 
 from rpe_core.errors import InputError
+from rpe_core.merging import patterns
 from rpe_core.merging.hyperparameters import Hyperparameters, check_config, rank_of, scaling_of
 from rpe_core.merging.patterns import PatternError, Patterns
 
@@ -101,21 +102,23 @@ def test_a_search_without_end_ends(expression):
     assert time.process_time() - began < 20
 
 
-def test_what_many_names_cost_is_bounded_and_told():
-    config = {
-        "peft_type": "LORA",
-        "alpha_pattern": {f"({'a?' * n}){{0,9}}b": 1 for n in range(40, 240)},
-    }
+def test_what_many_names_cost_is_bounded_and_told(monkeypatch):
+    monkeypatch.setattr(patterns, "MAX_SECONDS", 0.5)
+    config = {"peft_type": "LORA", "alpha_pattern": {"(a|aa)+[cd]": 1}}
     check_config(config)
     told = Hyperparameters(config)
     with pytest.raises(InputError, match="rank_pattern or alpha_pattern"):
         [told.scaling(f"{'a' * 240}.{number}") for number in range(10_000)]
 
 
-@pytest.mark.parametrize(
-    "expression", [r"(a)\2", "(?>a)b", "a++", "(?P<x>a)(?(x)b|c)", "(", "(?i)a", "(" * 5000]
-)
-def test_what_cannot_be_bounded_or_is_none_is_refused(expression):
+@pytest.mark.parametrize("expression", [r"(a)\3b", "(?>a)ab", "a++b", "(?P<x>a)(?(x)ab|c)"])
+def test_what_looks_back_or_keeps_what_it_took_is_read_as_re_reads_it(expression):
+    expected = bool(re.match(rf"(.*\.)?({expression})$", "aab"))
+    assert bool(Patterns({expression: 1}).find(["aab"], 0)) == expected
+
+
+@pytest.mark.parametrize("expression", ["(", "(?i)a", r"(a)\2", "(" * 5000, "a{2,1}", "*"])
+def test_what_is_no_expression_is_refused(expression):
     with pytest.raises(PatternError):
         Patterns({expression: 1})
 
