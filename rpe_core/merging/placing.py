@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -10,6 +11,8 @@ from rpe_core.errors import InputError, ShapeMismatch, shown_name
 from rpe_core.merging.layout import AdapterLayout, ModuleSpec, Shape
 
 LINEAR, TRANSPOSED, EMBEDDING, CONVOLUTION = "linear", "transposed", "embedding", "convolution"
+# A prefix with such a part is that of another part of a composite model: no name of the base
+_ANOTHER_PART = re.compile("audio|decoder|draft|image|speech|teacher|tower|video|vision|visual")
 _SHOWN = 3  # names of the base that a refusal holds up
 
 
@@ -83,6 +86,8 @@ def _ways(layout: AdapterLayout, base: BaseShapes) -> Iterator[Placement]:
     parts = names[0].split(".")
     for count in range(1, len(parts)):
         prefix = ".".join(parts[:count]) + "."
+        if _ANOTHER_PART.search(prefix):
+            break
         if all(name.startswith(prefix) for name in names):
             yield Placement(less=prefix)
     for name in known:

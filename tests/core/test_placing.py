@@ -43,6 +43,12 @@ def test_one_prefix_of_all_names_is_taken_off(prefix):
     assert way.name(f"{prefix}encoder.layer.1.dense") == "encoder.layer.1.dense"
 
 
+@pytest.mark.parametrize("prefix", ["decoder.", "model.vision_tower.", "visual.", "teacher.model."])
+def test_a_prefix_that_names_another_part_of_a_model_is_no_name_of_the_base(prefix):
+    with pytest.raises(ShapeMismatch, match="does not fit the base"):
+        place(adapter(under(prefix)), BASE)
+
+
 def test_one_prefix_is_put_before_all_names():
     short = {name.removeprefix("encoder."): shape for name, shape in under("").items()}
     assert place(adapter(short), BASE).more == "encoder."
