@@ -100,7 +100,6 @@ def test_what_a_weighted_sum_cannot_express_is_refused(change):
         {"rank_pattern": {"m": -1}},
         {"alpha_pattern": {"m": None}},
         {"alpha_pattern": {r"(a)\2": 1}},
-        {"rank_pattern": {"a++": 1}},
         {"alpha_pattern": {"(": 1}},
         {"modules_to_save": "classifier"},
         {"modules_to_save": [""]},
