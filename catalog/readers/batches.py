@@ -50,11 +50,16 @@ class PendingRows:
         """Add a row that could not be read at all."""
         self.add({}, bad=[("", reason)])
 
-    def add_columns(self, cells: Mapping[str, list[Any]], *, n_rows: int) -> None:
-        """Take a whole batch at once; a column that it lacks is null."""
-        self.n_rows = n_rows
-        for name in self.cells:
-            self.cells[name] = cells.get(name, [None] * self.n_rows)
+    def add_columns(self, cells: Mapping[str, list[Any]], *, n_rows: int, n_bytes: int) -> None:
+        """Add many rows at once; a column that they lack is null."""
+        for name, column in self.cells.items():
+            column += cells.get(name, [None] * n_rows)
+        self.n_rows += n_rows
+        self.n_bytes += n_bytes
+
+    def has_room(self, n_rows: int, n_bytes: int, batch_rows: int) -> bool:
+        """Whether so many more rows may join this batch."""
+        return self.n_rows + n_rows <= batch_rows and self.n_bytes + n_bytes <= BATCH_BYTES
 
     def is_full(self, batch_rows: int) -> bool:
         """Whether the batch has all its rows, or bytes enough."""

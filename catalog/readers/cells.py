@@ -18,6 +18,7 @@ REASONS: Mapping[str, str] = {
     "wrong_type": "the cell is not of the type that the contract says",
     "not_finite": "the number is NaN or infinite",
     "too_long": "the cell is longer than any cell may be",
+    "outside_calendar": "the date or time lies outside the years 1 to 9999",
     "ragged_row": "the row has more or fewer cells than the header, or is quoted wrongly",
     "invalid_utf8": "the bytes are not UTF-8",
     "invalid_json": "the line is not one JSON object with distinct keys",
@@ -56,11 +57,14 @@ class TypedBatch:
     missing_columns: tuple[str, ...] = ()
 
 
-class _TooLong:
-    """Mark of a cell whose text was not kept."""
+class Refused(NamedTuple):
+    """What stands for a cell that a reader did not keep."""
+
+    reason: str  # key of REASONS
 
 
-TOO_LONG: Final = _TooLong()
+TOO_LONG: Final = Refused("too_long")
+NESTED: Final = Refused("wrong_type")  # of a list or an object, which no type of a contract is
 Convert = Callable[[Any, ColumnType], Any]
 
 
@@ -84,7 +88,9 @@ def cast_column(
     bad: list[tuple[int, str]] = []
     for row, cell in enumerate(cells):
         value = None
-        if cell is not None:
+        if isinstance(cell, Refused):
+            bad.append((row, cell.reason))
+        elif cell is not None:
             try:
                 value = convert(cell, column_type)
                 if isinstance(value, str) and len(value) > max_cell_chars:
@@ -96,14 +102,12 @@ def cast_column(
     return pa.array(values, ARROW_TYPES[column_type]), bad
 
 
-def from_text(cell: bytes | _TooLong, column_type: ColumnType) -> Any:
+def from_text(cell: bytes, column_type: ColumnType) -> Any:
     """A CSV cell: empty is null, numbers and dates are plain ASCII, dates are ISO.
 
     >>> from_text(b"2026-01-15", "date")
     datetime.date(2026, 1, 15)
     """
-    if isinstance(cell, _TooLong):
-        raise CellRefusedError("too_long")
     text = _decoded(cell)
     if not text:
         return None

@@ -13,17 +13,20 @@ import pyarrow as pa
 
 from catalog.contracts.contract import ColumnType
 from catalog.deid.check import scan_column
-from catalog.readers.cells import TOO_LONG, Convert, cast_column, from_text, from_value
-from catalog.readers.files import FileUnreadable, text_file
-from catalog.readers.rows import csv_rows, json_lines
-from catalog.readers.tabular import (
-    MAX_LINE_BYTES,
-    csv_header,
-    json_row,
-    parquet_batches,
-    parquet_file,
-    plain_cells,
+from catalog.readers.arrow_cells import decoded_bytes, is_declarable, plain_cells
+from catalog.readers.batches import BATCH_BYTES
+from catalog.readers.cells import (
+    NESTED,
+    Convert,
+    Refused,
+    cast_column,
+    from_text,
+    from_value,
 )
+from catalog.readers.files import FileUnreadable, text_file
+from catalog.readers.parquet import parquet_file
+from catalog.readers.rows import csv_rows, json_lines
+from catalog.readers.tabular import MAX_LINE_BYTES, check_distinct, csv_header, json_row
 
 MAX_SAMPLE_CHARS = 100_000  # of a cell; the rest of it is not looked at
 MAX_SCANNED_CHARS = 200_000  # of a column; the gate is slow beside the rest of a draft
@@ -114,24 +117,40 @@ def _jsonl_cells(uri: str, rows: int) -> Mapping[str, list[Any]]:
 
 def _parquet_cells(uri: str, rows: int) -> Mapping[str, list[Any]]:
     with parquet_file(uri) as file:
-        names = file.schema_arrow.names
-        cells: dict[str, list[Any]] = {name: [] for name in names}
-        n_rows = 0
-        for batch in parquet_batches(file, names, batch_rows=rows):
-            for name in names:
-                cells[name] += map(_cut, plain_cells(batch.column(name))[: rows - n_rows])
+        check_distinct(file.schema.names, uri)
+        # Lists and objects are not even read: a few bytes may hold millions of them
+        names = [field.name for field in file.schema if is_declarable(field.type)]
+        cells: dict[str, list[Any]] = {name: [] for name in file.schema.names}
+        n_rows = n_bytes = 0
+        for batch in file.batches(names, batch_rows=rows):
+            room = rows - n_rows
+            for name in cells:
+                found = plain_cells(batch.column(name)) if name in names else [NESTED] * len(batch)
+                cells[name] += map(_cut, found[:room])
             n_rows += batch.num_rows
-            if n_rows >= rows:
+            n_bytes += sum(int(decoded_bytes(column).sum()) for column in batch.columns)
+            if n_rows >= rows or n_bytes >= BATCH_BYTES:
                 break
     return cells
 
 
 def _cut(cell: Any) -> Any:
+    """A cell without what follows its first characters; nested values are not kept at all."""
+    if isinstance(cell, bytes) and len(cell) > 4 * MAX_SAMPLE_CHARS:
+        end = 4 * MAX_SAMPLE_CHARS
+        while end and cell[end] & 0xC0 == 0x80:  # inside a character of UTF-8
+            end -= 1
+        return cell[:end]
+    if isinstance(cell, list | dict):
+        return NESTED
     return cell[:MAX_SAMPLE_CHARS] if isinstance(cell, str) else cell
 
 
 def _profile(name: str, cells: Sequence[Any], convert: Convert) -> ColumnProfile:
-    present = [cell for cell in cells if cell is not None and cell is not TOO_LONG]
+    present = [
+        cell for cell in cells
+        if cell is not None and (cell is NESTED or not isinstance(cell, Refused))
+    ]  # fmt: skip
     kind, values = _typed(present, convert)
     texts = [value for value in values.to_pylist() if isinstance(value, str)]
     lengths = [len(text) for text in texts]

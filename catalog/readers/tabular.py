@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from catalog.contracts.contract import ColumnType
-from catalog.readers.batches import BATCH_BYTES, Columns, PendingRows
+from catalog.readers.arrow_cells import decoded_bytes, fits, plain_cells, told_type
+from catalog.readers.batches import Columns, PendingRows
 from catalog.readers.cells import TypedBatch, from_text, from_value
-from catalog.readers.files import FileUnreadable, compression_of, raw_file, text_file
+from catalog.readers.files import FileUnreadable, text_file
+from catalog.readers.parquet import parquet_file
 from catalog.readers.rows import csv_rows, json_lines
 from rpe_core.errors import shown_name
 
@@ -60,7 +59,7 @@ def csv_header(row: Any, uri: str, columns: Columns | None = None) -> list[str]:
         names = [cell.decode("utf-8") for cell in row.cells]
     except (UnicodeDecodeError, AttributeError):
         raise FileUnreadable(uri, "its header line is not UTF-8 text", remedy=remedy) from None
-    _check_distinct(names, uri)
+    check_distinct(names, uri)
     if columns is not None and not set(names) & set(columns):
         # Without a header the first line is a patient's row: none of it may be shown
         reason = f"its first line has {len(names)} names and none is a column of the contract"
@@ -124,65 +123,20 @@ def read_parquet(
         FileUnreadable: if it is empty, cut off, no Parquet at all, or has columns of other types.
     """
     with parquet_file(uri) as file:
-        schema = file.schema_arrow
-        _check_distinct(schema.names, uri)
+        schema = file.schema
+        check_distinct(schema.names, uri)
         _check_types(schema, columns, uri)
         present = [name for name in columns if name in schema.names]
         pending = PendingRows(columns, from_value, max_cell_chars)
-        # Arrow's kernels may crash on a batch without rows, so none ever leaves a reader
-        for batch in filter(len, parquet_batches(file, present, batch_rows=batch_rows)):
+        for batch in file.batches(present, batch_rows=batch_rows):
+            n_bytes = sum(int(decoded_bytes(column).sum()) for column in batch.columns)
+            if pending.n_rows and not pending.has_room(batch.num_rows, n_bytes, batch_rows):
+                yield pending.take()
             pending.see(schema.names)
-            pending.add_columns(
-                {name: plain_cells(batch.column(name)) for name in present}, n_rows=batch.num_rows
-            )
+            cells = {name: plain_cells(batch.column(name)) for name in present}
+            pending.add_columns(cells, n_rows=batch.num_rows, n_bytes=n_bytes)
+        if pending.n_rows:
             yield pending.take()
-
-
-@contextmanager
-def parquet_file(uri: str) -> Iterator[pq.ParquetFile]:
-    """An open Parquet file; Arrow's own errors, which may hold cells, end here.
-
-    Raises:
-        FileUnreadable: if it is empty, cut off or no Parquet at all.
-    """
-    if compression_of(uri):
-        remedy = "deliver it as .parquet, which is compressed inside"
-        raise FileUnreadable(uri, "Parquet is not read from a compressed file", remedy=remedy)
-    with raw_file(uri) as raw:
-        if not raw.read(1):
-            raise FileUnreadable(uri, "it is empty", remedy="deliver a file with rows, or none")
-        raw.seek(0)
-        try:
-            yield pq.ParquetFile(raw, pre_buffer=False, page_checksum_verification=True)
-        except (pa.ArrowException, OSError):
-            raise FileUnreadable(uri, "it is no Parquet file, or is damaged or cut off") from None
-
-
-def parquet_batches(
-    file: pq.ParquetFile, names: Sequence[str], *, batch_rows: int
-) -> Iterator[pa.RecordBatch]:
-    """Record batches of these columns, with fewer rows where a row group's rows are large."""
-    for group in range(file.num_row_groups):
-        about = file.metadata.row_group(group)
-        row_bytes = max(1, about.total_byte_size // max(1, about.num_rows))
-        rows = max(1, min(batch_rows, BATCH_BYTES // row_bytes))
-        yield from file.iter_batches(
-            batch_size=rows, row_groups=[group], columns=list(names), use_threads=False
-        )
-
-
-def plain_cells(column: pa.Array) -> list[Any]:
-    """The cells of an Arrow column as plain values; text as bytes, for Parquet never checks it."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if _is_text(column.type):
-        column = column.cast(pa.large_binary())
-    elif pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
-    elif pa.types.is_date(column.type):
-        column = column.cast(pa.date32())
-    cells: list[Any] = column.to_pylist()
-    return cells
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -192,48 +146,24 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _check_distinct(names: Sequence[str], uri: str) -> None:
+def check_distinct(names: Sequence[str], uri: str) -> None:
+    """Refuse a file in which two columns have one name.
+
+    Raises:
+        FileUnreadable: if a name is there twice.
+    """
     doubles = sum(count - 1 for count in Counter(names).values())
     if doubles:
         reason = f"{doubles} of its {len(names)} column names repeat another"
         raise FileUnreadable(uri, reason, remedy="export it with distinct column names")
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(
-        types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or types.is_string_view(kind)
-        or types.is_binary_view(kind)
-    )
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
-
-
-_FITS: Mapping[ColumnType, Callable[[pa.DataType], bool]] = {
-    "string": _is_text,
-    "integer": _is_numeric,
-    "number": _is_numeric,
-    "boolean": lambda kind: bool(pa.types.is_boolean(kind)),
-    "date": lambda kind: bool(pa.types.is_date(kind)) or _is_text(kind),
-    "timestamp": lambda kind: bool(pa.types.is_timestamp(kind)) or _is_text(kind),
-}
-
-
 def _check_types(schema: pa.Schema, columns: Columns, uri: str) -> None:
     wrong = []
     for name, rule in columns.items():
         kind = schema.field(name).type if name in schema.names else pa.null()
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not pa.types.is_null(kind) and not _FITS[rule.type](kind):
-            stored = "nested" if pa.types.is_nested(kind) else str(kind)
-            wrong.append(f"{shown_name(name)} holds {stored} and not {rule.type}")
+        if not fits(kind, rule.type):
+            wrong.append(f"{shown_name(name)} holds {told_type(kind)} and not {rule.type}")
     if wrong:
         raise FileUnreadable(
             uri,

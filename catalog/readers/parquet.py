@@ -1,0 +1,159 @@
+"""Parquet files as record batches whose decoded size is bounded, whatever their encoding hides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from catalog.readers.arrow_cells import decoded_bytes, in_calendar
+from catalog.readers.batches import BATCH_BYTES
+from catalog.readers.files import FileUnreadable, compression_of, raw_file
+
+_CAUTIOUS_ROWS = 16  # decoded at once where a column's part of a row group is larger than _LARGE
+_LARGE = 4 * BATCH_BYTES
+_NO_MOMENT = np.iinfo(np.int64).max  # a moment that no calendar holds
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """An open Parquet file."""
+
+    file: pq.ParquetFile  # texts of a dictionary stay in it; INT96 is read as microseconds
+    seconds: pq.ParquetFile | None  # the same with INT96 as seconds, if a column is stored so
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns as Arrow reads them."""
+        return self.file.schema_arrow
+
+    def batches(self, names: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Record batches of these columns: at most `batch_rows` rows and 32 MiB, or one row."""
+        for group in range(self.file.num_row_groups):
+            for piece in self._pieces(group, names, batch_rows=batch_rows):
+                # Arrow's kernels may crash on a batch without rows, so none ever leaves
+                yield from filter(len, _cut(piece))
+
+    def _pieces(
+        self, group: int, names: Sequence[str], *, batch_rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        rows = _rows_at_once(self.file.metadata.row_group(group), names, batch_rows=batch_rows)
+        read = _read(self.file, group, names, rows=rows)
+        legacy = [name for name in names if name in _int96_columns(self.file)]
+        if self.seconds is None or not legacy:
+            yield from read
+            return
+        for piece, told in zip(read, _read(self.seconds, group, legacy, rows=rows), strict=True):
+            yield _without_wrapped(piece, told, legacy)
+
+
+@contextmanager
+def parquet_file(uri: str) -> Iterator[ParquetTable]:
+    """An open Parquet file; Arrow's own errors, which may hold cells, end here.
+
+    Raises:
+        FileUnreadable: if it is empty, cut off or no Parquet at all.
+    """
+    if compression_of(uri):
+        remedy = "deliver it as .parquet, which is compressed inside"
+        raise FileUnreadable(uri, "Parquet is not read from a compressed file", remedy=remedy)
+    with raw_file(uri) as raw:
+        if not raw.read(1):
+            raise FileUnreadable(uri, "it is empty", remedy="deliver a file with rows, or none")
+        raw.seek(0)
+        try:
+            yield _open(raw)
+        except (pa.ArrowException, OSError):
+            raise FileUnreadable(uri, "it is no Parquet file, or is damaged or cut off") from None
+
+
+def _open(raw: Any) -> ParquetTable:
+    metadata = pq.read_metadata(raw)
+    options = {"metadata": metadata, "pre_buffer": False, "page_checksum_verification": True}
+    texts = _dictionary_columns(metadata)
+    file = pq.ParquetFile(raw, read_dictionary=texts, coerce_int96_timestamp_unit="us", **options)
+    seconds = None
+    if _int96_columns(file):
+        seconds = pq.ParquetFile(raw, coerce_int96_timestamp_unit="s", **options)
+    return ParquetTable(file, seconds)
+
+
+def _read(
+    file: pq.ParquetFile, group: int, names: Sequence[str], *, rows: int
+) -> Iterator[pa.RecordBatch]:
+    return file.iter_batches(  # type: ignore[no-any-return]
+        batch_size=rows, row_groups=[group], columns=list(names), use_threads=False
+    )
+
+
+def _dictionary_columns(metadata: Any) -> list[str]:
+    """Columns of text of which equal cells are stored once somewhere: so they are read, too."""
+    return sorted(
+        {
+            chunk.path_in_schema
+            for group in range(metadata.num_row_groups)
+            for chunk in _chunks(metadata.row_group(group))
+            if chunk.physical_type == "BYTE_ARRAY"
+            and any(encoding.endswith("DICTIONARY") for encoding in chunk.encodings)
+        }
+    )
+
+
+def _int96_columns(file: pq.ParquetFile) -> set[str]:
+    columns = (file.schema.column(index) for index in range(len(file.schema)))
+    return {column.path for column in columns if column.physical_type == "INT96"}
+
+
+def _chunks(group: Any) -> Iterator[Any]:
+    return (group.column(index) for index in range(group.num_columns))
+
+
+def _rows_at_once(group: Any, names: Sequence[str], *, batch_rows: int) -> int:
+    """How many rows may be decoded at once: fewer where a row may be large.
+
+    A column of plain texts takes as much as it says. Where a text is stored by what it adds to the
+    one before, each may be as large as all that is stored.
+    """
+    row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
+    rows: int = min(batch_rows, max(1, BATCH_BYTES // row_bytes))
+    for chunk in _chunks(group):
+        if chunk.path_in_schema not in names or chunk.physical_type != "BYTE_ARRAY":
+            continue
+        size = max(1, chunk.total_uncompressed_size)
+        if "DELTA_BYTE_ARRAY" in chunk.encodings:
+            rows = min(rows, max(1, BATCH_BYTES // size))
+        elif size > _LARGE:
+            rows = min(rows, _CAUTIOUS_ROWS)
+    return rows
+
+
+def _cut(piece: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A record batch in parts that decode to no more than a batch may hold, or one row."""
+    sizes = sum((decoded_bytes(column) for column in piece.columns), np.zeros(len(piece), np.int64))
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(piece):
+        before = ends[start - 1] if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
+        yield piece.slice(start, end - start)
+        start = end
+
+
+def _without_wrapped(
+    piece: pa.RecordBatch, told: pa.RecordBatch, names: Sequence[str]
+) -> pa.RecordBatch:
+    """Moments that overflow as microseconds, and so would come out as others, as none at all."""
+    for name in names:
+        at = piece.schema.get_field_index(name)
+        column = piece.column(at)
+        seconds = pc.fill_null(told.column(name).cast(pa.int64()), 0).to_numpy()
+        is_inside = pa.array(in_calendar(seconds, per_second=1))
+        kept = pc.if_else(is_inside, column.cast(pa.int64()), _NO_MOMENT)
+        piece = piece.set_column(at, piece.schema.field(at), kept.cast(column.type))
+    return piece
