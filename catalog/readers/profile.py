@@ -100,7 +100,11 @@ def _csv_cells(uri: str, rows: int) -> Mapping[str, list[Any]]:
             # A first line with numbers or dates is a row of data: none of it may be shown
             remedy = "its first line must hold the column names, separated by commas"
             raise FileUnreadable(uri, "its first line does not look like a header", remedy=remedy)
-        sound = [cells for cells, ok in islice(found, rows) if ok and len(cells) == len(names)]
+        sound = [
+            row.cells
+            for row in islice(found, rows)
+            if row.is_sound and len(row.cells) == len(names)
+        ]
     return {name: [cells[i] or None for cells in sound] for i, name in enumerate(names)}
 
 

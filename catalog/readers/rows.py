@@ -7,43 +7,63 @@ longer than their block; a bad row must only cost itself here, so rows are cut b
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from catalog.readers.cells import TOO_LONG
 from catalog.readers.files import FileUnreadable
+from catalog.readers.swallowed import RecordLines
 
 PIECE_BYTES = 1 << 20
-MAX_COLUMNS = 10_000
-_CELL_END = re.compile(rb"[,\n]")
-_WHOLE_CELL = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"\r?|([^",\n]*))([,\n])')
+MAX_COLUMNS = 100_000
+_CELL_END = re.compile(rb"[,\r\n]")
+_WHOLE_CELL = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|\Z)')
+_LINE = re.compile(rb"[^\r\n]*(?:\r*\n|\r)|[^\r\n]+")
+_LINE_ENDS = (b"\n", b"\r")
 # Where the next byte stands: before a cell, in a plain one, inside quotes, right after a closing
 # quote, or past that, where nothing but the end of the cell may come
 _START, _PLAIN, _QUOTED, _CLOSED, _PAST = range(5)
 
 
 class CsvRow(NamedTuple):
-    """The cells of a record as bytes, or TOO_LONG; `is_sound` is false where its quoting is not."""
+    """The cells of a record as bytes, or TOO_LONG; `is_sound` is false where its quoting is not.
+
+    `n_rows` is how many rows are lost with it if it is refused: a quote that is opened by mistake
+    takes in the rows that follow, up to the next quote. `is_odd` is a row with a quote inside a
+    plain cell.
+    """
 
     cells: list[Any]
     is_sound: bool
+    is_odd: bool = False
+    n_rows: int = 1
 
 
-def csv_rows(stream: Any, *, uri: str, max_cell_bytes: int) -> Iterator[CsvRow]:
-    """Records of a CSV file: commas, double quotes, either line end; blank lines are left out.
+def csv_rows(stream: Any, *, uri: str, max_cell_bytes: int, key: str = "") -> Iterator[CsvRow]:
+    """Records of a CSV file: commas, double quotes, any line end; blank lines are left out.
 
-    A cell longer than `max_cell_bytes` is scanned to its end and not kept.
+    A cell longer than `max_cell_bytes` is scanned to its end and not kept. `key` is the column that
+    names a row, by default the first: by it a row is known that stands inside the quotes of
+    another.
 
     Raises:
         FileUnreadable: if a quote is never closed, since all rows after it would be lost in it.
     """
     cutter = _CsvCutter(max_cell_bytes)
-    while piece := stream.readline(PIECE_BYTES):
-        cells = _whole_line(piece) if cutter.is_fresh else None
+    lines = RecordLines()
+    for part in _parts(stream, cutter):
+        cells = _whole_line(part, cutter.max_cells) if cutter.is_fresh else None
         if cells is None:
-            yield from cutter.feed(piece)
-        elif cells:
-            yield CsvRow(cells, is_sound=True)
+            lines.see(part)
+            found: Iterable[CsvRow] = cutter.feed(part)
+        else:
+            lines.see_row(cells)
+            found = [CsvRow(cells, is_sound=True)] if cells else []
+        for row in found:
+            if not lines.n_cells:
+                lines.begin(row.cells, key)
+                cutter.max_cells = lines.n_cells + 1
+            yield lines.judged(row) if cells is None else row
     if cutter.state == _QUOTED:
         raise FileUnreadable(
             uri,
@@ -51,31 +71,47 @@ def csv_rows(stream: Any, *, uri: str, max_cell_bytes: int) -> Iterator[CsvRow]:
             remedy='export it again with every quote inside a cell doubled ("")',
         )
     if not cutter.is_fresh:
-        yield from cutter.feed(b"\n")
+        lines.see(b"\n")
+        yield from map(lines.judged, cutter.feed(b"\n"))
 
 
-def _whole_line(piece: bytes) -> list[Any] | None:
+def _parts(stream: Any, cutter: _CsvCutter) -> Iterator[bytes]:
+    """Physical lines with their ends, cut where they are very long.
+
+    A line ends with LF, CR LF or CR. But pandas and the csv module write a bare CR inside a text
+    without quotes: where a line up to LF has as many cells as the header, CR is a part of its cell.
+    """
+    while piece := stream.readline(PIECE_BYTES):
+        if b"\r" not in piece.rstrip(b"\r\n") or _is_row(piece, cutter):
+            yield piece
+        else:
+            yield from _LINE.findall(piece)
+
+
+def _is_row(piece: bytes, cutter: _CsvCutter) -> bool:
+    cells = _whole_line(piece, cutter.max_cells) if cutter.is_fresh else None
+    return piece.endswith(b"\n") and cells is not None and len(cells) + 1 == cutter.max_cells
+
+
+def _whole_line(part: bytes, max_cells: int) -> list[Any] | None:
     """The cells of a line that is a record and soundly quoted, none if it is blank, else None.
 
     The same cells as the cutter below gives, several times faster.
     """
-    if not piece.endswith(b"\n"):
+    if not part.endswith(_LINE_ENDS):
         return None
-    if b'"' not in piece:
-        line = piece[:-1].removesuffix(b"\r")
-        return list(line.split(b",", MAX_COLUMNS)) if line else []
+    line = part.rstrip(b"\r\n")
+    if b'"' not in line:
+        return line.split(b",", max_cells)[:max_cells] if line else []
     cells: list[Any] = []
-    at, is_quoted = 0, False
-    while at < len(piece):
-        found = _WHOLE_CELL.match(piece, at)
-        if found is None:
+    at, is_open = 0, True
+    while is_open:
+        found = _WHOLE_CELL.match(line, at)
+        if found is None or len(cells) == max_cells:
             return None
-        quoted, plain, _ = found.groups()
-        is_quoted = quoted is not None
-        cells.append(quoted.replace(b'""', b'"') if is_quoted else plain)
-        at = found.end()
-    if not is_quoted:
-        cells[-1] = cells[-1].removesuffix(b"\r")
+        quoted, plain, end = found.groups()
+        cells.append(plain if quoted is None else quoted.replace(b'""', b'"'))
+        at, is_open = found.end(), bool(end)
     return cells
 
 
@@ -83,12 +119,12 @@ class _CsvCutter:
     """The state between two pieces of a file: the cells so far, and the bytes of the open one."""
 
     def __init__(self, max_cell_bytes: int) -> None:
-        self.max_cell_bytes = max_cell_bytes
+        self.max_cell_bytes, self.max_cells = max_cell_bytes, MAX_COLUMNS + 1
         self.state = _START
         self.cells: list[Any] = []
         self.open: list[bytes] = []
         self.length = 0
-        self.is_sound = True
+        self.is_sound, self.is_odd = True, False
 
     @property
     def is_fresh(self) -> bool:
@@ -122,22 +158,21 @@ class _CsvCutter:
         end = found.start() if found else len(piece)
         rest = piece[at:end]
         if rest and self.state in (_CLOSED, _PAST):
-            self.is_sound = self.is_sound and self.state == _CLOSED and rest == b"\r"
-            self.state = _PAST
+            self.is_sound, self.state = False, _PAST
         elif rest:
             self.state = _PLAIN
+            self.is_odd = self.is_odd or b'"' in rest
             self._keep(rest)
         if found is None:
             return end
         if found.group() == b",":
             self._end_cell()
-        elif self.is_fresh or (self.state == _PLAIN and not self.cells and self.open == [b"\r"]):
-            self._begin_row()
-        else:
-            self._end_cell(is_last=True)
-            yield CsvRow(self.cells, self.is_sound)
-            self._begin_row()
-        return end + 1
+            return end + 1
+        if not self.is_fresh:
+            self._end_cell()
+            yield CsvRow(self.cells, self.is_sound, self.is_odd)
+        self._begin_row()
+        return len(piece)  # a piece holds the end of one line at most
 
     def _keep(self, part: bytes) -> None:
         self.length += len(part)
@@ -146,20 +181,15 @@ class _CsvCutter:
         else:
             self.open.clear()
 
-    def _end_cell(self, *, is_last: bool = False) -> None:
-        if self.length > self.max_cell_bytes:
-            cell: Any = TOO_LONG
-        else:
-            cell = b"".join(self.open)
-            if is_last and self.state == _PLAIN:
-                cell = cell.removesuffix(b"\r")
-        if len(self.cells) <= MAX_COLUMNS:
-            self.cells.append(cell)
+    def _end_cell(self) -> None:
+        is_long = self.length > self.max_cell_bytes
+        if len(self.cells) < self.max_cells:
+            self.cells.append(TOO_LONG if is_long else b"".join(self.open))
         self.open, self.length, self.state = [], 0, _START
 
     def _begin_row(self) -> None:
         self.cells, self.open, self.length = [], [], 0
-        self.is_sound, self.state = True, _START
+        self.is_sound, self.is_odd, self.state = True, False, _START
 
 
 def json_lines(stream: Any, *, max_line_bytes: int) -> Iterator[bytes | None]:

@@ -14,7 +14,7 @@ from catalog.readers.batches import Columns, PendingRows
 from catalog.readers.cells import TypedBatch, from_text, from_value
 from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.parquet import parquet_file
-from catalog.readers.rows import csv_rows, json_lines
+from catalog.readers.rows import MAX_COLUMNS, csv_rows, json_lines
 from rpe_core.errors import shown_name
 
 MAX_LINE_BYTES = 64 << 20
@@ -30,18 +30,21 @@ def read_csv(
         FileUnreadable: if it is empty, damaged, or its first line is no header of these columns.
     """
     with text_file(uri) as stream:
-        rows = csv_rows(stream, uri=uri, max_cell_bytes=4 * max_cell_chars)
+        key = next((name for name, rule in columns.items() if rule.key), "")
+        rows = csv_rows(stream, uri=uri, max_cell_bytes=4 * max_cell_chars, key=key)
         header = csv_header(next(rows, None), uri, columns)
         pending = PendingRows(columns, from_text, max_cell_chars)
         pending.see(header)
-        for cells, is_sound in rows:
-            if is_sound and len(cells) == len(header):
-                pending.add(dict(zip(header, cells, strict=True)))
-            else:
-                pending.add_bad("ragged_row")
-            if pending.is_full(batch_rows):
-                yield pending.take()
-                pending.see(header)
+        for row in rows:
+            is_sound = row.is_sound and len(row.cells) == len(header)
+            for _ in range(1 if is_sound else row.n_rows):
+                if is_sound:
+                    pending.add(dict(zip(header, row.cells, strict=True)))
+                else:
+                    pending.add_bad("ragged_row")
+                if pending.is_full(batch_rows):
+                    yield pending.take()
+                    pending.see(header)
         if pending.n_rows:
             yield pending.take()
 
@@ -55,6 +58,9 @@ def csv_header(row: Any, uri: str, columns: Columns | None = None) -> list[str]:
     remedy = "its first line must hold the column names, separated by commas"
     if row is None or not row.is_sound:
         raise FileUnreadable(uri, "it has no header line", remedy=remedy)
+    if len(row.cells) > MAX_COLUMNS:
+        remedy = "leave out the columns that the contract does not name"
+        raise FileUnreadable(uri, f"it has more than {MAX_COLUMNS:,} columns", remedy=remedy)
     try:
         names = [cell.decode("utf-8") for cell in row.cells]
     except (UnicodeDecodeError, AttributeError):
