@@ -94,9 +94,8 @@ def file_check(named: Expectation) -> Check:
     return Check("ExpectColumnValuesToBeBetween", profile_column(named), limits)
 
 
-def measure_sql(named: Expectation, *, rows: str) -> str:
-    """The query of one number over the table expression `rows`."""
-    column = '"' + named.column.replace('"', '""') + '"'
+def measure_sql(named: Expectation, *, rows: str, column: str) -> str:
+    """The query of one number over a column of the table expression `rows`."""
     return FILE_EXPECTATIONS[named.name].measure.format(column=column, rows=rows)
 
 

@@ -12,10 +12,14 @@ import duckdb
 import pyarrow as pa
 
 from catalog.contracts.contract import Expectation, SourceContract
+from catalog.tables.migrate import quoted
 from catalog.validation.expectations import measure_sql, profile_column
+from catalog.validation.staging import scratch_columns
 from catalog.validation.variety import Variety
 
 _FETCHED_ROWS = 10_000
+# Small row groups: a writer holds one in memory for each thread, and it may be of long texts.
+_ROW_GROUPS = "ROW_GROUP_SIZE 8192, ROW_GROUP_SIZE_BYTES '16MB'"
 
 # standing: the rows of the source as they would be now; chosen: rows of this ingest that land;
 # superseded: rows of the lake that they replace.
@@ -75,7 +79,7 @@ class KeyIndex:
     """
 
     def __init__(self, contract: SourceContract, folder: Path) -> None:
-        self._contract = contract
+        self._contract, self._places = contract, scratch_columns(contract)
         config: dict[str, Any] = {
             "python_enable_replacements": "false",
             "autoinstall_known_extensions": "false",
@@ -104,12 +108,10 @@ class KeyIndex:
     def profile(self, path: Path, expectations: Sequence[Expectation]) -> pa.Table:
         """One row: the measured number of each expectation over the accepted rows of a file."""
         rows = f"read_parquet({_text(path)})"
-        measured = {
-            profile_column(named): pa.array(
-                [self._run(measure_sql(named, rows=rows))[0][0]], pa.float64()
-            )
-            for named in expectations
-        }
+        measured = {}
+        for named in expectations:
+            query = measure_sql(named, rows=rows, column=self._places[named.column])
+            measured[profile_column(named)] = pa.array([self._run(query)[0][0]], pa.float64())
         return pa.table(measured)
 
     def judge(self, path: Path, *, is_known: bool) -> KeyFindings:
@@ -125,8 +127,8 @@ class KeyIndex:
                 path=_text(path),
                 split=split,
                 is_known=is_known,
-                target=quoted_name(target),
-                input=quoted_name(text),
+                target=self._places[target],
+                input=self._places[text],
             )
         )
         found = dict(self._run("SELECT verdict, count(*) FROM judged GROUP BY verdict"))
@@ -185,7 +187,7 @@ class KeyIndex:
 
     def write_landing(self, out: Path, *, at: datetime) -> int:
         """The rows that land, with their system columns in front; how many there are."""
-        columns = ", ".join(f"p.{quoted_name(name)}" for name in self._contract.columns)
+        columns = ", ".join(f"p.{place} AS {quoted(name)}" for name, place in self._places.items())
         paths = [path for (path,) in self._run("SELECT DISTINCT path FROM chosen ORDER BY path")]
         if not paths:
             return 0
@@ -211,8 +213,7 @@ class KeyIndex:
             },
             schema=pa.schema([("n", pa.int64()), ("code", pa.string())]),
         )
-        names = self._contract.columns
-        row = ", ".join(f"{_text(name)}: p.{quoted_name(name)}" for name in names)
+        row = ", ".join(f"{_text(name)}: p.{place}" for name, place in self._places.items())
         self._database.register("marks", marks)
         self._copy(
             "WITH m AS (SELECT n, string_agg(code, ';' ORDER BY code) AS reasons"
@@ -259,17 +260,11 @@ class KeyIndex:
         return sorted(int(n) for (n,) in self._run(query))
 
     def _copy(self, query: str, out: Path) -> None:
-        # Small row groups: a writer holds one in memory for each thread.
-        self._run(f"COPY ({query}) TO {_text(out)} (FORMAT parquet, ROW_GROUP_SIZE 8192)")
+        self._run(f"COPY ({query}) TO {_text(out)} (FORMAT parquet, {_ROW_GROUPS})")
 
     def _run(self, sql: str) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._database.execute(sql).fetchall()
         return rows
-
-
-def quoted_name(name: str) -> str:
-    """A column's name as an identifier of SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _text(value: object) -> str:

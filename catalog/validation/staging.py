@@ -81,6 +81,7 @@ class StagedFile:
         self._contract, self._batch_id = contract, batch_id
         self._file_split, self._validator = file_split, validator
         self._checks = row_checks(contract)
+        self._places = tuple(scratch_columns(contract).items())
         self._phi_columns = [name for name, rule in contract.columns.items() if rule.phi_scan]
         folder.mkdir()
         self._accepted = _RowFile(folder / "accepted.parquet")
@@ -88,7 +89,10 @@ class StagedFile:
 
     @property
     def accepted(self) -> Path | None:
-        """Kept rows with their keys, splits and row numbers, or None if there is none."""
+        """Kept rows with their keys, splits and row numbers, or None if there is none.
+
+        Its columns are named by `scratch_columns`.
+        """
         return self._accepted.path if self.tally.n_kept else None
 
     @property
@@ -171,8 +175,9 @@ class StagedFile:
         parts = self._split_of(rows, groups)
         self.tally.says_validation |= "validation" in parts
         keys = [items, [splits.row_sha256(row) for row in rows], groups, parts, numbers]
-        schema = pa.schema([pa.field(n, t) for n, t in _KEY_FIELDS] + list(kept.schema))
-        return pa.table([*keys, *kept.columns], schema=schema)
+        fields = [pa.field(place, kept.schema.field(name).type) for name, place in self._places]
+        schema = pa.schema([*(pa.field(name, kind) for name, kind in _KEY_FIELDS), *fields])
+        return pa.table([*keys, *(kept.column(n) for n, _ in self._places)], schema=schema)
 
     def _split_of(self, rows: list[dict[str, Any]], groups: list[str]) -> list[str]:
         shares = self._contract.splits
@@ -192,6 +197,14 @@ class StagedFile:
             [json.dumps(row, ensure_ascii=False, default=_as_text) for row in rows],
         ]
         self._quarantined.write(pa.table(columns, schema=_QUARANTINE_SCHEMA))
+
+
+def scratch_columns(contract: SourceContract) -> dict[str, str]:
+    """Column of the contract -> its name in scratch files, which SQL is written about.
+
+    A name of the data may be one of DuckDB's own (`filename`), or one of ours (`_row_number`).
+    """
+    return {name: f"c{place}" for place, name in enumerate(contract.columns)}
 
 
 class _RowFile:
