@@ -18,7 +18,7 @@ from catalog.contracts.load import TO_FILL
 from catalog.deid.check import scan_column
 from catalog.deid.rule import PHI
 from catalog.errors import Fault
-from catalog.readers.files import FileUnreadable, file_name, list_files
+from catalog.readers.files import FileUnreadable, file_name, list_parts
 from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery, told_format
 from catalog.readers.profile import ColumnProfile, profile_file
 from catalog.readers.reasons import told_reason
@@ -49,7 +49,7 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
             expected="files: {path: /data/{case}.image.png, format: image, mask: ...}",
             remedy="write it by hand as the README shows; `rpe source add` checks it with the data",
         )
-    first = list_files(uri)[0]
+    first = list_parts(uri)[0]
     file_format = told_format(first)
     columns = profile_file(first, file_format, rows=sample_rows)
     roles = told_roles(columns)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -72,6 +73,38 @@ def list_files(pattern: str) -> list[str]:
     if not found:
         raise _no_match(pattern)
     return sorted(_uri(filesystem, name) for name in found)
+
+
+def list_parts(pattern: str) -> list[str]:
+    """Files of a table that a path, glob or fsspec URL names, without what its writer left there.
+
+    Spark, Hive and their kin mark what is no table by a name that begins with `_` or `.`, of a file
+    or of a folder below the glob: `_SUCCESS`, `.part-0.crc`, `_temporary/`. A name that the pattern
+    begins in this way itself is kept, and so is a folder of a partition, `_year=2026`.
+
+    Raises:
+        InputError: as `list_files`, or if nothing else matches.
+    """
+    wanted = anchored(pattern).split("/")
+    found = list_files(pattern)
+    kept = [uri for uri in found if not any(_is_left_over(part, wanted) for part in uri.split("/"))]
+    if not kept:
+        raise InputError(
+            "files.path matches no file of a table.",
+            where=file_name(pattern),
+            expected=f"a name other than those of {len(found)} files that begin with `_` or `.`",
+            remedy="write that first mark into the path if these files are the table",
+        )
+    return kept
+
+
+def _is_left_over(part: str, wanted: Sequence[str]) -> bool:
+    mark = part[:1]
+    if mark not in ("_", ".") or (mark == "_" and "=" in part):
+        return False
+    return part not in wanted and not any(
+        name[:1] == mark and fnmatchcase(part, name) for name in wanted
+    )
 
 
 def anchored(pattern: str) -> str:

@@ -13,7 +13,7 @@ from catalog.readers.files import (
     FileUnreadable,
     file_name,
     file_sha256,
-    list_files,
+    list_parts,
 )
 from catalog.readers.listing import listing_sha256
 from catalog.readers.tabular import read_csv, read_jsonl, read_parquet
@@ -84,7 +84,7 @@ def list_deliveries(files: Files) -> list[str]:
     Raises:
         InputError: if no file of a table is there.
     """
-    return [files.path] if files.format in IMAGE_FORMATS else list_files(files.path)
+    return [files.path] if files.format in IMAGE_FORMATS else list_parts(files.path)
 
 
 def delivery_sha256(files: Files, uri: str) -> str:

@@ -91,7 +91,9 @@ def judge(outcomes: Sequence[Outcome], index: KeyIndex) -> bool:
     two of them clash the earlier one stands.
     """
     delivered = Variety()
+    is_part = any(o.tally.n_rows and not o.is_refused for o in outcomes)
     for outcome in outcomes:
+        outcome.judge_emptiness(is_part=is_part)
         if outcome.is_refused or outcome.accepted is None:
             continue
         outcome.judge_keys(index.judge(outcome.accepted, is_known=outcome.delivery.is_known))

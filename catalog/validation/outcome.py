@@ -78,8 +78,6 @@ class Outcome:
         """Refuse a file with too many bad rows, a broken gate or a failed expectation."""
         limits, tally = self.contract.on_violation, self.tally
         n_bad = tally.n_quarantined - tally.n_phi
-        if tally.n_rows == 0 and not self.reasons:
-            self.reasons.append("empty_file: it holds no row")
         if tally.n_phi > limits.max_phi_ratio * tally.n_rows:
             self.is_phi = True
             self.reasons.append(self._ratio("max_phi_ratio", tally.n_phi, limits.max_phi_ratio))
@@ -107,6 +105,11 @@ class Outcome:
         for code, numbers in findings.failing.items():
             if numbers:
                 self.reasons.append(f"{code}: {_rows(len(numbers), numbers)}")
+
+    def judge_emptiness(self, *, is_part: bool) -> None:
+        """Refuse a file without rows, unless it is one part of many that have some."""
+        if self.tally.n_rows == 0 and not self.reasons and not is_part:
+            self.reasons.append("empty_file: it holds no row")
 
     @property
     def report(self) -> BatchReport:

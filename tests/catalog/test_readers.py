@@ -23,14 +23,8 @@ from hypothesis import strategies as st
 from catalog.contracts.contract import ColumnRule
 from catalog.errors import ContractViolated
 from catalog.readers.cells import ARROW_TYPES, REASONS
-from catalog.readers.files import FileUnreadable
-from catalog.readers.formats import (
-    READERS,
-    file_sha256,
-    list_files,
-    open_batches,
-    told_format,
-)
+from catalog.readers.files import FileUnreadable, file_sha256, list_files
+from catalog.readers.formats import READERS, open_batches, told_format
 from catalog.readers.rows import csv_rows
 from rpe_core.errors import InputError, UnknownName
 
