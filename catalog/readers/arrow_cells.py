@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.contracts.contract import ColumnType
+from catalog.readers.batches import CELL_BYTES
 from catalog.readers.cells import Refused
 
 OUTSIDE_CALENDAR = Refused("outside_calendar")
-CELL_BYTES = 64  # what a plain value costs beside the text in it
 _EPOCH = date(1970, 1, 1)
 _DAYS = ((date.min - _EPOCH).days, (date.max - _EPOCH).days)
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second

@@ -12,6 +12,7 @@ from catalog.readers.cells import ARROW_TYPES, BadCell, Convert, TypedBatch, cas
 
 Columns = Mapping[str, ColumnRule]
 BATCH_BYTES = 32 << 20  # a batch ends here even if it has few rows
+CELL_BYTES = 64  # what a plain value costs beside the text in it
 
 
 class PendingRows:
@@ -44,7 +45,7 @@ class PendingRows:
             cells.append(cell)
             self.n_bytes += len(cell) if isinstance(cell, bytes) else 0
         self.n_rows += 1
-        self.n_bytes += n_bytes
+        self.n_bytes += n_bytes + CELL_BYTES * len(self.cells)
 
     def add_bad(self, reason: str) -> None:
         """Add a row that could not be read at all."""

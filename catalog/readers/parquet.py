@@ -36,9 +36,13 @@ class ParquetTable:
     def batches(self, names: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Record batches of these columns: at most `batch_rows` rows and 32 MiB, or one row."""
         for group in range(self.file.num_row_groups):
+            n_rows = self.file.metadata.row_group(group).num_rows
             for piece in self._pieces(group, names, batch_rows=batch_rows):
+                n_rows -= len(piece)
                 # Arrow's kernels may crash on a batch without rows, so none ever leaves
                 yield from filter(len, _cut(piece))
+            if n_rows:  # a damaged page may end its column early, and Arrow the rows with it
+                raise pa.ArrowInvalid("rows are missing")
 
     def _pieces(
         self, group: int, names: Sequence[str], *, batch_rows: int

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ from catalog.readers.cells import (
 )
 from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.parquet import parquet_file
-from catalog.readers.rows import csv_rows, json_lines
+from catalog.readers.rows import csv_rows, json_lines, row_bytes, sampled
 from catalog.readers.tabular import MAX_LINE_BYTES, check_distinct, csv_header, json_row
 
 MAX_SAMPLE_CHARS = 100_000  # of a cell; the rest of it is not looked at
@@ -102,7 +102,7 @@ def _csv_cells(uri: str, rows: int) -> Mapping[str, list[Any]]:
             raise FileUnreadable(uri, "its first line does not look like a header", remedy=remedy)
         sound = [
             row.cells
-            for row in islice(found, rows)
+            for row in sampled(found, rows, row_bytes)
             if row.is_sound and len(row.cells) == len(names)
         ]
     return {name: [cells[i] or None for cells in sound] for i, name in enumerate(names)}
@@ -110,7 +110,8 @@ def _csv_cells(uri: str, rows: int) -> Mapping[str, list[Any]]:
 
 def _jsonl_cells(uri: str, rows: int) -> Mapping[str, list[Any]]:
     with text_file(uri) as stream:
-        lines = islice(json_lines(stream, max_line_bytes=MAX_LINE_BYTES), rows)
+        found = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
+        lines = sampled(found, rows, lambda line: len(line or b""))
         sound = [row for row, _ in map(json_row, lines) if row is not None]
     if not sound:
         remedy = "write one JSON object a line"

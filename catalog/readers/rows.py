@@ -7,13 +7,16 @@ longer than their block; a bad row must only cost itself here, so rows are cut b
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
+from catalog.readers.batches import BATCH_BYTES, CELL_BYTES
 from catalog.readers.cells import TOO_LONG
 from catalog.readers.files import FileUnreadable
 from catalog.readers.swallowed import RecordLines
 
+T = TypeVar("T")
 PIECE_BYTES = 1 << 20
 MAX_COLUMNS = 100_000
 _CELL_END = re.compile(rb"[,\r\n]")
@@ -73,6 +76,21 @@ def csv_rows(stream: Any, *, uri: str, max_cell_bytes: int, key: str = "") -> It
     if not cutter.is_fresh:
         lines.see(b"\n")
         yield from map(lines.judged, cutter.feed(b"\n"))
+
+
+def sampled(rows: Iterable[T], n_rows: int, size: Callable[[T], int]) -> Iterator[T]:
+    """The first rows, or as many of them as one batch may hold."""
+    n_bytes = 0
+    for row in islice(rows, n_rows):
+        yield row
+        n_bytes += size(row)
+        if n_bytes >= BATCH_BYTES:
+            return
+
+
+def row_bytes(row: CsvRow) -> int:
+    """How much memory the cells of a row take."""
+    return sum(CELL_BYTES + len(cell) for cell in row.cells)
 
 
 def _parts(stream: Any, cutter: _CsvCutter) -> Iterator[bytes]:

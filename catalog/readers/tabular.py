@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from catalog.readers.arrow_cells import decoded_bytes, fits, plain_cells, told_type
 from catalog.readers.batches import Columns, PendingRows
-from catalog.readers.cells import TypedBatch, from_text, from_value
+from catalog.readers.cells import NESTED, TypedBatch, from_text, from_value
 from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.parquet import parquet_file
 from catalog.readers.rows import MAX_COLUMNS, csv_rows, json_lines
 from rpe_core.errors import shown_name
 
 MAX_LINE_BYTES = 64 << 20
+MAX_LINE_VALUES = 2_000_000  # of a line of JSON: an empty list of two bytes takes sixty when read
 MAX_NAMES_SHOWN = 20
 
 
@@ -104,12 +105,12 @@ def read_jsonl(
 
 
 def json_row(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
-    """The object of a line, or None and a reason code.
+    """The object of a line, or None and a reason code; lists and objects in it are not kept.
 
     >>> json_row(b'{"a": 1, "a": 2}')
     (None, 'invalid_json')
     """
-    if line is None:
+    if line is None or sum(map(line.count, (b"[", b"{", b","))) > MAX_LINE_VALUES:
         return None, "too_long"
     try:
         row = json.loads(line.decode("utf-8"), object_pairs_hook=_distinct_keys)
@@ -117,7 +118,9 @@ def json_row(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
         return None, "invalid_utf8"
     except (ValueError, RecursionError):
         return None, "invalid_json"
-    return (row, "") if isinstance(row, dict) else (None, "invalid_json")
+    if not isinstance(row, dict):
+        return None, "invalid_json"
+    return {k: NESTED if isinstance(v, list | dict) else v for k, v in row.items()}, ""
 
 
 def read_parquet(

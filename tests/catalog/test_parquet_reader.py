@@ -19,6 +19,7 @@ import pytest
 
 from catalog.contracts.contract import ColumnRule
 from catalog.readers.batches import BATCH_BYTES
+from catalog.readers.files import FileUnreadable
 from catalog.readers.formats import open_batches
 from catalog.readers.profile import profile_file
 from tests.catalog.lakes import ROOT
@@ -309,6 +310,26 @@ def test_two_columns_of_one_name_refuse_a_draft_in_words(tmp_path):
     path.write_bytes(sink.getvalue())
     with pytest.raises(Exception, match="repeat another"):
         profile_file(str(path), "parquet", rows=5)
+
+
+def test_a_file_that_gives_fewer_rows_than_it_says_is_refused(tmp_path):
+    """Arrow ends such a row group without a word."""
+    path = written(tmp_path / "x.parquet", {"x": pa.array(range(5))}, compression="none")
+    raw = path.read_bytes()
+    five, seven = b"\x16\x0a", b"\x16\x0e"  # 64-bit numbers as the footer writes them
+    places = [at for at in range(len(raw)) if raw.startswith(five, at)]
+    for at in places:
+        path.write_bytes(raw[:at] + seven + raw[at + 2 :])
+        if pq.read_metadata(path).row_group(0).num_rows == 7:
+            break
+    assert pq.read_metadata(path).row_group(0).num_rows == 7
+    with pytest.raises(FileUnreadable, match="damaged or cut off"):
+        read(path, x="integer")
+
+
+def test_a_file_of_other_columns_has_its_rows_too(tmp_path):
+    (batch,) = read(written(tmp_path / "x.parquet", {"x": pa.array(range(5))}), y="integer")
+    assert (len(batch.table), batch.missing_columns) == (5, ("y",))
 
 
 def test_days_are_dates(tmp_path):
