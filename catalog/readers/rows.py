@@ -23,6 +23,7 @@ _CELL_END = re.compile(rb"[,\r\n]")
 _WHOLE_CELL = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|\Z)')
 _LINE = re.compile(rb"[^\r\n]*(?:\r*\n|\r)|[^\r\n]+")
 _LINE_ENDS = (b"\n", b"\r")
+_BETWEEN_OBJECTS = re.compile(rb"(?<=\})[ \t]*\r[\r \t]*(?=\{)")
 # Where the next byte stands: before a cell, in a plain one, inside quotes, right after a closing
 # quote, or past that, where nothing but the end of the cell may come
 _START, _PLAIN, _QUOTED, _CLOSED, _PAST = range(5)
@@ -211,7 +212,10 @@ class _CsvCutter:
 
 
 def json_lines(stream: Any, *, max_line_bytes: int) -> Iterator[bytes | None]:
-    """Lines without their ends, blank ones left out; None for one longer than `max_line_bytes`."""
+    """Lines without their ends, blank ones left out; None for one longer than `max_line_bytes`.
+
+    Objects with nothing but a CR between them are lines, too: no JSON holds them so.
+    """
     parts: list[bytes] = []
     length = 0
     while True:
@@ -226,7 +230,7 @@ def json_lines(stream: Any, *, max_line_bytes: int) -> Iterator[bytes | None]:
         if length > max_line_bytes:
             yield None
         elif line := b"".join(parts).strip(b" \t\r\n"):
-            yield line
+            yield from _BETWEEN_OBJECTS.split(line) if b"\r" in line else [line]
         if not piece:
             return
         parts, length = [], 0

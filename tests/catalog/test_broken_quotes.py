@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,17 @@ def test_a_bare_cr_that_pandas_writes_stays_in_its_text(tmp_path):
     batches = read(tmp_path / "x.csv", 'id,text,label\n1,one\rtwo,A\n2,"a, b",C\rD\n3,c,C\n')
     expected = [["1", "one\rtwo", "A"], ["2", "a, b", "C\rD"], ["3", "c", "C"]]
     assert [list(row.values()) for row in rows_of(batches)] == expected
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\r", "\r\n", "\n"])
+def test_every_line_end_ends_a_line_of_json(tmp_path, end):
+    lines = [json.dumps({"id": f"{i}", "text": "a }\r{ b"}) for i in range(9)]
+    lines[4] = lines[4].replace(", ", ",\r ")  # between two tokens it is a blank
+    path = tmp_path / "x.jsonl"
+    path.write_bytes((end.join(lines) + end).encode())
+    columns = {"id": THREE["id"], "text": THREE["text"]}
+    batches = list(open_batches(str(path), "jsonl", columns=columns))
+    assert rows_of(batches) == [json.loads(line) for line in lines]
 
 
 def test_a_quote_that_is_never_closed_still_refuses_the_file(tmp_path):
