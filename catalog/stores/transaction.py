@@ -16,6 +16,7 @@ from catalog.errors import RecordConflict
 from catalog.stores.lake_errors import lake_errors
 from catalog.stores.lake_rows import compared_columns, fetch_rows, incoming_table
 from catalog.stores.lake_session import ALIAS
+from catalog.stores.portions import is_large, portions
 from catalog.tables.migrate import column_types, comment_sql, create_table_sql, quoted
 from catalog.tables.schema import QUARANTINE_COLUMNS, RAW_COLUMNS, TABLES
 from catalog.tables.spec import Column, TableSpec
@@ -112,22 +113,20 @@ class Transaction:
         is_stamped = "recorded_at" in there and "recorded_at" not in names
         stamp = ", ?::TIMESTAMPTZ AS recorded_at" if is_stamped else ""
         parameters: list[Any] = [self.recorded_at] if is_stamped else []
+        insert = f"INSERT INTO {qualified_name} BY NAME SELECT *{stamp} FROM"
         with lake_errors(f"write to {qualified_name}"):
-            if isinstance(data, Path):
-                origin = "read_parquet(?)"
-                parameters.append(str(data))
-            else:
-                origin = _INCOMING
-                self._cursor.register(_INCOMING, data)
-            try:
-                self._cursor.execute(
-                    f"INSERT INTO {qualified_name} BY NAME SELECT *{stamp} FROM {origin}",
-                    parameters,
-                )
+            if isinstance(data, Path) and not is_large(data):
+                self._cursor.execute(f"{insert} read_parquet(?)", [*parameters, str(data)])
                 return int(self._cursor.fetchone()[0])
-            finally:
-                if origin == _INCOMING:
+            n_rows = 0
+            for portion in portions(data) if isinstance(data, Path) else [data]:
+                self._cursor.register(_INCOMING, portion)
+                try:
+                    self._cursor.execute(f"{insert} {_INCOMING}", parameters)
+                    n_rows += int(self._cursor.fetchone()[0])
+                finally:
                     self._cursor.unregister(_INCOMING)
+            return n_rows
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement; returns the rows that an UPDATE, DELETE or INSERT changed, else 0."""

@@ -7,11 +7,14 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from catalog.contracts.contract import ColumnRule
 from catalog.readers.batches import BATCH_BYTES, CELL_BYTES
 from catalog.readers.formats import open_batches
+from catalog.stores.portions import is_large
+from tests.catalog.lakes import RUN, contract, fresh_lake
 from tests.catalog.test_parquet_reader import DRAFT, READ_ALL, peak_mib
 from tests.catalog.test_readers import bad_of, rows_of
 
@@ -58,6 +61,22 @@ def test_a_wide_table_ends_its_batches_by_cells(tmp_path):
     sizes = [len(b.table) for b in open_batches(str(path), "csv", columns=columns)]
     assert sum(sizes) == 1_000
     assert max(sizes) <= BATCH_BYTES // (CELL_BYTES * len(names)) + 1
+
+
+def test_a_large_file_is_written_to_the_lake_in_portions_and_whole(tmp_path):
+    texts = [f"{i:05}" + "z" * 100_000 for i in range(1_500)]
+    rows = {"note_id": [f"k{i}" for i in range(1_500)], "text": texts, "odd name": ["o"] * 1_500}
+    path = tmp_path / "landing.parquet"
+    pq.write_table(pa.table(rows), path, use_dictionary=False, compression="zstd")
+    assert is_large(path)
+    with fresh_lake(tmp_path) as lake:
+        with lake.transaction(message="test", run=RUN) as tx:
+            tx.ensure_source_tables(contract(**{"odd name": "string"}))
+            assert tx.insert_arrow("raw.site_a", path) == 1_500
+        found = lake.table('SELECT note_id, text, "odd name" FROM raw.site_a').to_pydict()
+        assert sorted(zip(*found.values(), strict=True)) == sorted(zip(*rows.values(), strict=True))
+        stamped = lake.rows("SELECT count(DISTINCT recorded_at) AS n FROM raw.site_a")
+        assert stamped == [{"n": 1}]
 
 
 def test_a_line_of_too_many_values_is_one_bad_row(tmp_path):
