@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,9 +20,11 @@ from catalog.deid.rule import PHI
 from catalog.errors import Fault
 from catalog.readers.files import FileUnreadable, file_name, list_parts
 from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery, told_format
-from catalog.readers.profile import ColumnProfile, profile_file
+from catalog.readers.headers import may_be_shown
+from catalog.readers.profile import ColumnProfile, profile_sample
 from catalog.readers.reasons import told_reason
 from catalog.readers.roles import Roles, is_slice, told_roles
+from catalog.readers.sample import Sample, read_sample
 from catalog.validation.expectations import expectation_faults
 from catalog.validation.row_rules import check_rows
 from rpe_core.errors import InputError, shown_name
@@ -30,6 +32,7 @@ from rpe_core.errors import InputError, shown_name
 MAX_FILES_SAMPLED = 20
 MAX_ROWS_SHOWN = 5
 PHI_CODE = "looks_identifying"
+_YAML_WORDS = frozenset({"true", "false", "null"})
 LINE_CHARS = 10**9  # YAML scalars are never folded
 
 
@@ -51,19 +54,22 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
         )
     first = list_parts(uri)[0]
     file_format = told_format(first)
-    columns = profile_file(first, file_format, rows=sample_rows)
-    roles = told_roles(columns)
+    sample = read_sample(first, file_format, rows=sample_rows)
+    profiles = profile_sample(sample)
+    roles = told_roles(profiles)
+    columns = [_settled(column, roles) for column in profiles]
     n_rows = max((column.n_rows for column in columns), default=0)
     source = _source_name(uri)
     path = uri if "://" in uri else str(Path(uri).absolute())
     lines = [
         f"# Drafted from the first {n_rows} rows of {file_name(first)}. Check every line,",
         f"# fill in what says {TO_FILL}, and save it as {source}.yaml",
-        f"source: {source}",
+        *_sample_lines(sample),
+        f"source: {_word(source)}",
         f"title: {_quoted(source.replace('_', ' '))}",
         f"owner: {TO_FILL}             # whom to ask about these data",
         "license: internal          # a merged model inherits the strictest licence of its members",
-        f"files: {{path: {_quoted(path)}, format: {file_format}}}",
+        *_file_lines(path, file_format, sample),
         *_task_lines(columns, roles),
         "deidentified:",
         f"  method: {TO_FILL}          # safe_harbor, expert_determination, public or synthetic",
@@ -71,7 +77,7 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
         f"  attested_on: {TO_FILL}     # the day, YYYY-MM-DD",
         *_column_lines(columns, roles),
         "splits: {train: 0.8, validation: 0.1, test: 0.1}   # or {column: <its name>}",
-        *_violation_lines(columns),
+        *_violation_lines(columns, sample),
     ]
     return "\n".join(lines) + "\n"
 
@@ -97,15 +103,47 @@ def _quoted(text: str) -> str:
     return str(dumped).strip()
 
 
-def _name(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) else _quoted(name)
+def _word(text: str) -> str:
+    """A YAML scalar that is read as this text, and not as a truth value or as nothing.
+
+    >>> _word("dose"), _word("null"), _word("a b")
+    ('dose', '"null"', '"a b"')
+    """
+    is_plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", text) and text.lower() not in _YAML_WORDS
+    return text if is_plain else _quoted(text)
+
+
+def _settled(column: ColumnProfile, roles: Roles) -> ColumnProfile:
+    """A column whose type holds its cells only as a name of rows or groups is left out else."""
+    if column.is_name_only and column.name not in (roles.key, roles.group):
+        return replace(column, type=None)
+    return column
+
+
+def _sample_lines(sample: Sample) -> Iterator[str]:
+    n_placed = sum(not name.is_told for name in sample.names)
+    if not sample.has_sure_header:
+        yield "# Its first line is not surely a header, so none of it stands here: columns are"
+        yield "# are called by their place. Say in `files` whether it is one, and name the columns."
+    elif n_placed:
+        yield f"# {n_placed} columns have no name, or one that looks like a value and is not shown:"
+        yield "# they are called by their place. Where each is a patient, turn the table round."
+    if sample.n_hidden:
+        yield f"# {sample.n_hidden} keys look like values: they are not shown, and are left out."
+
+
+def _file_lines(path: str, file_format: str, sample: Sample) -> Iterator[str]:
+    header = "" if sample.has_sure_header else f", header: {TO_FILL}"
+    yield f"files: {{path: {_quoted(path)}, format: {file_format}{header}}}"
+    if header:
+        yield "# header: true if the first line holds names of columns, false if it is a row"
 
 
 def _task_lines(columns: Sequence[ColumnProfile], roles: Roles) -> Iterator[str]:
     yield "task:"
     yield "  type: text-classification"
     if roles.input:
-        yield f"  input: {_name(roles.input)}     # the column with the longest texts"
+        yield f"  input: {_word(roles.input)}     # the column with the longest texts"
     else:
         yield f"  input: {TO_FILL}     # no column of text was found"
     labels = next((c.labels for c in columns if c.name == roles.target), ())
@@ -113,8 +151,11 @@ def _task_lines(columns: Sequence[ColumnProfile], roles: Roles) -> Iterator[str]
         yield f"  target: {TO_FILL}    # the column with the label: few distinct texts"
         yield f"  labels: {TO_FILL}    # {{name: prompt, ...}}; the prompt describes the label"
         return
-    yield f"  target: {_name(roles.target)}    # a column with few distinct texts"
+    yield f"  target: {_word(roles.target)}    # a column with few distinct values"
     yield "  labels:     # value: prompt that describes it in words; add labels not sampled"
+    if next(c.type for c in columns if c.name == roles.target) != "string":
+        yield from (f"    {label}: {TO_FILL}     # in words" for label in labels)
+        return
     prompts = [re.sub(r"[_\s]+", " ", label).strip().capitalize() for label in labels]
     is_distinct = len(set(prompts)) == len(prompts)
     for label, prompt in zip(labels, prompts if is_distinct else labels, strict=True):
@@ -127,13 +168,16 @@ def _column_lines(columns: Sequence[ColumnProfile], roles: Roles) -> Iterator[st
         remarks = list(_remarks(column, roles))
         comment = f"     # {'; '.join(remarks)}" if remarks else ""
         if column.type is None:
-            yield f"  # {_name(column.name)}: nested values cannot be declared{comment}"
+            yield f"  # {_word(column.name)}: left out: {column.why}"
         else:
-            yield f"  {_name(column.name)}: {{{', '.join(_rule(column, roles))}}}{comment}"
+            yield f"  {_word(column.name)}: {{{', '.join(_rule(column, roles))}}}{comment}"
 
 
 def _rule(column: ColumnProfile, roles: Roles) -> Iterator[str]:
     yield f"type: {column.type}"
+    if column.in_file is not None:
+        in_file = column.in_file
+        yield f"in_file: {in_file if isinstance(in_file, int) else _quoted(in_file)}"
     if column.name == roles.key:
         yield "key: true"
     elif column.name == roles.group:
@@ -152,16 +196,20 @@ def _remarks(column: ColumnProfile, roles: Roles) -> Iterator[str]:
         yield f"null in {column.n_null} of {column.n_rows}"
     if column.name == roles.group:
         yield f"splits never cut a group; {column.n_distinct} groups seen"
-    if column.has_suspicious_name:
+    if column.why:
+        yield column.why
+    if column.has_suspicious_name and column.is_named:
         yield "suspicious: the name says that it may identify a person"
     if column.n_identifying:
         yield f"suspicious: {column.n_identifying} of {column.n_scanned} cells look identifying"
 
 
-def _violation_lines(columns: Sequence[ColumnProfile]) -> Iterator[str]:
-    unknown = "ignore" if any(column.type is None for column in columns) else "refuse"
+def _violation_lines(columns: Sequence[ColumnProfile], sample: Sample) -> Iterator[str]:
+    n_left = sum(column.type is None for column in columns) + sample.n_hidden
+    unknown = "ignore" if n_left else "refuse"
+    why = f"; {n_left} columns are left out above" if n_left else ""
     yield "on_violation:"
-    yield f"  unknown_column: {unknown}   # refuse or ignore"
+    yield f"  unknown_column: {unknown}   # refuse or ignore{why}"
     yield "  bad_row: quarantine      # or refuse the whole batch"
     yield "  max_quarantined_ratio: 0.01"
     yield "  max_phi_ratio: 0.02"
@@ -240,13 +288,18 @@ def _file_faults(
     name: str,
     keys: Counter[object],
     *,
-    unknown: Iterable[str],
+    unknown: Collection[str],
     missing: Iterable[str],
 ) -> Iterator[Fault]:
     if contract.on_violation.unknown_column == "refuse":
-        for column in unknown:
+        expected = "declare it, or on_violation.unknown_column: ignore"
+        shown = [*filter(may_be_shown, unknown)]
+        for column in shown:
             what = f"{name} has a column {shown_name(column)} that is not declared"
-            yield Fault("columns", what, "declare it, or on_violation.unknown_column: ignore")
+            yield Fault("columns", what, expected)
+        if n_hidden := len(unknown) - len(shown):
+            what = f"{name} has {n_hidden} columns that are not declared, whose names are not shown"
+            yield Fault("columns", what, expected)
     for column in missing:
         if not contract.columns[column].nullable:
             expected = "the column, or nullable: true"

@@ -11,6 +11,8 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    StrictInt,
+    StrictStr,
     StringConstraints,
     Tag,
     model_validator,
@@ -45,17 +47,23 @@ class Files(Strict):
     """Where deliveries appear: a path, glob or fsspec URL; compression is told by the ending.
 
     Of images the path is a template, see template.py, and `mask` the template of their masks.
+    `header: false` is of a CSV file whose first line is a row, not names.
     """
 
     path: str = Field(min_length=1)
     format: FileFormat
     mask: str | None = Field(default=None, min_length=1)
+    # Left out of a dump where it says nothing, so that hashes of older contracts stay
+    header: bool = Field(default=True, exclude_if=bool)
 
 
 class ColumnRule(Strict):
-    """What one column holds."""
+    """What one column holds; `in_file` is what the file calls it, or its place there from 1."""
 
     type: ColumnType
+    in_file: StrictInt | StrictStr | None = Field(
+        default=None, exclude_if=lambda told: told is None
+    )
     key: bool = False
     group: bool = False
     slice: bool = False
@@ -70,7 +78,10 @@ class ColumnRule(Strict):
 
 
 class Classification(Strict):
-    """Which label fits the text; labels map a name to the prompt that says it."""
+    """Which label fits the text; labels map a name to the prompt that says it.
+
+    The names are the texts of the cells: of an integer column `0`, of a boolean one `false`.
+    """
 
     type: Literal["text-classification"]
     input: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import re._parser as regex_parser  # type: ignore[import-not-found]
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from catalog.contracts.column_names import in_file_faults, name_faults
 from catalog.contracts.contract import (
     ColumnRule,
+    ColumnType,
     Generation,
+    ImageClassification,
+    Labelled,
     Segmentation,
     SplitColumn,
 )
 from catalog.contracts.faults import nearest_first, shown_path
 from catalog.contracts.image_rules import image_faults
+from catalog.contracts.labels import LABEL_TYPES, is_label_of
 from catalog.contracts.parts import Parts, sound_parts
 from catalog.errors import Fault
 from rpe_core.errors import shown_name
 
 TO_FILL = "TO-FILL"  # what a draft leaves to a person
 MAX_PATTERN_CHARS = 200
-MAX_COLUMN_CHARS = 128
 REMEDIES: Mapping[str, str] = {
     "owner": "whom to ask about these data, such as a mail address",
     "license": "the licence of the rows",
@@ -45,7 +48,8 @@ def contract_faults(data: Mapping[str, Any]) -> list[Fault]:
         return []
     return [
         *image_faults(parts),
-        *_name_faults(parts),
+        *name_faults(parts.names),
+        *in_file_faults(parts.columns, parts.files),
         *_key_faults(parts),
         *_task_faults(parts),
         *_reference_faults(parts),
@@ -89,19 +93,6 @@ def _column(name: str, key: str = "") -> str:
     return shown_path(["columns", name, key] if key else ["columns", name])
 
 
-def _name_faults(parts: Parts) -> Iterator[Fault]:
-    for name in parts.names:
-        is_shown = bool(name) and len(name) <= MAX_COLUMN_CHARS
-        if not is_shown or not name.isprintable() or any(mark in name for mark in "\"'`;\\"):
-            expected = f"up to {MAX_COLUMN_CHARS} printable characters without quotes"
-            yield Fault(_column(name), "is no usable column name", expected)
-        elif name.startswith("_"):
-            yield Fault(_column(name), "begins with an underscore", "these names are the lake's")
-    for _, count in Counter(name.casefold() for name in parts.names).items():
-        if count > 1:
-            yield Fault("columns", f"{count} names differ only in case", "the lake ignores case")
-
-
 def _key_faults(parts: Parts) -> Iterator[Fault]:
     keys = [name for name, rule in parts.columns.items() if rule.key]
     groups = [name for name, rule in parts.columns.items() if rule.group]
@@ -113,42 +104,60 @@ def _key_faults(parts: Parts) -> Iterator[Fault]:
     for name in dict.fromkeys([*keys, *groups]):
         if parts.columns[name].nullable:
             yield Fault(_column(name, "nullable"), "a key or group is never null", "false")
+        if parts.columns[name].type == "number":
+            what = "a key or group is never of type number, which keeps 15 digits only"
+            yield Fault(_column(name, "type"), what, "string, or integer for whole numbers")
 
 
 def _task_faults(parts: Parts) -> Iterator[Fault]:
     if parts.task is None or isinstance(parts.task, Segmentation):
         return
-    for role, name in (("input", parts.task.input), ("target", parts.task.target)):
-        yield from _text_column_faults(parts, f"task.{role}", name)
+    is_text = isinstance(parts.task, Generation | ImageClassification)
+    types: tuple[ColumnType, ...] = ("string",) if is_text else LABEL_TYPES
+    yield from _reference_faults_of(parts, "task.input", parts.task.input, ("string",))
+    yield from _reference_faults_of(parts, "task.target", parts.task.target, types)
     if parts.task.input == parts.task.target:
         yield Fault("task.target", "is the input too", "another column")
     if isinstance(parts.task, Generation):
         if parts.task.prompt.count("{input}") != 1:
             yield Fault("task.prompt", "does not hold {input} once", "words around one {input}")
         return
-    prompts = [prompt.strip() for prompt in parts.task.labels.values()]
-    for label, prompt in parts.task.labels.items():
+    yield from _label_faults(parts, parts.task)
+
+
+def _label_faults(parts: Parts, task: Labelled) -> Iterator[Fault]:
+    column = parts.columns.get(task.target)
+    for label, prompt in task.labels.items():
+        path = shown_path(["task", "labels", label])
         if not label.strip() or not prompt.strip():
-            path = shown_path(["task", "labels", label])
             yield Fault(path, "the label or its prompt is empty", "a few words that describe it")
-    if len(set(filter(None, prompts))) < len(list(filter(None, prompts))):
+        elif column is not None and not is_label_of(label, column.type):
+            expected = "true, false" if column.type == "boolean" else "a whole number such as 0"
+            yield Fault(path, f"is no value of a column of type {column.type}", expected)
+    prompts = [prompt.strip() for prompt in task.labels.values()]
+    told = [prompt for prompt in prompts if prompt and not prompt.startswith(TO_FILL)]
+    if len(set(told)) < len(told):
         yield Fault("task.labels", "two labels have the same prompt", "distinct prompts")
 
 
 def _reference_faults(parts: Parts) -> Iterator[Fault]:
     if isinstance(parts.splits, SplitColumn):
-        yield from _text_column_faults(parts, "splits.column", parts.splits.column)
+        yield from _reference_faults_of(parts, "splits.column", parts.splits.column, ("string",))
     for index, expectation in enumerate(parts.expectations):
         if expectation.column not in parts.names:
             place = shown_path(["expectations", index, "column"])
             yield Fault(place, "is no column of `columns`", _nearest(expectation.column, parts))
 
 
-def _text_column_faults(parts: Parts, place: str, name: str) -> Iterator[Fault]:
+def _reference_faults_of(
+    parts: Parts, place: str, name: str, types: tuple[ColumnType, ...]
+) -> Iterator[Fault]:
     if name not in parts.names:
         yield Fault(place, "is no column of `columns`", _nearest(name, parts))
-    elif name in parts.columns and parts.columns[name].type != "string":
-        yield Fault(place, "names a column that is not text", "a column of type string")
+    elif name in parts.columns and parts.columns[name].type not in types:
+        what = "text" if types == ("string",) else "text, a whole number or true and false"
+        expected = f"a column of type {', '.join(types)}"
+        yield Fault(place, f"names a column that is not {what}", expected)
 
 
 def _nearest(name: str, parts: Parts) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.contracts.contract import ColumnType
+from catalog.readers.arrow_types import plain_array, plain_type
 from catalog.readers.batches import CELL_BYTES
 from catalog.readers.cells import Refused
 
@@ -28,6 +29,7 @@ def plain_cells(column: pa.Array) -> list[Any]:
     A date or time outside the years 1 to 9999 is a `Refused` cell. Moments are in UTC, whatever
     zone their column names, and whole microseconds: what is finer is cut off.
     """
+    column = plain_array(column)
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _dictionary_cells(column)
@@ -57,7 +59,7 @@ def decoded_bytes(column: pa.Array) -> np.ndarray[Any, Any]:
 
 def fits(kind: pa.DataType, column_type: ColumnType) -> bool:
     """Whether a column that is stored so may hold what a contract calls `column_type`."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    kind = plain_type(kind.value_type if pa.types.is_dictionary(kind) else kind)
     return bool(pa.types.is_null(kind) or _FITS[column_type](kind))
 
 
@@ -110,7 +112,7 @@ def _is_numeric(kind: pa.DataType) -> bool:
 
 
 _FITS: Mapping[ColumnType, Callable[[pa.DataType], bool]] = {
-    "string": is_text,
+    "string": lambda kind: is_text(kind) or bool(pa.types.is_decimal(kind)),
     "integer": _is_numeric,
     "number": _is_numeric,
     "boolean": lambda kind: bool(pa.types.is_boolean(kind)),

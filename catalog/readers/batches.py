@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.contracts.contract import ColumnRule
-from catalog.readers.cells import ARROW_TYPES, BadCell, Convert, TypedBatch, cast_column
+from catalog.readers.cells import ARROW_TYPES, BadCell, Convert, TypedBatch, cast_column, converter
 
 Columns = Mapping[str, ColumnRule]
 BATCH_BYTES = 32 << 20  # a batch ends here even if it has few rows
@@ -73,7 +73,7 @@ class PendingRows:
             array, refused = cast_column(
                 self.cells[name],
                 rule.type,
-                convert=self.convert,
+                convert=converter(rule, self.convert),
                 max_cell_chars=self.max_cell_chars,
             )
             arrays.append(array)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from catalog.contracts.contract import ColumnType
+from catalog.contracts.contract import ColumnRule, ColumnType
 
 REASONS: Mapping[str, str] = {
     "wrong_type": "the cell is not of the type that the contract says",
@@ -102,6 +102,30 @@ def cast_column(
     return pa.array(values, ARROW_TYPES[column_type]), bad
 
 
+def converter(rule: ColumnRule, convert: Convert) -> Convert:
+    """How the cells of a column are converted, where its rule says more than its type.
+
+    NaN is no value where there may be none. A key or group that is text may be a whole number in
+    JSON or Parquet, and is named by its digits.
+    """
+    if rule.type == "number" and rule.nullable:
+        return lambda cell, kind: None if is_nan(cell) else convert(cell, kind)
+    if rule.type == "string" and (rule.key or rule.group):
+        return lambda cell, kind: convert(str(cell) if _is_whole(cell) else cell, kind)
+    return convert
+
+
+def is_nan(cell: Any) -> bool:
+    """Whether a cell says that there is no number.
+
+    >>> [is_nan(cell) for cell in (float("nan"), b"NaN", float("inf"), b"none", None)]
+    [True, True, False, False, False]
+    """
+    if isinstance(cell, bytes):
+        return cell.strip(b" ").lower() in (b"nan", b"-nan")
+    return isinstance(cell, float | Decimal) and math.isnan(cell)
+
+
 def from_text(cell: bytes, column_type: ColumnType) -> Any:
     """A CSV cell: empty is null, numbers and dates are plain ASCII, dates are ISO.
 
@@ -145,7 +169,8 @@ def _check_encodable(text: str) -> None:
         raise CellRefusedError("invalid_utf8") from None
 
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+MAX_EXACT_FLOAT = 2**53 - 1  # beyond, two whole numbers may be one float
+_INTEGER = re.compile(r"([+-]?[0-9]{1,19})(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -157,8 +182,8 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def _parse_integer(text: str) -> int:
-    if _INTEGER.fullmatch(text):
-        return _accept_integer(int(text))
+    if found := _INTEGER.fullmatch(text):
+        return _accept_integer(int(found[1]))
     return int(_refuse("not_finite" if _NOT_FINITE.fullmatch(text) else "wrong_type"))
 
 
@@ -195,6 +220,10 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 def _accept_string(value: Any) -> str:
+    if isinstance(value, Decimal) and value.is_finite():
+        return format(value, "f")
+    if _is_whole(value) and not _fits(value):
+        return str(value)  # more digits than an integer or a float could keep
     return value if isinstance(value, str) else str(_refuse("wrong_type"))
 
 
@@ -202,10 +231,19 @@ def _accept_integer(value: Any) -> int:
     if isinstance(value, float | Decimal):
         if not math.isfinite(value):
             _refuse("not_finite")
-        value = int(value) if value == int(value) else None
-    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        is_exact = isinstance(value, Decimal) or abs(value) <= MAX_EXACT_FLOAT
+        value = int(value) if is_exact and value == int(value) else None
+    if not _is_whole(value) or not _fits(value):
         _refuse("wrong_type")
     return int(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _fits(value: int) -> bool:
+    return -(2**63) <= value < 2**63
 
 
 def _accept_number(value: Any) -> float:

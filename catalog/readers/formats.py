@@ -62,6 +62,7 @@ def open_batches(
     columns: Mapping[str, ColumnRule],
     batch_rows: int = 4096,
     max_cell_chars: int = MAX_CELL_CHARS,
+    has_header: bool = True,
 ) -> Iterator[TypedBatch]:
     """The rows of one file, typed as the contract says, in batches of at most `batch_rows` rows.
 
@@ -75,7 +76,9 @@ def open_batches(
     """
     if format not in READERS:
         raise UnknownName("file format", format, READERS, where="files.format")
-    return READERS[format].read(uri, columns, batch_rows=batch_rows, max_cell_chars=max_cell_chars)
+    limits = {"batch_rows": batch_rows, "max_cell_chars": max_cell_chars}
+    of_csv = {"has_header": has_header} if format == "csv" else {}
+    return READERS[format].read(uri, columns, **limits, **of_csv)
 
 
 def list_deliveries(files: Files) -> list[str]:
@@ -105,7 +108,13 @@ def open_delivery(
         from catalog.readers.image_rows import read_images  # pydicom takes half a second
 
         return read_images(contract, batch_rows=batch_rows, max_cell_chars=MAX_CELL_CHARS)
-    return open_batches(uri, contract.files.format, columns=contract.columns, batch_rows=batch_rows)
+    return open_batches(
+        uri,
+        contract.files.format,
+        columns=contract.columns,
+        batch_rows=batch_rows,
+        has_header=contract.files.header,
+    )
 
 
 def told_format(uri: str) -> str:

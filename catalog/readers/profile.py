@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -12,36 +12,23 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.contracts.contract import ColumnType
+from catalog.contracts.labels import LABEL_TYPES, label_of
 from catalog.deid.check import scan_column
-from catalog.readers.arrow_cells import decoded_bytes, is_declarable, plain_cells
-from catalog.readers.batches import BATCH_BYTES
-from catalog.readers.cells import (
-    NESTED,
-    Convert,
-    Refused,
-    cast_column,
-    from_text,
-    from_value,
-)
-from catalog.readers.files import FileUnreadable, text_file
-from catalog.readers.parquet import parquet_file
-from catalog.readers.rows import csv_rows, json_lines, row_bytes, sampled
-from catalog.readers.tabular import MAX_LINE_BYTES, check_distinct, csv_header, json_row
+from catalog.readers.cells import Convert
+from catalog.readers.guess import Guess, guess_type
+from catalog.readers.naming import DraftName
+from catalog.readers.sample import Sample, read_sample
 
-MAX_SAMPLE_CHARS = 100_000  # of a cell; the rest of it is not looked at
 MAX_SCANNED_CHARS = 200_000  # of a column; the gate is slow beside the rest of a draft
 MAX_LABELS = 50
 MAX_LABEL_CHARS = 64
 MIN_FREE_CHARS = 20  # mean length from which a text counts as free text
-# In the order of trying: a column is the first type that all its cells are
-TYPE_ORDER: tuple[ColumnType, ...] = ("integer", "number", "boolean", "date", "timestamp", "string")
 SUSPICIOUS_NAME = re.compile(
     r"^names?$|(^|_)((first|last|given|family|full|middle|maiden|patient|person)_?names?|surname|dob"
     r"|birth(day|_?date)?|date_of_birth|phone|telephone|tel|mobile|fax|e?_?mail|ssn|mrn"
     r"|medical_record(_number)?|insurance(_number|_id)?|address|street|zip|zip_?code|postcode"
     r"|postal_code|city|passport|licen[cs]e_plate|ip(_address)?|url)(_|$)"
 )
-_LEADING_ZERO = re.compile(rb"[+-]?0[0-9]")
 
 
 @dataclass(frozen=True)
@@ -49,7 +36,7 @@ class ColumnProfile:
     """Counts over the sampled cells of one column; `labels` are its values where they are few."""
 
     name: str
-    type: ColumnType | None  # None where cells are nested, which a contract cannot declare
+    type: ColumnType | None  # None where a contract cannot declare it
     n_rows: int
     n_null: int
     n_distinct: int
@@ -58,6 +45,10 @@ class ColumnProfile:
     n_scanned: int  # cells that the identifier gate looked at
     n_identifying: int  # those of them in which it found something
     labels: tuple[str, ...] = field(default=(), repr=False)
+    in_file: str | int | None = None  # what the file calls it, or its place, where that differs
+    why: str = ""  # why it has no type, or what to know of its type
+    is_name_only: bool = False  # of its type only as key or group
+    has_blank: bool = False  # some text is empty or white space, which names nothing
 
     @property
     def is_unique(self) -> bool:
@@ -65,14 +56,19 @@ class ColumnProfile:
         return self.n_rows > 0 and self.n_null == 0 and self.n_distinct == self.n_rows
 
     @property
+    def is_named(self) -> bool:
+        """Whether the file says what the column is; else it is only a place."""
+        return not isinstance(self.in_file, int)
+
+    @property
     def words(self) -> str:
         """The name in lower case with one underscore between words: PatientID is patient_id."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", self.name).lower()
+        return _words(self.name) if self.is_named else ""
 
     @property
     def has_suspicious_name(self) -> bool:
-        """Whether the name alone says that the column may identify a person."""
-        return SUSPICIOUS_NAME.search(self.words) is not None
+        """Whether the name alone says that the column may identify a person, or says nothing."""
+        return not self.is_named or SUSPICIOUS_NAME.search(self.words) is not None
 
     @property
     def is_free_text(self) -> bool:
@@ -85,108 +81,55 @@ def profile_file(uri: str, file_format: str, *, rows: int) -> list[ColumnProfile
     """The columns of a file as its first rows show them.
 
     Raises:
-        FileUnreadable: if the file cannot be read, or its first line is no header.
+        FileUnreadable: if the file cannot be read, or its first line is a row of data.
     """
-    read = {"csv": _csv_cells, "jsonl": _jsonl_cells, "parquet": _parquet_cells}[file_format]
-    convert = from_text if file_format == "csv" else from_value
-    return [_profile(name, cells, convert) for name, cells in read(uri, rows).items()]
+    return profile_sample(read_sample(uri, file_format, rows=rows))
 
 
-def _csv_cells(uri: str, rows: int) -> Mapping[str, list[Any]]:
-    with text_file(uri) as stream:
-        found = csv_rows(stream, uri=uri, max_cell_bytes=4 * MAX_SAMPLE_CHARS)
-        names = csv_header(next(found, None), uri)
-        if not all(name[:1].isalpha() or name[:1] == "_" for name in names):
-            # A first line with numbers or dates is a row of data: none of it may be shown
-            remedy = "its first line must hold the column names, separated by commas"
-            raise FileUnreadable(uri, "its first line does not look like a header", remedy=remedy)
-        sound = [
-            row.cells
-            for row in sampled(found, rows, row_bytes)
-            if row.is_sound and len(row.cells) == len(names)
-        ]
-    return {name: [cells[i] or None for cells in sound] for i, name in enumerate(names)}
+def profile_sample(sample: Sample) -> list[ColumnProfile]:
+    """The columns of a file as its sampled rows show them."""
+    stored = sample.stored or ["string"] * len(sample.names)
+    triples = zip(sample.names, sample.cells, stored, strict=True)
+    return [_profile(name, cells, kind, sample.convert) for name, cells, kind in triples]
 
 
-def _jsonl_cells(uri: str, rows: int) -> Mapping[str, list[Any]]:
-    with text_file(uri) as stream:
-        found = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
-        lines = sampled(found, rows, lambda line: len(line or b""))
-        sound = [row for row, _ in map(json_row, lines) if row is not None]
-    if not sound:
-        remedy = "write one JSON object a line"
-        raise FileUnreadable(uri, "none of its first lines is a JSON object", remedy=remedy)
-    names = dict.fromkeys(name for row in sound for name in row)
-    return {name: [_cut(row.get(name)) for row in sound] for name in names}
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower()
 
 
-def _parquet_cells(uri: str, rows: int) -> Mapping[str, list[Any]]:
-    with parquet_file(uri) as file:
-        check_distinct(file.schema.names, uri)
-        # Lists and objects are not even read: a few bytes may hold millions of them
-        names = [field.name for field in file.schema if is_declarable(field.type)]
-        cells: dict[str, list[Any]] = {name: [] for name in file.schema.names}
-        n_rows = n_bytes = 0
-        for batch in file.batches(names, batch_rows=rows):
-            room = rows - n_rows
-            for name in cells:
-                found = plain_cells(batch.column(name)) if name in names else [NESTED] * len(batch)
-                cells[name] += map(_cut, found[:room])
-            n_rows += batch.num_rows
-            n_bytes += sum(int(decoded_bytes(column).sum()) for column in batch.columns)
-            if n_rows >= rows or n_bytes >= BATCH_BYTES:
-                break
-    return cells
-
-
-def _cut(cell: Any) -> Any:
-    """A cell without what follows its first characters; nested values are not kept at all."""
-    if isinstance(cell, bytes) and len(cell) > 4 * MAX_SAMPLE_CHARS:
-        end = 4 * MAX_SAMPLE_CHARS
-        while end and cell[end] & 0xC0 == 0x80:  # inside a character of UTF-8
-            end -= 1
-        return cell[:end]
-    if isinstance(cell, list | dict):
-        return NESTED
-    return cell[:MAX_SAMPLE_CHARS] if isinstance(cell, str) else cell
-
-
-def _profile(name: str, cells: Sequence[Any], convert: Convert) -> ColumnProfile:
-    present = [
-        cell for cell in cells
-        if cell is not None and (cell is NESTED or not isinstance(cell, Refused))
-    ]  # fmt: skip
-    kind, values = _typed(present, convert)
-    texts = [value for value in values.to_pylist() if isinstance(value, str)]
+def _profile(
+    name: DraftName, cells: Sequence[Any], stored: ColumnType, convert: Convert
+) -> ColumnProfile:
+    words = _words(name.name) if name.is_told else ""
+    guess = guess_type(cells, convert, words=words, stored=stored)
+    present = [value for value in guess.values.to_pylist() if value is not None]
+    texts = [value for value in present if isinstance(value, str)]
     lengths = [len(text) for text in texts]
-    distinct = {str(value) for value in values.to_pylist() if value is not None}
     n_scanned = bisect_right(list(accumulate(lengths)), MAX_SCANNED_CHARS) if texts else 0
-    is_label = kind == "string" and len(distinct) <= MAX_LABELS
-    is_short = all(text.strip() and len(text) <= MAX_LABEL_CHARS for text in distinct)
-    labels = sorted(distinct) if is_label and is_short else []
-    # Labels are shown in a draft, so each of them passes the gate, however late it was sampled
-    labels = [] if scan_column(pa.array(labels, pa.string())) else labels
+    scanned = pa.array(texts[:n_scanned], pa.string())
     return ColumnProfile(
-        name=name,
-        type=kind,
+        name=name.name,
+        type=guess.type,
         n_rows=len(cells),
-        n_null=len(cells) - len(present),
-        n_distinct=len(distinct),
+        n_null=len(cells) - guess.n_present,
+        n_distinct=len(set(map(str, present))),
         mean_chars=sum(lengths) / max(1, len(lengths)),
         max_chars=max(lengths, default=0),
         n_scanned=n_scanned,
-        n_identifying=len(scan_column(values.slice(0, n_scanned))) if texts else 0,
-        labels=tuple(labels),
+        n_identifying=len(scan_column(scanned)),
+        labels=_labels(guess, present),
+        in_file=name.in_file,
+        why=guess.why,
+        is_name_only=guess.is_name_only,
+        has_blank=not all(text.strip() for text in texts),
     )
 
 
-def _typed(cells: Sequence[Any], convert: Convert) -> tuple[ColumnType | None, pa.Array]:
-    """The first type that all cells are, else text if any cell is text, with the cells typed."""
-    as_text = [cell for cell in cells if isinstance(cell, bytes)]
-    is_code = convert is from_text and any(_LEADING_ZERO.match(cell) for cell in as_text)
-    for kind in TYPE_ORDER if cells and not is_code else ():
-        values, bad = cast_column(cells, kind, convert=convert, max_cell_chars=1 << 40)
-        if not bad:
-            return kind, values
-    values, bad = cast_column(cells, "string", convert=convert, max_cell_chars=1 << 40)
-    return (None if cells and len(bad) == len(cells) else "string"), values
+def _labels(guess: Guess, present: Sequence[Any]) -> tuple[str, ...]:
+    """The values of a column that has few and short ones, in their order."""
+    values = sorted(set(present)) if guess.type in LABEL_TYPES and not guess.is_name_only else []
+    labels = [label_of(value) or "" for value in values] if len(values) <= MAX_LABELS else []
+    if not all(label.strip() and len(label) <= MAX_LABEL_CHARS for label in labels):
+        return ()
+    # Labels are shown in a draft, so each of them passes the gate, however late it was sampled
+    return () if scan_column(pa.array(labels, pa.string())) else tuple(labels)

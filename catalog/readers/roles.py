@@ -6,15 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from catalog.readers.guess import GROUP_NAME, KEY_NAME, TARGET_NAME
 from catalog.readers.profile import ColumnProfile
 
 MAX_SLICE_VALUES = 20
-KEY_NAME = re.compile(r"(^|_)(id|key|uuid|guid|accession|number|no|nr)$")
-GROUP_NAME = re.compile(
-    r"(^|_)(patient|subject|person|participant|case|document|doc|visit|encounter|admission|family"
-    r"|study|author|group)(_|$)"
-)
-TARGET_NAME = re.compile(r"(^|_)(label|target|class|category|section|outcome|diagnosis|type)(_|$)")
+_SMALL_NUMBERS = frozenset([*map(str, range(-1, 10)), "false", "true"])
 
 
 @dataclass(frozen=True)
@@ -29,23 +25,38 @@ class Roles:
 
 def told_roles(columns: Sequence[ColumnProfile]) -> Roles:
     """The likeliest part of each column; a guess, for a person to check."""
-    usable = [c for c in columns if c.type in ("string", "integer") and c.mean_chars <= 64]
-    key = _first([c for c in usable if c.is_unique], KEY_NAME, [c for c in usable if c.is_unique])
+    usable = [
+        c for c in columns
+        if c.type in ("string", "integer") and c.mean_chars <= 64 and not c.has_blank
+    ]  # fmt: skip
+    unique = [c for c in usable if c.is_unique]
+    unique.sort(key=lambda c: (c.is_free_text, not c.is_named))
+    key = _first(unique, KEY_NAME, unique)
     repeated = [c for c in usable if c.name != key and not c.n_null and 1 < c.n_distinct < c.n_rows]
     group = _first(repeated, GROUP_NAME, [])
     texts = [
         c for c in columns
-        if c.type == "string" and c.n_distinct and c.name not in (key, group)
+        if c.type == "string" and c.n_distinct and c.name not in (key, group) and not c.is_name_only
     ]  # fmt: skip
     plain = [c for c in texts if not c.has_suspicious_name] or texts
     longest = max(plain, key=lambda c: c.mean_chars, default=None)
-    named = [
-        c for c in plain
-        if c is not longest and len(c.labels) >= 2 and not c.n_identifying
+    target = _target([c for c in columns if c not in (longest,) and c.name not in (key, group)])
+    return Roles(key, group, longest.name if longest else "", target)
+
+
+def _target(columns: Sequence[ColumnProfile]) -> str:
+    """The column that seems to hold the label; where no name says so, words before numbers."""
+    few = [
+        c for c in columns
+        if len(c.labels) >= 2 and not c.n_identifying
         and c.n_distinct <= max(2, c.n_rows // 2) and not c.has_suspicious_name
     ]  # fmt: skip
-    target = _first(named, TARGET_NAME, sorted(named, key=lambda c: c.n_distinct))
-    return Roles(key, group, longest.name if longest else "", target)
+    words = sorted((c for c in few if c.type == "string"), key=lambda c: c.n_distinct)
+    numbers = [c for c in few if c.type != "string"]
+    small = [c for c in numbers if _SMALL_NUMBERS.issuperset(c.labels)]
+    named = [c for c in few if TARGET_NAME.search(c.words)]
+    by_name = [c for c in named if c.type == "string"] or named
+    return next((c.name for c in [*by_name, *words, *small]), "")
 
 
 def _first(

@@ -43,12 +43,14 @@ class CsvRow(NamedTuple):
     n_rows: int = 1
 
 
-def csv_rows(stream: Any, *, uri: str, max_cell_bytes: int, key: str = "") -> Iterator[CsvRow]:
+def csv_rows(
+    stream: Any, *, uri: str, max_cell_bytes: int, key: str | int = ""
+) -> Iterator[CsvRow]:
     """Records of a CSV file: commas, double quotes, any line end; blank lines are left out.
 
     A cell longer than `max_cell_bytes` is scanned to its end and not kept. `key` is the column that
-    names a row, by default the first: by it a row is known that stands inside the quotes of
-    another.
+    names a row, or its place from 1, by default the first: by it a row is known that stands inside
+    the quotes of another.
 
     Raises:
         FileUnreadable: if a quote is never closed, since all rows after it would be lost in it.

@@ -31,9 +31,12 @@ class RecordLines:
         self._line = b""  # as far as it has come
         self._forget()
 
-    def begin(self, header: Sequence[Any], key: str) -> None:
+    def begin(self, header: Sequence[Any], key: str | int) -> None:
         """Take the header, the first record."""
         self.n_cells = len(header)
+        if isinstance(key, int):
+            self._key = min(key, self.n_cells) - 1
+            return
         name = key.encode()
         self._key = header.index(name) if name in header else 0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from catalog.readers.arrow_cells import decoded_bytes, fits, plain_cells, told_t
 from catalog.readers.batches import Columns, PendingRows
 from catalog.readers.cells import NESTED, TypedBatch, from_text, from_value
 from catalog.readers.files import FileUnreadable, text_file
+from catalog.readers.naming import contract_names
 from catalog.readers.parquet import parquet_file
 from catalog.readers.rows import MAX_COLUMNS, csv_rows, json_lines
 from rpe_core.errors import shown_name
@@ -23,17 +25,29 @@ MAX_NAMES_SHOWN = 20
 
 
 def read_csv(
-    uri: str, columns: Columns, *, batch_rows: int, max_cell_chars: int
+    uri: str,
+    columns: Columns,
+    *,
+    batch_rows: int,
+    max_cell_chars: int,
+    has_header: bool = True,
 ) -> Iterator[TypedBatch]:
     """Batches of a CSV file; an empty cell is null, a ragged row is a bad row.
+
+    Without a header the first line is a row, and columns are told by their places.
 
     Raises:
         FileUnreadable: if it is empty, damaged, or its first line is no header of these columns.
     """
     with text_file(uri) as stream:
-        key = next((name for name, rule in columns.items() if rule.key), "")
+        key = next((rule.in_file or name for name, rule in columns.items() if rule.key), "")
         rows = csv_rows(stream, uri=uri, max_cell_bytes=4 * max_cell_chars, key=key)
-        header = csv_header(next(rows, None), uri, columns)
+        first = next(rows, None)
+        if has_header or first is None:
+            header = csv_header(first, uri, columns)
+        else:
+            header = contract_names([""] * len(first.cells), columns)
+            rows = chain([first], rows)
         pending = PendingRows(columns, from_text, max_cell_chars)
         pending.see(header)
         for row in rows:
@@ -51,7 +65,9 @@ def read_csv(
 
 
 def csv_header(row: Any, uri: str, columns: Columns | None = None) -> list[str]:
-    """The column names of a first line; names of another table are counted, not shown.
+    """The column names of a first line, as the contract has them where it is given.
+
+    Names of another table are counted, not shown.
 
     Raises:
         FileUnreadable: if the line is no header.
@@ -66,12 +82,15 @@ def csv_header(row: Any, uri: str, columns: Columns | None = None) -> list[str]:
         names = [cell.decode("utf-8") for cell in row.cells]
     except (UnicodeDecodeError, AttributeError):
         raise FileUnreadable(uri, "its header line is not UTF-8 text", remedy=remedy) from None
-    check_distinct(names, uri)
-    if columns is not None and not set(names) & set(columns):
+    check_distinct([name for name in names if name], uri)
+    if columns is None:
+        return names
+    called = contract_names(names, columns)
+    if not set(called) & set(columns):
         # Without a header the first line is a patient's row: none of it may be shown
         reason = f"its first line has {len(names)} names and none is a column of the contract"
         raise FileUnreadable(uri, reason, remedy=remedy)
-    return names
+    return called
 
 
 def read_jsonl(
@@ -84,14 +103,16 @@ def read_jsonl(
     """
     with text_file(uri) as stream:
         pending = PendingRows(columns, from_value, max_cell_chars)
+        is_renamed = any(rule.in_file is not None for rule in columns.values())
         for line in json_lines(stream, max_line_bytes=MAX_LINE_BYTES):
             row, reason = json_row(line)
-            if pending.first_row_number + pending.n_rows == 1 and (line or b"").startswith(b"["):
-                remedy = "write one object a line, without the brackets and commas around them"
-                raise FileUnreadable(uri, "it is a JSON array", remedy=remedy)
+            if pending.first_row_number + pending.n_rows == 1:
+                refuse_array(line, uri)
             if row is None:
                 pending.add_bad(reason)
             else:
+                if is_renamed:
+                    row = dict(zip(contract_names([*row], columns), row.values(), strict=True))
                 pending.see(row)
                 pending.add(row, n_bytes=len(line or b""))
             if pending.is_full(batch_rows):
@@ -102,6 +123,17 @@ def read_jsonl(
             )
         if pending.n_rows:
             yield pending.take()
+
+
+def refuse_array(first_line: bytes | None, uri: str) -> None:
+    """Refuse a file that is one JSON array, as its first line shows.
+
+    Raises:
+        FileUnreadable: if it is one.
+    """
+    if (first_line or b"").startswith(b"["):
+        remedy = "write one object a line, without the brackets and commas around them"
+        raise FileUnreadable(uri, "it is a JSON array", remedy=remedy)
 
 
 def json_row(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
@@ -134,15 +166,17 @@ def read_parquet(
     with parquet_file(uri) as file:
         schema = file.schema
         check_distinct(schema.names, uri)
-        _check_types(schema, columns, uri)
-        present = [name for name in columns if name in schema.names]
+        names = dict(zip(contract_names(schema.names, columns), schema.names, strict=True))
+        _check_types(schema, names, columns, uri)
+        present = [name for name in columns if name in names]
+        wanted = [names[name] for name in present]
         pending = PendingRows(columns, from_value, max_cell_chars)
-        for batch in file.batches(present, batch_rows=batch_rows):
+        for batch in file.batches(wanted, batch_rows=batch_rows):
             n_bytes = sum(int(decoded_bytes(column).sum()) for column in batch.columns)
             if pending.n_rows and not pending.has_room(batch.num_rows, n_bytes, batch_rows):
                 yield pending.take()
-            pending.see(schema.names)
-            cells = {name: plain_cells(batch.column(name)) for name in present}
+            pending.see(names)
+            cells = {name: plain_cells(batch.column(names[name])) for name in present}
             pending.add_columns(cells, n_rows=batch.num_rows, n_bytes=n_bytes)
         if pending.n_rows:
             yield pending.take()
@@ -167,10 +201,10 @@ def check_distinct(names: Sequence[str], uri: str) -> None:
         raise FileUnreadable(uri, reason, remedy="export it with distinct column names")
 
 
-def _check_types(schema: pa.Schema, columns: Columns, uri: str) -> None:
+def _check_types(schema: pa.Schema, names: Mapping[str, str], columns: Columns, uri: str) -> None:
     wrong = []
     for name, rule in columns.items():
-        kind = schema.field(name).type if name in schema.names else pa.null()
+        kind = schema.field(names[name]).type if name in names else pa.null()
         if not fits(kind, rule.type):
             wrong.append(f"{shown_name(name)} holds {told_type(kind)} and not {rule.type}")
     if wrong:

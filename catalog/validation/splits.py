@@ -10,13 +10,14 @@ from datetime import date
 from typing import Any
 
 from catalog.contracts.contract import SourceContract, SplitColumn, SplitGlobs, SplitShares
+from rpe_core.errors import InputError
 
 # One salt for the whole platform and no source name: a patient of two sources falls in the same
 # split of both. To change it is to reshuffle every split.
 PLATFORM_SALT = "rpe-platform/groups/1"
 _DIGITS = 13  # hexadecimal digits of a hash that place it in [0, 1): 52 bits, exact in a float
 
-Value = str | int | float | bool | date | None
+Value = str | int | bool | date | None
 
 
 def item_sha256(source: str, key: Value) -> str:
@@ -101,6 +102,9 @@ def _matches(name: str, uri: str, pattern: str) -> bool:
 
 
 def _text(value: Value) -> str:
+    if isinstance(value, float):
+        # Two names of 17 digits may be one float: no row or group is called by one
+        raise InputError("A key or group is a float.", expected="text or a whole number")
     return value.isoformat() if isinstance(value, date) else str(value)
 
 

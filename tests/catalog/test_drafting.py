@@ -114,7 +114,8 @@ def test_a_draft_of_data_without_roles_still_loads_as_yaml(tmp_path):
     rows = [{"a b": 1, 'c"d': None, "nested": {"x": 1}} for _ in range(4)]
     draft = draft_contract(deliver(tmp_path, rows, "jsonl"))
     data = parse_yaml(draft, file="x.yaml")
-    assert set(data["columns"]) == {"a b", 'c"d'}
+    assert set(data["columns"]) == {"a b", "c_d"}
+    assert data["columns"]["c_d"]["in_file"] == 'c"d'
     assert data["on_violation"]["unknown_column"] == "ignore"
     with pytest.raises(ContractInvalid) as caught:
         parse_contract(draft, file="x.yaml")
