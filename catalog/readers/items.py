@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from catalog.contracts.contract import OfImages, Segmentation, SourceContract
 from catalog.contracts.images import IMAGE_ENDINGS, image_format
+from catalog.contracts.labels import label_of
 from catalog.contracts.template import Template
 from catalog.errors import RecordConflict
 from catalog.readers.cells import CellRefusedError
@@ -66,12 +67,13 @@ class ItemSource:
         return LazyItems(entries, self._load_image, self._sha256)
 
     def targets(self, rows: pa.Table) -> Sequence[Any]:
-        """The answers: texts or labels, or (mask of class indices, spacing in mm); None if none.
+        """The answers: texts, labels as text, or (mask of class indices, spacing in mm).
 
+        An item without one has None.
         The spacing of slices, rows and columns is 1.0 where it is not known.
         """
         if not self.values:
-            return _cells(rows, self.target)
+            return [*map(label_of, _cells(rows, self.target))]
         names, hashes = _cells(rows, self.target), _cells(rows, "mask_sha256")
         spacing = [[1.0 if v is None else v for v in _cells(rows, name)] for name in SPACING]
         entries = [

@@ -89,7 +89,7 @@ def export_standing(tx: Transaction, contract: SourceContract, out: Path) -> Non
     tx.execute(
         "COPY (SELECT _item_sha256 AS item, _row_sha256 AS row_hash, _group_sha256 AS grp,"
         " _split AS split, _batch_id AS batch,"
-        f" md5({target}) AS label, md5({text}) AS input"
+        f" md5({target}::VARCHAR) AS label, md5({text}) AS input"
         f" FROM {raw_name(contract.source)}"
         " WHERE _superseded_by IS NULL AND retracted_at IS NULL)"
         f" TO {quoted_text(str(out))} (FORMAT parquet)"

@@ -41,7 +41,7 @@ SELECT f.*, s.batch AS old_batch, CASE
     ELSE 'changed' END AS verdict
 FROM (
     SELECT _item_sha256 AS item, _row_sha256 AS row_hash, _group_sha256 AS grp, {split} AS split,
-        _row_number AS n, md5({target}) AS label, md5({input}) AS input
+        _row_number AS n, md5({target}::VARCHAR) AS label, md5({input}) AS input
     FROM read_parquet({path})
 ) f LEFT JOIN standing s USING (item)
 """

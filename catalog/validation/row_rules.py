@@ -16,6 +16,7 @@ from catalog.contracts.contract import (
     SourceContract,
     SplitColumn,
 )
+from catalog.contracts.labels import label_cells
 
 WHOLE_ROW = ""  # column name of a fault that belongs to no single column
 SHOWN_ROWS = 5  # row numbers that a message names
@@ -30,6 +31,11 @@ class Place:
     labels: tuple[str, ...] | None = None  # answer set, where the column is the task's target
     is_written: bool = False  # the task's target, answered in free text
     is_split: bool = False
+
+    @property
+    def label_cells(self) -> list[str | int | bool]:
+        """The answer set as the column holds it."""
+        return label_cells(self.labels or (), self.rule.type)
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,8 @@ def _is_blank(column: pa.Array) -> pa.Array:
     return pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0)
 
 
-def _not_among(column: pa.Array, choices: Sequence[str]) -> pa.Array:
-    known = pc.is_in(column, value_set=pa.array(choices, pa.string()))
+def _not_among(column: pa.Array, choices: Sequence[str | int | bool]) -> pa.Array:
+    known = pc.is_in(column, value_set=pa.array(choices, column.type))
     return pc.and_(pc.is_valid(column), pc.invert(known))
 
 
@@ -117,7 +123,7 @@ ROW_RULES: tuple[RowRule, ...] = (
         "unknown_label",
         "a label is one of the task's; a row without a label is legal in a nullable column",
         lambda place: place.labels is not None,
-        lambda column, place: _not_among(column, place.labels or ()),
+        lambda column, place: _not_among(column, place.label_cells),
     ),
     RowRule(
         "blank_target",

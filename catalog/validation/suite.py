@@ -78,8 +78,9 @@ def _column_checks(place: Place) -> Iterator[Check]:
         yield Check("ExpectColumnValuesToMatchRegex", place.name, {"regex": regex})
 
 
-def _choices(place: Place) -> set[str]:
+def _choices(place: Place) -> set[Any]:
     """Values that every rule of the column allows; empty where no rule lists any."""
-    listed = [place.rule.values, place.labels, SPLITS if place.is_split else None]
+    labels = None if place.labels is None else place.label_cells
+    listed = [place.rule.values, labels, SPLITS if place.is_split else None]
     allowed = [set(choices) for choices in listed if choices is not None]
     return set.intersection(*allowed) if allowed else set()
