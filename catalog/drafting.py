@@ -124,7 +124,7 @@ def _sample_lines(sample: Sample) -> Iterator[str]:
     n_placed = sum(not name.is_told for name in sample.names)
     if not sample.has_sure_header:
         yield "# Its first line is not surely a header, so none of it stands here: columns are"
-        yield "# are called by their place. Say in `files` whether it is one, and name the columns."
+        yield "# called by their place. Say in `files` whether it is one, and name the columns."
     elif n_placed:
         yield f"# {n_placed} columns have no name, or one that looks like a value and is not shown:"
         yield "# they are called by their place. Where each is a patient, turn the table round."
@@ -163,7 +163,7 @@ def _task_lines(columns: Sequence[ColumnProfile], roles: Roles) -> Iterator[str]
 
 
 def _column_lines(columns: Sequence[ColumnProfile], roles: Roles) -> Iterator[str]:
-    yield "columns:" if roles.key else "columns:     # none is unique and never null: mark a key"
+    yield "columns:" if roles.key else "columns:     # none seems to name each row: mark a key"
     for column in columns:
         remarks = list(_remarks(column, roles))
         comment = f"     # {'; '.join(remarks)}" if remarks else ""

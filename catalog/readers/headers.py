@@ -84,7 +84,10 @@ def is_header(
     words = {place: _words(fold(names[place])) for place in told}
     if any(names[place].strip().casefold() in _below(columns[place]) for place in told):
         return False
-    known = [place for place in told if _n_known(words[place]) == len(words[place]) > 0]
+    known = [
+        place for place in told
+        if _is_all_known(names[place]) and not _are_all_known(columns[place])
+    ]  # fmt: skip
     if len(known) >= max(2, (len(told) + 1) // 2):
         return True
     if not told or any(_is_no_name(names[place]) for place in told):
@@ -106,6 +109,15 @@ def is_number_like(name: str) -> bool:
     (True, True, False)
     """
     return _NUMBER.fullmatch(name.strip()) is not None
+
+
+def _is_all_known(name: str) -> bool:
+    words = _words(fold(name))
+    return _n_known(words) == len(words) > 0
+
+
+def _are_all_known(cells: Sequence[str]) -> bool:
+    return 2 * sum(map(_is_all_known, cells)) > len(cells)
 
 
 def _is_no_name(name: str) -> bool:

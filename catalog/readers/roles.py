@@ -25,8 +25,14 @@ class Roles:
 
 def told_roles(columns: Sequence[ColumnProfile]) -> Roles:
     """The likeliest part of each column; a guess, for a person to check."""
+    texts = [c for c in columns if c.type == "string" and c.n_distinct and not c.is_name_only]
+    if len(texts) == 1 and texts[0].is_free_text:
+        # The only text is what the task reads, and no name of its rows
+        named = [c for c in columns if c is not texts[0]]
+    else:
+        named = [*columns]
     usable = [
-        c for c in columns
+        c for c in named
         if c.type in ("string", "integer") and c.mean_chars <= 64 and not c.has_blank
     ]  # fmt: skip
     unique = [c for c in usable if c.is_unique]
@@ -34,10 +40,7 @@ def told_roles(columns: Sequence[ColumnProfile]) -> Roles:
     key = _first(unique, KEY_NAME, unique)
     repeated = [c for c in usable if c.name != key and not c.n_null and 1 < c.n_distinct < c.n_rows]
     group = _first(repeated, GROUP_NAME, [])
-    texts = [
-        c for c in columns
-        if c.type == "string" and c.n_distinct and c.name not in (key, group) and not c.is_name_only
-    ]  # fmt: skip
+    texts = [c for c in texts if c.name not in (key, group)]
     plain = [c for c in texts if not c.has_suspicious_name] or texts
     longest = max(plain, key=lambda c: c.mean_chars, default=None)
     target = _target([c for c in columns if c not in (longest,) and c.name not in (key, group)])

@@ -66,6 +66,8 @@ def _csv_sample(uri: str, rows: int) -> Sample:
     sound = [cells for cells in read if len(cells) == len(names)]
     columns: list[list[Any]] = [[row[i] or None for row in sound] for i in range(len(names))]
     is_sure = _is_sure(names, columns)
+    if is_sure:
+        check_distinct([name for name in names if name], uri)
     if not is_sure and any(map(is_number_like, names)):
         # A first line with numbers or dates is a row of data: none of it may be shown
         remedy = (

@@ -65,7 +65,7 @@ def read_csv(
 
 
 def csv_header(row: Any, uri: str, columns: Columns | None = None) -> list[str]:
-    """The column names of a first line, as the contract has them where it is given.
+    """The cells of a first line as text; where a contract is given, its names for the columns.
 
     Names of another table are counted, not shown.
 
@@ -82,9 +82,9 @@ def csv_header(row: Any, uri: str, columns: Columns | None = None) -> list[str]:
         names = [cell.decode("utf-8") for cell in row.cells]
     except (UnicodeDecodeError, AttributeError):
         raise FileUnreadable(uri, "its header line is not UTF-8 text", remedy=remedy) from None
-    check_distinct([name for name in names if name], uri)
     if columns is None:
         return names
+    check_distinct([name for name in names if name], uri)
     called = contract_names(names, columns)
     if not set(called) & set(columns):
         # Without a header the first line is a patient's row: none of it may be shown

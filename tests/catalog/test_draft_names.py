@@ -62,6 +62,10 @@ NO_HEADERS = {
     "words that columns are called by, too": [
         (("Female", "Chest", "Report"), ("Male", "Head", "Report"))[n % 2] for n in range(N)
     ],
+    "a row that repeats a cell": [("Karimnagar", TEXTS[n], "Karimnagar") for n in range(N)],
+    "kinds of documents": [
+        (("Report", "Letter", "Note")[n % 3], TEXTS[n], "Summary") for n in range(N)
+    ],
     "initials": [(f"J. D{n}", "ab"[n % 2], TEXTS[n]) for n in range(N)],
     "a patient a column": [("measure", "Jane Doe", "John Roe")]
     + [("dose", n, n) for n in range(N)],
@@ -225,6 +229,8 @@ def test_keys_of_json_that_are_values_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("text", "what"),
     [
+        ("id,text,text\n1,well,a\n2,ill,b\n", "1 of its 3 column names repeat another"),
+        (f"1,{PERSON},1\n2,{PERSON},2\n", "does not look like a header"),
         ("id;text;label\n1;He said, no.;a\n", "separated by semicolons"),
         ("id\ttext\tlabel\n1\twell\ta\n", "separated by tabs"),
         ("id|text|label\n1|well|a\n", "separated by vertical bars"),
@@ -310,3 +316,12 @@ def test_renamed_columns_round_trip_through_yaml():
     data = with_column("label", in_file='patient\'s \\ "age"\t')
     contract = parse_contract(yaml.safe_dump(data), file="site_a.yaml")
     assert contract.columns["label"].in_file == 'patient\'s \\ "age"\t'
+
+
+def test_the_only_text_is_the_input_and_no_key(tmp_path):
+    rows = [(f"this film is {n} times good and long", n % 2) for n in range(N)]
+    data = parse_yaml(
+        draft_contract(str(written(tmp_path, rows, names=["review", "sentiment"]))), file="x.yaml"
+    )
+    assert (data["task"]["input"], data["task"]["target"]) == ("review", "sentiment")
+    assert not any(rule.get("key") for rule in data["columns"].values())
