@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from catalog.deid.gazetteer import fold, words
+from catalog.deid.gazetteer import fold
+from catalog.deid.lower_case import uncased
 from catalog.deid.rule import Check, Rule
 from catalog.deid.rules import RULES
 from catalog.deid.validators import CHECKS
@@ -20,6 +21,7 @@ _GATES = {
     "upper": re.compile(r"[A-Z]"),
     "dot": re.compile(r"\."),
     "at": re.compile(r"@"),
+    "caret": re.compile(r"\^"),
     "label": re.compile(r"[:=|#]| - "),
     "colon": re.compile(r":[0-9A-Fa-f]{0,4}:"),
     "": re.compile(r""),
@@ -53,8 +55,6 @@ _COMPILED = tuple(
     )
     for rule in RULES
 )
-_LISTED = words("given_names") | words("surnames")
-_NAMES_IN_LOWER_CASE = frozenset({"name_lowercase", "name_after_title_lowercase"})
 
 
 def scan_text(text: str) -> list[Finding]:
@@ -63,8 +63,9 @@ def scan_text(text: str) -> list[Finding]:
     >>> [(f.rule_id, f.start, f.end) for f in scan_text("Stable. MRN 00417736, no fever.")]
     [('mrn', 12, 20)]
     """
-    plain = fold(text)
-    return sorted(finding for compiled in _due(plain) for finding in _findings(compiled, plain))
+    return sorted(
+        found for compiled, view in _due(fold(text)) for found in _findings(compiled, view)
+    )
 
 
 def scan_column(column: pa.Array | pa.ChunkedArray) -> dict[int, tuple[str, ...]]:
@@ -90,26 +91,26 @@ def scan_column(column: pa.Array | pa.ChunkedArray) -> dict[int, tuple[str, ...]
 
 
 def _rule_ids(text: str) -> tuple[str, ...]:
-    plain = fold(text)
-    return tuple(sorted(c.rule.id for c in _due(plain) if next(_findings(c, plain), None)))
+    return tuple(
+        sorted(c.rule.id for c, view in _due(fold(text)) if next(_findings(c, view), None))
+    )
 
 
-def _due(plain: str) -> Iterator[_Compiled]:
-    """The rules whose gate is open and whose context words occur."""
+def _due(plain: str) -> Iterator[tuple[_Compiled, str]]:
+    """The rules whose gate is open and whose context words occur, and the text that they read."""
     present = frozenset(_WORDS.findall(plain.lower()))
+    in_lower_case = uncased(plain)
     is_open = {name: pattern.search(plain) is not None for name, pattern in _GATES.items()}
     for compiled in _COMPILED:
         if is_open[compiled.rule.gate] and (
             not compiled.context or not compiled.context.isdisjoint(present)
         ):
-            if compiled.rule.id in _NAMES_IN_LOWER_CASE and present.isdisjoint(_LISTED):
-                continue
-            yield compiled
+            yield compiled, in_lower_case if compiled.rule.is_uncased else plain
 
 
-def _findings(compiled: _Compiled, plain: str) -> Iterator[Finding]:
+def _findings(compiled: _Compiled, view: str) -> Iterator[Finding]:
     place = 0
-    while match := compiled.pattern.search(plain, place):
+    while match := compiled.pattern.search(view, place):
         if compiled.check is None or compiled.check(match):
             group = "v" if match["v"] is not None else 0
             yield Finding(

@@ -39,7 +39,8 @@ class Rule:
     The value is the group `v` of `pattern`, or the whole match. `gate` is the kind of character
     without which the pattern is not even tried. `context` holds lower-case words of which the text
     must hold one (none given: no context is needed). `check` names a function of
-    catalog/deid/validators.py that the match must pass. `example` is hit by this rule, `near_miss`
+    catalog/deid/validators.py that the match must pass. A rule that `is_uncased` reads shouted
+    passages in lower case. `example` is hit by this rule, `near_miss`
     looks like it and is not; both are invented, and the tests of every rule are made from them.
     """
 
@@ -51,6 +52,7 @@ class Rule:
     gate: str = ""
     context: tuple[str, ...] = field(default=())
     check: str = ""
+    is_uncased: bool = False
 
     @property
     def identifier(self) -> str:
@@ -75,7 +77,8 @@ TITLED = r"[A-Z](?:'[A-Z])?[a-z]+(?:[A-Z][a-z]+)?(?:-[A-Z]?[a-z]+)?"
 
 PARTICLE = (
     r"(?:(?:[Vv]an|[Vv]on|[Dd]e|[Dd]el|[Dd]ella|[Dd]a|[Dd]os|[Dd]i|[Bb]in|[Ii]bn|[Aa]l|[Ee]l|"
-    r"[Tt]er|[Ll]a|[Ll]e|[Ss]t\.?)[ -](?:(?:der|den|la|los|las) )?)"
+    r"[Tt]er|[Ll]a|[Ll]e|[Ss]t\.?|[Dd]ela|[Dd]elos|[Aa]bu|[Bb]int|[Zz]u|[Dd]u)[ -](?:(?:der|"
+    r"den|la|los|las) )?)"
 )
 
 NAMES = rf"{PARTICLE}?{CAP}(?: (?:[A-Z]\.? ){{0,2}}{PARTICLE}?{CAP}){{0,2}}"

@@ -8,10 +8,12 @@ from catalog.deid.rules_contacts import CONTACT_RULES
 from catalog.deid.rules_dates import DATE_RULES
 from catalog.deid.rules_numbers import NUMBER_RULES
 from catalog.deid.rules_people import PEOPLE_RULES
+from catalog.deid.rules_people_lowercase import LOWER_CASE_RULES
 from catalog.deid.rules_places import PLACE_RULES
 
 RULES: tuple[Rule, ...] = (
     *PEOPLE_RULES,
+    *LOWER_CASE_RULES,
     *PLACE_RULES,
     *DATE_RULES,
     *CONTACT_RULES,
