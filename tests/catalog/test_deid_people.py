@@ -159,6 +159,7 @@ def test_a_dummy_and_a_power_are_no_person_names(text: str) -> None:
         "Jackson-Pratt drain, Swan-Ganz catheter, Dobhoff tube, Pavlik harness.",
         "Boston Scientific ICD, Sister Mary Joseph nodule, St. Jude valve, Edwards Sapien valve.",
         "Norwood procedure, Fontan circulation, McDonald cerclage, Nissen fundoplication.",
+        "MRI at 3 Tesla; 300 Kelvin; a 5 Angstrom lattice; 20 Dalton; Soma and Bayer aspirin.",
         "Ativan, Haldol, Keppra, Allegra and Lasix were continued. Costa Rica was visited.",
     ],
 )
