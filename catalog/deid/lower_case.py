@@ -21,6 +21,7 @@ _SHOUTED = re.compile(r"(?<![A-Za-z])[A-Z][A-Z'.-]*(?:[^A-Za-z]+[A-Z][A-Z'.-]*)+
 _LOWERING = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 _LONG = re.compile(r"[A-Z]{2,}")
 _TOKEN = re.compile(r"[a-z][a-z'-]*")
+_ELIDED = re.compile(r"[a-z]{1,4}'[a-z]{3,}")
 _PARTICLES = frozenset(
     words_of("van von de del della da dos di du bin ibn bint al el ter la le st der den los las")
 )
@@ -185,7 +186,8 @@ def is_english(word: str) -> bool:
 def is_unknown(word: str) -> bool:
     """Neither in the lists of names nor a word that clinical text holds: a name in some places."""
     bare = _bare(word)
-    return len(bare) > 2 and not is_english(bare)
+    is_contracted = "'" in bare and not _ELIDED.match(bare)
+    return len(bare) > 2 and not is_contracted and not is_english(bare)
 
 
 def read_low(match: re.Match[str]) -> tuple[LowWord, ...]:

@@ -27,7 +27,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         id="name_after_title_lowercase",
         letter="A",
         pattern=rf"\b(?i:mrs?|ms|mx|miss|missus|mister|prof|professor|drs?|doctor|doc)\b"
-        rf" ?\.? ?(?P<v>(?:[a-z](?:\.| ) ?){{0,2}}{LOW_NAMES})",
+        rf" ?\.? ?(?P<v>(?:[a-z]\. ?|[b-hj-z] ){{0,2}}{LOW_NAMES})",
         example="mr . zorvin",
         near_miss="mr angiography",
         is_uncased=True,

@@ -237,6 +237,53 @@ PLACE_RULES: tuple[Rule, ...] = (
         check="town_lowercase",
     ),
     Rule(
+        id="street_abbreviated_lowercase",
+        letter="B",
+        pattern=r"(?<![\w.,/-])(?P<v>[1-9][0-9]{1,5} (?:(?:north|south|east|west|[nsew]{1,2})\.? )?"
+        r"(?:[0-9]{1,3}(?:st|nd|rd|th) |(?:[a-z][a-z']+\.? ){1,3})"
+        r"(?:st|ave?|ln|dr|ct|pl|way|cir|trl|trail|pkwy|hwy|highway|place|plaza|square|sq|ter))\b"
+        r"(?=\.?(?:[,;\n]| [A-Z]|\s*$|\. | apt| unit| suite| ste| #| with\b| by\b| in\b| on\b))",
+        example="4417 alder ridge ln",
+        near_miss="64 slice ct of the chest",
+        gate="digit",
+        is_uncased=True,
+        context=words_of(
+            "st av ave ln dr ct pl way cir trl trail pkwy hwy highway place plaza square sq ter"
+        ),
+        check="street_lowercase",
+    ),
+    Rule(
+        id="town_and_state_code_lowercase",
+        letter="B",
+        pattern=rf"\b(?P<v>{_LOW_TOWN}, ?(?:{STATES.lower()}))\b",
+        example="a visitor from spokane, wa",
+        near_miss="seen in clinic, or at home",
+        is_uncased=True,
+        check="town_and_code_lowercase",
+        context=tuple(STATES.lower().split("|")),
+    ),
+    Rule(
+        id="state_and_zip_lowercase",
+        letter="B",
+        pattern=rf"\b(?P<v>(?:{STATES.lower()}),? [0-9]{{5}}(?:-[0-9]{{4}})?)(?![0-9])",
+        example="spokane, wa 44113",
+        near_miss="seen in 12345.5",
+        gate="digit",
+        is_uncased=True,
+        check="state_zip_lowercase",
+        context=tuple(STATES.lower().split("|")),
+    ),
+    Rule(
+        id="county_lowercase",
+        letter="B",
+        pattern=r"\b(?P<v>[a-z]{3,}(?: [a-z]{3,})? (?:county|parish|township))\b",
+        example="lives in harrow county",
+        near_miss="the local county",
+        is_uncased=True,
+        check="county_lowercase",
+        context=("county", "parish", "township"),
+    ),
+    Rule(
         id="town_after_living_lowercase",
         letter="B",
         pattern=r"\b(?:liv(?:es?|ed|ing)|resid(?:es?|ed|ing)|moved|relocated|born|raised|grew up|"

@@ -42,6 +42,8 @@ def titled_lowercase(match: re.Match[str]) -> bool:
         return False
     text, word = match.string, words[0].word
     title = match[0].split(" ")[0].rstrip(".").lower()
+    if title.startswith("doctor") and "." in match.string[match.start() : match.start("v")]:
+        return False
     if title == "miss" and not _ADDRESSED.search(text, max(0, match.start() - 12), match.start()):
         return low.is_name(word) and not low.is_of_disease(text, words[:1])
     if title[0] in "dp" and _OWN_DOCTOR.search(text, max(0, match.start() - 9), match.start()):
@@ -169,7 +171,8 @@ def full_name_lowercase(match: re.Match[str]) -> bool:
     if not low.is_given(match["v"].split(" ", 1)[0]):
         return False
     words = low.read_low(match)
-    return _full(words) and not low.is_of_disease(match.string, words)
+    is_town = lists.is_city(" ".join(word.word for word in words[:2]))
+    return not is_town and _full(words) and not low.is_of_disease(match.string, words)
 
 
 def surname_first_lowercase(match: re.Match[str]) -> bool:

@@ -12,6 +12,7 @@ from catalog.deid.rules_places import STATE_NAMES
 from catalog.deid.validators_dates import unit_follows
 
 _REGIONS = gazetteer.regions()
+_CODE_WORDS = words_of("in or me ok hi id as al la de ma pa co oh mo")
 _AFTER_TOWN = re.compile(
     r" ?(?:[.,;)\n]|$)| [A-Z]| (?:with|and|but|since|until|for|alone|by|on|at|his|her|their|"
     r"now|where|when|all)\b"
@@ -99,6 +100,41 @@ def town_lowercase(match: re.Match[str]) -> bool:
     )
 
 
+def street_lowercase(match: re.Match[str]) -> bool:
+    """A number, a name that is no quantity, and an abbreviated kind of street."""
+    middle = match["v"].split(" ")[1:-1]
+    terms = frozenset(
+        words_of(
+            "slice view phase contrast chest head ml mg mcg kg cm mm pm am units tabs tablets "
+            "hours hrs days weeks months years yrs beats breaths percent visits pts patients "
+            "doses drops"
+        )
+    )
+    return address_lowercase(match) and not terms.intersection(middle)
+
+
+def town_and_code_lowercase(match: re.Match[str]) -> bool:
+    """A listed town and the code of a state; before a code that is a word too, nothing else."""
+    town_, code = match["v"].rsplit(",", 1)
+    words = town_.split(" ")
+    options = (" ".join(words[-count:]) for count in range(1, len(words) + 1))
+    is_town = gazetteer.is_only_city if code.strip() in _CODE_WORDS else gazetteer.is_city
+    return any(is_town(option) for option in options)
+
+
+def state_zip_lowercase(match: re.Match[str]) -> bool:
+    """Codes that are words too (in, or, me) need a comma or a town before them."""
+    is_word = match["v"][:2] in _CODE_WORDS
+    before = match.string[: match.start("v")][-2:]
+    return state_zip(match) and (not is_word or before == ", ")
+
+
+def county_lowercase(match: re.Match[str]) -> bool:
+    """A county, parish or township whose name is listed or no English word."""
+    name = match["v"].split(" ")[-2]
+    return low.is_name(name) or gazetteer.is_city(name) or low.is_unknown(name)
+
+
 def town_after_living_lowercase(match: re.Match[str]) -> bool:
     """After `lives in` a listed city, or a word that is neither English nor a region."""
     words = [word.rstrip(".") for word in match["v"].split(" ")]
@@ -169,6 +205,7 @@ PLACE_CHECKS: dict[str, Check] = {
                 county,
                 coordinates,
             ),
+            *(street_lowercase, town_and_code_lowercase, state_zip_lowercase, county_lowercase),
         )
     },
     "zip3": lambda match: match["v"] in checksums.RESTRICTED_ZIP3,

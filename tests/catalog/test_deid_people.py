@@ -245,3 +245,31 @@ def test_a_facility_is_no_identifier_but_the_town_in_its_name_is() -> None:
     """Decision 0033: names of facilities are left to the owner's attestation."""
     assert kinds("Seen at Riverbend Memorial Hospital and St. Thomas Memorial Hospital.") == set()
     assert kinds("Transferred to Sacramento General Hospital.") == {"geography"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lives at 12 oak st.",
+        "4417 alder ridge ln apt 4b",
+        "221 w 45th st, albany, ny 12207",
+        "a visitor from spokane, wa",
+        "moved from cuyahoga county last year",
+        "spokane, wa 44113",
+    ],
+)
+@pytest.mark.parametrize("change", [str.lower, str.upper], ids=["lower", "upper"])
+def test_addresses_are_found_in_either_case(text: str, change) -> None:
+    assert "geography" in kinds(change(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "64 slice ct of the chest; 20 units dr smith-free; st elevation of 2 mm in lead ii",
+        "the county jail, every county, this parish; is not normal, or worse; pain, me too",
+        "2 of 12 nodes, grade 3 in place. gave 10 cc on the way. 20 mg tab po",
+    ],
+)
+def test_quantities_are_no_addresses_in_lower_case(text: str) -> None:
+    assert "geography" not in kinds(text)
