@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from catalog.deid.gazetteer import fold, words
-from catalog.deid.rule import Check, Rule
+from catalog.deid.gazetteer import words
+from catalog.deid.reading import Reading, read
+from catalog.deid.rule import PHI, UNJUDGED, Check, Rule
 from catalog.deid.rules import RULES
 from catalog.deid.validators import CHECKS
 from rpe_core.errors import InputError
@@ -60,15 +61,22 @@ _NAMES_IN_LOWER_CASE = frozenset({"name_lowercase", "name_after_title_lowercase"
 def scan_text(text: str) -> list[Finding]:
     """All findings in a text, by position; a passage may be found by several rules.
 
+    A text that is mostly in other letters than Latin ones has the finding `UNJUDGED` as a whole.
+
     >>> [(f.rule_id, f.start, f.end) for f in scan_text("Stable. MRN 00417736, no fever.")]
     [('mrn', 12, 20)]
     """
-    plain = fold(text)
-    return sorted(finding for compiled in _due(plain) for finding in _findings(compiled, plain))
+    reading = read(text)
+    found = {f for compiled in _due(reading.plain) for f in _findings(compiled, reading)}
+    if reading.is_foreign:
+        found.add(Finding(0, len(text), UNJUDGED, UNJUDGED))
+    return sorted(found)
 
 
 def scan_column(column: pa.Array | pa.ChunkedArray) -> dict[int, tuple[str, ...]]:
     """Row index to the sorted ids of the rules that hit, for rows with a hit only; nulls have none.
+
+    `UNJUDGED` stands among them where the rules cannot read the letters of a text.
 
     Raises InputError unless the column holds strings.
 
@@ -89,9 +97,25 @@ def scan_column(column: pa.Array | pa.ChunkedArray) -> dict[int, tuple[str, ...]
     return hits
 
 
+def row_codes(rule_ids: Iterable[str], *, other_scripts_read: bool) -> tuple[str, ...]:
+    """The codes that a row with these hits is set aside with: `phi:` and the rule, or `UNJUDGED`.
+
+    Args:
+        rule_ids: what `scan_column` found in the row.
+        other_scripts_read: another gate has read the texts in other letters than Latin ones.
+
+    >>> row_codes(["date_numeric", "script_not_judged"], other_scripts_read=False)
+    ('phi:date_numeric', 'script_not_judged')
+    """
+    codes = {i if i == UNJUDGED else f"{PHI}{i}" for i in rule_ids}
+    return tuple(sorted(codes - ({UNJUDGED} if other_scripts_read else set())))
+
+
 def _rule_ids(text: str) -> tuple[str, ...]:
-    plain = fold(text)
-    return tuple(sorted(c.rule.id for c in _due(plain) if next(_findings(c, plain), None)))
+    reading = read(text)
+    due = _due(reading.plain)
+    ids = [compiled.rule.id for compiled in due if next(_findings(compiled, reading), None)]
+    return tuple(sorted([*ids, UNJUDGED] if reading.is_foreign else ids))
 
 
 def _due(plain: str) -> Iterator[_Compiled]:
@@ -107,14 +131,25 @@ def _due(plain: str) -> Iterator[_Compiled]:
             yield compiled
 
 
-def _findings(compiled: _Compiled, plain: str) -> Iterator[Finding]:
+def _findings(compiled: _Compiled, reading: Reading) -> Iterator[Finding]:
+    rule = compiled.rule
+    for match in _matches(compiled, reading.plain):
+        yield Finding(*_place(match, reading), rule.id, rule.identifier)
+    if reading.broken is not None:
+        for match in _matches(compiled, reading.broken):
+            yield Finding(*_place(match, reading), rule.id, rule.identifier)
+
+
+def _place(match: re.Match[str], reading: Reading) -> tuple[int, int]:
+    group = "v" if match["v"] is not None else 0
+    return reading.span(match.start(group), match.end(group))
+
+
+def _matches(compiled: _Compiled, plain: str) -> Iterator[re.Match[str]]:
     place = 0
     while match := compiled.pattern.search(plain, place):
         if compiled.check is None or compiled.check(match):
-            group = "v" if match["v"] is not None else 0
-            yield Finding(
-                match.start(group), match.end(group), compiled.rule.id, compiled.rule.identifier
-            )
+            yield match
             place = match.end()
         else:
             # a refused match may hide one that begins inside it

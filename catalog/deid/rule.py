@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 Check = Callable[["re.Match[str]"], bool]
 
 PHI = "phi:"  # what the codes of the gate's findings begin with
+UNJUDGED = "script_not_judged"  # what a text in other letters than Latin ones is set aside for
 IDENTIFIERS: dict[str, str] = {
     "A": "name",
     "B": "geography",

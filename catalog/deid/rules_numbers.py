@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from catalog.deid.rule import GLUE, Rule, labelled
 
-_SSN_LABEL = r"(?i:ssn|ss ?#|s\.s\.n\.?|soc(?:ial)?\.? sec(?:urity)?\.?|social)\b"
+_SSN_LABEL = (
+    r"(?i:ssn|s\.?s\.? ?(?:#|no\b\.?|num(?:ber)?\b)|s\.s\.n\.?|"
+    r"soc(?:ial)?\.? sec(?:urity)?\.?|social)(?![A-Za-z])"
+)
 
 NUMBER_RULES: tuple[Rule, ...] = (
     Rule(
         id="ssn",
         letter="G",
-        pattern=r"(?<![\w-])(?P<v>[0-9]{3}(?P<s>[- .])[0-9]{2}(?P=s)[0-9]{4})(?![\w]|-\d)",
+        pattern=r"(?<![\w-])(?P<v>[0-9]{3}[- .][0-9]{2}[- .][0-9]{4})(?![\w]|-\d)",
         example="219-09-9999",
         near_miss="000-09-9999",
         gate="digit",
