@@ -20,6 +20,11 @@ _GATES = {
     "digit": re.compile(r"[0-9]"),
     "upper": re.compile(r"[A-Z]"),
     "dot": re.compile(r"\."),
+    "year": re.compile(r"(?:19|20)[0-9]{2}"),
+    "slash": re.compile(r"[0-9][/-][0-9]"),
+    "numbered": re.compile(
+        r"(?:\b(?i:numbers?|num|nos?|nr|ids?|identifier|code)\b|[#:=])[^0-9]{0,100}[0-9]"
+    ),
     "at": re.compile(r"@"),
     "label": re.compile(r"[:=|#]| - "),
     "colon": re.compile(r":[0-9A-Fa-f]{0,4}:"),
@@ -42,6 +47,7 @@ class _Compiled:
     rule: Rule
     pattern: re.Pattern[str]
     context: frozenset[str]
+    after: re.Pattern[str] | None
     check: Check | None
 
 
@@ -50,10 +56,12 @@ _COMPILED = tuple(
         rule,
         re.compile(rule.pattern),
         frozenset(rule.context),
+        re.compile(rf"(?:{rule.after})\Z") if rule.after else None,
         CHECKS[rule.check] if rule.check else None,
     )
     for rule in RULES
 )
+AFTER_CHARS = 64  # how far before a value a pattern `after` looks
 _LISTED = words("given_names") | words("surnames")
 _NAMES_IN_LOWER_CASE = frozenset({"name_lowercase", "name_after_title_lowercase"})
 
@@ -121,11 +129,14 @@ def _rule_ids(text: str) -> tuple[str, ...]:
 def _due(plain: str) -> Iterator[_Compiled]:
     """The rules whose gate is open and whose context words occur."""
     present = frozenset(_WORDS.findall(plain.lower()))
-    is_open = {name: pattern.search(plain) is not None for name, pattern in _GATES.items()}
+    is_open: dict[str, bool] = {}
     for compiled in _COMPILED:
-        if is_open[compiled.rule.gate] and (
-            not compiled.context or not compiled.context.isdisjoint(present)
-        ):
+        if compiled.context and compiled.context.isdisjoint(present):
+            continue
+        gate = compiled.rule.gate
+        if gate not in is_open:
+            is_open[gate] = _GATES[gate].search(plain) is not None
+        if is_open[gate]:
             if compiled.rule.id in _NAMES_IN_LOWER_CASE and present.isdisjoint(_LISTED):
                 continue
             yield compiled
@@ -145,10 +156,17 @@ def _place(match: re.Match[str], reading: Reading) -> tuple[int, int]:
     return reading.span(match.start(group), match.end(group))
 
 
+def _is_kept(compiled: _Compiled, match: re.Match[str]) -> bool:
+    after, start = compiled.after, match.start("v")
+    if after is not None and not after.search(match.string, max(0, start - AFTER_CHARS), start):
+        return False
+    return compiled.check is None or compiled.check(match)
+
+
 def _matches(compiled: _Compiled, plain: str) -> Iterator[re.Match[str]]:
     place = 0
     while match := compiled.pattern.search(plain, place):
-        if compiled.check is None or compiled.check(match):
+        if _is_kept(compiled, match):
             yield match
             place = match.end()
         else:

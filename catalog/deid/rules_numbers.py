@@ -26,15 +26,16 @@ NUMBER_RULES: tuple[Rule, ...] = (
         example="SSN 219099999",
         near_miss="SSN not given, 21909",
         gate="digit",
+        check="number",
         context=("ssn", "ss", "s", "social", "soc"),
     ),
     Rule(
         id="ssn_last_four",
         letter="G",
         pattern=r"\b(?i:(?:last (?:four|4)(?: digits)?(?: of)?(?: the| his| her| their| my)? "
-        r"(?:ssn|social(?: security)?(?: number)?)"
-        rf"|(?:ssn|social security(?: number)?)[^0-9\n]{{0,12}}(?:ending|ends|last (?:four|"
-        rf"4))(?: digits)?(?: in| with)?)){GLUE}(?P<v>[0-9]{{4}})\b|"
+        r"(?:ssn|ss ?#|social(?: security)?(?: number)?)"
+        rf"|(?:ssn|ss ?#|social security(?: number)?)[^0-9\n]{{0,12}}(?:ending|ends|last (?:four|"
+        rf"4))(?: digits)?(?: in| with)?\)?)){GLUE}(?P<v>[0-9]{{4}})\b|"
         rf"(?P<w>[Xx*#]{{3}}-?[Xx*#]{{2}}-?[0-9]{{4}})\b",
         example="last four of SSN: 9999",
         near_miss="last four of his sons, 9999 steps",
