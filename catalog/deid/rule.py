@@ -139,7 +139,7 @@ def bare(rule_id: str, letter: str, labels: str, example: str, near_miss: str) -
     return Rule(
         id=rule_id,
         letter=letter,
-        pattern=r"(?<![\w.])(?P<v>(?:[A-Z]{1,4}-?)?[0-9](?:[0-9A-Za-z]|-(?=[0-9A-Za-z])|"
+        pattern=r"(?<![\w.])(?P<v>(?:[A-Za-z]{1,4}-?)?[0-9](?:[0-9A-Za-z]|-(?=[0-9A-Za-z])|"
         r"(?<=[0-9]) (?=[0-9])){4,24})(?![A-Za-z0-9])",
         example=example,
         near_miss=near_miss,

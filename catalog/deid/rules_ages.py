@@ -13,7 +13,7 @@ _PERSON = (
     "I|mr\\.? [a-z]+|mrs\\.? [a-z]+|ms\\.? [a-z]+"
 )
 _YEARS = r"(?i:years?|yrs?|y)\b\.?"
-_SEX = r"(?:[Mm]ale|MALE|[Ff]emale|FEMALE|[Mm]an|[Ww]oman|[Ll]ady|[Gg]entleman|M|F|m|f)"
+_SEX = r"(?i:male|female|man|woman|lady|gentleman|m|f)"
 _COMES = (
     "who|presents|presented|presenting|admitted|s/p|here|c/o|hx|h/o|pmh|from|found|brought|"
     "complains|complaining|arrived|transferred|fell|status"
@@ -34,7 +34,7 @@ AGE_RULES: tuple[Rule, ...] = (
         id="age_years_and_sex",
         letter="C",
         pattern=rf"(?<![\w.,/-])(?P<v>{_OVER}[ -]?(?i:years?|yrs?|y)\.?[ /-]?"
-        rf"(?:{_SEX}|[Ww]hite|[Bb]lack|[Cc]aucasian|[Hh]ispanic|[Aa]sian|African)\b)",
+        rf"(?:{_SEX}|(?i:white|black|caucasian|hispanic|asian|african))\b)",
         example="97y male",
         near_miss="87y male",
         gate="digit",
@@ -44,7 +44,7 @@ AGE_RULES: tuple[Rule, ...] = (
         letter="C",
         pattern=rf"(?<![\w.,/=-])(?<!of )(?P<v>{_OVER} ?/ ?[MFmf](?![\w/])|"
         rf"[MF] ?/ ?{_OVER}(?![\w/%]|\.\d)|"
-        rf"{_OVER}[ -](?:[Mm]ale|[Ff]emale|MALE|FEMALE)(?![\w-]| (?:patients?|subjects|cases|"
+        rf"{_OVER}[ -](?i:male|female)(?![\w-]| (?i:patients?|subjects|cases|"
         r"participants|volunteers|controls|adults|children|sex|rats|mice)\b))",
         example="97/F with a fall",
         near_miss="97 male patients",
@@ -94,8 +94,8 @@ AGE_RULES: tuple[Rule, ...] = (
         example="she is 98 and still drives",
         near_miss="her pulse is 98 and regular",
         gate="digit",
-        after=rf"\b(?i:{_PERSON})(?: is| was|'s|'m| am| just turned| will be)"
-        r"(?: now| almost| nearly| about| already| only| just){0,3} ",
+        after=rf"\b(?i:(?:{_PERSON})(?: is| was|'s|'m| am| just turned| will be)"
+        r"(?: now| almost| nearly| about| already| only| just){0,3} )",
         check="age_of_person",
     ),
     Rule(

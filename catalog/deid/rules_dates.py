@@ -78,8 +78,8 @@ DATE_RULES: tuple[Rule, ...] = (
     Rule(
         id="date_day_month",
         letter="C",
-        pattern=rf"(?<![\w.,/-])(?P<v>(?:{_DAY}|(?:the )?{_ORDINAL})(?:[ -]|,? day of | of "
-        rf")?(?P<m>{MONTH})(?:,? ?(?:of )?-?[ ]?(?:{_YEAR}|[0-9]{{2}})\b)?)",
+        pattern=rf"(?<![\w.,/-])(?P<v>(?:{_DAY}|(?i:the )?{_ORDINAL})(?:[ -]|(?i:,? day of | of ))"
+        rf"?(?P<m>{MONTH})(?:,? ?(?:of )?-?[ ]?(?:{_YEAR}|[0-9]{{2}})\b)?)",
         example="14-MAR-2019",
         near_miss="2 may be enough",
         check="month",

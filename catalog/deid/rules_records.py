@@ -12,7 +12,7 @@ _LABORATORY = (
     "path|pathology|cyto|cytology|cytopathology|surgical|surg path|surg|histology|histo|autopsy|"
     "biopsy|bx|specimen|slide|slides|block|accession|acc|case|tissue|frozen|report|sample|smear|pap"
 )
-_SERIES = r"[A-Z]{1,3}-?[0-9]{2}[-:]?[A-Z]{0,2}[0-9]{3,7}(?:[- ]?[A-Z][0-9]{0,2})?"
+_SERIES = r"[A-Za-z]{1,3}-?[0-9]{2}[-:]?[A-Z]{0,2}[0-9]{3,7}(?:[- ]?[A-Z][0-9]{0,2})?"
 
 RECORD_RULES: tuple[Rule, ...] = (
     bare(
@@ -78,7 +78,7 @@ RECORD_RULES: tuple[Rule, ...] = (
         id="code_of_sample",
         letter="R",
         pattern=rf"\b(?i:{_LABORATORY})(?: (?i:number|num|no|id|report|case|path(?:ology)?))?"
-        rf"[\s.:#(-]{{1,3}}(?P<v>{_SERIES}|[0-9]{{2}}[:-][A-Z]{{0,3}}[0-9]{{4,7}})(?![\w-])",
+        rf"[\s.:#(-]{{1,3}}(?P<v>{_SERIES}|[0-9]{{2}}[:-][A-Za-z]{{0,3}}[0-9]{{4,7}})(?![\w-])",
         example="Path C24-71989",
         near_miss="specimen CD34 positive",
         gate="digit",

@@ -40,9 +40,17 @@ def _before(match: re.Match[str], count: int) -> str:
 
 
 _OTHER_WORDS = frozenset(words_of("may march mar dec sep jan jun oct feb apr aug jul"))
-_FULL_DATE = re.compile(r"\d{1,2}(?:st|nd|rd|th)?,?(?: of)?[ -](?:18|19|20)\d\d$")
+_NO_WORDS = frozenset(words_of("jan feb apr jun jul aug"))  # short months that are nothing else
+_FULL_DATE = re.compile(
+    r"\d{1,2}(?:st|nd|rd|th)?,?(?: of)?[ -](?:18|19|20)\d\d$|^\d{1,2}[ -].*[ -](?:18|19|20)\d\d$"
+)
+_SUBJECT = re.compile(
+    r"\b(?:he|she|it|they|you|we|i|who|that|which|this|patient|pt|these|those|and|or|to|not|a|the|"
+    r"of|with|for|had|has|is|was|their|his|her|my|your|macular|repeat)\s*$"
+)
 _MONTH_COMES = re.compile(
-    r"(?:\b(?:on|in|since|until|of|by|last|next|this past)|\b[a-z]{3,9}[/&])[ -]?$"
+    r"(?:\b(?:on|in|since|until|of|by|last|next|this past|started|stopped|seen|admitted|dob|dated?|"
+    r"discharged|vaccinated|appointment|surgery|visit|born)|\b[a-z]{3,9}[/&])[ :-]{0,2}$"
 )
 
 
@@ -67,15 +75,14 @@ def month(match: re.Match[str]) -> bool:
         match["v"],
     ):
         return False
-    if name not in _OTHER_WORDS:
+    name = name.lower() if name in ("MAY", "MARCH") else name
+    if name not in _OTHER_WORDS or name in _NO_WORDS:
         return True
     if _FULL_DATE.search(match["v"]) or re.search(r"(?:st|nd|rd|th|eth)\b", match["v"]):
         return True
-    before = match.string[max(0, match.start("m") - 12) : match.start("m")].lower()
-    if name in ("jan", "feb", "apr", "jun", "jul", "aug") and re.search(
-        r"(?:19|20)\d\d$", match["v"]
-    ):
-        return True
+    before = match.string[max(0, match.start("m") - 16) : match.start("m")].lower()
+    if re.search(r"(?<! in )(?:18|19|20)\d\d$", match["v"]):
+        return match["m"].endswith(".") or _SUBJECT.search(before) is None
     return _MONTH_COMES.search(before) is not None
 
 
