@@ -5,24 +5,30 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from html import unescape
 
 from catalog.deid import signs
 from catalog.deid.gazetteer import is_given, is_surname
 from catalog.deid.rule import words_of
 
-_BREAK = rf"(?:\r\n|[{signs.BREAKS}]|\\r\\n|\\n|\\r|(?i:<br ?/?>))"
+_ATTRIBUTES = r"(?: [a-z-]{1,20}=(?:\"[^\"<>]{0,200}\"|'[^'<>]{0,200}'|[^\s\"'<>]{1,80})){0,8}"
+_TAG = rf"(?i:</?(?:br|p|div|li|tr|td|th|h[1-6]|ul|ol|table|hr){_ATTRIBUTES} ?/?>)"
+_MARK_UP = rf"(?i:</?(?:b|i|u|em|strong|span|font|mark|sup|sub|small|a){_ATTRIBUTES}>)"
+_CONTINUED = r"\\(?:\r\n|\n)"  # a line that says that it goes on
+_BREAK = rf"(?:{_CONTINUED}|\r\n|[{signs.BREAKS}]|\\r\\n|\\n|\\r|{_TAG})"
 _GAP_PART = (
-    rf"(?:[\t\x1f{signs.BREAKS}{signs.SPACES}{signs.INVISIBLE}]|\\[nrt]|"
-    r"(?i:<br ?/?>|&nbsp;|&\#160;))"
+    rf"(?:{_CONTINUED}|[\t\x1f{signs.BREAKS}{signs.SPACES}{signs.INVISIBLE}]|\\[nrt]|"
+    rf"{_TAG}|{_MARK_UP}|(?i:&nbsp;|&\#160;|&\#xa0;|&zwnj;|&zwj;|&shy;|&ensp;|&emsp;|&thinsp;))"
 )
+_ENTITY = r"&(?:\#\d{2,7}|\#[xX][0-9A-Fa-f]{2,6}|[A-Za-z]{2,8}[0-9]{0,2});"
 _UNEVEN = re.compile(
-    rf"(?P<gap> *{_GAP_PART}(?:{_GAP_PART}| )*|  +)|"
+    rf"(?P<gap> *{_GAP_PART}(?:{_GAP_PART}| )*|  +)|(?P<entity>{_ENTITY})|"
     rf"(?P<signs>[^\x00-\x7f{signs.SPACES}{signs.BREAKS}{signs.INVISIBLE}]+)"
 )
 _FIRST_BREAK = re.compile(_BREAK)
-_HAS_SPACE = re.compile(rf"\\[nrt]|[ \t\x1f{signs.BREAKS}{signs.SPACES}]|[<&]")
-_END_OF_LINE = re.compile(rf"[{signs.BREAKS}]|\\[nr]|(?i:<br ?/?>)")
-_QUOTING = re.compile(r"(?:>{1,6} ?)+(?=\S)")
+_HAS_SPACE = re.compile(rf"\\[nrt]|[ \t\x1f{signs.BREAKS}{signs.SPACES}]|&(?!zw|shy)")
+_END_OF_LINE = re.compile(rf"[{signs.BREAKS}]|\\[nr]|{_TAG}")
+_QUOTING = re.compile(r"(?:[>|]{1,6} ?)+(?=\S)")
 
 _BULLET = re.compile(
     r"(?:[*\u2022\u2023\u25aa\u25cf\u25e6\u2043+\u00b7o]|-{1,2}|\u2013|\u2014)\s|-(?=[A-Za-z])(?!ye?a?rs?-old|[0-9A-Fa-f]{4}-)|[#=_*~-]{3}|"
@@ -52,9 +58,10 @@ _ADDRESS = re.compile(r"\S*(?:@|www\.|://)\S*$")
 _CUT_WORD = re.compile(r"([A-Za-z]+)-$")
 _REST_OF_WORD = re.compile(r"[a-z]+|[A-Z]+")
 _MONTHS = frozenset(
-    words_of("january february april august september october november december july sept")
+    words_of("january february march april august september october november december july sept")
 )
 SEEN_CHARS = 200  # of a line, on either side of its end
+MAIL_CHARS = 70  # quoted-printable mail ends a longer line with a sign of equality
 SHORT_LINES = 3  # up to so many lines do not tell how wide the text was set
 
 
@@ -123,7 +130,8 @@ class _Writer:
             if found["gap"] is not None:
                 place = self._add_gap(found)
             else:
-                self._add_signs(found)
+                shown = found["signs"] or unescape(found["entity"])
+                self._add_signs(shown, found.start(), found.end())
                 place = found.end()
         self._add(self._text[place:], place, len(self._text))
         self._reading.plain = plain = "".join(self._plain)
@@ -141,16 +149,20 @@ class _Writer:
             self._plain.append(plain)
             self._length += len(plain)
 
-    def _add_signs(self, found: re.Match[str]) -> None:
-        before = self._text[found.start() - 1 : found.start()] if found.start() else ""
-        is_power = False
-        for place, sign in enumerate(found[0], found.start()):
+    def _add_signs(self, shown: str, start: int, end: int) -> None:
+        """Write the plain form of signs; of an escaped sign its whole code is the place."""
+        before = self._text[start - 1 : start] if start else ""
+        is_escaped = len(shown) != end - start
+        is_power = is_behind = False
+        for place, sign in enumerate(shown, start):
             if signs.is_raised(sign):
-                is_power = before.isalnum() if before == self._text[place - 1 : place] else is_power
-                plain = sign if is_power else signs.plain_sign(sign)
+                is_power = is_power if is_behind else before.isalnum()
+                plain, is_behind = (sign if is_power else signs.plain_sign(sign)), True
             else:
                 plain = before = signs.plain_sign(sign)
-            self._add(plain, place, place + 1)
+                is_behind = False
+            low, high = (start, end) if is_escaped else (place, place + 1)
+            self._add(plain, low, high)
 
     def _add_gap(self, found: re.Match[str]) -> int:
         """Write what stands for a gap; where the text goes on behind it."""
@@ -160,7 +172,9 @@ class _Writer:
         if first is None:
             is_seen = _HAS_SPACE.search(gap) is not None
             is_seen = is_seen or (
-                "\u200b" in gap and before.islower() and text[end : end + 1].isupper()
+                ("\u200b" in gap or "<" in gap)
+                and before.islower()
+                and text[end : end + 1].isupper()
             )
             if is_seen and found.start() > 0 and end < len(text):
                 self._add(" ", found.start(), end)
@@ -182,7 +196,9 @@ class _Writer:
         stop = _END_OF_LINE.search(text, end)
         following = text[end : min(stop.start() if stop else len(text), end + SEEN_CHARS)]
         joint = self._joint(line, following, n_breaks=n_breaks)
-        if joint == "" and _is_cut(line, following):
+        is_mail = line.endswith("=") and len(line) > MAIL_CHARS
+        joint = "" if is_mail else joint
+        if is_mail or (joint == "" and _is_cut(line, following)):
             self._drop_last()
         if joint == " " and self._may_end(line, following):
             self._open_ends.append(self._length)

@@ -68,8 +68,9 @@ DATE_RULES: tuple[Rule, ...] = (
     Rule(
         id="date_month_day",
         letter="C",
-        pattern=rf"\b(?P<v>(?P<m>{MONTH})(?:,? the)?[ -]?(?:{_DAY}|{_ORDINAL}|"
-        rf"{_CARDINAL})\b(?![.]?\d)(?:(?:,| of|,? in)?[ -]?(?:{_YEAR}|{_SPOKEN_YEAR})\b)?)",
+        pattern=rf"\b(?P<v>(?P<m>{MONTH})(?:,? the)?(?:[ -]|[.,/](?=\d))?(?:{_DAY}|{_ORDINAL}|"
+        rf"{_CARDINAL})\b(?![.]?\d(?!\d\d\d\b))"
+        rf"(?:(?:,| of|,? in)?[ .,/-]?(?:{_YEAR}|{_SPOKEN_YEAR})\b)?)",
         example="March 14th, 2019",
         near_miss="may 5 mg suffice",
         check="month",

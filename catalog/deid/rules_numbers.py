@@ -13,7 +13,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
     Rule(
         id="ssn",
         letter="G",
-        pattern=r"(?<![\w-])(?P<v>[0-9]{3}[- .][0-9]{2}[- .][0-9]{4})(?![\w]|-\d)",
+        pattern=r"(?<![\w-])(?P<v>[0-9]{3}(?: ?[-.] ?| )[0-9]{2}(?: ?[-.] ?| )[0-9]{4})(?!\w|-\d)",
         example="219-09-9999",
         near_miss="000-09-9999",
         gate="digit",
@@ -22,7 +22,8 @@ NUMBER_RULES: tuple[Rule, ...] = (
     Rule(
         id="ssn_labelled",
         letter="G",
-        pattern=rf"\b{_SSN_LABEL}{GLUE}(?P<v>[0-9]{{3}}[- .]?[0-9]{{2}}[- .]?[0-9]{{4}})(?![\w])",
+        pattern=rf"\b{_SSN_LABEL}{GLUE}(?P<v>[0-9]{{3}}(?: ?[-._/] ?| )?[0-9]{{2}}"
+        r"(?: ?[-._/] ?| )?[0-9]{4})(?!\w)",
         example="SSN 219099999",
         near_miss="SSN not given, 21909",
         gate="digit",

@@ -252,3 +252,35 @@ def test_an_identifier_in_a_text_of_other_letters_is_still_told() -> None:
 def test_breaks_and_signs_do_not_explode(text) -> None:
     """Each of these takes a second at most; a quadratic reader, minutes."""
     assert isinstance(scan_text(text), list)
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("name_full", "<p>Maria</p> <b>Okonkwo</b> was seen"),
+        ("name_full", "<b>Maria</b><i> Okonkwo</i> was seen"),
+        ("name_full", "<span class='n'>Maria</span>&nbsp;Okonkwo"),
+        ("name_full", "M&aacute;ria Okonkw&#243; was seen"),
+        ("ssn", "219&#45;09&#x2d;9999"),
+        ("ssn", "219 - 09 - 9999"),
+        ("date_month_day", "Seen on March \\\n14, 2019"),
+        ("date_month_day", "| Seen on March\n| 14, 2019"),
+        ("mrn", "MRN=\n00417736"),
+        (
+            "ssn",
+            "The patient was seen in the clinic on the third floor today, SSN is 219-=\n09-9999.",
+        ),
+    ],
+    ids=ascii,
+)
+def test_marks_of_a_page_or_a_mail_hide_nothing(rule, text) -> None:
+    found = [f for f in scan_text(text) if f.rule_id == rule]
+    assert found
+    assert all(text[f.start : f.end].strip() for f in found)
+
+
+@pytest.mark.parametrize(
+    "text", ["p <0.05 & q >0.1; a<b and c>d", "R&D; AT&T; Q&A;", "WBC < 4 &gt; 2", "x &unknown; y"]
+)
+def test_signs_of_comparison_are_no_marks(text) -> None:
+    assert rules(text) == set()
