@@ -42,9 +42,9 @@ AGE_RULES: tuple[Rule, ...] = (
     Rule(
         id="age_and_sex",
         letter="C",
-        pattern=rf"(?<![\w.,/=-])(?<!of )(?P<v>{_OVER} ?/ ?[MFmf](?![\w/])|"
+        pattern=rf"(?<![\w.,/=-])(?<!of )(?<!male and )(?<!room )(?P<v>{_OVER} ?/ ?[MFmf](?![\w/])|"
         rf"[MF] ?/ ?{_OVER}(?![\w/%]|\.\d)|"
-        rf"{_OVER}[ -](?i:male|female)(?![\w-]| (?i:patients?|subjects|cases|"
+        rf"{_OVER}[ -](?i:male|female)(?![\w-]| (?i:and [0-9]{{1,4}}|patients?|subjects|cases|"
         r"participants|volunteers|controls|adults|children|sex|rats|mice)\b))",
         example="97/F with a fall",
         near_miss="97 male patients",
@@ -112,7 +112,8 @@ AGE_RULES: tuple[Rule, ...] = (
         id="age_birth_year",
         letter="C",
         pattern=r"\b(?i:born|birth|d\.?o\.?b\.?|birth ?year|birthdate)(?i: was| is| in| year|,|:|"
-        r" about| around| circa){0,3} ?(?P<v>18[5-9][0-9]|19[0-2][0-9]|193[0-4])(?![\w/-]|\.\d)",
+        r" about| around| circa){0,3} ?(?P<v>18[5-9][0-9]|19[0-2][0-9]|193[0-4])(?![\w/-]|\.\d|"
+        r" ?(?i:g|gm|grams?|hours|hrs|h|lbs|kg)\b)",
         example="born in 1921",
         near_miss="born in 1951",
         gate="digit",

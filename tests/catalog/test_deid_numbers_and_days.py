@@ -102,7 +102,14 @@ NEAR_MISSES = [
     *("BP 98/60", "BP 98 and rising", "pulse 98 and regular", "She is 98 % on room air"),
     *("She is 98 on room air", "Her sat is 98 and stable", "She is 101 and febrile"),
     *("He was 98.6 and comfortable", "she is 89 and still drives", "T 98.6F with chills"),
-    *("97 male patients", "95% CI 90 to 97", "score 95 of 100", "born in 1951", "85th birthday"),
+    *(
+        "97 male patients",
+        "97 male and 95 female",
+        "born 1850 grams",
+        "score 95 of 100",
+        "born in 1951",
+        "85th birthday",
+    ),
     # fractions, scores, months that are other words, a year alone
     *("3/14 lymph nodes positive", "GCS 11/15", "MMSE 28/30", "strength 4/5", "murmur 2/6-3/6"),
     *("pain 7/10", "1/2 tablet", "20/40 vision", "on call 24/7", "2/2 to trauma", "3/12 months"),
