@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.contracts.contract import ColumnType
-from catalog.deid.check import scan_column
+from catalog.deid.check import row_codes, scan_column
 from catalog.readers.cells import TOO_LONG, Convert, cast_column, from_text, from_value
 from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.rows import csv_rows, json_lines
@@ -151,9 +151,14 @@ def _profile(name: str, cells: Sequence[Any], convert: Convert) -> ColumnProfile
         mean_chars=sum(lengths) / max(1, len(lengths)),
         max_chars=max(lengths, default=0),
         n_scanned=n_scanned,
-        n_identifying=len(scan_column(values.slice(0, n_scanned))) if texts else 0,
+        n_identifying=_identifying(values.slice(0, n_scanned)) if texts else 0,
         labels=tuple(labels),
     )
+
+
+def _identifying(values: pa.Array) -> int:
+    found = scan_column(values).values()
+    return sum(row_codes(rule_ids, other_scripts_read=True) != () for rule_ids in found)
 
 
 def _typed(cells: Sequence[Any], convert: Convert) -> tuple[ColumnType | None, pa.Array]:
