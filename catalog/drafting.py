@@ -15,8 +15,8 @@ from catalog.contracts.contract import SourceContract
 from catalog.contracts.faults import shown_path
 from catalog.contracts.images import image_format
 from catalog.contracts.load import TO_FILL
-from catalog.deid.check import scan_column
-from catalog.deid.rule import PHI
+from catalog.deid.check import row_codes, scan_column
+from catalog.deid.rule import PHI, UNJUDGED
 from catalog.errors import Fault
 from catalog.readers.files import FileUnreadable, file_name, list_parts
 from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery, told_format
@@ -315,10 +315,14 @@ def _check_batch(contract: SourceContract, batch: TypedBatch, tally: _Tally, nam
     table = pa.Table.from_batches([batch.table])
     reasons = check_rows(table, contract, unread=unread).reasons
     identifying = {row: None for row, code, _ in unread if code.startswith(PHI)}
+    is_read = contract.deidentified.other_scripts_read
     for column in (column for column, rule in contract.columns.items() if rule.phi_scan):
-        for row in scan_column(batch.table.column(column)):
-            identifying[row] = None
-            tally.mark(f"{PHI_CODE}({column})", batch.first_row_number + row, name)
+        for row, rule_ids in scan_column(batch.table.column(column)).items():
+            if UNJUDGED in (told := row_codes(rule_ids, other_scripts_read=is_read)):
+                reasons[row].append(f"{UNJUDGED}({column})")
+            if any(code.startswith(PHI) for code in told):
+                identifying[row] = None
+                tally.mark(f"{PHI_CODE}({column})", batch.first_row_number + row, name)
     for row, codes in sorted(reasons.items()):
         for code in codes:
             tally.mark(code, batch.first_row_number + row, name)

@@ -11,10 +11,12 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     StrictInt,
     StrictStr,
     StringConstraints,
     Tag,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -146,8 +148,10 @@ OfImages = ImageClassification | Segmentation
 class Deidentified(Strict):
     """The owner's attestation that the data are de-identified; stored with every batch.
 
-    Of images `defaced` says that no face can be made from a head; `safe_private` names private
-    DICOM elements that identify nobody: creator -> elements such as `0019xx0c`.
+    `other_scripts_read` says that another gate has read the texts in other letters than Latin ones,
+    which ours cannot. Of images `defaced` says that no face can be made from a head;
+    `safe_private` names private DICOM elements that identify nobody: creator -> elements such as
+    `0019xx0c`.
     """
 
     method: Literal["safe_harbor", "expert_determination", "public", "synthetic"]
@@ -155,6 +159,15 @@ class Deidentified(Strict):
     attested_on: date
     defaced: bool = False
     safe_private: dict[str, tuple[PrivateElement, ...]] = Field(default_factory=dict)
+    other_scripts_read: bool = False
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What a contract does not say is not part of its hash."""
+        written: dict[str, Any] = write(self)
+        if not self.other_scripts_read:
+            written.pop("other_scripts_read", None)
+        return written
 
 
 class OnViolation(Strict):

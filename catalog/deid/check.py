@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from catalog.deid.gazetteer import fold, words
-from catalog.deid.rule import Check, Rule
+from catalog.deid.lower_case import uncased
+from catalog.deid.reading import Reading, read
+from catalog.deid.rule import PHI, UNJUDGED, Check, Rule
 from catalog.deid.rules import RULES
 from catalog.deid.validators import CHECKS
 from rpe_core.errors import InputError
@@ -19,7 +20,13 @@ _GATES = {
     "digit": re.compile(r"[0-9]"),
     "upper": re.compile(r"[A-Z]"),
     "dot": re.compile(r"\."),
+    "year": re.compile(r"(?:19|20)[0-9]{2}"),
+    "slash": re.compile(r"[0-9][/-][0-9]"),
+    "numbered": re.compile(
+        r"(?:\b(?i:numbers?|num|nos?|nr|ids?|identifier|code)\b|[#:=])[^0-9]{0,100}[0-9]"
+    ),
     "at": re.compile(r"@"),
+    "caret": re.compile(r"\^"),
     "label": re.compile(r"[:=|#]| - "),
     "colon": re.compile(r":[0-9A-Fa-f]{0,4}:"),
     "": re.compile(r""),
@@ -41,6 +48,7 @@ class _Compiled:
     rule: Rule
     pattern: re.Pattern[str]
     context: frozenset[str]
+    after: re.Pattern[str] | None
     check: Check | None
 
 
@@ -49,26 +57,33 @@ _COMPILED = tuple(
         rule,
         re.compile(rule.pattern),
         frozenset(rule.context),
+        re.compile(rf"(?:{rule.after})\Z") if rule.after else None,
         CHECKS[rule.check] if rule.check else None,
     )
     for rule in RULES
 )
-_LISTED = words("given_names") | words("surnames")
-_NAMES_IN_LOWER_CASE = frozenset({"name_lowercase", "name_after_title_lowercase"})
+AFTER_CHARS = 64  # how far before a value a pattern `after` looks
 
 
 def scan_text(text: str) -> list[Finding]:
     """All findings in a text, by position; a passage may be found by several rules.
 
+    A text that is mostly in other letters than Latin ones has the finding `UNJUDGED` as a whole.
+
     >>> [(f.rule_id, f.start, f.end) for f in scan_text("Stable. MRN 00417736, no fever.")]
     [('mrn', 12, 20)]
     """
-    plain = fold(text)
-    return sorted(finding for compiled in _due(plain) for finding in _findings(compiled, plain))
+    reading = read(text)
+    found = {f for compiled, seen in _due(reading) for f in _findings(compiled, seen)}
+    if reading.is_foreign:
+        found.add(Finding(0, len(text), UNJUDGED, UNJUDGED))
+    return sorted(found)
 
 
 def scan_column(column: pa.Array | pa.ChunkedArray) -> dict[int, tuple[str, ...]]:
     """Row index to the sorted ids of the rules that hit, for rows with a hit only; nulls have none.
+
+    `UNJUDGED` stands among them where the rules cannot read the letters of a text.
 
     Raises InputError unless the column holds strings.
 
@@ -89,32 +104,69 @@ def scan_column(column: pa.Array | pa.ChunkedArray) -> dict[int, tuple[str, ...]
     return hits
 
 
+def row_codes(rule_ids: Iterable[str], *, other_scripts_read: bool) -> tuple[str, ...]:
+    """The codes that a row with these hits is set aside with: `phi:` and the rule, or `UNJUDGED`.
+
+    Args:
+        rule_ids: what `scan_column` found in the row.
+        other_scripts_read: another gate has read the texts in other letters than Latin ones.
+
+    >>> row_codes(["date_numeric", "script_not_judged"], other_scripts_read=False)
+    ('phi:date_numeric', 'script_not_judged')
+    """
+    codes = {i if i == UNJUDGED else f"{PHI}{i}" for i in rule_ids}
+    return tuple(sorted(codes - ({UNJUDGED} if other_scripts_read else set())))
+
+
 def _rule_ids(text: str) -> tuple[str, ...]:
-    plain = fold(text)
-    return tuple(sorted(c.rule.id for c in _due(plain) if next(_findings(c, plain), None)))
+    reading = read(text)
+    ids = [c.rule.id for c, seen in _due(reading) if next(_findings(c, seen), None)]
+    return tuple(sorted([*ids, UNJUDGED] if reading.is_foreign else ids))
 
 
-def _due(plain: str) -> Iterator[_Compiled]:
-    """The rules whose gate is open and whose context words occur."""
+def _due(reading: Reading) -> Iterator[tuple[_Compiled, Reading]]:
+    """The rules whose gate is open and whose context words occur, and what they read."""
+    plain = reading.plain
     present = frozenset(_WORDS.findall(plain.lower()))
-    is_open = {name: pattern.search(plain) is not None for name, pattern in _GATES.items()}
+    broken = None if reading.broken is None else uncased(reading.broken)
+    in_lower_case = replace(reading, plain=uncased(plain), broken=broken)
+    is_open: dict[str, bool] = {}
     for compiled in _COMPILED:
-        if is_open[compiled.rule.gate] and (
-            not compiled.context or not compiled.context.isdisjoint(present)
-        ):
-            if compiled.rule.id in _NAMES_IN_LOWER_CASE and present.isdisjoint(_LISTED):
-                continue
-            yield compiled
+        if compiled.context and compiled.context.isdisjoint(present):
+            continue
+        gate = compiled.rule.gate
+        if gate not in is_open:
+            is_open[gate] = _GATES[gate].search(plain) is not None
+        if is_open[gate]:
+            yield compiled, in_lower_case if compiled.rule.is_uncased else reading
 
 
-def _findings(compiled: _Compiled, plain: str) -> Iterator[Finding]:
+def _findings(compiled: _Compiled, reading: Reading) -> Iterator[Finding]:
+    rule = compiled.rule
+    for match in _matches(compiled, reading.plain):
+        yield Finding(*_place(match, reading), rule.id, rule.identifier)
+    if reading.broken is not None:
+        for match in _matches(compiled, reading.broken):
+            yield Finding(*_place(match, reading), rule.id, rule.identifier)
+
+
+def _place(match: re.Match[str], reading: Reading) -> tuple[int, int]:
+    group = "v" if match["v"] is not None else 0
+    return reading.span(match.start(group), match.end(group))
+
+
+def _is_kept(compiled: _Compiled, match: re.Match[str]) -> bool:
+    after, start = compiled.after, match.start("v")
+    if after is not None and not after.search(match.string, max(0, start - AFTER_CHARS), start):
+        return False
+    return compiled.check is None or compiled.check(match)
+
+
+def _matches(compiled: _Compiled, plain: str) -> Iterator[re.Match[str]]:
     place = 0
     while match := compiled.pattern.search(plain, place):
-        if compiled.check is None or compiled.check(match):
-            group = "v" if match["v"] is not None else 0
-            yield Finding(
-                match.start(group), match.end(group), compiled.rule.id, compiled.rule.identifier
-            )
+        if _is_kept(compiled, match):
+            yield match
             place = match.end()
         else:
             # a refused match may hide one that begins inside it

@@ -28,6 +28,16 @@ def digits_of(text: str) -> str:
     return re.sub(r"[^0-9]", "", text)
 
 
+def is_placeholder(digits: str) -> bool:
+    """Nothing but zeros, or six times and more the same digit: what stands for a number.
+
+    >>> is_placeholder("0000000"), is_placeholder("999999999"), is_placeholder("7777")
+    (True, True, False)
+    """
+    signs = set(digits)
+    return signs == {"0"} or (len(signs) == 1 and len(digits) >= 6)
+
+
 def has_luhn(digits: str) -> bool:
     """The digits end in a right Luhn check digit (cards, NPI).
 

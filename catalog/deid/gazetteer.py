@@ -7,6 +7,8 @@ import unicodedata
 from functools import cache
 from importlib import resources
 
+from catalog.deid.people_words import VERB_WORDS
+
 _SPECIAL = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d", "-"),
     **dict.fromkeys("\u2018\u2019\u02bc\u00b4`", "'"),
@@ -63,16 +65,46 @@ def regions() -> frozenset[str]:
     return frozenset(word.replace("_", " ") for word in words("regions"))
 
 
+def is_region(phrase: str) -> bool:
+    """The phrase is a state, a country or a larger region: `Costa Rica`."""
+    return phrase.lower() in regions()
+
+
 @cache
 def organisations() -> frozenset[str]:
     """Hospitals and firms that bear the name of a person, lower case, in plain spelling."""
     return frozenset(word.replace("_", " ") for word in words("organisations"))
 
 
+@cache
+def _organisations_by_word() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for organisation in organisations():
+        for word in organisation.split(" "):
+            found[word] = (*found.get(word, ()), organisation)
+    return found
+
+
+def is_organisation(text: str, word: str, end: int) -> bool:
+    """The word that ends here belongs to a hospital or a firm of the lists: `Mayo Clinic`."""
+    around = text[max(0, end - 24) : end + 16].lower()
+    return any(name in around for name in _organisations_by_word().get(word.lower(), ()))
+
+
 def _parts(word: str) -> list[str]:
+    """The word as the lists write it; of `Jean-Luc` each part too, of `long-term` none."""
     low = word.lower()
     bare = low[:-2] if low.endswith("'s") else low
-    return [bare, bare.replace("'", ""), *bare.split("-")] if "-" in bare or "'" in bare else [bare]
+    if "-" not in bare:
+        return [bare, bare.replace("'", "")] if "'" in bare else [bare]
+    parts = bare.split("-")
+    is_of_words = any(_is_no_name(part) for part in parts)
+    return [bare, bare.replace("'", "")] if is_of_words else [bare, bare.replace("'", ""), *parts]
+
+
+def _is_no_name(part: str) -> bool:
+    is_word = part in words("common_words") or part in words("lower_case_words")
+    return is_word and part not in words("given_names") and part not in words("surnames")
 
 
 @cache
@@ -132,8 +164,9 @@ def is_ambiguous(word: str) -> bool:
     return word.lower() in words("ambiguous")
 
 
+_VERBS = frozenset(VERB_WORDS)
 _NEXT = re.compile(
-    r"(?:'s?|s')?(?:[ /-]+(?:and [A-Z][a-z]+ )?([A-Za-z][A-Za-z0-9'-]*))?(?: ([a-z]+))?"
+    r"(?:'s?|s')?(?:[ /-]+(?:(?:and|or) [A-Za-z][a-z]+ )?([A-Za-z][A-Za-z0-9'-]*))?(?: ([a-z]+))?"
 )
 
 
@@ -147,18 +180,31 @@ def is_eponym(text: str, end: int, *, lists: tuple[str, ...] = ("eponym_nouns",)
     if found is None:
         return False
     following = [(found.group(1) or "").lower()]
-    if following[0] not in words("common_words"):
+    if following[0] not in words("common_words") and following[0] not in _VERBS:
         following.append((found.group(2) or "").lower())
     return any(word in words(name) for name in lists for word in following if word)
 
 
+def _city_key(phrase: str) -> str:
+    """The phrase as the lists write it: `St Louis.` is st. louis."""
+    low = re.sub(r"\s+", " ", phrase.lower()).rstrip(".,;:")
+    return re.sub(r"\b(st|ft|mt)\b\.?", _spell, low)
+
+
+def _spell(match: re.Match[str]) -> str:
+    return {"st": "st.", "ft": "fort", "mt": "mount"}[match[1]]
+
+
 def is_city(phrase: str) -> bool:
-    """The phrase is a city of the lists, whatever else it may be."""
-    low = re.sub(r"\bst\b\.?", "st.", re.sub(r"\s+", " ", phrase.lower()))
+    """The phrase is a city of the lists, whatever else it may be.
+
+    >>> is_city("Sacramento."), is_city("St Louis"), is_city("Ft. Worth"), is_city("Harrowgate")
+    (True, True, True, False)
+    """
+    low = _city_key(phrase)
     return low in cities(needs_context=False) or low in cities(needs_context=True)
 
 
 def is_only_city(phrase: str) -> bool:
     """The phrase is a city and, as far as the lists know, nothing else."""
-    low = re.sub(r"\bst\b\.?", "st.", re.sub(r"\s+", " ", phrase.lower()))
-    return low in cities(needs_context=False)
+    return _city_key(phrase) in cities(needs_context=False)

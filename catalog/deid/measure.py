@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from catalog.deid import gazetteer, planted
+from catalog.deid import gazetteer, planted, recall_table
 from catalog.deid.check import Finding, scan_text
 from catalog.deid.proportions import Alarms, Measured, Share, table
 from catalog.errors import ContractError
@@ -251,8 +251,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--adjudicated", type=Path, help="CSV: row_id, identifier, judgement")
     parser.add_argument("--n", type=int, default=400, help="planted texts of each kind")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--readme", type=Path, help="write the tables of recall into this file")
     chosen = parser.parse_args(arguments)
     write = sys.stdout.write
+    if chosen.readme:
+        recall_table.write_tables(chosen.readme)
     if chosen.planted:
         write(table("Planted clinical text", measure_planted(n=chosen.n, seed=chosen.seed)))
     if chosen.corpus:

@@ -41,18 +41,36 @@ WITH = (
     "report to|return to see|return to|sees|saw|told|asked|advised|reached|counseled|named"
 )
 VERBS = (
-    "is an? [0-9]|is (?:a|our|my|the) |was (?:seen|admitted|discharged|transferred|referred|"
-    "brought|"
+    "is an? [0-9]|is (?:a|our|my|the|tolerating|eating|doing|alert|awake|ambulating|resting|"
+    "sleeping|"
+    "intubated|sedated|afebrile|voiding|refusing|complaining) |was (?:seen|admitted|"
+    "discharged|transferred|referred|"
+    "brought|extubated|intubated|agitated|counseled|instructed|advised|reassured|tearful|"
+    "awake|alert|"
+    "resting|sleeping|confused|"
     "evaluated|born|taken|examined|found|last seen|diagnosed|accompanied|started on)|presented|"
-    "presents|reports|reported|denies|denied|states|stated|complains|complained|underwent|arrived|"
-    "lives|lived|tolerated|says|said|told|agreed|agrees|called|returns|returned|smokes|drinks|"
+    "ambulated|presents|reports|reported|denies|denied|states|stated|complains|complained|"
+    "underwent|arrived|"
+    "endorses|endorsed|lives|lived|tolerated|says|said|told|agreed|agrees|called|returns|"
+    "returned|smokes|drinks|"
     "works|"
     "understands|signed|consented|feels|felt|remains|will (?:follow|return|be|need)|has (?:been|"
     "had|"
     "a )|had |came |comes |continues|requested|declined|refused|wants|also (?:reports|denies)"
 )
 
-NAMING = words_of("name names named nicknamed goes called maiden addressed alias a my n nee d")
+ROLE_LABELS = (
+    r"sister|father|reverend|rev\.|judge|officer|detective|sergeant|sgt\.?|captain|capt\.?|"
+    r"lieutenant|lt\.|colonel|col\.|major|attorney|rabbi|imam|pastor|deacon|nurse|hon\.|therapist|"
+    r"midwife|paramedic|coach|social worker|case manager|chaplain|senator|counselor|pharmacist|"
+    r"dietitian|resident|intern|surgeon|interpreter|translator|aide"
+)
+RELATIVE_VERB = (
+    r",? (?:was|is|has|had|who|will|holds|manages|lives|helps|died|also|takes|brought|says|"
+    r"states)\b"
+)
+
+NAMING = words_of("name names named nicknamed goes called maiden addressed alias nee k b")
 ROLES = words_of(
     "sister father reverend rev judge officer detective sergeant sgt captain capt lieutenant lt "
     "colonel col major attorney rabbi imam pastor deacon nurse hon therapist midwife paramedic "
@@ -76,11 +94,13 @@ CONTACT_WORDS = words_of(
     "advised reached counseled named"
 )
 GREETINGS = words_of(
-    "hi hello hey dear thanks thank good bye goodbye welcome sorry okay ok yes no sure well come"
+    "hi hello hey dear morning afternoon evening thanks thank good bye goodbye welcome sorry "
+    "okay ok yes no sure well come"
 )
 VERB_WORDS = words_of(
     "is was presented presents reports reported denies denied states stated complains complained "
-    "underwent arrived lives lived tolerated says said told agreed agrees called returns returned "
+    "ambulated underwent arrived endorses endorsed lives lived tolerated says said told "
+    "agreed agrees called returns returned "
     "smokes drinks works understands signed consented feels felt remains will has had came comes "
     "continues requested declined refused wants also"
 )

@@ -6,11 +6,15 @@ import re
 from dataclasses import dataclass
 
 from catalog.deid import gazetteer as lists
+from catalog.deid import lower_case as low
 from catalog.deid.rule import words_of
 
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 _PARTICLES = frozenset(
-    words_of("van von de del della da dos di bin ibn al el ter la le st der den los las")
+    words_of(
+        "van von de del della da dos di bin ibn al el ter la le st der den los las dela delos "
+        "abu bint zu du"
+    )
 )
 
 
@@ -30,7 +34,8 @@ def read_name(match: re.Match[str]) -> PersonName:
         if len(word[0]) < 2:
             continue
         is_family = bool(found) and len(word[0]) > 3 and lists.is_surname(word[0])
-        if lists.is_common(word[0]) and not is_family:
+        is_word = word[0].isupper() and low.is_english(word[0].lower())
+        if (lists.is_common(word[0]) or (is_word and not _is_listed(word[0]))) and not is_family:
             break
         found.append(word)
     kept = [word for word in found if word[0].lower() not in _PARTICLES] or found
@@ -40,15 +45,8 @@ def read_name(match: re.Match[str]) -> PersonName:
     return PersonName(tuple(word[0] for word in kept), ends[0], ends[-1])
 
 
-def _by_word() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for organisation in lists.organisations():
-        for word in organisation.split(" "):
-            found.setdefault(word, []).append(organisation)
-    return found
-
-
-_ORGANISATIONS_OF = _by_word()
+def _is_listed(word: str) -> bool:
+    return lists.is_given(word) or lists.is_surname(word)
 
 
 def is_named(words: tuple[str, ...]) -> bool:
@@ -59,20 +57,28 @@ def is_named(words: tuple[str, ...]) -> bool:
 
 
 def is_placeholder(word: str) -> bool:
-    """Two or three capitals that are no name: `Dr. XY`."""
+    """What stands where a name was: two or three capitals, one letter over and over: `Dr. XXXX`."""
+    if len(set(word.lower())) == 1 and len(word) > 1:
+        return True
     return word.isupper() and len(word) < 4 and not (lists.is_given(word) or lists.is_surname(word))
 
 
 def is_eponym(text: str, name: PersonName) -> bool:
-    """What follows makes it one; after two words only in lower case: `Jackson Pratt drain`."""
+    """What follows makes it one; after two words only in their case: `Jackson Pratt drain`."""
     kinds = ("eponym_nouns", "institutions")
     if not name.words:
         return False
-    around = text[max(0, name.end - 24) : name.end + 16].lower()
-    if any(word in around for word in _ORGANISATIONS_OF.get(name.words[-1].lower(), ())):
+    if lists.is_organisation(text, name.words[-1], name.end):
         return True
     if len(name.words) > 1:
-        lower = re.match(r"(?:'s)? [a-z]", text[name.end : name.end + 4]) is not None
+        last = name.words[-1].lower()
+        nouns = lists.words("eponym_nouns") | lists.words("institutions")
+        if last in nouns and not lists.is_surname(last):
+            return True
+        if lists.is_region(" ".join(name.words[:2])):
+            return True
+        case = r"(?:'S)? [A-Z]{2}" if name.words[-1].isupper() else r"(?:'s)? [a-z]"
+        lower = re.match(case, text[name.end : name.end + 5]) is not None
         first = lists.is_eponym(text, name.first_end, lists=("eponym_nouns",))
         return first or (lower and lists.is_eponym(text, name.end, lists=kinds))
     return lists.is_eponym(text, name.end, lists=kinds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
@@ -13,6 +13,7 @@ from catalog.deid import plants, plants_numbers
 from catalog.deid.plants import Rng, pick
 
 Maker = Callable[[Rng], tuple[str, str]]
+Phrases = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def plant(kind: str, n: int, *, seed: int) -> list[Planted]:
     """`n` clinical texts with one planted identifier of this kind each; a function of the seed."""
     rng = np.random.default_rng([seed, *kind.encode()])
     identifier, make = KINDS[kind]
-    return [_written(rng, identifier, *make(rng)) for _ in range(n)]
+    return [written(_phrases(), rng, identifier, *make(rng)) for _ in range(n)]
 
 
 def plant_values(kind: str, values: Sequence[str], *, seed: int) -> list[Planted]:
@@ -42,14 +43,14 @@ def plant_values(kind: str, values: Sequence[str], *, seed: int) -> list[Planted
             carrier, shown = _named(rng, *value.rsplit(" ", 1))
         else:
             carrier, shown = make(rng)[0], value
-        texts.append(_written(rng, identifier, carrier, shown))
+        texts.append(written(_phrases(), rng, identifier, carrier, shown))
     return texts
 
 
 @cache
-def _phrases() -> dict[str, tuple[str, ...]]:
-    """The phrases of planted_carriers.txt by heading."""
-    text = resources.files("catalog.deid").joinpath("planted_carriers.txt").read_text("utf-8")
+def phrases_of(name: str) -> dict[str, tuple[str, ...]]:
+    """The phrases of `<name>.txt` beside this file by heading; lines with # are comments."""
+    text = resources.files("catalog.deid").joinpath(f"{name}.txt").read_text("utf-8")
     found: dict[str, list[str]] = {}
     heading = ""
     for line in text.splitlines():
@@ -60,8 +61,12 @@ def _phrases() -> dict[str, tuple[str, ...]]:
     return {name: tuple(lines) for name, lines in found.items()}
 
 
-def _written(rng: Rng, identifier: str, carrier: str, value: str) -> Planted:
-    phrases = _phrases()
+def _phrases() -> dict[str, tuple[str, ...]]:
+    return phrases_of("planted_carriers")
+
+
+def written(phrases: Phrases, rng: Rng, identifier: str, carrier: str, value: str) -> Planted:
+    """The value in its carrier, with a phrase before and one behind."""
     parts = (pick(rng, phrases["before"]), carrier, pick(rng, phrases["after"]))
     whole = " ".join(part for part in parts if part).replace("\n ", "\n").replace(" \n", "\n")
     head, tail = whole.split("{x}")

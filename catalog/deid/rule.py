@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 Check = Callable[["re.Match[str]"], bool]
 
 PHI = "phi:"  # what the codes of the gate's findings begin with
+UNJUDGED = "script_not_judged"  # what a text in other letters than Latin ones is set aside for
 IDENTIFIERS: dict[str, str] = {
     "A": "name",
     "B": "geography",
@@ -38,9 +39,11 @@ class Rule:
 
     The value is the group `v` of `pattern`, or the whole match. `gate` is the kind of character
     without which the pattern is not even tried. `context` holds lower-case words of which the text
-    must hold one (none given: no context is needed). `check` names a function of
-    catalog/deid/validators.py that the match must pass. `example` is hit by this rule, `near_miss`
-    looks like it and is not; both are invented, and the tests of every rule are made from them.
+    must hold one (none given: no context is needed). `after` is a pattern that must end where the
+    value begins, for values that are rarer than what stands before them. `check` names a function
+    of catalog/deid/validators.py that the match must pass. A rule that `is_uncased` reads shouted
+    passages in lower case. `example` is hit by this rule, `near_miss` looks like it and is not;
+    both are invented, and the tests of every rule are made from them.
     """
 
     id: str
@@ -50,7 +53,9 @@ class Rule:
     near_miss: str
     gate: str = ""
     context: tuple[str, ...] = field(default=())
+    after: str = ""
     check: str = ""
+    is_uncased: bool = False
 
     @property
     def identifier(self) -> str:
@@ -75,7 +80,8 @@ TITLED = r"[A-Z](?:'[A-Z])?[a-z]+(?:[A-Z][a-z]+)?(?:-[A-Z]?[a-z]+)?"
 
 PARTICLE = (
     r"(?:(?:[Vv]an|[Vv]on|[Dd]e|[Dd]el|[Dd]ella|[Dd]a|[Dd]os|[Dd]i|[Bb]in|[Ii]bn|[Aa]l|[Ee]l|"
-    r"[Tt]er|[Ll]a|[Ll]e|[Ss]t\.?)[ -](?:(?:der|den|la|los|las) )?)"
+    r"[Tt]er|[Ll]a|[Ll]e|[Ss]t\.?|[Dd]ela|[Dd]elos|[Aa]bu|[Bb]int|[Zz]u|[Dd]u)[ -](?:(?:der|"
+    r"den|la|los|las) )?)"
 )
 
 NAMES = rf"{PARTICLE}?{CAP}(?: (?:[A-Z]\.? ){{0,2}}{PARTICLE}?{CAP}){{0,2}}"
@@ -124,7 +130,23 @@ def labelled(
         pattern=pattern,
         example=example,
         near_miss=near_miss,
-        gate="digit",
+        gate="numbered" if is_weak else "digit",
         context=words_of(context),
         check=check,
+    )
+
+
+def bare(rule_id: str, letter: str, labels: str, example: str, near_miss: str) -> Rule:
+    """A number of six digits and more behind one of the labels: plain words, in any case."""
+    return Rule(
+        id=rule_id,
+        letter=letter,
+        pattern=r"(?<![\w.])(?P<v>(?:[A-Za-z]{1,4}-?)?[0-9](?:[0-9A-Za-z]|-(?=[0-9A-Za-z])|"
+        r"(?<=[0-9]) (?=[0-9])){4,24})(?![A-Za-z0-9])",
+        example=example,
+        near_miss=near_miss,
+        gate="digit",
+        context=tuple(labels.replace(" ", "|").split("|")),
+        after=rf"\b(?i:{labels})(?![a-z]){GLUE}",
+        check="record_number",
     )

@@ -48,7 +48,11 @@ CODE_RULES: tuple[Rule, ...] = (
         r"iris|retinal?|facial recognition|face id|biometric)[a-z]*))\b",
         example="identity confirmed by thumbprint",
         near_miss="identity confirmed by wristband",
-        context=("by", "with", "via", "using", "through"),
+        context=words_of(
+            "finger thumb voice palm iris retina retinal facial face biometric biometrics "
+            "biometrically fingerprint fingerprints fingerprinting thumbprint thumbprints "
+            "voiceprint voiceprints palmprint palmprints"
+        ),
     ),
     Rule(
         id="biometric_recording",
@@ -111,8 +115,8 @@ CODE_RULES: tuple[Rule, ...] = (
     Rule(
         id="code_uuid",
         letter="R",
-        pattern=r"(?<![\w-])(?P<v>[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-"
-        r"9A-Fa-f]{12})(?![\w-])",
+        pattern=r"(?<![\w-])(?P<v>[0-9A-Fa-f]{8}[- ][0-9A-Fa-f]{4}[- ][0-9A-Fa-f]{4}[- ]"
+        r"[0-9A-Fa-f]{4}[- ][0-9A-Fa-f]{12})(?![\w-])",
         example="3f2b8c1e-4417-4a6d-9c3e-0b7d5a1f2e44",
         near_miss="3f2b8c1e-4417-4a6d-9c3e",
         gate="digit",
@@ -181,6 +185,7 @@ CODE_RULES: tuple[Rule, ...] = (
         example="912-70-4417",
         near_miss="912-93-4417",
         gate="digit",
+        check="number",
     ),
     Rule(
         id="code_username",

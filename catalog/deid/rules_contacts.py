@@ -38,7 +38,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         example="+46 8 928 571 38",
         near_miss="+2 reflexes",
         gate="digit",
-        check="not_fax",
+        check="international_phone",
     ),
     Rule(
         id="phone_trunk_zero",

@@ -1,49 +1,45 @@
-"""Rules for dates finer than a year and for ages over 89 (C)."""
+"""Rules for dates finer than a year (C); ages have rules_ages.py."""
 
 from __future__ import annotations
 
 from catalog.deid.rule import Rule, words_of
 
 _LONG = "january|february|march|april|may|june|july|august|september|october|november|december"
-_MONTH = rf"(?i:{_LONG}|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?"
-_UNIT = "one|two|three|four|five|six|seven|eight|nine"
-_TEEN = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
+MONTH = rf"(?i:{_LONG}|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?"
+UNIT = "one|two|three|four|five|six|seven|eight|nine"
+TEEN = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
 _ORDINAL = (
     r"(?i:(?:twenty|thirty)[ -](?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)|"
     "first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|thirteenth|"
     "fourteenth|fifteenth|sixteenth|seventeenth|eighteenth|nineteenth|twentieth|thirtieth)"
 )
-_CARDINAL = rf"(?i:(?:twenty|thirty)(?:[ -](?:{_UNIT}))?|{_TEEN}|{_UNIT})"
+_CARDINAL = rf"(?i:(?:twenty|thirty)(?:[ -](?:{UNIT}))?|{TEEN}|{UNIT})"
 _SPOKEN_YEAR = (
-    rf"(?i:(?:nineteen|twenty|two thousand)(?: and)?(?:[ -](?:{_UNIT}|{_TEEN}|oh|o|twenty|thirty|"
-    rf"forty|fifty|sixty|seventy|eighty|ninety)){{0,3}}|(?:o|oh) (?:{_UNIT})|"
-    rf"(?:sixty|seventy|eighty|ninety)(?:[ -](?:{_UNIT}))?)"
+    rf"(?i:(?:nineteen|twenty|two thousand)(?: and)?(?:[ -](?:{UNIT}|{TEEN}|oh|o|twenty|thirty|"
+    rf"forty|fifty|sixty|seventy|eighty|ninety)){{0,3}}|(?:o|oh) (?:{UNIT})|"
+    rf"(?:sixty|seventy|eighty|ninety)(?:[ -](?:{UNIT}))?)"
 )
 _DAY = r"[0-3]?[0-9](?i:st|nd|rd|th)?"
 _YEAR = r"(?:(?:18|19|20)[0-9]{2}|'[0-9]{2})"
-_NINETIES = (
-    rf"(?i:ninety(?:[ -](?:{_UNIT}))?|(?:one |a )?hundred(?:(?: and)? (?:{_UNIT}|{_TEEN}))?)"
-)
-_OVER = r"(?:9[0-9]|1[01][0-9]|12[0-5])"
 _SOON = (
     "in|since|last|this|past|until|till|through|thru|during|early|late|mid|mid-|by|from|end of|"
     "beginning of|middle of|month of|back in|around|before|after|next|between|to|for|late in|the"
 )
-_HOLIDAY = (
+HOLIDAY = (
     "christmas(?: eve| day)?|thanksgiving(?: day)?|halloween|new year'?s(?: eve| day)?|easter"
     "(?: sunday)?|valentine'?s(?: day)?|memorial day|labor day|independence day|fourth of july|"
     "4th of july|mother'?s day|father'?s day|st\\.? patrick'?s day|veterans'? day|good friday|"
     "boxing day|columbus day|presidents'? day|cinco de mayo|groundhog day|juneteenth"
 )
 
-_MONTH_WORDS = tuple(f"{_LONG}|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec".split("|"))
+MONTH_WORDS = tuple(f"{_LONG}|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec".split("|"))
 
 DATE_RULES: tuple[Rule, ...] = (
     Rule(
         id="date_numeric",
         letter="C",
         pattern=r"(?<![\w/.])(?<!\d-)(?P<v>(?P<a>[0-3]?[0-9])\s?(?P<s>[/.-])\s?(?P<b>[0-3]?[0-9])"
-        r"\s?(?P=s)\s?(?P<c>(?:18|19|20)?[0-9]{2}))(?![\w/]|-\d|\.\d)",
+        r"\s?(?P=s)\s?'?(?P<c>(?:18|19|20)?[0-9]{2}))(?![\w/]|-\d|\.\d)",
         example="03/14/2019",
         near_miss="33/44/2019",
         gate="digit",
@@ -72,32 +68,33 @@ DATE_RULES: tuple[Rule, ...] = (
     Rule(
         id="date_month_day",
         letter="C",
-        pattern=rf"\b(?P<v>(?P<m>{_MONTH})(?:,? the)?[ -]?(?:{_DAY}|{_ORDINAL}|"
-        rf"{_CARDINAL})\b(?![.]?\d)(?:(?:,| of|,? in)?[ -]?(?:{_YEAR}|{_SPOKEN_YEAR})\b)?)",
+        pattern=rf"\b(?P<v>(?P<m>{MONTH})(?:,? the)?(?:[ -]|[.,/](?=\d))?(?:{_DAY}|{_ORDINAL}|"
+        rf"{_CARDINAL})\b(?![.]?\d(?!\d\d\d\b))"
+        rf"(?:(?:,| of|,? in)?[ .,/-]?(?:{_YEAR}|{_SPOKEN_YEAR})\b)?)",
         example="March 14th, 2019",
         near_miss="may 5 mg suffice",
         check="month",
-        context=_MONTH_WORDS,
+        context=MONTH_WORDS,
     ),
     Rule(
         id="date_day_month",
         letter="C",
-        pattern=rf"(?<![\w.,/-])(?P<v>(?:{_DAY}|(?:the )?{_ORDINAL})(?:[ -]|,? day of | of "
-        rf")?(?P<m>{_MONTH})(?:,? ?(?:of )?-?[ ]?(?:{_YEAR}|[0-9]{{2}})\b)?)",
+        pattern=rf"(?<![\w.,/-])(?P<v>(?:{_DAY}|(?i:the )?{_ORDINAL})(?:[ -]|(?i:,? day of | of ))"
+        rf"?(?P<m>{MONTH})(?:,? ?(?:of )?-?[ ]?(?:{_YEAR}|[0-9]{{2}})\b)?)",
         example="14-MAR-2019",
         near_miss="2 may be enough",
         check="month",
-        context=_MONTH_WORDS,
+        context=MONTH_WORDS,
     ),
     Rule(
         id="date_month_year",
         letter="C",
-        pattern=rf"\b(?P<v>(?P<m>{_MONTH})(?:,? of|,? in|,)?(?: the year)?[ -]{{1,2}}(?:{_YEAR}|"
+        pattern=rf"\b(?P<v>(?P<m>{MONTH})(?:,? of|,? in|,)?(?: the year)?[ -]{{1,2}}(?:{_YEAR}|"
         rf"{_SPOKEN_YEAR}|[0-9]{{2}})\b)",
         example="November of 2007",
         near_miss="may in 2007",
         check="month",
-        context=_MONTH_WORDS,
+        context=MONTH_WORDS,
     ),
     Rule(
         id="date_month_joined",
@@ -117,7 +114,7 @@ DATE_RULES: tuple[Rule, ...] = (
         example="since last November",
         near_miss="this may help",
         check="month",
-        context=_MONTH_WORDS,
+        context=MONTH_WORDS,
     ),
     Rule(
         id="date_month_slash_year",
@@ -140,15 +137,19 @@ DATE_RULES: tuple[Rule, ...] = (
     Rule(
         id="date_month_slash_day",
         letter="C",
-        pattern=r"\b(?i:on|since|dated?|until|till|through|thru|from|before|after|dob|d\.o\.b\.|"
+        pattern=r"(?<![\w/.-])(?P<v>(?P<a>1[0-2]|0?[1-9])[/-](?P<b>3[01]|[12][0-9]|0?[1-9]))"
+        r"(?![\w/]|\.\d|-\d)",
+        example="admitted on 3/14",
+        near_miss="rated from 3/10 to 7/10",
+        gate="slash",
+        after=r"\b(?i:on|since|dated?|until|till|through|thru|from|before|after|dob|d\.o\.b\.|"
         r"doa|dos|week of|birth|birthday|admitted|discharged|seen|next|today|yesterday|tomorrow|"
         r"appointment|monday|tuesday|wednesday|thursday|friday|saturday|sunday|as of|by|starting|"
         r"began|beginning|effective|due|scheduled(?: for)?|visit|around|between|and|to|surgery|"
-        r"labs|lab|ct|mri|x-?ray|echo|ekg|culture|cultures|results?)[:,]?(?: of| on| from)? "
-        r"?\(?(?P<v>(?P<a>1[0-2]|0?[1-9])[/-](?P<b>3[01]|[12][0-9]|0?[1-9]))(?![\w/]|\.\d|-\d)",
-        example="admitted on 3/14",
-        near_miss="rated from 3/10 to 7/10",
-        gate="digit",
+        r"labs|lab|ct|mri|x-?ray|echo|ekg|culture|cultures|results?|cxr|kub|ecg|eeg|emg|pet|"
+        r"ultrasound|colonoscopy|egd|bx|biopsy|mammogram|d/c(?:'?d)?|f/u|adm|admit|"
+        r"transfer(?:red)?|lmp|edd|edc|ed visit|er visit|last dose|started|stopped|mon|tues?|wed|"
+        r"thurs?|fri|sat|sun|last seen|procedure|or date)[:,]?(?: of| on| from)? ?\(?",
         check="month_slash_day",
     ),
     Rule(
@@ -166,7 +167,7 @@ DATE_RULES: tuple[Rule, ...] = (
         id="date_holiday",
         letter="C",
         pattern=r"\b(?i:on|since|before|after|around|over|until|last|this|past|at|day of)(?: "
-        rf"the)? (?P<v>(?i:{_HOLIDAY}))",
+        rf"the)? (?P<v>(?i:{HOLIDAY}))",
         example="fell on Thanksgiving",
         near_miss="a christmas tree pattern",
         context=words_of(
@@ -174,79 +175,5 @@ DATE_RULES: tuple[Rule, ...] = (
             "independence fourth th mother mothers father fathers patrick veterans good boxing "
             "columbus presidents cinco groundhog juneteenth"
         ),
-    ),
-    Rule(
-        id="age_years",
-        letter="C",
-        pattern=rf"(?<![\w.,/-])(?P<v>{_OVER}(?:[ -]{{0,2}}(?i:years?|yrs?|y)\b\.?[ -]?(?i:olds?|"
-        r"of age|o\b\.?)|[ -]?(?i:y/o|yo|y\.o\.?|yom|yof|y\.?/?o\.?)\b|-?year-?old|[ -]?(?:WM|"
-        r"WF|BM|BF|AAM|AAF|HM|HF|YOM|YOF)\b))",
-        example="a 93-year-old woman",
-        near_miss="an 89-year-old woman",
-        gate="digit",
-    ),
-    Rule(
-        id="age_label",
-        letter="C",
-        pattern=r"\b(?i:aged?|age of|age is|age was|age:|turn(?:s|ed|ing)|lived to(?: be)?|died "
-        r"at|passed(?: away)? at|birthday,?)(?: about| approximately)?[ "
-        rf":]{{1,2}}(?P<v>{_OVER})(?![\w%/]|[.-]\d)(?! ?(?:percent|mg|ml|mmhg|degrees|months|"
-        r"weeks|days|pounds|lbs|kg))",
-        example="died at age 94",
-        near_miss="died at age 84",
-        gate="digit",
-        context=(
-            *("age", "aged", "turned", "turning", "turns", "lived", "died", "passed", "birthday"),
-        ),
-    ),
-    Rule(
-        id="age_sex_short",
-        letter="C",
-        pattern=rf"(?<![\w.,/])(?P<v>{_OVER}[MF])(?= (?:with|who|w/|presents|presented|admitted|"
-        r"s/p|here|c/o|hx|pmh|from|found|brought)\b)",
-        example="94F with chest pain",
-        near_miss="T 98.6F with chills",
-        gate="digit",
-        check="not_temperature",
-    ),
-    Rule(
-        id="age_is_years",
-        letter="C",
-        pattern=r"\b(?i:is|was|am|'s|he's|she's|I'm|be|now|at)(?: now| almost| nearly)? "
-        rf"(?P<v>(?:{_OVER}|{_NINETIES}) (?i:years? (?:old|of age)|years(?= (?:and|when|at)|"
-        r"[.,;])))",
-        example="she is 94 years old",
-        near_miss="she is 49 years old",
-        context=("year", "years"),
-    ),
-    Rule(
-        id="age_spoken",
-        letter="C",
-        pattern=rf"\b(?P<v>{_NINETIES}[ -](?i:years?|yrs?)[ -](?i:olds?|of age))\b",
-        example="ninety-three year old man",
-        near_miss="eighty-three year old man",
-        context=("ninety", "hundred"),
-    ),
-    Rule(
-        id="age_spoken_bare",
-        letter="C",
-        pattern=r"\b(?i:he|she|mother|father|mom|dad|mum|grandmother|grandfather|grandma|"
-        r"grandpa|I)(?i: is|'s| was|'m| am|'ll be| will be| turned| just turned| died at| "
-        r"passed away at| lived to(?: be)?)(?: almost| about)? (?P<v>(?i:ninety(?:[ "
-        rf"-](?:{_UNIT}))?))(?! (?i:percent|pounds|lbs|degrees|over|beats|kilos|point|miles|"
-        r"minutes|days|hours|weeks|one|two|three|four|five|six|seven|eight|nine|thousand|"
-        r"dollars|feet|for|even))\b",
-        example="my mom is ninety three now",
-        near_miss="she is ninety percent better",
-        context=("ninety",),
-    ),
-    Rule(
-        id="age_at_spoken",
-        letter="C",
-        pattern=r"\b(?i:age|aged|age of|died at|passed away at|lived to|turned|turning)(?: the "
-        rf"age of)? (?P<v>{_NINETIES})\b(?! (?i:percent|pounds|degrees|over))",
-        example="died at the age of ninety two",
-        near_miss="died at the age of sixty two",
-        context=("ninety", "hundred"),
     ),
 )

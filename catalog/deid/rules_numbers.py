@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from catalog.deid.rule import GLUE, Rule, labelled
 
-_SSN_LABEL = r"(?i:ssn|ss ?#|s\.s\.n\.?|soc(?:ial)?\.? sec(?:urity)?\.?|social)\b"
+_SSN_LABEL = (
+    r"(?i:ssn|s\.?s\.? ?(?:#|no\b\.?|num(?:ber)?\b)|s\.s\.n\.?|"
+    r"soc(?:ial)?\.? sec(?:urity)?\.?|social)(?![A-Za-z])"
+)
 
 NUMBER_RULES: tuple[Rule, ...] = (
     Rule(
         id="ssn",
         letter="G",
-        pattern=r"(?<![\w-])(?P<v>[0-9]{3}(?P<s>[- .])[0-9]{2}(?P=s)[0-9]{4})(?![\w]|-\d)",
+        pattern=r"(?<![\w-])(?P<v>[0-9]{3}(?: ?[-.] ?| )[0-9]{2}(?: ?[-.] ?| )[0-9]{4})(?!\w|-\d)",
         example="219-09-9999",
         near_miss="000-09-9999",
         gate="digit",
@@ -19,19 +22,21 @@ NUMBER_RULES: tuple[Rule, ...] = (
     Rule(
         id="ssn_labelled",
         letter="G",
-        pattern=rf"\b{_SSN_LABEL}{GLUE}(?P<v>[0-9]{{3}}[- .]?[0-9]{{2}}[- .]?[0-9]{{4}})(?![\w])",
+        pattern=rf"\b{_SSN_LABEL}{GLUE}(?P<v>[0-9]{{3}}(?: ?[-._/] ?| )?[0-9]{{2}}"
+        r"(?: ?[-._/] ?| )?[0-9]{4})(?!\w)",
         example="SSN 219099999",
         near_miss="SSN not given, 21909",
         gate="digit",
+        check="number",
         context=("ssn", "ss", "s", "social", "soc"),
     ),
     Rule(
         id="ssn_last_four",
         letter="G",
         pattern=r"\b(?i:(?:last (?:four|4)(?: digits)?(?: of)?(?: the| his| her| their| my)? "
-        r"(?:ssn|social(?: security)?(?: number)?)"
-        rf"|(?:ssn|social security(?: number)?)[^0-9\n]{{0,12}}(?:ending|ends|last (?:four|"
-        rf"4))(?: digits)?(?: in| with)?)){GLUE}(?P<v>[0-9]{{4}})\b|"
+        r"(?:ssn|ss ?#|social(?: security)?(?: number)?)"
+        rf"|(?:ssn|ss ?#|social security(?: number)?)[^0-9\n]{{0,12}}(?:ending|ends|last (?:four|"
+        rf"4))(?: digits)?(?: in| with)?\)?)){GLUE}(?P<v>[0-9]{{4}})\b|"
         rf"(?P<w>[Xx*#]{{3}}-?[Xx*#]{{2}}-?[0-9]{{4}})\b",
         example="last four of SSN: 9999",
         near_miss="last four of his sons, 9999 steps",

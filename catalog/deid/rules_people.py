@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from catalog.deid import people_words as near
-from catalog.deid.rule import CAP, INITIALED, NAMES, PARTICLE, TITLED, Rule
+from catalog.deid.rule import CAP, INITIALED, NAMES, PARTICLE, TITLED, Rule, words_of
 
 PEOPLE_RULES: tuple[Rule, ...] = (
     Rule(
@@ -19,23 +19,9 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         context=near.TITLES,
     ),
     Rule(
-        id="name_after_title_lowercase",
-        letter="A",
-        pattern=r"\b(?:mrs?|ms|mister|miss|missus|doctor|dr|professor)\.? (?P<v>[a-z]{3,})\b",
-        example="doctor okonkwo",
-        near_miss="doctor said",
-        check="listed_name",
-        context=near.TITLES,
-    ),
-    Rule(
         id="name_after_role",
         letter="A",
-        pattern=r"\b(?i:sister|father|reverend|rev\.|judge|officer|detective|sergeant|sgt\.?|"
-        r"captain|"
-        r"capt\.?|lieutenant|lt\.|colonel|col\.|major|attorney|rabbi|imam|pastor|deacon|nurse|"
-        r"hon\.|therapist|midwife|paramedic|coach|social worker|case manager|chaplain|senator|"
-        r"counselor|pharmacist|dietitian|resident|intern|surgeon|interpreter|translator|"
-        rf"aide)\s(?P<v>{NAMES})",
+        pattern=rf"\b(?i:{near.ROLE_LABELS})\s(?P<v>{NAMES})",
         example="social worker Tanisha",
         near_miss="Nurse Practitioner",
         gate="upper",
@@ -63,6 +49,23 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         near_miss="Provider: Cardiology",
         gate="label",
         check="labelled",
+    ),
+    Rule(
+        id="name_after_role_is",
+        letter="A",
+        pattern=r"\b(?i:next of kin|emergency contact(?: person)?|pcp|attending(?: "
+        r"physician)?|proxy|"
+        r"guarantor|surgeon|guardian|primary care (?:physician|provider|doctor)|interpreter|"
+        rf"power of attorney|poa) (?:is|was|will be) (?:(?:his|her|their|the) [a-z]+,? )?"
+        rf"(?P<v>{INITIALED}|{NAMES})",
+        example="Next of kin is Aurelinde Quist",
+        near_miss="Attending is Cardiology",
+        gate="upper",
+        check="listed_or_two",
+        context=words_of(
+            "kin contact pcp attending proxy guarantor surgeon guardian primary interpreter "
+            "attorney poa"
+        ),
     ),
     Rule(
         id="name_after_patient_label",
@@ -127,15 +130,6 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         gate="upper",
         check="named",
         context=near.NAMING,
-    ),
-    Rule(
-        id="name_after_named_lowercase",
-        letter="A",
-        pattern=r"\b(?:my name is|my name's|named|goes by) (?P<v>[a-z]{3,})\b",
-        example="my name is annika",
-        near_miss="my name is not",
-        context=("name", "named", "goes"),
-        check="listed_name",
     ),
     Rule(
         id="name_of_speaker",
@@ -207,6 +201,27 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="listed",
     ),
     Rule(
+        id="name_and_initial",
+        letter="A",
+        pattern=rf"\b(?P<v>{TITLED} [A-Z])(?=\.?[,;)]|\.?(?:'s)? (?:{near.VERBS})|\.? (?:who|"
+        rf"and|to|is|was|"
+        r"has|for|with|on|at|about)\b|\.\s*$|\.?\n)",
+        example="Robert S., with COPD",
+        near_miss="Vitamin D, with calcium",
+        gate="upper",
+        check="initialed",
+    ),
+    Rule(
+        id="name_in_carets",
+        letter="A",
+        pattern=r"(?<![\w^])(?P<v>[A-Za-z][A-Za-z' "
+        r"-]{1,40}\^[A-Za-z][A-Za-z'-]*(?:\^[A-Za-z.' -]{0,20}){0,3})",
+        example="HAVERFIELD^TAMSIN",
+        near_miss="ANONYMOUS^PATIENT",
+        gate="caret",
+        check="person_name",
+    ),
+    Rule(
         id="name_given",
         letter="A",
         pattern=rf"\b(?P<v>{CAP})(?: [A-Z]\.)?(?![\w])",
@@ -223,13 +238,5 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         near_miss="saw Hodgkin again",
         gate="upper",
         check="surname",
-    ),
-    Rule(
-        id="name_lowercase",
-        letter="A",
-        pattern=r"\b(?P<v>[a-z]{3,} [a-z]{3,})\b",
-        example="maria okonkwo",
-        near_miss="mark young",
-        check="lowercase_pair",
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from catalog.deid import gazetteer
 from catalog.deid.rule import TITLED, Rule, words_of
 
 STATES = (
@@ -29,6 +30,7 @@ _TOWN = (
     r"(?:(?:St\.?|Saint|Fort|Ft\.?|Mount|Mt\.?|Port|New|San|Santa|El|La|Las|Los|Le|Lake|East|"
     rf"West|North|South|Point) )?{TITLED}(?:[ -]{TITLED}){{0,2}}"
 )
+_LOW_TOWN = r"[a-z][a-z'-]+\.?(?: [a-z][a-z'-]+){0,2}"
 _CAPS_TOWN = r"[A-Z]{3,}(?: [A-Z]{3,}){0,2}"
 _LIVING = (
     "lives? (?:alone |currently |now |by (?:himself|herself) )?(?:in|at|near|outside(?: of)?)|"
@@ -58,6 +60,10 @@ _LIVING_WORDS = words_of(
     "vacationed vacationing am is are was were he she i m emigrated immigrated stationed "
     "incarcerated headed family sister brother son daughter mother father parents hometown place "
     "birthplace practices employed accident seen back stay stays staying"
+)
+
+_LISTED_WORDS = tuple(
+    sorted({city.split(" ")[-1].strip(".") for city in gazetteer.cities(needs_context=False)})
 )
 
 PLACE_RULES: tuple[Rule, ...] = (
@@ -175,6 +181,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         pattern=rf"\b(?P<v>[a-z]{{3,}}(?: [a-z]{{3,}})?,? (?i:{STATE_NAMES}))\b",
         example="spokane, washington",
         near_miss="northern washington",
+        is_uncased=True,
         context=tuple(STATE_NAMES.lower().replace(" ", "|").split("|")),
         check="town_lowercase",
     ),
@@ -209,17 +216,85 @@ PLACE_RULES: tuple[Rule, ...] = (
         check="town_listed",
     ),
     Rule(
+        id="town_in",
+        letter="B",
+        pattern=rf"\b(?:[Ii]n|IN|[Aa]t|[Nn]ear|NEAR|[Oo]utside|[Aa]round|[Ff]rom|FROM|[Vv]ia|"
+        rf"[Dd]owntown|[Tt]hrough) (?P<v>{_TOWN}|{_CAPS_TOWN})(?=[.,;:)]|\s*$|\n)",
+        example="works at a plant in Anderson.",
+        near_miss="seen in Clinic.",
+        gate="upper",
+        check="town_in",
+    ),
+    Rule(
         id="town_lowercase",
         letter="B",
-        pattern=r"\b(?i:live[sd]?|living|from|moved to|born|raised|grew up|resid\w+)(?: in)? "
-        r"(?P<v>[a-z]{4,}(?: [a-z]{4,})?)\b",
-        example="i live in sacramento",
-        near_miss="i live in ohio",
-        context=(
-            *("live", "lives", "lived", "living", "from", "moved", "born", "raised", "grew"),
-            *("resides", "residing", "reside"),
-        ),
+        pattern=r"\b(?:in|near|outside|around|from|to|of|at|via|through|downtown) "
+        rf"(?P<v>{_LOW_TOWN})\b",
+        example="a clinic near sacramento",
+        near_miss="a clinic in ohio",
+        is_uncased=True,
+        context=_LISTED_WORDS,
         check="town_lowercase",
+    ),
+    Rule(
+        id="street_abbreviated_lowercase",
+        letter="B",
+        pattern=r"(?<![\w.,/-])(?P<v>[1-9][0-9]{1,5} (?:(?:north|south|east|west|[nsew]{1,2})\.? )?"
+        r"(?:[0-9]{1,3}(?:st|nd|rd|th) |(?:[a-z][a-z']+\.? ){1,3})"
+        r"(?:st|ave?|ln|dr|ct|pl|way|cir|trl|trail|pkwy|hwy|highway|place|plaza|square|sq|ter))\b"
+        r"(?=\.?(?:[,;\n]| [A-Z]|\s*$|\. | apt| unit| suite| ste| #| with\b| by\b| in\b| on\b))",
+        example="4417 alder ridge ln",
+        near_miss="64 slice ct of the chest",
+        gate="digit",
+        is_uncased=True,
+        context=words_of(
+            "st av ave ln dr ct pl way cir trl trail pkwy hwy highway place plaza square sq ter"
+        ),
+        check="street_lowercase",
+    ),
+    Rule(
+        id="town_and_state_code_lowercase",
+        letter="B",
+        pattern=rf"\b(?P<v>{_LOW_TOWN}, ?(?:{STATES.lower()}))\b",
+        example="a visitor from spokane, wa",
+        near_miss="seen in clinic, or at home",
+        is_uncased=True,
+        check="town_and_code_lowercase",
+        context=tuple(STATES.lower().split("|")),
+    ),
+    Rule(
+        id="state_and_zip_lowercase",
+        letter="B",
+        pattern=rf"\b(?P<v>(?:{STATES.lower()}),? [0-9]{{5}}(?:-[0-9]{{4}})?)(?![0-9])",
+        example="spokane, wa 44113",
+        near_miss="seen in 12345.5",
+        gate="digit",
+        is_uncased=True,
+        check="state_zip_lowercase",
+        context=tuple(STATES.lower().split("|")),
+    ),
+    Rule(
+        id="county_lowercase",
+        letter="B",
+        pattern=r"\b(?P<v>[a-z]{3,}(?: [a-z]{3,})? (?:county|parish|township))\b",
+        example="lives in harrow county",
+        near_miss="the local county",
+        is_uncased=True,
+        check="county_lowercase",
+        context=("county", "parish", "township"),
+    ),
+    Rule(
+        id="town_after_living_lowercase",
+        letter="B",
+        pattern=r"\b(?:liv(?:es?|ed|ing)|resid(?:es?|ed|ing)|moved|relocated|born|raised|grew up|"
+        r"native|stays?|staying|originally|travell?(?:s|ed|ing)?|works?|worked|working)"
+        r"(?: (?:alone|currently|now|here))? (?:in|to|from|of|near|outside) "
+        rf"(?P<v>{_LOW_TOWN})\b",
+        example="lives in harrowgate",
+        near_miss="lives in ohio",
+        is_uncased=True,
+        context=_LIVING_WORDS,
+        check="town_after_living_lowercase",
     ),
     Rule(
         id="county",

@@ -7,10 +7,12 @@ from catalog.deid.validators_codes import CODE_CHECKS
 from catalog.deid.validators_contacts import CONTACT_CHECKS
 from catalog.deid.validators_dates import DATE_CHECKS
 from catalog.deid.validators_people import PEOPLE_CHECKS
+from catalog.deid.validators_people_lowercase import LOWER_CASE_CHECKS
 from catalog.deid.validators_places import PLACE_CHECKS
 
 CHECKS: dict[str, Check] = {
     **PEOPLE_CHECKS,
+    **LOWER_CASE_CHECKS,
     **PLACE_CHECKS,
     **DATE_CHECKS,
     **CONTACT_CHECKS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from catalog.deid import checksums
+from catalog.deid.checksums import is_placeholder
 from catalog.deid.rule import Check
 from catalog.deid.validators_dates import unit_follows
 
@@ -13,11 +14,72 @@ def _digits(match: re.Match[str]) -> str:
     return checksums.digits_of(match["v"])
 
 
+_DIAGNOSIS = re.compile(r"(?:[A-TV-Z][0-9][0-9A-Z](?:\.[0-9A-Z]{1,4})?|[0-9]{3}\.[0-9]{1,2})")
+_OTHER_CODE = re.compile(
+    r"(?i)(?:\b(?:ndc|upc|gtin|ean|isbn|hp|hpo|go|doid|o?mim|lot|ref|cat(?:alog)?|loinc|"
+    r"snomed(?: ct)?|icd|cpt|hcpcs|drg|model|code|codes|nct|pmid|pmc|doi|part|item|umls|cui|rxnorm|"
+    r"rxcui|rx|version|orpha\w*|hgnc|chebi|mondo|uberon|ncbi|gene|refseq|genbank|ensembl|cas|atc|meddra|unii|taxid|"
+    r"grant|award|approx(?:imately)?|about|over|nearly|roughly|than|least|total of|sum of|of)\W*"
+    r"(?:(?:no|number|code|id|is|was)\b\W*){0,2}|[$\u20ac\u00a3<>=~^]\s?)$"
+)
+_LABEL = re.compile(
+    r"(?i)\b(?:mrn|m\.r\.n|records?|ids?|numbers?|num|nos?|nr|acc|acct|accounts?|ssn|serial|s/n|sn|"
+    r"medicaid|medicare|policy|license|licence|passport|fax|phone|tel|call|cell|pager|card|har|csn|"
+    r"fin|encounter|visit|accession|patient|pt|chart|case|order)\b\W{0,4}$"
+)
+_REGISTERED = re.compile(
+    r"1\.2\.840\.10008\.|2\.16\.840\.1\.113883\.(?:[3-6]|1\.11)\.|1\.3\.6\.1\.4\.1\.19376\."
+)
+
+
+def _is_diagnosis(match: re.Match[str]) -> bool:
+    """`ICD code Z79.4`: a code of a disease, where the label could be that of a device."""
+    is_icd = re.match(r"(?i)icd\b", match[0]) is not None
+    return is_icd and _DIAGNOSIS.match(match["v"]) is not None
+
+
+def record_number(match: re.Match[str]) -> bool:
+    """A code of six digits and more: no round number, and no code of a thing or a concept."""
+    digits = _digits(match)
+    if len(digits) < 6 or digits.endswith("000") or not code(match):
+        return False
+    return _OTHER_CODE.search(_before(match)) is None
+
+
+def leading_zero(match: re.Match[str]) -> bool:
+    """A number that begins with zero, behind no label: no dose, no code of a thing."""
+    if is_placeholder(_digits(match)) or unit_follows(match):
+        return False
+    before = _before(match)
+    return not (_OTHER_CODE.search(before) or _LABEL.search(before))
+
+
+def sample_code(match: re.Match[str]) -> bool:
+    """A code of a year and a number; no marker of a cell, gene or drug."""
+    value = match["v"]
+    is_marker = re.match(r"(?:CD|HLA|IL|CK|CA|HPV|ICD|ER|PR|HER|NCT|GLUT|BRCA)-?[0-9]", value)
+    return not is_marker and len(_digits(match)) >= 5 and not unit_follows(match)
+
+
+def uid(match: re.Match[str]) -> bool:
+    """A dotted identifier of an object; none that a standard gave to a class or a code system."""
+    value = match["v"]
+    if len(value) < 18 or value.count(".") < 5 or _REGISTERED.match(value):
+        return False
+    return max(map(len, value.split("."))) >= 4
+
+
+def _before(match: re.Match[str]) -> str:
+    return match.string[max(0, match.start("v") - 32) : match.start("v")]
+
+
 def code(match: re.Match[str]) -> bool:
     """At least three digits; no year, date, quantity or band of a chromosome."""
     value = match["v"]
     digits = checksums.digits_of(value)
-    if len(digits) < 3 or re.fullmatch(r"(?:18|19|20)\d\d(?:-\d\d(?:\d\d)?)?", value):
+    if len(digits) < 3 or is_placeholder(digits) or _is_diagnosis(match):
+        return False
+    if re.fullmatch(r"(?:18|19|20)\d\d(?:-\d\d(?:\d\d)?)?", value):
         return False
     if re.search(r"\d\d?/\d|^\d{1,2}[pq]\d", value):
         return False
@@ -92,9 +154,10 @@ CODE_CHECKS: dict[str, Check] = {
         check.__name__: check
         for check in (
             *(code, long_code, licence, unique_code, bare_code, mixed, plate, biometric),
-            *(photograph, handle),
+            *(photograph, handle, record_number, leading_zero, sample_code, uid),
         )
     },
+    "number": lambda match: not is_placeholder(_digits(match)),
     "ssn": lambda match: checksums.is_ssn(match["v"]),
     "nhs_number": lambda match: checksums.is_nhs_number(match["v"]),
     "card_number": lambda match: checksums.is_card_number(match["v"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from catalog.deid.checksums import digits_of
+from catalog.deid.checksums import digits_of, is_placeholder
 from catalog.deid.rule import Check
 from catalog.deid.validators_dates import unit_follows
 
@@ -25,10 +25,12 @@ _OTHER_NUMBER = re.compile(
 
 
 def not_fax(match: re.Match[str]) -> bool:
-    """No fax number, which has a rule and an identifier of its own."""
+    """No fax number, which has a rule and an identifier of its own, and no placeholder."""
+    if is_placeholder(digits_of(match["v"])):
+        return False
     before = match.string[max(0, match.start("v") - 40) : match.start("v")]
     return not re.search(
-        r"(?i)\b(?:fax|faxed|facsimile|telefax|fx|e-?fax)\b[^0-9\n]*(?:\+?1[ "
+        r"(?i)(?<!\d )\b(?:fax|faxed|facsimile|telefax|fx|e-?fax)\b[^0-9\n]*(?:\+?1[ "
         r".-]?)?$",
         before,
     )
@@ -60,7 +62,14 @@ def fax(match: re.Match[str]) -> bool:
     label = match.string[match.start() : match.start("v")].lower()
     if re.match(r"(?:f|fx)\b", label) and not re.match(r"fx?\s?[:.]", label):
         return False
-    return 7 <= len(digits_of(match["v"])) <= 15
+    digits = digits_of(match["v"])
+    return 7 <= len(digits) <= 15 and not is_placeholder(digits)
+
+
+def international_phone(match: re.Match[str]) -> bool:
+    """No fax number, and no code of a drug that begins with two zeros."""
+    before = match.string[max(0, match.start("v") - 8) : match.start("v")]
+    return not_fax(match) and re.search(r"(?i)\bndc\W*$", before) is None
 
 
 def not_email(match: re.Match[str]) -> bool:
@@ -86,7 +95,7 @@ def ip_v4(match: re.Match[str]) -> bool:
     except ValueError:
         return False
     before = match.string[max(0, match.start() - 12) : match.start()].lower()
-    return not re.search(r"(?:\bv|version|section|release|§)\W*$", before)
+    return not re.search(r"(?:\bv|version|section|release|\bec|\benzyme|§)\W*$", before)
 
 
 def ip_v6(match: re.Match[str]) -> bool:
@@ -105,6 +114,6 @@ CONTACT_CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (
         *(not_fax, trunk_phone, context_phone, not_measure, fax, not_email, domain),
-        *(spelled_domain, ip_v4, ip_v6),
+        *(spelled_domain, ip_v4, ip_v6, international_phone),
     )
 }

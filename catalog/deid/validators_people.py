@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from catalog.deid import gazetteer as lists
+from catalog.deid import lower_case as low
+from catalog.deid.people_words import RELATIVE_VERB
 from catalog.deid.person_name import WORD, is_eponym, is_named, is_placeholder, read_name
 from catalog.deid.rule import Check, words_of
 
@@ -17,17 +19,40 @@ _DISEASES = frozenset(
 _ONLY_PEOPLE = re.compile(
     r",? (?:(?:who|also|then|today|still) )?(?:is an? [0-9]|presented|presents|reports|reported|"
     r"denies|denied|states|stated|complains|complained|lives|lived|says|said|told|smokes|drinks|"
-    r"was accompanied by (?:his|her) |was (?:born|admitted|discharged|accompanied|brought|seen)|"
-    r"underwent|consented|refused|declined)"
+    r"was accompanied by (?:his|her) |was (?:born|admitted|discharged|accompanied|brought|seen|"
+    r"extubated|intubated|agitated|counseled|instructed|advised|reassured|tearful|awake|alert|"
+    r"resting|"
+    r"sleeping|confused)|is (?:tolerating|eating|doing well|alert|awake|ambulating|resting|"
+    r"sleeping|"
+    r"intubated|sedated|afebrile|voiding|refusing|complaining)|ambulated|"
+    r"underwent|consented|refused|declined|"
+    r"remains? (?:intubated|sedated|afebrile|hospitalized|admitted|comfortable|confused|alert|"
+    r"awake|"
+    r"unresponsive|asymptomatic|npo|NPO|ventilated|on a vent|a full code|off pressors|in the "
+    r"hospital|"
+    r"in the ICU|hemodynamically)|has been (?:able|afebrile|well|admitted|seen|(?:eat|walk|"
+    r"feel|tak|"
+    r"sleep|complain|hav|drink|liv|do|us|cough|vomit|smok|ambulat|stay|ask|attend|exercis|"
+    r"work)ing))"
+)
+_SURELY_PEOPLE = re.compile(
+    r",? (?:is an? [0-9]+[- ]?(?:year|yr|y/?o|month|week|day)|was accompanied by (?:his|her) |"
+    r"(?:denies|denied|states|stated|endorses|complains of|complained of|smokes|drinks) |"
+    r"has been (?:able to|eating|walking|feeling|sleeping|drinking|ambulating|smoking)|"
+    r"remains? (?:intubated|sedated|hospitalized|admitted|awake|unresponsive|npo|NPO))"
+)
+_DUMMIES = frozenset(
+    words_of(
+        "anon anonymous anonymized anonymised patient phantom test qa removed redacted "
+        "unknown name "
+        "deidentified de-identified pseudonym dummy case subject none subj study sample no"
+    )
 )
 _NEAR_RELATIVES = re.compile(
     r"(?:wife|husband|partner|spouse|roommate|friend|son|daughter|fiancee?|girlfriend|boyfriend|"
     r"caregiver|guardian|neighbor|stepson|stepdaughter|grandson|granddaughter|nephew|niece) "
 )
-_RELATIVE_VERB = re.compile(
-    r",? (?:was|is|has|had|who|will|holds|manages|lives|helps|died|also|takes|brought|says|"
-    r"states)\b"
-)
+_RELATIVE_VERB = re.compile(RELATIVE_VERB)
 _OWN_DOCTOR = re.compile(r"(?i)\b(?:your|my|our|his|her|their|the|a|every|any) doctors? $")
 _CHIEF = re.compile(
     r"(?:Nurse|Judge|Officer|Detective|Sergeant|Sgt|Captain|Capt|Lieutenant|Lt|Pastor|Rabbi|Rev|"
@@ -105,6 +130,8 @@ def credentialed(match: re.Match[str]) -> bool:
     words = read_name(match).words
     if not words or is_placeholder(words[0]):
         return False
+    if match["v"].isupper() and match[0].endswith(" DO"):
+        return is_named(words) and not is_eponym(match.string, read_name(match))
     is_name = lists.is_surname(words[-1]) or len(words) > 1 or lists.is_given(words[0])
     return is_name or not lists.is_city(match["v"])
 
@@ -136,11 +163,15 @@ def greeted(match: re.Match[str]) -> bool:
         return False
     word, text = name.words[0], match.string
     opener = text[match.start() : match.start("v")].lower()
-    if re.match(r"(?:ok|okay|yes|no|sure|well|sorry|thank|come|bye|welcome)", opener):
+    is_unknown = low.is_unknown(word.lower()) and not word.isupper()
+    if re.match(r"(?:ok|okay|yes|no|sure|well|sorry|come|bye|welcome)", opener):
         is_name = lists.is_only_given(word) or lists.is_only_surname(word)
+    elif opener.startswith("thank"):
+        is_addressed = "," in opener and re.match(r"[,.!?]|$", text[match.end("v") :]) is not None
+        is_name = lists.is_only_given(word) or lists.is_only_surname(word)
+        is_name = is_name or (is_addressed and (is_unknown or lists.is_given(word)))
     else:
-        is_name = lists.is_given(word) or lists.is_surname(word)
-        is_name = is_name or ("," in opener and text[match.end("v") : match.end("v") + 1] == ",")
+        is_name = lists.is_given(word) or lists.is_surname(word) or is_unknown
     return is_name and not is_eponym(text, name)
 
 
@@ -158,6 +189,8 @@ def subject(match: re.Match[str]) -> bool:
     if not _ONLY_PEOPLE.match(text, match.end("v")):
         return False
     known = any(lists.is_given(word) or lists.is_surname(word) for word in words)
+    if _SURELY_PEOPLE.match(text, match.end("v")) and low.is_unknown(words[0].lower()):
+        return not words[0].isupper()
     return known or (len(words) > 1 and not any(word.isupper() for word in words))
 
 
@@ -165,7 +198,11 @@ def full_name(match: re.Match[str]) -> bool:
     """A given and a family name side by side, in either order with a comma."""
     name = read_name(match)
     words = name.words
-    if len(words) < 2 or is_eponym(match.string, name):
+    if len(words) < 2 or is_eponym(match.string, name) or lists.is_city(" ".join(words[:2])):
+        return False
+    if re.search(
+        r"\b(?:St\.?|Saint|ST\.?) $", match.string[max(0, match.start() - 7) : match.start()]
+    ):
         return False
     first, last = (words[-1], words[0]) if "," in match["v"] else (words[0], words[-1])
     if lists.is_given(first) and lists.is_surname(last):
@@ -186,6 +223,23 @@ def surname_first(match: re.Match[str]) -> bool:
     return lists.is_only_given(given_name) and not lists.is_given(family) and not is_town
 
 
+def initialed(match: re.Match[str]) -> bool:
+    """`Robert S.`: a given name and an initial; one that is a word too needs the full stop."""
+    word, initial = match["v"].split(" ")
+    text, end = match.string, match.end("v")
+    if not lists.is_given(word) or lists.is_common(word) or is_eponym(text, read_name(match)):
+        return False
+    is_stop = text[end : end + 1] == "."
+    is_word = low.is_english(word.lower()) or len(word) < 4 or initial in "AI"
+    return is_stop or not (is_word or lists.is_ambiguous(word))
+
+
+def person_name(match: re.Match[str]) -> bool:
+    """`FAMILY^GIVEN` as DICOM writes it, and no dummy."""
+    parts = WORD.findall(match["v"].lower())
+    return not _DUMMIES.intersection(parts) and not is_placeholder(parts[0])
+
+
 def _stands_alone(match: re.Match[str]) -> bool:
     """No saint, no hospital, no part of the name of a disease: `Fuchs endothelial dystrophy`."""
     text = match.string
@@ -194,14 +248,25 @@ def _stands_alone(match: re.Match[str]) -> bool:
         return False
     if is_eponym(text, read_name(match)):
         return False
+    if lists.is_region(" ".join(WORD.findall(text[match.start("v") : match.end() + 24])[:2])):
+        return False
     following = WORD.findall(text[match.end() : match.end() + 48].split(".")[0])[:4]
     return not any(word.lower() in _DISEASES for word in following)
+
+
+def _is_listed(word: str) -> bool:
+    return lists.is_given(word) or lists.is_surname(word)
 
 
 def given(match: re.Match[str]) -> bool:
     """A given name and nothing else; in capitals only in a text that has nothing else."""
     value = match["v"]
-    if not lists.is_only_given(value) or (value.isupper() and not match.string.isupper()):
+    is_joined = "-" in value and not all(map(_is_listed, value.split("-")))
+    if (
+        not lists.is_only_given(value)
+        or is_joined
+        or (value.isupper() and (len(value) < 4 or not match.string.isupper()))
+    ):
         return False
     return _stands_alone(match)
 
@@ -212,17 +277,6 @@ def surname(match: re.Match[str]) -> bool:
     joined = "-" in (text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1])
     joined = joined or text[match.end() : match.end() + 1] == "'"
     return not joined and lists.is_only_surname(value) and _stands_alone(match)
-
-
-def lowercase_pair(match: re.Match[str]) -> bool:
-    """Two lower-case words of which the first is only a given, the second only a family name."""
-    first, last = match["v"].split(" ")
-    return lists.is_only_given(first) and lists.is_only_surname(last)
-
-
-def listed_name(match: re.Match[str]) -> bool:
-    """One lower-case word that is a name and nothing else."""
-    return lists.is_only_given(match["v"]) or lists.is_only_surname(match["v"])
 
 
 PEOPLE_CHECKS: dict[str, Check] = {
@@ -240,8 +294,8 @@ PEOPLE_CHECKS: dict[str, Check] = {
     "subject": subject,
     "full_name": full_name,
     "surname_first": surname_first,
+    "initialed": initialed,
+    "person_name": person_name,
     "given": given,
     "surname": surname,
-    "lowercase_pair": lowercase_pair,
-    "listed_name": listed_name,
 }

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from catalog.deid import checksums, gazetteer
+from catalog.deid import lower_case as low
 from catalog.deid.rule import Check, words_of
 from catalog.deid.rules_places import STATE_NAMES
 from catalog.deid.validators_dates import unit_follows
 
 _REGIONS = gazetteer.regions()
+_CODE_WORDS = words_of("in or me ok hi id as al la de ma pa co oh mo")
+_AFTER_TOWN = re.compile(
+    r" ?(?:[.,;)\n]|$)| [A-Z]| (?:with|and|but|since|until|for|alone|by|on|at|his|her|their|"
+    r"now|where|when|all)\b"
+)
 
 
 def address(match: re.Match[str]) -> bool:
@@ -79,22 +86,95 @@ def town(match: re.Match[str]) -> bool:
 
 def town_lowercase(match: re.Match[str]) -> bool:
     """A listed city in lower case."""
+    if re.search(r"\b(?:new|north|south|east|west) $", match.string[: match.start("v")][-6:]):
+        return False
     whole = re.split(r",|(?i:\b(?:" + STATE_NAMES + r")\b)", match["v"])[0].strip()
-    options = {whole, whole.split(" ")[0], whole.split(" ")[-1]}
+    words = whole.split(" ")
+    options = {*(" ".join(words[:count]) for count in range(1, len(words) + 1)), words[-1]}
+    options.add(" ".join(words[-2:]))
+    if not _REGIONS.isdisjoint(options) or gazetteer.is_eponym(match.string, match.end("v")):
+        return False
     return any(
         gazetteer.is_only_city(option) or ("," in match["v"] and gazetteer.is_city(option))
         for option in options
-        if option not in _REGIONS
     )
+
+
+def street_lowercase(match: re.Match[str]) -> bool:
+    """A number, a name that is no quantity, and an abbreviated kind of street."""
+    middle = match["v"].split(" ")[1:-1]
+    terms = frozenset(
+        words_of(
+            "slice view phase contrast chest head ml mg mcg kg cm mm pm am units tabs tablets "
+            "hours hrs days weeks months years yrs beats breaths percent visits pts patients "
+            "doses drops"
+        )
+    )
+    return address_lowercase(match) and not terms.intersection(middle)
+
+
+def town_and_code_lowercase(match: re.Match[str]) -> bool:
+    """A listed town and the code of a state; before a code that is a word too, nothing else."""
+    town_, code = match["v"].rsplit(",", 1)
+    words = town_.split(" ")
+    options = (" ".join(words[-count:]) for count in range(1, len(words) + 1))
+    is_town = gazetteer.is_only_city if code.strip() in _CODE_WORDS else gazetteer.is_city
+    return any(is_town(option) for option in options)
+
+
+def state_zip_lowercase(match: re.Match[str]) -> bool:
+    """Codes that are words too (in, or, me) need a comma or a town before them."""
+    is_word = match["v"][:2] in _CODE_WORDS
+    before = match.string[: match.start("v")][-2:]
+    return state_zip(match) and (not is_word or before == ", ")
+
+
+def county_lowercase(match: re.Match[str]) -> bool:
+    """A county, parish or township whose name is listed or no English word."""
+    name = match["v"].split(" ")[-2]
+    return low.is_name(name) or gazetteer.is_city(name) or low.is_unknown(name)
+
+
+def town_after_living_lowercase(match: re.Match[str]) -> bool:
+    """After `lives in` a listed city, or a word that is neither English nor a region."""
+    words = [word.rstrip(".") for word in match["v"].split(" ")]
+    options = {" ".join(words[:count]) for count in range(1, len(words) + 1)}
+    if not _REGIONS.isdisjoint(options):
+        return False
+    if any(gazetteer.is_city(option) for option in options):
+        return True
+    first = words[0]
+    is_home = (
+        re.match(r"(?:liv|resid|mov|reloc|born|rais|grew|nat|stay|orig)", match[0]) is not None
+    )
+    rest = match.string[match.start("v") + len(first) :]
+    ends = _AFTER_TOWN.match(rest) is not None and not re.search(r" to \S+$", match[0])
+    return is_home and ends and len(first) > 4 and low.is_unknown(first)
 
 
 def town_listed(match: re.Match[str]) -> bool:
     """Begins with a city that needs no context, and no criteria are named after it."""
+    return _begins_with(match, gazetteer.is_only_city)
+
+
+def town_in(match: re.Match[str]) -> bool:
+    """Behind `in` or `near` any city of the lists, and no word of grammar, month or eponym."""
+    place = match["v"].rstrip(".")
+    if place.lower() in _REGIONS or gazetteer.is_common(place):
+        return False
+    is_whole = gazetteer.is_city(place) and not gazetteer.is_eponym(match.string, match.end("v"))
+    return is_whole or _begins_with(match, gazetteer.is_only_city)
+
+
+def _begins_with(match: re.Match[str], is_place: Callable[[str], bool]) -> bool:
     parts = match["v"].split(" ")
     for count in range(len(parts), 0, -1):
         place = " ".join(parts[:count])
-        if gazetteer.is_only_city(place):
-            return not gazetteer.is_eponym(match.string, match.start() + len(place))
+        if is_place(place):
+            end = match.start("v") + len(place.rstrip("."))
+            last = place.rstrip(".").split(" ")[-1]
+            is_firm = gazetteer.is_organisation(match.string, last, end)
+            return not is_firm and not gazetteer.is_eponym(match.string, end)
     return False
 
 
@@ -117,7 +197,15 @@ PLACE_CHECKS: dict[str, Check] = {
         check.__name__: check
         for check in (
             *(address, address_lowercase, town_and_state, state_zip, country_code, town),
-            *(town_lowercase, town_listed, county, coordinates),
+            *(
+                town_lowercase,
+                town_listed,
+                town_in,
+                town_after_living_lowercase,
+                county,
+                coordinates,
+            ),
+            *(street_lowercase, town_and_code_lowercase, state_zip_lowercase, county_lowercase),
         )
     },
     "zip3": lambda match: match["v"] in checksums.RESTRICTED_ZIP3,

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from catalog.contracts.contract import ColumnType
 from catalog.contracts.labels import LABEL_TYPES, label_of
-from catalog.deid.check import scan_column
+from catalog.deid.check import row_codes, scan_column
 from catalog.readers.cells import Convert
 from catalog.readers.guess import Guess, guess_type
 from catalog.readers.naming import DraftName
@@ -116,13 +116,18 @@ def _profile(
         mean_chars=sum(lengths) / max(1, len(lengths)),
         max_chars=max(lengths, default=0),
         n_scanned=n_scanned,
-        n_identifying=len(scan_column(scanned)),
+        n_identifying=_identifying(scanned),
         labels=_labels(guess, present),
         in_file=name.in_file,
         why=guess.why,
         is_name_only=guess.is_name_only,
         has_blank=not all(text.strip() for text in texts),
     )
+
+
+def _identifying(values: pa.Array) -> int:
+    found = scan_column(values).values()
+    return sum(row_codes(rule_ids, other_scripts_read=True) != () for rule_ids in found)
 
 
 def _labels(guess: Guess, present: Sequence[Any]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog.contracts.contract import SourceContract, SplitColumn, SplitShares
-from catalog.deid.check import scan_column
+from catalog.deid.check import row_codes, scan_column
 from catalog.deid.rule import PHI
 from catalog.validation import splits
 from catalog.validation.row_rules import SHOWN_ROWS, RowFaults, check_rows
@@ -150,6 +150,7 @@ class StagedFile:
     def _scan(self, table: pa.Table, faults: RowFaults) -> set[int]:
         """Rows in which the PHI gate found something; each scan must find its canary too."""
         rows: set[int] = set()
+        is_read = self._contract.deidentified.other_scripts_read
         for column in self._phi_columns:
             canary = CANARIES[self.tally.n_canaries % len(CANARIES)]
             cells = pa.concat_arrays([*table.column(column).chunks, pa.array([canary])])
@@ -157,9 +158,9 @@ class StagedFile:
             self.tally.n_canaries += 1
             self.tally.n_canaries_missed += found.pop(table.num_rows, ()) == ()
             for row, rule_ids in found.items():
-                rows.add(row)
-                for rule_id in dict.fromkeys(rule_ids):
-                    faults.add([row], f"{PHI}{rule_id}", column)
+                for code in row_codes(rule_ids, other_scripts_read=is_read):
+                    faults.add([row], code, column)
+                    rows |= {row} if code.startswith(PHI) else set()
         return rows
 
     def _expect(self, kept: pa.Table) -> None:

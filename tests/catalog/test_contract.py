@@ -88,6 +88,17 @@ def test_three_ways_to_split(splits, expected):
     assert contract.splits == expected
 
 
+def test_a_contract_that_says_nothing_of_other_scripts_keeps_its_hash():
+    silent = parse_contract(GOOD, file="site_a.yaml")
+    assert silent.sha256 == "a9f706c981cc045c83fe9bcf70c0b9accb1288c6a4def0a44d03b6c3bef36a07"
+    attested = {**declared()["deidentified"], "other_scripts_read": True}
+    read = SourceContract.model_validate(declared(deidentified=attested))
+    assert read.deidentified.other_scripts_read
+    assert read.sha256 != silent.sha256
+    assert read.shape_sha256 == silent.shape_sha256
+    assert SourceContract.model_validate(read.model_dump(mode="json")) == read
+
+
 def test_all_faults_are_told_at_once():
     data = declared(title=None, owner=7, titel="x", freshness={"max_age_days": 0})
     data["files"]["format"] = "parket"

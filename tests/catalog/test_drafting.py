@@ -168,6 +168,7 @@ def test_clean_data_have_no_fault(contract):
         ({"section": SECRET}, "unknown_label(section)"),
         ({"text": None}, "null_not_allowed(text)"),
         ({"text": "Please write to geheim@example.com"}, "looks_identifying(text)"),
+        ({"text": "\u0436\u0430\u043b\u0443\u0435\u0442\u0441\u044f"}, "script_not_judged(text)"),
     ],
 )
 def test_bad_cells_are_counted_with_row_numbers(tmp_path, contract, changes, code):

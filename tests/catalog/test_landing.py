@@ -242,6 +242,30 @@ def test_phi_hits_are_set_aside_and_count_against_their_own_limit(world):
     assert found == [{"rule": "canary", "n_failed": 0}]
 
 
+def test_text_in_other_letters_is_set_aside_unless_another_gate_has_read_it(world):
+    other = {"text": "\u0436\u0430\u043b\u0443\u0435\u0442\u0441\u044f", "label": "yes"}
+    world.deliver("a.jsonl", [*notes(9), *notes(1, start=9, **other)])
+    contract = scanning(world, max_quarantined_ratio=0.1, max_phi_ratio=0.0)
+    (batch,) = world.ingest(contract).batches
+    assert (batch.n_accepted, batch.n_quarantined, batch.n_phi) == (9, 1, 0)
+    (row,) = world.lake.rows("SELECT _reasons FROM quarantine.site_a")
+    assert row["_reasons"] == "script_not_judged(text)"
+    read = contract.model_dump(mode="json", by_alias=True)
+    read["deidentified"]["other_scripts_read"] = True
+    (batch,) = world.ingest(SourceContract.model_validate(read)).batches
+    assert (batch.n_quarantined, batch.n_phi) == (0, 0)
+
+
+def test_too_much_text_in_other_letters_is_refused_and_not_called_identifying(world):
+    other = {"text": "\u60a3\u8005\u4e3b\u8bc9\u80f8\u75db", "label": "yes"}
+    world.deliver("a.jsonl", [*notes(9), *notes(1, start=9, **other)])
+    error = refused(world, scanning(world, max_quarantined_ratio=0.0))
+    assert isinstance(error, ContractViolated)
+    assert not isinstance(error, PhiFound)
+    assert "max_quarantined_ratio: 1 of 10 rows" in str(error)
+    assert "script_not_judged(text) in 1 row (10)" in str(error)
+
+
 def test_too_many_phi_hits_refuse_the_batch(world):
     world.deliver("a.jsonl", [*notes(9), *notes(1, start=9, **PHI_ROW)])
     error = refused(world, scanning(world, max_phi_ratio=0.05))
