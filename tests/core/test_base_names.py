@@ -10,7 +10,7 @@ from rpe_core.merging.base_names import common_name
 from rpe_core.merging.merge import merge
 from tests.adapter_folders import CONFIG, linear, write_folder
 
-CACHED = "/home/jane/.cache/huggingface/hub/models--Qwen--Qwen2.5-0.5B/snapshots/060db6499f32faf8b98477b"
+CACHED = "/home/jane/.cache/huggingface/hub/models--Qwen--Qwen2.5-0.5B/snapshots/060db6499f32fa"
 ONE = [  # spellings of one base
     "Qwen/Qwen2.5-0.5B",
     "/home/a/Qwen2.5-0.5B",
