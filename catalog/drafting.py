@@ -186,9 +186,19 @@ def _rule(column: ColumnProfile, roles: Roles) -> Iterator[str]:
         yield "slice: true"
     if column.n_null or not column.n_rows:
         yield "nullable: true"
-    is_doubtful = column.is_free_text or column.n_identifying or column.has_suspicious_name
-    if column.type == "string" and (column.name == roles.input or is_doubtful):
+    if column.type == "string" and (column.name == roles.input or _is_doubtful(column, roles)):
         yield "phi_scan: true"
+
+
+def _is_doubtful(column: ColumnProfile, roles: Roles) -> bool:
+    """Whether the gate is to read each cell: not of codes, all of which it would set aside."""
+    if column.has_suspicious_name:
+        return True
+    names_rows = column.name in (roles.key, roles.group)
+    # A long code may be of a passport or a car; a UUID or a hash is neither
+    if column.codes == "made" or (column.codes == "long" and names_rows):
+        return False
+    return column.is_free_text or column.n_identifying > 0
 
 
 def _remarks(column: ColumnProfile, roles: Roles) -> Iterator[str]:
@@ -201,7 +211,10 @@ def _remarks(column: ColumnProfile, roles: Roles) -> Iterator[str]:
     if column.has_suspicious_name and column.is_named:
         yield "suspicious: the name says that it may identify a person"
     if column.n_identifying:
+        is_read = column.name == roles.input or _is_doubtful(column, roles)
         yield f"suspicious: {column.n_identifying} of {column.n_scanned} cells look identifying"
+        if not is_read:
+            yield "codes, which are not scanned: see that none leads to a person"
 
 
 def _violation_lines(columns: Sequence[ColumnProfile], sample: Sample) -> Iterator[str]:

@@ -19,6 +19,7 @@ from rpe_core.errors import InputError
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 BUFFER_BYTES = 1 << 20
+_CHECKSUMS = (".crc", ".md5", ".sha1", ".sha256", ".sha512")
 _BOM = b"\xef\xbb\xbf"
 _OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -78,6 +79,8 @@ def list_files(pattern: str) -> list[str]:
 def list_parts(pattern: str) -> list[str]:
     """Files of a table that a path, glob or fsspec URL names, without what its writer left there.
 
+    Checksums are left out by their ending, if the pattern does not end so itself: `part-0.csv.md5`.
+
     Spark, Hive and their kin mark what is no table by a name that begins with `_` or `.`, of a file
     or of a folder below the glob: `_SUCCESS`, `.part-0.crc`, `_temporary/`. A name that the pattern
     begins in this way itself is kept, and so is a folder of a partition, `_year=2026`.
@@ -87,13 +90,18 @@ def list_parts(pattern: str) -> list[str]:
     """
     wanted = anchored(pattern).split("/")
     found = list_files(pattern)
-    kept = [uri for uri in found if not any(_is_left_over(part, wanted) for part in uri.split("/"))]
+    kept = [
+        uri for uri in found
+        if not any(_is_left_over(part, wanted) for part in uri.split("/"))
+        and (pattern.endswith(_CHECKSUMS) or not uri.lower().endswith(_CHECKSUMS))
+    ]  # fmt: skip
     if not kept:
         raise InputError(
             "files.path matches no file of a table.",
             where=file_name(pattern),
-            expected=f"a name other than those of {len(found)} files that begin with `_` or `.`",
-            remedy="write that first mark into the path if these files are the table",
+            expected=f"a name other than those of {len(found)} files that begin with `_` or `.`, or"
+            " end as checksums do",
+            remedy="write that mark or ending into the path if these files are the table",
         )
     return kept
 

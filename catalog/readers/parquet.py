@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,8 @@ class ParquetTable:
 
     file: pq.ParquetFile  # texts of a dictionary stay in it; INT96 is read as microseconds
     seconds: pq.ParquetFile | None  # the same with INT96 as seconds, if a column is stored so
+    leaves: Mapping[int, str]  # columns by place; those that cannot be opened are left out
+    is_sealed: bool  # what cannot be opened is encrypted
 
     @property
     def schema(self) -> pa.Schema:
@@ -35,6 +37,7 @@ class ParquetTable:
 
     def batches(self, names: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Record batches of these columns: at most `batch_rows` rows and 32 MiB, or one row."""
+        self._check_open(names)
         for group in range(self.file.num_row_groups):
             n_rows = self.file.metadata.row_group(group).num_rows
             for piece in self._pieces(group, names, batch_rows=batch_rows):
@@ -44,10 +47,24 @@ class ParquetTable:
             if n_rows:  # a damaged page may end its column early, and Arrow the rows with it
                 raise pa.ArrowInvalid("rows are missing")
 
+    def _check_open(self, names: Sequence[str]) -> None:
+        shut = {
+            self.file.schema.column(place).path.split(".")[0]
+            for place in range(self.file.metadata.num_columns)
+            if place not in self.leaves
+        }
+        if not shut.isdisjoint(name.split(".")[0] for name in names):
+            raise _Sealed if self.is_sealed else pa.ArrowInvalid("a column cannot be opened")
+
     def _pieces(
         self, group: int, names: Sequence[str], *, batch_rows: int
     ) -> Iterator[pa.RecordBatch]:
-        rows = _rows_at_once(self.file.metadata.row_group(group), names, batch_rows=batch_rows)
+        chunks = [
+            chunk for path, chunk in _chunks(self.file.metadata, group, self.leaves)
+            if path in names
+        ]  # fmt: skip
+        about = self.file.metadata.row_group(group)
+        rows = _rows_at_once(about, chunks, batch_rows=batch_rows)
         read = _read(self.file, group, names, rows=rows)
         legacy = [name for name in names if name in _int96_columns(self.file)]
         if self.seconds is None or not legacy:
@@ -55,6 +72,10 @@ class ParquetTable:
             return
         for piece, told in zip(read, _read(self.seconds, group, legacy, rows=rows), strict=True):
             yield _without_wrapped(piece, told, legacy)
+
+
+class _Sealed(Exception):
+    """What is asked for is encrypted."""
 
 
 @contextmanager
@@ -68,24 +89,58 @@ def parquet_file(uri: str) -> Iterator[ParquetTable]:
         remedy = "deliver it as .parquet, which is compressed inside"
         raise FileUnreadable(uri, "Parquet is not read from a compressed file", remedy=remedy)
     with raw_file(uri) as raw:
-        if not raw.read(1):
+        magic = raw.read(4)
+        if not magic:
             raise FileUnreadable(uri, "it is empty", remedy="deliver a file with rows, or none")
         raw.seek(0)
         try:
+            if magic == b"PARE":
+                raise _Sealed
             yield _open(raw)
-        except (pa.ArrowException, OSError):
+        except _Sealed:
+            remedy = "deliver it without encryption; no key is ever read here"
+            raise FileUnreadable(
+                uri, "it, or a column of it, is encrypted", remedy=remedy
+            ) from None
+        except (pa.ArrowException, OSError, UnicodeDecodeError):
             raise FileUnreadable(uri, "it is no Parquet file, or is damaged or cut off") from None
 
 
 def _open(raw: Any) -> ParquetTable:
     metadata = pq.read_metadata(raw)
     options = {"metadata": metadata, "pre_buffer": False, "page_checksum_verification": True}
-    texts = _dictionary_columns(metadata)
+    leaves, is_sealed = _open_leaves(raw, metadata)
+    texts = _dictionary_columns(metadata, leaves)
     file = pq.ParquetFile(raw, read_dictionary=texts, coerce_int96_timestamp_unit="us", **options)
     seconds = None
     if _int96_columns(file):
         seconds = pq.ParquetFile(raw, coerce_int96_timestamp_unit="s", **options)
-    return ParquetTable(file, seconds)
+    return ParquetTable(file, seconds, leaves, is_sealed)
+
+
+def _open_leaves(raw: Any, metadata: Any) -> tuple[dict[int, str], bool]:
+    """The columns whose metadata can be read, by place, and whether the others are encrypted.
+
+    Arrow ends the process where their metadata are asked for. A batch of no rows opens a column
+    and decodes nothing, and what is wrong with it is an error then.
+    """
+    reader = pq.ParquetFile(raw, metadata=metadata, pre_buffer=False, buffer_size=4096).reader
+    paths = {place: metadata.schema.column(place).path for place in range(metadata.num_columns)}
+    told: set[str] = set()
+
+    def is_open(places: list[int]) -> bool:
+        try:
+            for group in range(metadata.num_row_groups):
+                list(reader.iter_batches(0, [group], column_indices=places, use_threads=False))
+        except (pa.ArrowException, OSError) as error:
+            told.add("decrypt" if "decrypt" in str(error) else "damaged")
+            return False
+        return True
+
+    if is_open([*paths]):
+        return paths, False
+    leaves = {place: path for place, path in paths.items() if is_open([place])}
+    return leaves, told == {"decrypt"}
 
 
 def _read(
@@ -96,13 +151,13 @@ def _read(
     )
 
 
-def _dictionary_columns(metadata: Any) -> list[str]:
+def _dictionary_columns(metadata: Any, leaves: Mapping[int, str]) -> list[str]:
     """Columns of text of which equal cells are stored once somewhere: so they are read, too."""
     return sorted(
         {
-            chunk.path_in_schema
+            path
             for group in range(metadata.num_row_groups)
-            for chunk in _chunks(metadata.row_group(group))
+            for path, chunk in _chunks(metadata, group, leaves)
             if chunk.physical_type == "BYTE_ARRAY"
             and any(encoding.endswith("DICTIONARY") for encoding in chunk.encodings)
         }
@@ -114,11 +169,12 @@ def _int96_columns(file: pq.ParquetFile) -> set[str]:
     return {column.path for column in columns if column.physical_type == "INT96"}
 
 
-def _chunks(group: Any) -> Iterator[Any]:
-    return (group.column(index) for index in range(group.num_columns))
+def _chunks(metadata: Any, group: int, leaves: Mapping[int, str]) -> Iterator[tuple[str, Any]]:
+    about = metadata.row_group(group)
+    return ((path, about.column(place)) for place, path in leaves.items())
 
 
-def _rows_at_once(group: Any, names: Sequence[str], *, batch_rows: int) -> int:
+def _rows_at_once(group: Any, chunks: Sequence[Any], *, batch_rows: int) -> int:
     """How many rows may be decoded at once: fewer where a row may be large.
 
     A column of plain texts takes as much as it says. Where a text is stored by what it adds to the
@@ -126,8 +182,8 @@ def _rows_at_once(group: Any, names: Sequence[str], *, batch_rows: int) -> int:
     """
     row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
     rows: int = min(batch_rows, max(1, BATCH_BYTES // row_bytes))
-    for chunk in _chunks(group):
-        if chunk.path_in_schema not in names or chunk.physical_type != "BYTE_ARRAY":
+    for chunk in chunks:
+        if chunk.physical_type != "BYTE_ARRAY":
             continue
         size = max(1, chunk.total_uncompressed_size)
         if "DELTA_BYTE_ARRAY" in chunk.encodings:

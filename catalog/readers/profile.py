@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -20,9 +20,12 @@ from catalog.readers.naming import DraftName
 from catalog.readers.sample import Sample, read_sample
 
 MAX_SCANNED_CHARS = 200_000  # of a column; the gate is slow beside the rest of a draft
+MADE_CODES = frozenset({"code_uuid", "code_hash"})  # rules of codes that only programs make
+CODES = MADE_CODES | {"code_long"}
 MAX_LABELS = 50
 MAX_LABEL_CHARS = 64
 MIN_FREE_CHARS = 20  # mean length from which a text counts as free text
+Codes = Literal["", "made", "long"]  # made: UUIDs and hashes; long: letters and digits
 SUSPICIOUS_NAME = re.compile(
     r"^names?$|(^|_)((first|last|given|family|full|middle|maiden|patient|person)_?names?|surname|dob"
     r"|birth(day|_?date)?|date_of_birth|phone|telephone|tel|mobile|fax|e?_?mail|ssn|mrn"
@@ -49,6 +52,7 @@ class ColumnProfile:
     why: str = ""  # why it has no type, or what to know of its type
     is_name_only: bool = False  # of its type only as key or group
     has_blank: bool = False  # some text is empty or white space, which names nothing
+    codes: Codes = ""  # what looks identifying, where each cell is one word and no name
 
     @property
     def is_unique(self) -> bool:
@@ -106,7 +110,7 @@ def _profile(
     texts = [value for value in present if isinstance(value, str)]
     lengths = [len(text) for text in texts]
     n_scanned = bisect_right(list(accumulate(lengths)), MAX_SCANNED_CHARS) if texts else 0
-    scanned = pa.array(texts[:n_scanned], pa.string())
+    found = _identifying(pa.array(texts[:n_scanned], pa.string()))
     return ColumnProfile(
         name=name.name,
         type=guess.type,
@@ -116,18 +120,28 @@ def _profile(
         mean_chars=sum(lengths) / max(1, len(lengths)),
         max_chars=max(lengths, default=0),
         n_scanned=n_scanned,
-        n_identifying=_identifying(scanned),
+        n_identifying=len(found),
         labels=_labels(guess, present),
         in_file=name.in_file,
         why=guess.why,
         is_name_only=guess.is_name_only,
         has_blank=not all(text.strip() for text in texts),
+        codes=_codes(texts, found),
     )
 
 
-def _identifying(values: pa.Array) -> int:
+def _identifying(values: pa.Array) -> list[tuple[str, ...]]:
+    """The rules that hit in each cell that looks identifying."""
     found = scan_column(values).values()
-    return sum(row_codes(rule_ids, other_scripts_read=True) != () for rule_ids in found)
+    return [ids for ids in found if row_codes(ids, other_scripts_read=True)]
+
+
+def _codes(texts: Sequence[str], found: Sequence[tuple[str, ...]]) -> Codes:
+    """What codes the cells are, if nothing else was found and each cell is one word."""
+    is_of_codes = bool(found) and all(CODES.issuperset(rules) for rules in found)
+    if not is_of_codes or any(len(text.split()) != 1 for text in texts):
+        return ""
+    return "made" if all(MADE_CODES.intersection(rules) for rules in found) else "long"
 
 
 def _labels(guess: Guess, present: Sequence[Any]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import time, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
@@ -218,6 +219,50 @@ def test_parquet_types_have_a_type_of_the_contract(tmp_path, name):
     assert faults == []
     (batch,) = open_batches(path, "parquet", columns=contract.columns)
     assert batch.table.column("extra").to_pylist()[:2] == cells
+
+
+HASHES = [sha256(str(n).encode()).hexdigest() for n in range(N)]
+CODES = {
+    "uuid": [str(uuid5(NAMESPACE_URL, str(n))) for n in range(N)],
+    "uuid in capitals": [str(uuid5(NAMESPACE_URL, str(n // 2))).upper() for n in range(N)],
+    "urn": [uuid5(NAMESPACE_URL, str(n)).urn for n in range(N)],
+    "md5": [text[:32] for text in HASHES],
+    "sha256": HASHES,
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+@pytest.mark.parametrize("column", ["ref", "study_id", "report_id"])
+def test_codes_of_programs_are_told_and_not_set_aside(tmp_path, name, column):
+    rows = [
+        {**row, column: code} for row, code in zip(with_ids(range(N)), CODES[name], strict=True)
+    ]
+    path = deliver(tmp_path, rows, name="reports")
+    draft = draft_contract(path)
+    contract = parse_contract(signed(draft), file="reports.yaml")
+    (line,) = (line for line in draft.splitlines() if line.startswith(f"  {column}:"))
+    assert not contract.columns[column].phi_scan
+    assert f"suspicious: {N} of {N} cells look identifying; codes, which are not scanned" in line
+    assert check_sample(contract) == []
+
+
+def test_long_codes_are_scanned_but_as_names_of_rows_and_groups(tmp_path):
+    long = [text[:24] for text in HASHES]
+    rows = [
+        {**row, "case_id": long[n // 2], "token": code, "mixed": f"{code} by phone"}
+        for n, (row, code) in enumerate(zip(with_ids(range(N)), long, strict=True))
+    ]
+    draft = draft_contract(deliver(tmp_path, [{**row, "patient_id": 1} for row in rows], name="a"))
+    columns = parse_contract(signed(draft), file="a.yaml").columns
+    assert [name for name, rule in columns.items() if rule.phi_scan] == ["text", "token", "mixed"]
+    assert columns["case_id"].group
+
+
+def test_a_text_of_codes_is_scanned_where_the_task_reads_it(tmp_path):
+    rows = [{"id": n, "text": code, "label": "ab"[n % 2]} for n, code in enumerate(HASHES)]
+    draft = draft_contract(deliver(tmp_path, rows, name="a"))
+    assert parse_contract(signed(draft), file="a.yaml").columns["text"].phi_scan
+    assert "not scanned" not in draft
 
 
 @pytest.mark.parametrize(
