@@ -89,11 +89,13 @@ def is_ssn(text: str) -> bool:
 def is_vin(text: str) -> bool:
     """A 17-character vehicle number with a right check digit in the ninth place.
 
-    >>> is_vin("1M8GDM9AXKP042788"), is_vin("1M8GDM9A1KP042788")
-    (True, False)
+    Digits alone are none: a maker's code has letters, and one number in eleven would pass.
+
+    >>> is_vin("1M8GDM9AXKP042788"), is_vin("1M8GDM9A1KP042788"), is_vin("90071992547409932")
+    (True, False, False)
     """
     code = text.upper()
-    if not re.fullmatch(r"[A-HJ-NPR-Z0-9]{17}", code):
+    if not re.fullmatch(r"[A-HJ-NPR-Z0-9]{17}", code) or (code[:8] + code[9:]).isdigit():
         return False
     pairs = zip(code, _VIN_WEIGHTS, strict=True)
     remainder = sum(int(_VIN_VALUES.get(sign, sign)) * weight for sign, weight in pairs) % 11
