@@ -34,10 +34,10 @@ _SUPPORT = (
     r"bed ?rest|telemetry|sedation|isolation|precautions|antibiotics|steroids|baseline)"
 )
 _AWAY = (
-    r"(?:to|from) (?:(?:the|a|our|his|her|another|outside|operating|recovery|cath|hospital|"
+    r"(?:to|from) (?:(?:the|a|our|his|her|another|outside|operating|recovery|hospital|"
     r"step-?down|surgical|medical|emergency) )*(?:or|OR|ed|ED|er|ER|icu|ICU|micu|MICU|sicu|SICU|"
-    r"pacu|PACU|ccu|CCU|floor|ward|unit|room|lab|home|hospital|department|rehab|snf|SNF|hospice|"
-    r"bathroom|radiology|surgery|dialysis|facility|clinic|ct\b|CT\b|mri\b|MRI\b)"
+    r"pacu|PACU|ccu|CCU|floor|ward|unit|room|cath lab|home|hospital|department|rehab|snf|SNF|"
+    r"hospice|bathroom|radiology|surgery|dialysis|facility|clinic|ct\b|CT\b|mri\b|MRI\b)"
 )
 _OWN = r"(?:his|her|their)\b"
 _COUNT = r"(?:an?|no|any|some|one|two|three|four|several|more|further|another|his|her|their|[0-9]+)"
@@ -65,7 +65,7 @@ _DIET = (
     r"(?:(?:the|a|an|this|his|her|full|clear|soft|regular|oral|po|PO|tube) )*(?:procedures?|"
     r"operation|surgery|anesthesia|diet|feeds?|feedings?|meals?|liquids?|intake|lunch|breakfast|"
     r"dinner|extubation|wean|weaning|treatments?|therapy|infusion|session|exam|visit|transfer|"
-    r"dialysis|chemotherapy|po\b|PO\b|clears|sitting|walking|ambulation|well\b)"
+    r"dialysis|chemotherapy|po\b|PO\b|clears|sitting|walking|ambulation)"
 )
 _BACK = r"(?:to|home|for|with|today|from|yesterday|in|back|by|after|this|and)\b"
 

@@ -28,6 +28,11 @@ _OPENING = re.compile(
     r"rounds|at home|meanwhile|subsequently|initially|again|per report|per mother|per nursing),?)"
     r"\s*$"
 )
+_OF_THINGS = re.compile(
+    r"(?:'s)? (?:remains?|is|was|will be|has been|had|should be|can be) (?:in place|in situ|intact|"
+    r"patent|removed|placed|elevated|negative|positive|no growth|discontinued|taken out|pulled|"
+    r"draining|clamped|flushed|replaced|inserted|changed|ordered|used)\b"
+)
 _VAGUE = frozenset(("reports", "reported", "presents", "presented"))
 _AFTER_NAME = re.compile(rf" ?[,.!?]|{RELATIVE_VERB}| (?:{VERBS})")
 _NOTICE = re.compile(r" (?:was )?(?:notified|paged|called|informed|aware|present|at bedside)\b")
@@ -159,6 +164,8 @@ def subject_lowercase(match: re.Match[str]) -> bool:
     words = low.read_low(match)
     text = match.string
     if not words or low.is_of_disease(text, words) or words[-1].end < match.end("v") - 2:
+        return False
+    if _OF_THINGS.match(text, words[-1].end) and not low.is_sure(words[-1].word):
         return False
     if _names(words):
         return True

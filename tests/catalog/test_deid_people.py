@@ -325,6 +325,7 @@ def test_whoever_does_what_only_people_do_has_a_name(act: str, name: str, change
         "Told mom to return. Told patient to return. Asked nurse to call. Ward called.",
         "A disease called Graves. Spoke with Radiology about the film.",
         "Ms. Doe was seen. Mr. Lastname returned.",
+        "Hickman remains in place. Blake was removed. Stone was sent to the lab.",
         "Pain in Reading. Glasses were ordered. Increase in Mobile. Phone use noted.",
     ],
 )
