@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -74,7 +74,7 @@ def scan_text(text: str) -> list[Finding]:
     [('mrn', 12, 20)]
     """
     reading = read(text)
-    found = {f for compiled, seen in _due(reading) for f in _findings(compiled, seen)}
+    found = {f for compiled, views in _due(reading) for f in _findings(compiled, views, reading)}
     if reading.is_foreign:
         found.add(Finding(0, len(text), UNJUDGED, UNJUDGED))
     return sorted(found)
@@ -120,16 +120,16 @@ def row_codes(rule_ids: Iterable[str], *, other_scripts_read: bool) -> tuple[str
 
 def _rule_ids(text: str) -> tuple[str, ...]:
     reading = read(text)
-    ids = [c.rule.id for c, seen in _due(reading) if next(_findings(c, seen), None)]
+    ids = [c.rule.id for c, views in _due(reading) if next(_findings(c, views, reading), None)]
     return tuple(sorted([*ids, UNJUDGED] if reading.is_foreign else ids))
 
 
-def _due(reading: Reading) -> Iterator[tuple[_Compiled, Reading]]:
-    """The rules whose gate is open and whose context words occur, and what they read."""
+def _due(reading: Reading) -> Iterator[tuple[_Compiled, tuple[str, ...]]]:
+    """The rules whose gate is open and whose context words occur, and the readings they look at."""
     plain = reading.plain
+    views = (plain,) if reading.broken is None else (plain, reading.broken)
+    uncased_views = tuple(map(uncased, views))
     present = frozenset(_WORDS.findall(plain.lower()))
-    broken = None if reading.broken is None else uncased(reading.broken)
-    in_lower_case = replace(reading, plain=uncased(plain), broken=broken)
     is_open: dict[str, bool] = {}
     for compiled in _COMPILED:
         if compiled.context and compiled.context.isdisjoint(present):
@@ -138,15 +138,13 @@ def _due(reading: Reading) -> Iterator[tuple[_Compiled, Reading]]:
         if gate not in is_open:
             is_open[gate] = _GATES[gate].search(plain) is not None
         if is_open[gate]:
-            yield compiled, in_lower_case if compiled.rule.is_uncased else reading
+            yield compiled, uncased_views if compiled.rule.is_uncased else views
 
 
-def _findings(compiled: _Compiled, reading: Reading) -> Iterator[Finding]:
+def _findings(compiled: _Compiled, views: tuple[str, ...], reading: Reading) -> Iterator[Finding]:
     rule = compiled.rule
-    for match in _matches(compiled, reading.plain):
-        yield Finding(*_place(match, reading), rule.id, rule.identifier)
-    if reading.broken is not None:
-        for match in _matches(compiled, reading.broken):
+    for view in views:
+        for match in _matches(compiled, view):
             yield Finding(*_place(match, reading), rule.id, rule.identifier)
 
 

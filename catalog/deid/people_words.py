@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from catalog.deid.person_acts import ACT_WORDS, ACTS
 from catalog.deid.rule import words_of
 
 RELATIVES = (
@@ -35,28 +38,31 @@ BY = (
 )
 WITH = (
     "spoke with|spoken with|speak with|talked with|talked to|discussed with|discussed by phone "
-    "with|"
-    "met with|consulted with|contacted|called|notified|informed|paged|per|lives with|"
-    "follow up with|follow-up with|followed up with|appointment with|visit with|care of|c/o|"
-    "report to|return to see|return to|sees|saw|told|asked|advised|reached|counseled|named"
+    "with|met with|visited with|sat with|conferred with|consulted with|contacted|called|phoned|"
+    "texted|emailed|notified|informed|updated|paged|per|lives with|follow up with|follow-up with|"
+    "followed up with|appointment with|visit with|care of|c/o|report to|return to see|return to|"
+    "sees|saw|told|asked|advised|instructed|reminded|encouraged|reassured|helped|assisted|"
+    "reached|counseled|counselled|named"
 )
+ADDRESSED = (
+    r"(?:told|asked|advised|instructed|reminded|encouraged|helped|assisted|counsell?ed) "
+    r"(?P<told>{name}),? (?:to|that|not to|if|about|when|how|why|whether)\b|"
+    r"(?:(?:spoke|spoken|speak|talked|met|visited|sat|conferred|discussed|discussed by phone) "
+    r"with|talked to) (?P<met>{name})(?:,? (?:re|about|regarding|by phone|today|yesterday|this|on "
+    r"the phone|over the phone|at bedside|at the bedside|and (?:his|her|family))\b{end})|"
+    r"(?:called|phoned|contacted|notified|informed|paged|updated|reassured|saw|reached|texted|"
+    r"emailed) (?P<called>{name})(?: (?:with (?:the|his|her|results)|about|re|regarding|back|at "
+    r"home|today|yesterday|this morning|by phone|and (?:left|told|informed|discussed|his|her|he|"
+    r"she|spoke)|to (?:discuss|inform|notify|let|tell|schedule|remind|follow|check|ask|review|see|"
+    r"confirm|reschedule))\b{end})"
+)
+"""Whom somebody told something or spoke with about something, as a pattern around the name."""
+
 VERBS = (
-    "is an? [0-9]|is (?:a|our|my|the|tolerating|eating|doing|alert|awake|ambulating|resting|"
-    "sleeping|"
-    "intubated|sedated|afebrile|voiding|refusing|complaining) |was (?:seen|admitted|"
-    "discharged|transferred|referred|"
-    "brought|extubated|intubated|agitated|counseled|instructed|advised|reassured|tearful|"
-    "awake|alert|"
-    "resting|sleeping|confused|"
-    "evaluated|born|taken|examined|found|last seen|diagnosed|accompanied|started on)|presented|"
-    "ambulated|presents|reports|reported|denies|denied|states|stated|complains|complained|"
-    "underwent|arrived|"
-    "endorses|endorsed|lives|lived|tolerated|says|said|told|agreed|agrees|called|returns|"
-    "returned|smokes|drinks|"
-    "works|"
-    "understands|signed|consented|feels|felt|remains|will (?:follow|return|be|need)|has (?:been|"
-    "had|"
-    "a )|had |came |comes |continues|requested|declined|refused|wants|also (?:reports|denies)"
+    r"is (?:a|our|my|the) |was (?:evaluated|examined|taken|found|referred|transferred|last seen|"
+    r"admitted|started on)|presented|arrived|signed|works|called|agreed|agrees|understands|felt|"
+    r"feels|remains|will (?:follow|return|be|need)|has (?:been|had|a )|had |came |comes |returns|"
+    r"returned|continues|requested|tolerated|wants|also (?:reports|denies)|" + ACTS
 )
 
 ROLE_LABELS = (
@@ -88,19 +94,9 @@ TITLES = words_of(
 )
 RELATIVE_WORDS = tuple(RELATIVES.replace("fiancee?", "fiance|fiancee").split("|"))
 PATIENT_WORDS = tuple(PATIENTS.split("|"))
-CONTACT_WORDS = words_of(
-    "spoke spoken speak talked discussed met consulted contacted called notified informed paged "
-    "per lives follow followed appointment visit care c report return sees saw told asked "
-    "advised reached counseled named"
-)
+CONTACT_WORDS = tuple(dict.fromkeys(re.split("[ /-]", way)[0] for way in WITH.split("|")))
 GREETINGS = words_of(
     "hi hello hey dear morning afternoon evening thanks thank good bye goodbye welcome sorry "
     "okay ok yes no sure well come"
 )
-VERB_WORDS = words_of(
-    "is was presented presents reports reported denies denied states stated complains complained "
-    "ambulated underwent arrived endorses endorsed lives lived tolerated says said told "
-    "agreed agrees called returns returned "
-    "smokes drinks works understands signed consented feels felt remains will has had came comes "
-    "continues requested declined refused wants also"
-)
+VERB_WORDS = (*ACT_WORDS, "will", "signed", "also")

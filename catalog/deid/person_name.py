@@ -18,6 +18,21 @@ _PARTICLES = frozenset(
 )
 
 
+_COMMON_NAMES = frozenset(
+    words_of(
+        "april august autumn black braden day english french german good jan june long may summer "
+        "west white will young"
+    )
+)
+_ROLES = frozenset(
+    words_of(
+        "child childs person gang crew house home case ward son bone hand head heart chin shin "
+        "colon skin stack"
+    )
+)
+_PLACEHOLDERS = frozenset(words_of("doe lastname surname redacted anonymous deidentified"))
+
+
 @dataclass(frozen=True)
 class PersonName:
     """The words of a value that can be a name, and where in the text the last of them ends."""
@@ -49,6 +64,14 @@ def _is_listed(word: str) -> bool:
     return lists.is_given(word) or lists.is_surname(word)
 
 
+def is_anyones(word: str) -> bool:
+    """A listed name, whatever else it is, and no role, ward or word of grammar: `Young`, `Mark`."""
+    low_word = word.lower()
+    if lists.is_common(word) and low_word not in _COMMON_NAMES:
+        return False
+    return _is_listed(word) and low_word not in _ROLES and len(word) > 2
+
+
 def is_named(words: tuple[str, ...]) -> bool:
     """One word is a name and nothing else, or two are a given and a family name."""
     if any(lists.is_only_given(word) or lists.is_only_surname(word) for word in words):
@@ -58,7 +81,7 @@ def is_named(words: tuple[str, ...]) -> bool:
 
 def is_placeholder(word: str) -> bool:
     """What stands where a name was: two or three capitals, one letter over and over: `Dr. XXXX`."""
-    if len(set(word.lower())) == 1 and len(word) > 1:
+    if (len(set(word.lower())) == 1 and len(word) > 1) or word.lower() in _PLACEHOLDERS:
         return True
     return word.isupper() and len(word) < 4 and not (lists.is_given(word) or lists.is_surname(word))
 

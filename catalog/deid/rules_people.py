@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from catalog.deid import people_words as near
+from catalog.deid.person_acts import BETWEEN
 from catalog.deid.rule import CAP, INITIALED, NAMES, PARTICLE, TITLED, Rule, words_of
 
 PEOPLE_RULES: tuple[Rule, ...] = (
     Rule(
         id="name_after_title",
         letter="A",
-        pattern=r"\b(?:(?:[Mm]rs?|MRS?|[Mm]s|MS|[Mm]x|[Dd]rs?|DR|[Pp]rof|PROF|Sr|Sra|Mme|Hr|Fr)\.?"
+        pattern=r"\b(?:(?:[Mm]rs?|MRS?|[Mm]s|MS|[Mm]x|[Dd]rs?|DR|[Pp]rof|PROF|Sr|Sra|Mme|Hr|"
+        r"(?<![0-9][ -])Fr)\.?"
         r"|[Mm]iss(?:us)?|[Mm]ister|MISS|[Dd]octors?|DOCTOR|[Pp]rofessor|Herr|Frau|Se[nn]ora?)"
         rf"\s{{1,2}}(?P<v>(?!(?:[A-Z]\. ?)+Don't){INITIALED}|{NAMES})",
         example="Dr. Qvarnstrom",
@@ -95,7 +97,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         example="spoke with Aurelinde Quist",
         near_miss="spoke with Radiology",
         gate="upper",
-        check="listed_or_two",
+        check="contacted",
         context=near.CONTACT_WORDS,
     ),
     Rule(
@@ -165,8 +167,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
     Rule(
         id="name_as_subject",
         letter="A",
-        pattern=rf"\b(?P<v>{TITLED}, {TITLED}|{INITIALED}|{NAMES}),? (?:(?:who|also|then|today|"
-        rf"still) )?(?:{near.VERBS})",
+        pattern=rf"\b(?P<v>{TITLED}, {TITLED}|{INITIALED}|{NAMES}),? {BETWEEN}(?:{near.VERBS})",
         example="Okonkwo denies chest pain",
         near_miss="Radiology reports no fracture",
         gate="upper",

@@ -15,6 +15,7 @@ from catalog.deid.lower_case import (
     parts,
     sure_names,
 )
+from catalog.deid.person_acts import BETWEEN
 from catalog.deid.rule import Rule, words_of
 
 _END = (
@@ -154,7 +155,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
     Rule(
         id="name_as_subject_lowercase",
         letter="A",
-        pattern=rf"\b(?P<v>{LOW}(?: (?:[a-z]\.? )?{LOW})?),? (?:(?:who|also|then|today|still) )?"
+        pattern=rf"\b(?P<v>{LOW}(?: (?:[a-z]\.? )?(?!(?:is|was|has|had|will)\b){LOW})?),? {BETWEEN}"
         rf"(?:{near.VERBS})",
         example="kim denies chest pain",
         near_miss="radiology reports no fracture",

@@ -6,8 +6,16 @@ import re
 
 from catalog.deid import gazetteer as lists
 from catalog.deid import lower_case as low
-from catalog.deid.people_words import RELATIVE_VERB
-from catalog.deid.person_name import WORD, is_eponym, is_named, is_placeholder, read_name
+from catalog.deid.people_words import ADDRESSED, RELATIVE_VERB
+from catalog.deid.person_acts import OF_FIRMS, OF_PAPERS, act
+from catalog.deid.person_name import (
+    WORD,
+    is_anyones,
+    is_eponym,
+    is_named,
+    is_placeholder,
+    read_name,
+)
 from catalog.deid.rule import Check, words_of
 
 _SAINT = re.compile(
@@ -16,31 +24,16 @@ _SAINT = re.compile(
 _DISEASES = frozenset(
     words_of("syndrome disease dystrophy anemia dysplasia type disorder sign ataxia")
 )
-_ONLY_PEOPLE = re.compile(
-    r",? (?:(?:who|also|then|today|still) )?(?:is an? [0-9]|presented|presents|reports|reported|"
-    r"denies|denied|states|stated|complains|complained|lives|lived|says|said|told|smokes|drinks|"
-    r"was accompanied by (?:his|her) |was (?:born|admitted|discharged|accompanied|brought|seen|"
-    r"extubated|intubated|agitated|counseled|instructed|advised|reassured|tearful|awake|alert|"
-    r"resting|"
-    r"sleeping|confused)|is (?:tolerating|eating|doing well|alert|awake|ambulating|resting|"
-    r"sleeping|"
-    r"intubated|sedated|afebrile|voiding|refusing|complaining)|ambulated|"
-    r"underwent|consented|refused|declined|"
-    r"remains? (?:intubated|sedated|afebrile|hospitalized|admitted|comfortable|confused|alert|"
-    r"awake|"
-    r"unresponsive|asymptomatic|npo|NPO|ventilated|on a vent|a full code|off pressors|in the "
-    r"hospital|"
-    r"in the ICU|hemodynamically)|has been (?:able|afebrile|well|admitted|seen|(?:eat|walk|"
-    r"feel|tak|"
-    r"sleep|complain|hav|drink|liv|do|us|cough|vomit|smok|ambulat|stay|ask|attend|exercis|"
-    r"work)ing))"
-)
 _SURELY_PEOPLE = re.compile(
     r",? (?:is an? [0-9]+[- ]?(?:year|yr|y/?o|month|week|day)|was accompanied by (?:his|her) |"
-    r"(?:denies|denied|states|stated|endorses|complains of|complained of|smokes|drinks) |"
+    r"(?:denies|denied|states|stated|endorses|complains of|complained of|smokes|drinks|voided|"
+    r"ambulated) |tolerated the procedure|was (?:extubated|discharged home)|"
     r"has been (?:able to|eating|walking|feeling|sleeping|drinking|ambulating|smoking)|"
-    r"remains? (?:intubated|sedated|hospitalized|admitted|awake|unresponsive|npo|NPO))"
+    r"remains? (?:intubated|sedated|hospitalized|admitted|awake|unresponsive|npo|NPO|on the vent))"
 )
+_END = r"| ?[.;,]|\s*$"
+_ADDRESSED = re.compile(rf"(?i:{ADDRESSED.format(name='[a-z]+', end=_END)})")
+_SAYS_WHO = re.compile(r"(?:\A|[.!?:;\n]\s*|\b(?:I|we|We|and|then|RN|MD|nurse) )\Z")
 _DUMMIES = frozenset(
     words_of(
         "anon anonymous anonymized anonymised patient phantom test qa removed redacted "
@@ -106,6 +99,20 @@ def listed_or_two(match: re.Match[str]) -> bool:
     two = len(words) > 1 and not (is_town or is_firm) and not any(map(str.isupper, words[:2]))
     single = len(words) == 1 and lists.is_given(words[0]) and lists.is_surname(words[0])
     return (is_named(words) or two or single) and not is_eponym(match.string, name)
+
+
+def contacted(match: re.Match[str]) -> bool:
+    """As `listed_or_two`, or any listed name that somebody told something: `told Brown to`."""
+    if listed_or_two(match):
+        return True
+    found = _ADDRESSED.match(match.string, match.start())
+    name = read_name(match)
+    if found is None or match["v"] not in found.groups() or not is_anyones(match["v"]):
+        return False
+    before = match.string[max(0, match.start() - 8) : match.start()]
+    if found["called"] and _SAYS_WHO.search(before) is None:
+        return False
+    return match["v"].istitle() and not is_eponym(match.string, name)
 
 
 def labelled_name(match: re.Match[str]) -> bool:
@@ -178,20 +185,24 @@ def greeted(match: re.Match[str]) -> bool:
 def subject(match: re.Match[str]) -> bool:
     """What does or suffers something that only people do, and is listed or two words long."""
     name = read_name(match)
-    words, text = name.words, match.string
+    words, text, end = name.words, match.string, match.end("v")
     n_words = len([word for word in WORD.findall(match["v"]) if len(word) > 1])
-    if not words or len(words) < n_words - 1:
+    if not words:
+        verb = act(text, end) if n_words == 1 and is_anyones(match["v"]) else ""
+        return verb not in ("", *OF_PAPERS) and match["v"].istitle()
+    if len(words) < n_words - 1 or is_eponym(text, name):
         return False
-    if is_eponym(text, name) or lists.is_city(" ".join(words)):
+    verb = act(text, end)
+    is_loose = not verb or (verb in OF_PAPERS | OF_FIRMS and not lists.is_given(words[0]))
+    if is_loose and lists.is_city(" ".join(words)):
         return False
-    if is_named(words):
-        return True
-    if not _ONLY_PEOPLE.match(text, match.end("v")):
-        return False
-    known = any(lists.is_given(word) or lists.is_surname(word) for word in words)
-    if _SURELY_PEOPLE.match(text, match.end("v")) and low.is_unknown(words[0].lower()):
+    if is_named(words) or not verb:
+        return is_named(words)
+    if _SURELY_PEOPLE.match(text, end) and low.is_unknown(words[0].lower()):
         return not words[0].isupper()
-    return known or (len(words) > 1 and not any(word.isupper() for word in words))
+    known = any(map(is_anyones, words))
+    is_pair = len(words) > 1 and verb not in OF_FIRMS and not any(map(str.isupper, words))
+    return known or is_pair
 
 
 def full_name(match: re.Match[str]) -> bool:
@@ -286,6 +297,7 @@ PEOPLE_CHECKS: dict[str, Check] = {
     "officer": officer,
     "listed": listed,
     "listed_or_two": listed_or_two,
+    "contacted": contacted,
     "labelled": labelled_name,
     "patient_label": patient_label,
     "credentialed": credentialed,

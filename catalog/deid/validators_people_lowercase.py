@@ -6,8 +6,9 @@ import re
 
 from catalog.deid import gazetteer as lists
 from catalog.deid import lower_case as low
-from catalog.deid.people_words import RELATIVE_VERB, VERBS
-from catalog.deid.person_name import is_placeholder
+from catalog.deid.people_words import ADDRESSED, RELATIVE_VERB, VERBS
+from catalog.deid.person_acts import OF_FIRMS, act
+from catalog.deid.person_name import is_anyones, is_placeholder
 from catalog.deid.rule import Check
 
 _OWN_DOCTOR = re.compile(
@@ -18,14 +19,21 @@ _ADDRESSED = re.compile(
     r"dear),?)(?: you)? ?$"
 )
 _SPOKEN = re.compile(r"(?:spo|speak|talk|discuss|met|cons|dictat|not|seeing|by|inform|visit)")
-_PERSONAL = re.compile(
-    r"(?:states|denies|complains|endorses|smokes|drinks|lives|lived|was accompanied|was born|was "
-    r"admitted|was discharged|says|said|told|underwent|declined|refused|consented|presented with|"
-    r"was (?:ext|int)ubated|remains (?:intubated|sedated|admitted|hospitalized|npo)|is "
-    r"(?:tolerating|"
-    r"ambulating|intubated|sedated|voiding)|has been (?:eating|walking|feeling|sleeping|able))"
-)
 _SURELY = re.compile(r"was accompanied by (?:his|her)|has been (?:eating|walking|sleeping)")
+_ADDRESSED_LOW = re.compile(rf"(?i:{ADDRESSED.format(name=low.LOW, end='')})")
+_OPENING = re.compile(
+    r"(?:\A|[.!?\n:;]|(?:\A|[.!?\n:;] ?)(?:on|in|at|after|before|per|during|by|since|last|upon)"
+    r"(?: [a-z0-9]+){1,4},?|\b(?:overnight|afterwards?|yesterday|today|tonight|then|since|later|"
+    r"currently|now|(?:this|that|yesterday|next) (?:morning|afternoon|evening|day)|on exam|on "
+    r"rounds|at home|meanwhile|subsequently|initially|again|per report|per mother|per nursing),?)"
+    r"\s*$"
+)
+_OF_THINGS = re.compile(
+    r"(?:'s)? (?:remains?|is|was|will be|has been|had|should be|can be) (?:in place|in situ|intact|"
+    r"patent|removed|placed|elevated|negative|positive|no growth|discontinued|taken out|pulled|"
+    r"draining|clamped|flushed|replaced|inserted|changed|ordered|used)\b"
+)
+_VAGUE = frozenset(("reports", "reported", "presents", "presented"))
 _AFTER_NAME = re.compile(rf" ?[,.!?]|{RELATIVE_VERB}| (?:{VERBS})")
 _NOTICE = re.compile(r" (?:was )?(?:notified|paged|called|informed|aware|present|at bedside)\b")
 _WEAK_LABEL = re.compile(
@@ -124,6 +132,9 @@ def listed_lowercase(match: re.Match[str]) -> bool:
         return False
     two_unknown = len(words) > 1 and all(low.is_unknown(word.word) for word in words[:2])
     is_spoken = _SPOKEN.match(match[0].lower()) is not None or " by " in match[0].lower()
+    found = _ADDRESSED_LOW.match(match.string, match.start())
+    if found is not None and words[0].word in found.groups() and is_anyones(words[0].word):
+        return not low.is_never(words[0].word)
     return _names(words) or _full(words) or (two_unknown and is_spoken)
 
 
@@ -154,16 +165,19 @@ def subject_lowercase(match: re.Match[str]) -> bool:
     text = match.string
     if not words or low.is_of_disease(text, words) or words[-1].end < match.end("v") - 2:
         return False
+    if _OF_THINGS.match(text, words[-1].end) and not low.is_sure(words[-1].word):
+        return False
     if _names(words):
         return True
-    is_first = re.search(r"(?:\A|[.!?\n:])\s*$", text[max(0, match.start() - 4) : match.start()])
-    is_personal = _PERSONAL.match(text, match.end("v") + 1) is not None
-    if not is_personal or is_first is None:
+    verb = act(text, match.end("v"))
+    before = text[max(0, match.start() - 40) : match.start()]
+    if not verb or verb in _VAGUE or _OPENING.search(before) is None:
         return False
-    return all(low.is_listed(word.word) for word in words) or (
-        (len(words) > 1 or _SURELY.match(text, match.end("v") + 1) is not None)
-        and all(low.is_unknown(word.word) for word in words)
-    )
+    if all(low.is_listed(word.word) and is_anyones(word.word) for word in words):
+        return True
+    is_pair = len(words) > 1 and verb not in OF_FIRMS
+    is_sure = is_pair or _SURELY.match(text, match.end("v") + 1) is not None
+    return is_sure and all(low.is_unknown(word.word) for word in words)
 
 
 def full_name_lowercase(match: re.Match[str]) -> bool:

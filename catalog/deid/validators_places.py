@@ -66,6 +66,16 @@ def country_code(match: re.Match[str]) -> bool:
     return not re.search(r" (?:18|19|20)[0-9]{2}$", match["v"]) and not unit_follows(match)
 
 
+_OF_TOWNS = re.compile(
+    r"(?i)\b(?:liv(?:es?|ed|ing)|work(?:s|ed|ing)?|plant|factory|office|clinic|hospital|school|"
+    r"college|university|store|shop|restaurant|farm|mine|mill|house|home|apartment|facility|"
+    r"church|prison|jail|job|born|raised|grew|moved|retired|resid\w+|travel\w*|visit\w*|stay\w*|"
+    r"vacation\w*|drove|flew|accident|crash|fire|conference|wedding|teach\w*|stationed|"
+    r"transferred|referred|family|sister|brother|son|daughter|parents|friends?|employed|"
+    r"incarcerated|native|center|nursing|shelter|arrived|returned|returning|coming|came)\b"
+)
+
+
 def town(match: re.Match[str]) -> bool:
     """After `lives in`: a listed city, or a word that is no state, country, role or season."""
     place = match["v"]
@@ -162,8 +172,17 @@ def town_in(match: re.Match[str]) -> bool:
     place = match["v"].rstrip(".")
     if place.lower() in _REGIONS or gazetteer.is_common(place):
         return False
+    if low.is_english(place.lower()) and not _lives_there(match):
+        return False
     is_whole = gazetteer.is_city(place) and not gazetteer.is_eponym(match.string, match.end("v"))
     return is_whole or _begins_with(match, gazetteer.is_only_city)
+
+
+def _lives_there(match: re.Match[str]) -> bool:
+    """What people or houses do in a town stands before it, as in `works at a plant in Reading`."""
+    sentence = re.split(r"[.!?\n]", match.string[max(0, match.start() - 80) : match.start()])[-1]
+    is_near = match[0].lower().startswith(("near", "outside", "downtown"))
+    return is_near or _OF_TOWNS.search(sentence) is not None
 
 
 def _begins_with(match: re.Match[str], is_place: Callable[[str], bool]) -> bool:

@@ -273,3 +273,67 @@ def test_addresses_are_found_in_either_case(text: str, change) -> None:
 )
 def test_quantities_are_no_addresses_in_lower_case(text: str) -> None:
     assert "geography" not in kinds(text)
+
+
+ACTS = [
+    "{} remains on the ventilator.",
+    "Afterwards {} was able to eat.",
+    "Overnight {} had two fevers.",
+    "{} tolerated the procedure well.",
+    "{} remains sedated.",
+    "{} called.",
+    "{} called about the results.",
+    "On exam {} is awake.",
+    "Yesterday {} voided twice.",
+    "Since then {} has had no visitors.",
+    "In the recovery room, {} asked for water.",
+    "{} was given two units of blood.",
+    "{} was transferred to the floor.",
+    "This morning {} would like to go home.",
+    "{} did not sleep.",
+    "{} returned to clinic.",
+    "{} takes his pills at night.",
+    "{} is a pleasant man.",
+    "Told {} to return.",
+    "Asked {} if the pain was gone.",
+    "Spoke with {} about the plan.",
+    "Met with {} today.",
+    "Called {} with the results.",
+]
+
+
+@pytest.mark.parametrize("change", [str, str.lower], ids=["as written", "lower"])
+@pytest.mark.parametrize("name", ["Brooks", "Mason", "Victoria", "Walker", "Young", "Mark", "Rose"])
+@pytest.mark.parametrize("act", ACTS)
+def test_whoever_does_what_only_people_do_has_a_name(act: str, name: str, change) -> None:
+    assert any(change(name) in found for found in names_in(change(act.format(name))))
+
+
+@pytest.mark.parametrize(
+    "change", [str, str.lower, str.upper], ids=["as written", "lower", "upper"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Foley was able to be removed. Foley remains in place. A 14 Fr Foley and an 18 Fr. Foley.",
+        "Walker was given to patient. Walker was brought to bedside. Walker was returned.",
+        "Mason jar. Mark remains on the skin. Mark was placed on the site. Hope remains.",
+        "Heparin was given. Hip tolerated weight bearing. Grant was given to the lab.",
+        "Stone was seen in the ureter. White was seen on the film. Swan was removed.",
+        "Will return to clinic in two weeks. May walk with assistance. Will need oxygen.",
+        "Bone is living tissue. Home Health called back. The Rescue Squad drove him in.",
+        "Told mom to return. Told patient to return. Asked nurse to call. Ward called.",
+        "A disease called Graves. Spoke with Radiology about the film.",
+        "Ms. Doe was seen. Mr. Lastname returned.",
+        "Hickman remains in place. Blake was removed. Stone was sent to the lab.",
+        "Pain in Reading. Glasses were ordered. Increase in Mobile. Phone use noted.",
+    ],
+)
+def test_what_is_done_to_things_makes_no_names(text: str, change) -> None:
+    assert kinds(change(text)) == set()
+
+
+@pytest.mark.parametrize("town", ["Reading", "Mobile", "Flint", "Independence", "Anderson"])
+@pytest.mark.parametrize("text", ["Works at a plant in {}. No fever.", "His sister is in {}."])
+def test_a_town_that_is_a_word_is_found_where_people_live(text: str, town: str) -> None:
+    assert "geography" in kinds(text.format(town))
