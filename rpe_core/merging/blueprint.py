@@ -173,8 +173,8 @@ def _check_found(blueprint: Blueprint, tensors: Sequence[str], *, needs_base: bo
         total = math.fsum(blueprint.members[i][1] for i in blueprint.whole[tensor])
         if needs_base or abs(total - 1.0) > _ROUNDING:
             raise InputError(
-                f"The base has no tensor {shown_name(tensor)}: the head was new when training"
-                " began, and no file holds what it began from.",
+                f"The base was saved without the head of {shown_name(tensor)}: the head was new"
+                " when training began, and no file holds what it began from.",
                 where=str(base.folder),
                 expected="a base that was saved with its head"
                 + ("" if needs_base else ", or members that hold it with weights that sum to 1"),
