@@ -194,6 +194,6 @@ def _shapes(workspace: Workspace, name: str) -> BaseShapes:
     if key not in workspace.memo:
         skeleton = _skeleton(workspace, name)
         modules = {module: (kind, shape) for module, kind, shape in skeleton.modules()}
-        workspace.memo[key] = BaseShapes(modules, skeleton.tensors())
+        workspace.memo[key] = BaseShapes(modules, skeleton.tensors(), skeleton.others())
     shapes: BaseShapes = workspace.memo[key]
     return shapes

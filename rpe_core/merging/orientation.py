@@ -79,12 +79,11 @@ def is_stored_transposed(
     near = _by_bias(module, base) if has_bias else set()
     if len(near) == 1:
         return near.pop()
-    if not has_bias and True not in shown:
-        return False  # a Conv1D has a bias; PEFT itself takes no flag for a Linear
     if not shown and len(told) == 1:
-        return told == {True}
-    if shown == {False} and not near:
-        return False
+        # a Conv1D has a bias; PEFT itself takes no flag for a Linear
+        return told == {True} and has_bias
+    if True not in shown and not near and base.config.get("architectures"):
+        return False  # a class of transformers, and it has no Conv1D that shows
     if len(shown) == 1 and (shown == told or len(told) > 1):
         return shown.pop()
     raise InputError(

@@ -237,6 +237,10 @@ def _swapped(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         (lambda f: rename(f, lambda n: n.replace("encoder.layer.1", "decoder.layer.1")), "decoder"),
         (lambda f: rename(f, lambda n: n.replace("model.encoder", "model.roberta.xencoder")),
          "roberta.xencoder"),
+        (lambda f: rename(f, lambda n: n.replace("model.encoder", "model.roberta.encoder")),
+         "roberta.encoder"),
+        (lambda f: rename(f, lambda n: n.replace("model.encoder", "model.lilt.bert.encoder")),
+         "lilt.bert.encoder"),
     ],
 )  # fmt: skip
 def test_what_has_no_certain_place_is_refused_by_name(
