@@ -15,6 +15,7 @@ from rpe_core.fingerprint import fingerprint
 from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder, read_json
 from rpe_core.merging.base_names import read_base_name
 from rpe_core.merging.folders import AdapterFiles, read_base_tensors
+from rpe_core.merging.patterns import expressions, is_soon_found
 from rpe_core.merging.placing import BaseShapes, Placement, misfit_of_whole, place
 from rpe_core.merging.prompts import holds_prompts
 from rpe_core.merging.reading import TensorFile
@@ -22,6 +23,7 @@ from rpe_core.merging.rewriting import rewrite
 from rpe_core.merging.wrappers import plain_name
 
 _SHOWN = 3
+_NAMED = "modules named one by one"
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,11 @@ def fit(workspace: Workspace, name: str, folder: Path, scratch: Path) -> Fitted:
     adapter = AdapterFolder(folder)
     way = _place(workspace, name, adapter)
     told = _in_words(adapter, way)
-    if not told:
-        try:
-            _try_on(workspace, name, folder)
-            return Fitted(folder)
-        except InputError:  # target_modules mean other modules of this class than it holds
-            told = "modules named one by one"
+    if not told and _fits_as_it_is(workspace, name, folder, adapter):
+        return Fitted(folder)
     rewrite(adapter, way, scratch)
     _try_on(workspace, name, scratch)
-    return Fitted(scratch, told)
+    return Fitted(scratch, told or _NAMED)
 
 
 def require_fit(workspace: Workspace, name: str, folder: Path) -> None:
@@ -77,9 +75,10 @@ def require_fit(workspace: Workspace, name: str, folder: Path) -> None:
     if not holds_prompts(folder):
         adapter = AdapterFolder(folder)
         way = _place(workspace, name, adapter)
-        if told := _in_words(adapter, way):
+        told = _in_words(adapter, way)
+        if told or not _is_soon_read(adapter):
             raise InputError(
-                f"The adapter of the bundle does not fit the base: it needs {told}.",
+                f"The adapter of the bundle does not fit the base: it needs {told or _NAMED}.",
                 expected="a bundle whose adapter has the names of the modules that are loaded",
                 remedy="import its plain PEFT folder, which is mapped, and export it again",
             )
@@ -134,6 +133,21 @@ def _in_words(adapter: AdapterFolder, way: Placement) -> str:
     return "; ".join(told)
 
 
+def _fits_as_it_is(workspace: Workspace, name: str, folder: Path, adapter: AdapterFolder) -> bool:
+    """Whether its target_modules mean what it holds, of this class of model, and in time."""
+    if not _is_soon_read(adapter):
+        return False
+    try:
+        _try_on(workspace, name, folder)
+    except InputError:
+        return False
+    return True
+
+
+def _is_soon_read(adapter: AdapterFolder) -> bool:
+    return all(map(is_soon_found, expressions(adapter.config)))
+
+
 def _try_on(workspace: Workspace, name: str, folder: Path) -> None:
     # peft, which only an import needs here
     from rpe_core.families import attachment
@@ -180,6 +194,6 @@ def _shapes(workspace: Workspace, name: str) -> BaseShapes:
     if key not in workspace.memo:
         skeleton = _skeleton(workspace, name)
         modules = {module: (kind, shape) for module, kind, shape in skeleton.modules()}
-        workspace.memo[key] = BaseShapes(modules, skeleton.tensors())
+        workspace.memo[key] = BaseShapes(modules, skeleton.tensors(), skeleton.others())
     shapes: BaseShapes = workspace.memo[key]
     return shapes

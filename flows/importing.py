@@ -30,13 +30,13 @@ from rpe_core.errors import DeclarationError, Fault, InputError, RpeError, Unkno
 from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import SHORT, fingerprint, make_id
 from rpe_core.merging.folders import AdapterFiles, read_adapter
-from rpe_core.merging.hyperparameters import Hyperparameters
+from rpe_core.merging.hyperparameters import NARROWING, Hyperparameters
 from rpe_core.records import BaseModel, Representation
 
 Row = dict[str, Any]
 _HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "SEQ_2_SEQ_LM")
 _ORDERED = ("rank_pattern", "alpha_pattern")  # of several that fit, PEFT takes the first
-_NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules", "fan_in_fan_out")
+_NARROWED = (*NARROWING, "fan_in_fan_out")
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,9 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "openai-gpt": lambda: OpenAIGPTLMHeadModel(OpenAIGPTConfig(**_GPT)),
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**_TEXT)),
     "llama-tied": lambda: LlamaForCausalLM(LlamaConfig(**_TEXT, tie_word_embeddings=True)),
+    "llama-biased": lambda: LlamaForCausalLM(
+        LlamaConfig(**{**_TEXT, "num_key_value_heads": 2}, attention_bias=True)
+    ),
     "gemma": lambda: GemmaForCausalLM(GemmaConfig(**_TEXT)),
     "gpt-neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_BODY, vocab_size=N_TOKENS)),
     "gpt-neox-tied": lambda: GPTNeoXForCausalLM(

@@ -30,7 +30,10 @@ PATCHES = "vision_model.pre_layrnorm"  # sic: transformers' own name
 LAYER = "{}_model.encoder.layers.{}"
 _WEIGHTS = "adapter_model.safetensors"
 _UNFIT = "the adapter does not fit the base"
-_FAULTS = (KeyError, RuntimeError, SafetensorError, TypeError, ValueError)
+_FAULTS = (
+    *(AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
+    *(SafetensorError, TypeError, ValueError, re.error),
+)
 
 
 class Prompted(nn.Module):
@@ -200,7 +203,11 @@ def _in_words(error: Exception) -> str:
         return "a tensor has another shape than the module that it is for"
     if isinstance(error, SafetensorError):
         return f"its {_WEIGHTS} is no readable safetensors file"
-    return "its target_modules name none of the base's, or one of a kind that PEFT cannot adapt"
+    if isinstance(error, ImportError):
+        return "its configuration wants a library that is not installed here"
+    if isinstance(error, ValueError):
+        return "its target_modules name none of the base's, or one of a kind that PEFT cannot adapt"
+    return "its configuration holds a value that PEFT cannot take"
 
 
 def _misfit(unused: list[str], missing: list[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.pytorch_utils import Conv1D
 
 LINEAR, TRANSPOSED, EMBEDDING, CONVOLUTION = "linear", "transposed", "embedding", "convolution"
@@ -45,6 +45,12 @@ class Skeleton:
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """The shapes of all tensors by name."""
         return {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
+
+    def others(self) -> frozenset[str]:
+        """What models of other kinds are called, of all that transformers knows."""
+        config: Any = self.model.config
+        own = {str(config.model_type).replace("-", "_"), str(self.model.base_model_prefix)}
+        return frozenset({str(kind).replace("-", "_") for kind in CONFIG_MAPPING} - own)
 
 
 def draw(folder: str, loads: str) -> Skeleton:

@@ -60,6 +60,10 @@ class Blueprint:
         """The ranks of a module's members."""
         return [self.members[i][0].layout.modules[module].rank for i in self.modules[module]]
 
+    def flags(self, module: str) -> list[bool]:
+        """fan_in_fan_out as a module's members say it."""
+        return [bool(self.configs[i].get("fan_in_fan_out")) for i in self.modules[module]]
+
     def whole_shape(self, tensor: str) -> tuple[int, ...]:
         """The shape of a tensor that members trained whole."""
         member = self.members[self.whole[tensor][0]][0]
@@ -173,8 +177,8 @@ def _check_found(blueprint: Blueprint, tensors: Sequence[str], *, needs_base: bo
         total = math.fsum(blueprint.members[i][1] for i in blueprint.whole[tensor])
         if needs_base or abs(total - 1.0) > _ROUNDING:
             raise InputError(
-                f"The base has no tensor {shown_name(tensor)}: the head was new when training"
-                " began, and no file holds what it began from.",
+                f"The base was saved with no tensor {shown_name(tensor)}: the head was new when"
+                " training began, and no file holds what it began from.",
                 where=str(base.folder),
                 expected="a base that was saved with its head"
                 + ("" if needs_base else ", or members that hold it with weights that sum to 1"),
@@ -185,15 +189,12 @@ def _check_found(blueprint: Blueprint, tensors: Sequence[str], *, needs_base: bo
 def _check_shapes(blueprint: Blueprint) -> None:
     """Each delta must have the shape of its weight in the base, as that is stored."""
     base = blueprint.base
-    for module in blueprint.modules if base else ():
+    if base is None:
+        return
+    for module in blueprint.modules:
         key, spec = blueprint.keys[f"{module}.weight"], blueprint.spec(module)
-        shape = blueprint.needed_base().spec(key).shape
-        flags = [
-            bool(blueprint.configs[i].get("fan_in_fan_out")) for i in blueprint.modules[module]
-        ]
-        if not turns_that_fit(spec, shape) or is_turned(
-            spec, key, blueprint.needed_base(), flags=flags
-        ):
+        shape, flags = base.spec(key).shape, blueprint.flags(module)
+        if not turns_that_fit(spec, shape) or is_turned(spec, key, base, flags=flags):
             own = spec.shape[::-1] if spec.layout.is_embedding else spec.shape
             check_rows(f"{module}.weight", own, shape)
             raise ShapeMismatch(

@@ -8,12 +8,12 @@ from typing import Any
 
 from rpe_core.errors import InputError
 from rpe_core.merging.base_names import common_name
+from rpe_core.merging.hyperparameters import NARROWING
 
 Config = Mapping[str, Any]
 
 _CONFIRM = "`--confirm-base` says that it is one base all the same"
 _EVERY_LINEAR = "all-linear"  # PEFT's word
-_NARROWED = ("layers_to_transform", "layers_pattern", "exclude_modules")
 
 
 def peft_config(
@@ -106,7 +106,7 @@ def common_targets(configs: Sequence[Config]) -> list[str] | None:
     for config in configs:
         if config.get("target_modules") != first:
             return None
-        if any(config.get(key) is not None for key in _NARROWED):
+        if any(config.get(key) is not None for key in NARROWING):
             return None
     if not isinstance(first, list) or not all(isinstance(name, str) for name in first):
         return None

@@ -112,15 +112,11 @@ def _turns(blueprint: Blueprint, base: Checkpoint) -> dict[str, bool]:
         else is_stored_transposed(
             blueprint.keys[f"{module}.weight"],
             base,
-            flags=_flags(blueprint, blueprint.modules[module]),
+            flags=blueprint.flags(module),
             others=told,
         )
         for module, found in fits.items()
     }
-
-
-def _flags(blueprint: Blueprint, members: Sequence[int]) -> list[bool]:
-    return [bool(blueprint.configs[i].get("fan_in_fan_out")) for i in members]
 
 
 def _check_once(folds: Sequence[Fold]) -> None:

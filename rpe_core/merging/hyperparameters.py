@@ -27,6 +27,7 @@ _REFUSED = {
     "ensure_weight_tying": "tied layers share one delta",
 }
 DEEP_PROMPTS = "DEEP_PROMPTS"  # the peft_type of learned prompts, as in families/attachment.py
+NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")  # what targets mean
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _DEFAULT = 8  # PEFT's own r and lora_alpha, where a configuration says neither
 

@@ -10,6 +10,7 @@ from typing import Any
 from rpe_core.delta import LINEAR, PREFIX, Layout, peft_shapes, read_factor_name
 from rpe_core.errors import InputError, ShapeMismatch, shown_name
 from rpe_core.merging.hyperparameters import Hyperparameters, is_saved_whole
+from rpe_core.merging.names import ends_in
 from rpe_core.merging.ties import is_vocabulary
 from rpe_core.merging.wrappers import framed_name, plain_name
 
@@ -32,6 +33,10 @@ class ModuleSpec:
     scaling: float
     shape: tuple[int, int]  # (d_out, d_in) as a matrix
     layout: Layout = LINEAR
+
+    def spellings(self, module: str) -> tuple[str, ...]:
+        """The module's names for PEFT: with what wrapped its model at the training, and without."""
+        return _spellings(module, self.a_name)
 
     def weight_shape(self, *, is_transposed: bool = False) -> Shape:
         """The shape of the weight that it adapts; a linear layer's may be stored transposed."""
@@ -104,7 +109,7 @@ def read_layout(
             place, key = copies, tensor.replace(copied[0], ".")
         elif _TRAINED_TWICE in name and name.replace(_TRAINED_TWICE, ".") in shapes:
             continue
-        elif any(is_saved_whole(config, each) for each in (tensor, as_trained(name))):
+        elif any(is_saved_whole(config, each) for each in (tensor, _as_trained(name))):
             place, key = whole, tensor
         elif is_vocabulary(tensor):
             place, key = copies, tensor
@@ -135,7 +140,7 @@ def _module_spec(
 ) -> ModuleSpec:
     if len(names) != 2:
         raise ShapeMismatch("A LoRA module has only one of its two factors.", where=where)
-    spelled = dict.fromkeys((as_trained(names["A"]), module))
+    spelled = _spellings(module, names["A"])
     rank, a, b = told.rank(*spelled), shapes[names["A"]], shapes[names["B"]]
     layout = Layout("lora_embedding" in names["A"], a[2:])
     is_pair = len(a) >= 2 and len(b) >= 2 and 0 not in (*a, *b)
@@ -150,7 +155,11 @@ def _module_spec(
     return ModuleSpec(names["A"], names["B"], rank, scaling, shape, layout)
 
 
-def as_trained(name: str) -> str:
+def _spellings(module: str, a_name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((_as_trained(a_name), module)))
+
+
+def _as_trained(name: str) -> str:
     """The module of a factor, or another tensor, with what wrapped parts of the model then."""
     framed = framed_name(name)
     found = read_factor_name(framed)
@@ -169,8 +178,7 @@ def _check_targets(
         return
     names = [target for target in targets if isinstance(target, str) and target]
     for module, spec in modules.items():
-        spelled = {module, as_trained(spec.a_name)}
-        if any(f".{each}".endswith(f".{name}") for each in spelled for name in names):
+        if any(ends_in(each, name) for each in spec.spellings(module) for name in names):
             continue
         if any(module.endswith(name) for name in names):
             raise InputError(

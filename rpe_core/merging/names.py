@@ -35,6 +35,15 @@ _RENAMED = tuple(
 )
 
 
+def ends_in(name: str, tail: str) -> bool:
+    """Whether a name is another, or that with whole parts before it.
+
+    >>> ends_in("bert.layer.10.query", "10.query"), ends_in("bert.layer.10.query", "0.query")
+    (True, False)
+    """
+    return f".{name}".endswith(f".{tail}")
+
+
 def plain(name: str) -> str:
     """The name that a tensor has under whatever version and class of transformers.
 
@@ -93,7 +102,7 @@ def _unique(keys: Sequence[str], form: Callable[[str], str]) -> dict[str, str]:
 def _ways(names: Sequence[str], known: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """The names with one prefix more, or less, for each prefix that leads one of them to a key."""
     for name in names:
-        more = [key[: -len(name)] for key in known if key.endswith(f".{name}")]
+        more = [key[: -len(name)] for key in known if key != name and ends_in(key, name)]
         parts = name.split(".")
         less = [".".join(parts[:i]) + "." for i in range(1, len(parts))]
         less = [prefix for prefix in less if name.removeprefix(prefix) in known]

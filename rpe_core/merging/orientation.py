@@ -75,13 +75,15 @@ def is_stored_transposed(
     module = key.removesuffix(".weight")
     if _model_types(base.config) & _TYPES:
         return module.rpartition(".")[2] in _LAYERS
-    near = _by_bias(module, base)
-    if near is not None:
-        return near
-    told, shown = set(flags), set(others)
+    told, shown, has_bias = set(flags), set(others), f"{module}.bias" in base
+    near = _by_bias(module, base) if has_bias else set()
+    if len(near) == 1:
+        return near.pop()
     if not shown and len(told) == 1:
         # a Conv1D has a bias; PEFT itself takes no flag for a Linear
-        return told == {True} and f"{module}.bias" in base
+        return told == {True} and has_bias
+    if True not in shown and not near and base.config.get("architectures"):
+        return False  # a class of transformers, and it has no Conv1D that shows
     if len(shown) == 1 and (shown == told or len(told) > 1):
         return shown.pop()
     raise InputError(
@@ -99,10 +101,8 @@ def _model_types(config: Mapping[str, Any], depth: int = 0) -> set[str]:
     return types
 
 
-def _by_bias(module: str, base: Checkpoint) -> bool | None:
-    """What the nearest layers with a bias tell, where they agree; a Conv1D has one itself."""
-    if f"{module}.bias" not in base:
-        return None
+def _by_bias(module: str, base: Checkpoint) -> set[bool]:
+    """What the nearest layers with a bias tell; a Conv1D has one itself."""
     kinds = {name: kind for name, kind in _kinds(base) if kind is not None}
     parent = module
     while parent:
@@ -110,8 +110,8 @@ def _by_bias(module: str, base: Checkpoint) -> bool | None:
         inside = f"{parent}." if parent else ""
         found = {kind for name, kind in kinds.items() if name.startswith(inside)}
         if found:
-            return found.pop() if len(found) == 1 else None
-    return None
+            return found
+    return set()
 
 
 def _kinds(base: Checkpoint) -> Iterator[tuple[str, bool | None]]:

@@ -11,6 +11,10 @@ import regex
 
 MAX_SECONDS = 5.0  # for all expressions of a configuration: they come from strangers
 _FULL_NAME = re.compile(r"\^((?:\w|-|\\[.-])+)\$?")
+_ATOM = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]", re.DOTALL)
+_REPEAT = re.compile(r"(?<=[^(|])(?:[*+?]|\{[\d,]+\})[?+]?")
+_MAX_REPEATS, _MAX_OPTIONS = 5, 12  # a search tries as many ways as a name's length to this power
+_SEARCHED = ("target_modules", "exclude_modules", "layers_pattern")
 
 
 class PatternError(ValueError):
@@ -59,6 +63,30 @@ class Patterns:
             raise PatternError from None
         finally:
             self._seconds -= time.perf_counter() - began
+
+
+def expressions(config: Mapping[str, Any]) -> list[str]:
+    """All that PEFT searches names of modules for, and stops no search that does not end."""
+    told = [config.get(key) for key in _SEARCHED]
+    several = config.get("layers_pattern")
+    told += several if isinstance(several, list) else []
+    for key in ("rank_pattern", "alpha_pattern"):
+        told += config.get(key) or {}
+    return [each for each in told if isinstance(each, str)]
+
+
+def is_soon_found(pattern: str) -> bool:
+    r"""Whether any engine's search for an expression ends soon: few repeats, and none of a group.
+
+    >>> is_soon_found(r"(?:.*\.)?layers\.(0|1)\..*(q|v)_proj"), is_soon_found("(.*)*x")
+    (True, False)
+    """
+    bare = _ATOM.sub("a", pattern)
+    found = list(_REPEAT.finditer(bare))
+    options = sum(match[0].startswith("?") for match in found)
+    of_groups = [m for m in found if bare[m.start() - 1] == ")" and not m[0].startswith("?")]
+    is_few = options <= _MAX_OPTIONS and len(found) - options <= _MAX_REPEATS
+    return is_few and not of_groups
 
 
 def _compiled(pattern: str) -> regex.Pattern[str]:

@@ -9,6 +9,7 @@ from itertools import takewhile
 
 from rpe_core.errors import InputError, ShapeMismatch, shown_name
 from rpe_core.merging.layout import AdapterLayout, ModuleSpec, Shape
+from rpe_core.merging.names import ends_in
 
 LINEAR, TRANSPOSED, EMBEDDING, CONVOLUTION = "linear", "transposed", "embedding", "convolution"
 # A prefix with such a part is that of another part of a composite model: no name of the base
@@ -20,11 +21,13 @@ _SHOWN = 3  # names of the base that a refusal holds up
 class BaseShapes:
     """What a family loads: each module that LoRA can adapt, as kind and stored shape; all tensors.
 
-    A transposed module is transformers' Conv1D, which stores (d_in, d_out).
+    A transposed module is transformers' Conv1D, which stores (d_in, d_out). `others` are parts of
+    names that mean a model of another kind, so that they are no prefix of this one's.
     """
 
     modules: Mapping[str, tuple[str, Shape]]
     tensors: Mapping[str, Shape]
+    others: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,12 @@ def _ways(layout: AdapterLayout, base: BaseShapes) -> Iterator[Placement]:
     parts = names[0].split(".")
     for count in range(1, len(parts)):
         prefix = ".".join(parts[:count]) + "."
-        if _ANOTHER_PART.search(prefix):
+        if _ANOTHER_PART.search(prefix) or parts[count - 1] in base.others:
             break
         if all(name.startswith(prefix) for name in names):
             yield Placement(less=prefix)
     for name in known:
-        if name.endswith(f".{names[0]}"):
+        if name != names[0] and ends_in(name, names[0]):
             yield Placement(more=name.removesuffix(names[0]))
 
 
@@ -150,9 +153,9 @@ def _fits(spec: ModuleSpec, kind: str, shape: Shape) -> bool:
 
 def _is_another_spelling(tensor: str, known: Mapping[str, Shape]) -> bool:
     """Whether the base has the tensor under a longer or a shorter name, so that it is no head."""
-    tails = (tensor[at:] for at in range(1, len(tensor)) if tensor[at - 1] == ".")
-    is_longer = any(name.endswith(f".{tensor}") for name in known)
-    return is_longer or any(tail in known for tail in tails)
+    return any(
+        name != tensor and (ends_in(name, tensor) or ends_in(tensor, name)) for name in known
+    )
 
 
 def _told(kind: str, shape: Shape) -> str:

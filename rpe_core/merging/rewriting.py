@@ -8,12 +8,9 @@ from typing import Any
 
 from rpe_core.delta import PREFIX, peft_names
 from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder
-from rpe_core.merging.hyperparameters import Hyperparameters, is_saved_whole
-from rpe_core.merging.layout import as_trained
+from rpe_core.merging.hyperparameters import NARROWING, Hyperparameters, is_saved_whole
 from rpe_core.merging.placing import Placement
 from rpe_core.merging.writing import appearing, write_json, write_tensors
-
-_NARROWING = ("layers_to_transform", "layers_pattern", "exclude_modules")
 
 
 def rewrite(adapter: AdapterFolder, way: Placement, out: Path) -> None:
@@ -43,7 +40,7 @@ def rewritten_config(adapter: AdapterFolder, way: Placement) -> dict[str, Any]:
     """The configuration of the adapter under the base's names: what it says of every module."""
     config, told = adapter.config, Hyperparameters(adapter.config)
     modules = adapter.layout.modules
-    spelled = {m: dict.fromkeys((as_trained(s.a_name), m)) for m, s in modules.items()}
+    spelled = {module: spec.spellings(module) for module, spec in modules.items()}
     ranks = {f"^{re.escape(way.name(m))}": told.rank(*names) for m, names in spelled.items()}
     alphas = {f"^{re.escape(way.name(m))}": told.alpha(*names) for m, names in spelled.items()}
     kept = [way.name(tensor) for tensor in adapter.layout.whole if tensor not in way.left_out]
@@ -52,7 +49,7 @@ def rewritten_config(adapter: AdapterFolder, way: Placement) -> dict[str, Any]:
     rank, alpha = told.default_rank, told.default_alpha
     return {
         **config,
-        **dict.fromkeys(_NARROWING),
+        **dict.fromkeys(NARROWING),
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {name: r for name, r in ranks.items() if r != rank},

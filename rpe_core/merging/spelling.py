@@ -8,7 +8,7 @@ from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.adapters import AdapterFolder
 from rpe_core.merging.checkpoint import Checkpoint
 from rpe_core.merging.layout import AdapterLayout
-from rpe_core.merging.names import plain
+from rpe_core.merging.names import ends_in, plain
 from rpe_core.merging.ties import is_head
 
 
@@ -41,8 +41,7 @@ def align_names(members: Sequence[AdapterFolder], base: Checkpoint | None) -> No
 
 def _is_spelling(name: str, key: str) -> bool:
     """Whether a name is a tensor's own, longer or shorter, or that of another version."""
-    is_tail = f".{name}".endswith(f".{key}") or f".{key}".endswith(f".{name}")
-    return is_tail or plain(name) == plain(key)
+    return ends_in(name, key) or ends_in(key, name) or plain(name) == plain(key)
 
 
 def _place(name: str, key: str) -> tuple[str, bool]:

@@ -24,6 +24,7 @@ _HEAD = re.compile(
 _OLD_COMPOSITE = "language_model.model."
 _OWN_HEADS = {"gpt_neox.embed_in.weight": "embed_out.weight"}
 _DECODER = re.compile("CausalLM|LMHead|ConditionalGen")
+_ENCODER = re.compile(r"(?:.*\.)?embeddings\.\w+\.weight")  # BERT's names and its kin's
 _FRAMES = {  # of files that name the tensors of the model below the head, as GPT-2's do
     "decoder.embed_tokens.": "model.",
     "embed_in.": "gpt_neox.",
@@ -67,7 +68,9 @@ def find_tie(
     """The tie of a base with these tensors; None where there is none, or no sign of one.
 
     A checkpoint without an output layer is a tied one, whatever its flag leaves unsaid: the default
-    differs from architecture to architecture. Where it has both, the caller compares them.
+    differs from architecture to architecture. Where it has both, the caller compares them. One that
+    names no architecture is a decoder by the name of its embedding: where it is loaded without an
+    output layer, the numbers of one are passed over.
 
     Args:
         keys: the tensors in its files.
@@ -79,6 +82,7 @@ def find_tie(
     known = [key for key in keys if _EMBEDDING.fullmatch(key)]
     architectures = " ".join(str(name) for name in config.get("architectures") or ())
     flags = flags_of(config)
+    is_language |= not architectures and any(not _ENCODER.fullmatch(key) for key in known)
     if not (known or also) or not (is_language or _LANGUAGE.search(architectures)):
         return None
     if flags and not any(flags):

@@ -64,6 +64,13 @@ HARMS = {
         r"another shape than the module",
     ),
     "no targets": (lambda f: edit_config(f, target_modules=["q_proj"]), r"none of the base's"),
+    "a library": (
+        lambda f: edit_config(f, megatron_config={"tensor_model_parallel_size": 2}),
+        r"wants a library that is not installed",
+    ),
+    "no patterns": (lambda f: edit_config(f, rank_pattern=None), r"a value that PEFT cannot take"),
+    "no expression": (lambda f: edit_config(f, target_modules="("), r"a value that PEFT cannot"),
+    "a mapping": (lambda f: edit_config(f, target_modules={"query": 1}, r="4"), r"value that PEFT"),
     "whole": (
         lambda f: edit_config(f, modules_to_save=["output.dense"]),
         r"lacks a tensor, '.*output\.dense",

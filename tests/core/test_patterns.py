@@ -111,6 +111,48 @@ def test_what_many_names_cost_is_bounded_and_told(monkeypatch):
         [told.scaling(f"{'a' * 240}.{number}") for number in range(10_000)]
 
 
+ENDLESS = [
+    "(.*)*x",
+    "(?:[a-z_.0-9]+)+!",
+    ".*" * 12 + "!",
+    "a?" * 30 + "a" * 30,
+    "(a|aa)+$",
+    "(|a){9}",
+]
+
+
+@pytest.mark.parametrize("expression", ENDLESS)
+def test_an_expression_that_re_may_search_for_without_end_is_known(expression):
+    assert not patterns.is_soon_found(expression)
+    assert not patterns.is_soon_found(f"(?:{expression})|q_proj")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r".*(layers|blocks)\.\d+\.(attn|mlp)\.(q|k|v)(_proj)?",
+        r"^(?!.*visual)(?:.*\.)?[)*+?]{1}\*\+\?\*\+\?(q|k)_proj$",
+        r"(?:.*?(?:language|text).*?(?:attn|mlp).*?(?:q|up)_proj.*?)|(?:\blayers\.[\d]{1,}\.mlp)",
+        "|".join(rf"layers\.{i}\.self_attn\.q_proj" for i in range(40)),
+    ],
+)
+def test_what_trainers_write_is_soon_found(expression):
+    assert patterns.is_soon_found(expression)
+
+
+def test_all_that_peft_searches_for_is_judged():
+    told = {
+        "target_modules": "a",
+        "exclude_modules": "b",
+        "layers_pattern": ["c"],
+        "rank_pattern": {"d": 1},
+        "alpha_pattern": {"e": 1},
+    }
+    assert patterns.expressions(told) == ["a", "b", "c", "d", "e"]
+    plain = {"target_modules": ["q"], "exclude_modules": None, "rank_pattern": None}
+    assert patterns.expressions(plain) == []
+
+
 @pytest.mark.parametrize("expression", [r"(a)\3b", "(?>a)ab", "a++b", "(?P<x>a)(?(x)ab|c)"])
 def test_what_looks_back_or_keeps_what_it_took_is_read_as_re_reads_it(expression):
     expected = bool(re.match(rf"(.*\.)?({expression})$", "aab"))

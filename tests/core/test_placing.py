@@ -77,6 +77,14 @@ def test_what_has_no_place_is_refused_beside_what_has(modules, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("prefix", ["roberta.", "deberta.model.", "model.roberta."])
+def test_the_name_of_another_kind_of_model_is_no_prefix(prefix):
+    base = BaseShapes(BASE.modules, BASE.tensors, frozenset({"roberta", "deberta"}))
+    with pytest.raises(ShapeMismatch, match="does not fit the base"):
+        place(adapter(under(prefix)), base)
+    assert place(adapter(under("bert.")), base).less == "bert."
+
+
 def test_what_fits_in_two_places_is_refused_with_both():
     twins = {
         f"{tower}.{name}": module

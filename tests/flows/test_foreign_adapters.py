@@ -168,6 +168,30 @@ def test_what_a_configuration_says_by_old_names_goes_on_to_hold(
 
 
 @pytest.mark.parametrize(
+    "told",
+    [
+        {"target_modules": "(.*)*x"},
+        {"exclude_modules": "(?:[a-z_.0-9]+)+!"},
+        {"rank_pattern": {"(a?){40}a{40}": 2}, "alpha_pattern": {"(a|aa)+$": 1}},
+        {"target_modules": "(", "rank_pattern": None, "alpha_pattern": None},
+    ],
+)
+def test_what_peft_cannot_search_for_is_named_one_by_one(
+    world: Settings, importing: Any, tmp_path: Path, told: dict[str, Any]
+) -> None:
+    """The file itself tells what was adapted; PEFT's own search would not end, or fail."""
+    model = BertModel.from_pretrained(base_of(world))
+    peer = trained(model, tmp_path / "lab", target_modules=MODULES)
+    edit_config(tmp_path / "lab", **told)
+    code, said, filed = importing(tmp_path / "lab")
+    assert code == 0, said
+    assert "modules named one by one" in said
+    torch.testing.assert_close(
+        effect(base_of(world), filed), hidden(peer, IDS), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
     "change",
     [
         lambda name: name.replace(".model.", ".model._orig_mod.", 1),
@@ -213,6 +237,10 @@ def _swapped(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         (lambda f: rename(f, lambda n: n.replace("encoder.layer.1", "decoder.layer.1")), "decoder"),
         (lambda f: rename(f, lambda n: n.replace("model.encoder", "model.roberta.xencoder")),
          "roberta.xencoder"),
+        (lambda f: rename(f, lambda n: n.replace("model.encoder", "model.roberta.encoder")),
+         "roberta.encoder"),
+        (lambda f: rename(f, lambda n: n.replace("model.encoder", "model.lilt.bert.encoder")),
+         "lilt.bert.encoder"),
     ],
 )  # fmt: skip
 def test_what_has_no_certain_place_is_refused_by_name(

@@ -10,6 +10,7 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import BertModel
 
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.merging.manifest import MANIFEST
@@ -19,6 +20,7 @@ from tests.foreign_bases import (
     TOKENS,
     WIDTH,
     adapted_by_peft,
+    filled,
     furthest,
     linear_names,
     merged_by_peft,
@@ -178,6 +180,34 @@ def test_an_old_configuration_that_says_nothing_is_that_of_a_tied_base(tmp_path,
     torch.testing.assert_close(logits(kind, ours), exact, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [*TIED, "gemma3", "llama"])
+def test_a_configuration_without_architectures_is_that_of_a_decoder_by_its_names(tmp_path, kind):
+    """As of a folder that a trainer wrote by hand; the adapter names no task either."""
+    model = written(kind, tmp_path / "base")
+    config = json.loads((tmp_path / "base" / "config.json").read_text())
+    del config["architectures"]
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+    trained(model, tmp_path / "a", **way(kind, "save embedding"))
+    report, ours = folded(model, tmp_path / "a", tmp_path / "base", tmp_path / "out")
+    exact = logits(kind, adapted_by_peft(model, tmp_path / "a"))
+    torch.testing.assert_close(logits(kind, ours), exact, rtol=1e-5, atol=1e-5)
+    assert report.is_untied == (kind != "llama")
+
+
+def test_an_encoder_without_architectures_keeps_its_embedding_alone(tmp_path):
+    model = filled(BertModel(written("bert", tmp_path / "own").config))
+    model.save_pretrained(tmp_path / "base")
+    config = json.loads((tmp_path / "base" / "config.json").read_text())
+    del config["architectures"]
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+    settings = {"target_modules": ["query"], "modules_to_save": ["word_embeddings"]}
+    trained(model, tmp_path / "a", **settings)
+    report, ours = folded(model, tmp_path / "a", tmp_path / "base", tmp_path / "out")
+    assert furthest(model, ours) > 0.1
+    assert furthest(ours, merged_by_peft(model, tmp_path / "a")) < 1e-5
+    assert not report.is_untied
+
+
 @pytest.mark.parametrize("shard", ["1GB", "10KB"])
 @pytest.mark.parametrize("name", WAYS)
 @pytest.mark.parametrize("kind", ["gpt2", "openai-gpt", "falcon", "llama-tied"])
@@ -263,6 +293,25 @@ def test_a_square_linear_layer_is_never_turned(tmp_path, kind, targets):
         exact.save_pretrained(wanted)
         for key, tensor in load_file(wanted / "model.safetensors").items():
             torch.testing.assert_close(found[key], tensor, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "others"),
+    [
+        ("llama", ["v_proj"]),
+        ("llama", ["k_proj", "down_proj"]),
+        ("llama", ["lm_head"]),
+        ("llama-biased", ["down_proj"]),
+        ("llama-biased", ["lm_head"]),
+    ],
+)
+def test_layers_beside_it_that_are_not_square_tell_of_a_linear_one(tmp_path, kind, others):
+    model = written(kind, tmp_path / "base")
+    trained(model, tmp_path / "a", target_modules=["q_proj", "o_proj", *others])
+    exact = logits("llama", adapted_by_peft(model, tmp_path / "a"))
+    said(tmp_path / "a", True)
+    _, ours = folded(model, tmp_path / "a", tmp_path / "base", tmp_path / "out")
+    torch.testing.assert_close(logits("llama", ours), exact, rtol=1e-5, atol=1e-5)
 
 
 def test_a_model_of_another_name_with_such_layers_tells_by_its_biases(tmp_path):
