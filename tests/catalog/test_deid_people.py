@@ -327,6 +327,7 @@ def test_whoever_does_what_only_people_do_has_a_name(act: str, name: str, change
         "Ms. Doe was seen. Mr. Lastname returned.",
         "Hickman remains in place. Blake was removed. Stone was sent to the lab.",
         "Pain in Reading. Glasses were ordered. Increase in Mobile. Phone use noted.",
+        "MPS IVA, also called Morquio syndrome. DASH stands for a diet. Ziv-aflibercept is a drug.",
     ],
 )
 def test_what_is_done_to_things_makes_no_names(text: str, change) -> None:
