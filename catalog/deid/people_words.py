@@ -60,9 +60,9 @@ ADDRESSED = (
 
 VERBS = (
     r"is (?:a|our|my|the) |was (?:evaluated|examined|taken|found|referred|transferred|last seen|"
-    r"admitted|started on)|presented|arrived|signed|works|(?<!also )called|agreed|agrees|understands|felt|"
-    r"feels|remains|will (?:follow|return|be|need)|has (?:been|had|a )|had |came |comes |returns|"
-    r"returned|continues|requested|tolerated|wants|also (?:reports|denies)|" + ACTS
+    r"admitted|started on)|presented|arrived|signed|works|(?<!also )called|agreed|agrees|"
+    r"understands|felt|feels|remains|will (?:follow|return|be|need)|has (?:been|had|a )|had |came |"
+    r"comes |returns|returned|continues|requested|tolerated|wants|also (?:reports|denies)|" + ACTS
 )
 
 ROLE_LABELS = (

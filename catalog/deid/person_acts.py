@@ -190,9 +190,7 @@ _ACTS: dict[str, str] = {
     "pulled": r"(?:out|at|his|her|off)\b",
     **dict.fromkeys(("opens", "opened", "moves", "moved"), r"(?:his|her|both|all|eyes|to)\b"),
     **dict.fromkeys(("follows", "followed"), r"(?:commands|up|a diet|simple|all)\b"),
-    **dict.fromkeys(
-        ("drives", "sits", "stands"), r"(?:a|the|to|up|in|at|with|himself|herself)\b"
-    ),
+    **dict.fromkeys(("drives", "sits", "stands"), r"(?:a|the|to|up|in|at|with|himself|herself)\b"),
     **dict.fromkeys(
         ("uses", "used", "wears"), r"(?:a|an|his|her|home|oxygen|insulin|cpap|tobacco)\b"
     ),
