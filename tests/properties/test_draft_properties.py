@@ -28,7 +28,10 @@ N = 24
 Table = list[tuple[str, Any]]
 TEXTS = [f"a shadow of {n} millimetres in the left part, which has not changed" for n in range(N)]
 LABELS = {"yes": ["yes", "no"], "0": ["0", "1"], "True": ["true", "false"]}
-SIGNED = {"method": "synthetic", "attested_by": "jane.roe", "attested_on": "2026-01-15"}
+SIGNED = {
+    "method": "synthetic", "attested_by": "jane.roe", "attested_on": "2026-01-15",
+    "other_scripts_read": True,  # cells are drawn from all letters there are
+}  # fmt: skip
 NASTY = [
     "_id", "__index_level_0__", "patient's age", "a;b", "ID", "id", "Id", "recorded_at", "select",
     "null", "true", "Jane Doe", "2019", "0", "größe", "年齢", "a.b", "a b", " a", "a ", "rowid",
