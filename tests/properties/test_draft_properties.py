@@ -39,7 +39,9 @@ NASTY = [
     "filename", "STRASSE", "i̇", "-", "#", "e\u0301", "file_row_number", "[0]", "{x}", "a,b", "a:b",
     "*", "|", "",
 ]  # fmt: skip
-PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+# A file that begins with a null character or a byte order mark is read or refused as such
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")
+PLAIN_TEXT = st.text(LETTERS, max_size=12)
 NAMES = st.one_of(st.sampled_from(NASTY), PLAIN_TEXT)
 DAY = st.dates(date(1, 1, 1), date(9999, 12, 31))
 MOMENT = DAY.map(lambda day: datetime.combine(day, datetime.min.time()) + timedelta(microseconds=7))
@@ -106,7 +108,7 @@ CELLS = st.one_of(
         st.floats(allow_nan=True), st.sampled_from([0.5, 1, "x"]), st.booleans(),
         st.sampled_from(["2026-01-15", None]), st.sampled_from([["a"], {"b": 1}, None]),
         st.sampled_from(["00417736", "417736"]), st.sampled_from(["1.0", "0.0", ""]),
-        st.text(st.characters(exclude_categories=["Cs"]), max_size=9),
+        st.text(LETTERS, max_size=9),
     )
 )  # fmt: skip
 
@@ -191,7 +193,7 @@ def is_refused(names: list[str]) -> bool:
     return any(map(is_number_like, names))
 
 
-SOME = settings(max_examples=6, deadline=None, phases=[Phase.generate])
+SOME = settings(max_examples=6, deadline=None, phases=[Phase.generate], derandomize=True)
 
 
 @SOME
