@@ -17,7 +17,7 @@ from catalog.deid.check import row_codes, scan_column
 from catalog.readers.cells import Convert
 from catalog.readers.guess import Guess, guess_type
 from catalog.readers.naming import DraftName
-from catalog.readers.sample import Sample, read_sample
+from catalog.readers.sample import Sample
 
 MAX_SCANNED_CHARS = 200_000  # of a column; the gate is slow beside the rest of a draft
 MADE_CODES = frozenset({"code_uuid", "code_hash"})  # rules of codes that only programs make
@@ -79,15 +79,6 @@ class ColumnProfile:
         """Whether people wrote here what they liked."""
         is_long = self.mean_chars >= MIN_FREE_CHARS
         return self.type == "string" and is_long and self.n_distinct > self.n_rows / 2
-
-
-def profile_file(uri: str, file_format: str, *, rows: int) -> list[ColumnProfile]:
-    """The columns of a file as its first rows show them.
-
-    Raises:
-        FileUnreadable: if the file cannot be read, or its first line is a row of data.
-    """
-    return profile_sample(read_sample(uri, file_format, rows=rows))
 
 
 def profile_sample(sample: Sample) -> list[ColumnProfile]:

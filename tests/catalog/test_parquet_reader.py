@@ -21,7 +21,8 @@ from catalog.contracts.contract import ColumnRule
 from catalog.readers.batches import BATCH_BYTES
 from catalog.readers.files import FileUnreadable
 from catalog.readers.formats import open_batches
-from catalog.readers.profile import profile_file
+from catalog.readers.profile import profile_sample
+from catalog.readers.sample import read_sample
 from tests.catalog.lakes import ROOT
 from tests.catalog.test_readers import bad_of, rows_of
 
@@ -124,7 +125,7 @@ def test_what_no_calendar_holds_is_one_bad_cell(tmp_path, name):
     assert values[1:] == [None, None]
     assert column_of(batches, "id") == ["a", "b", "c"]
     assert bad_of(batches) == [(2, "x", "outside_calendar")]
-    (_, drafted) = profile_file(str(path), "parquet", rows=100)
+    (_, drafted) = profile_sample(read_sample(str(path), "parquet", rows=100))
     assert drafted.type == kind
 
 
@@ -288,7 +289,10 @@ def test_a_column_of_lists_or_objects_costs_a_draft_nothing(tmp_path):
     written(path, {"id": pa.array(range(1_000)), "m": nested, "l": lists})
     assert path.stat().st_size < 500_000
     assert peak_mib(DRAFT, path) < 200
-    kinds = {column.name: column.type for column in profile_file(str(path), "parquet", rows=50)}
+    kinds = {
+        column.name: column.type
+        for column in profile_sample(read_sample(str(path), "parquet", rows=50))
+    }
     assert kinds == {"id": "integer", "m": None, "l": None}
 
 
@@ -309,7 +313,7 @@ def test_two_columns_of_one_name_refuse_a_draft_in_words(tmp_path):
     path = tmp_path / "x.parquet"
     path.write_bytes(sink.getvalue())
     with pytest.raises(Exception, match="repeat another"):
-        profile_file(str(path), "parquet", rows=5)
+        profile_sample(read_sample(str(path), "parquet", rows=5))
 
 
 def test_a_file_that_gives_fewer_rows_than_it_says_is_refused(tmp_path):
