@@ -125,7 +125,7 @@ def _challenger(
     """The candidate with the best validation score; without labels, the choice of `auto`."""
     if not unit.candidates:
         return Arm(BASE_ARM, "", "", is_candidate=False)
-    metric = find_metric(_metric(workspace, unit))
+    metric = find_metric(metric_of(workspace, unit))
     scored = scores.get(unit.evaluation_id, {})
     if unit.evidence == LEAVE_ONE_OUT or not scored:
         by_name = {arm.name: arm for arm in unit.candidates}
@@ -165,7 +165,8 @@ def _gate(workspace: Workspace, unit: EvaluateUnit) -> GateSpec:
     return unit.retrieval.target.gate or workspace.plan.gate
 
 
-def _metric(workspace: Workspace, unit: EvaluateUnit) -> str:
+def metric_of(workspace: Workspace, unit: EvaluateUnit) -> str:
+    """The metric that a target's gate decides by."""
     contract = workspace.contracts[unit.retrieval.target.source]
     return gate_metric(_gate(workspace, unit).metric, contract.task.type)
 
@@ -173,7 +174,7 @@ def _metric(workspace: Workspace, unit: EvaluateUnit) -> str:
 def _policy(workspace: Workspace, unit: EvaluateUnit) -> GatePolicy:
     gate = _gate(workspace, unit)
     return GatePolicy(
-        _metric(workspace, unit), gate.baseline, gate.confidence, gate.min_items, gate.approval
+        metric_of(workspace, unit), gate.baseline, gate.confidence, gate.min_items, gate.approval
     )
 
 
