@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,3 +73,13 @@ def places_of(lake: Lake, encoder_id: str, role: str, sources: list[str]) -> dic
     ):
         found.setdefault(row["source"], []).append(row)
     return found
+
+
+def shares_of(lake: Lake, representation_ids: list[str]) -> dict[str, tuple[float, ...]]:
+    """Representation -> shares of variance of its largest directions, where they are known."""
+    rows = lake.rows(
+        "SELECT representation_id, shares_json FROM core.representations"
+        " WHERE list_contains(?, representation_id) AND shares_json IS NOT NULL",
+        [representation_ids],
+    )
+    return {row["representation_id"]: tuple(json.loads(row["shares_json"])) for row in rows}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from catalog import current, watched
-from catalog.moves import places_of, shared_rows
+from catalog.moves import places_of, shared_rows, shares_of
 from flows import embed, evaluate
 from flows.embed import EmbedUnit
 from flows.evaluate import LEAVE_ONE_OUT, EvaluateUnit
@@ -207,12 +207,17 @@ def _move(
     level: float,
 ) -> Row:
     split = "train" if unit.role == "reference" else ""
-    shared = shared_rows(
-        workspace.stores.lake, now.dataset_version_id, then.dataset_version_id, split=split
-    )
+    lake = workspace.stores.lake
+    shared = shared_rows(lake, now.dataset_version_id, then.dataset_version_id, split=split)
     noise = float(np.sqrt(shared.factor * max(_spread(now), _spread(then))))
     distance = float(np.linalg.norm(np.subtract(now.z, then.z)))
-    move = judge_move(distance, noise, n_new_groups=shared.n_new_groups, level=level)
+    # of the two the one that makes a long way likelier
+    known = shares_of(lake, [now.representation_id, then.representation_id]).values()
+    moves = [
+        judge_move(distance, noise, shares=shares, n_new_groups=shared.n_new_groups, level=level)
+        for shares in [*known] or [()]
+    ]
+    move = max(moves, key=lambda move: move.p_value)
     made_of = {
         "kind": DRIFT,
         "subject": unit.source,

@@ -8,6 +8,7 @@ one kind with at most that chance, however many targets or sources there are.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from rpe_core.errors import InputError
 from rpe_core.evaluation.gates import MIN_GROUPS
 from rpe_core.evaluation.metrics import Floats, Items, find_metric
 from rpe_core.evaluation.spending import jackknifed
+from rpe_core.spectrum import chance_beyond
 
 NIGHTLY_LEVEL = 1e-3  # of false alarms of one kind in a calm night: thirty of them give 3 %
 ROUNDING = 1e-12  # of sums of item scores: no difference
@@ -96,21 +98,18 @@ class Move:
     result: str  # moved, steady, or too_few to tell
 
 
-def judge_move(distance: float, noise: float, *, n_new_groups: int, level: float) -> Move:
-    """Whether a move of `distance` is beyond what chance makes, whatever the features' covariance.
+def judge_move(
+    distance: float, noise: float, *, shares: Sequence[float], n_new_groups: int, level: float
+) -> Move:
+    """Whether a move of `distance` is beyond what chance makes; see `chance_beyond` for `shares`.
 
-    With noise^2 = E ||z - z'||^2 the square of the ratio is a mean of squares of normal numbers
-    under weights that nobody knows. Of all weights one single number has the heaviest tail beyond
-    1.54 (Szekely and Bakirov, "Extremal probabilities for Gaussian quadratic forms", Probability
-    Theory and Related Fields 126, 2003), so P(distance > r noise) <= P(|N(0, 1)| > r).
-
-    >>> judge_move(3.0, 1.0, n_new_groups=40, level=0.001).result
+    >>> judge_move(3.0, 1.0, shares=(), n_new_groups=40, level=0.001).result
     'steady'
-    >>> judge_move(3.5, 1.0, n_new_groups=40, level=0.001).result
+    >>> judge_move(3.0, 1.0, shares=(0.1,) * 10, n_new_groups=40, level=0.001).result
     'moved'
     """
     ratio = distance / noise if noise > 0 else math.inf if distance > 0 else 0.0
-    chance = math.erfc(ratio / math.sqrt(2.0)) if ratio * ratio > 1.54 else 1.0
+    chance = chance_beyond(ratio, shares)
     told = "moved" if chance <= level else "steady"
     return Move(distance, noise, chance, told if n_new_groups >= MIN_NEW_GROUPS else "too_few")
 
