@@ -18,7 +18,8 @@ Row = dict[str, Any]
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 SERVING = ("promoted", "approved", "rolled_back")  # after these the named ensemble is champion
-ACTIONS = (*SERVING, "refused", "abstained", "pending")
+KEPT = "kept"  # the challenger is the champion's very model: nothing was asked
+ACTIONS = (*SERVING, KEPT, "refused", "abstained", "pending")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class VerdictRecord:
     """What was decided about a challenger; the id leaves out time and run, so it is kept once.
 
     `question_id` is what the gate was asked, '' for a person's act; `follows` is the promotion that
-    such an act answers: the same act on another state is new.
+    such an act answers: the same act on another state is new. `model` is the version of the very
+    same model, where the ensemble has none of its own.
     """
 
     target_name: str
@@ -41,6 +43,7 @@ class VerdictRecord:
     policy: Mapping[str, Any] = field(default_factory=dict)
     question_id: str = ""
     follows: str = ""
+    model: ModelVersionRef | None = None
 
     @property
     def promotion_id(self) -> str:
@@ -75,8 +78,8 @@ def record_verdicts(
     """
     for verdict, _ in verdicts:
         _require_known(verdict)
-    models = _models_of(stores, [verdict.ensemble_id for verdict, _ in verdicts])
-    rows = [_verdict_row(verdict, models.get(verdict.ensemble_id), run) for verdict, _ in verdicts]
+    models = _models_of(stores, [v.ensemble_id for v, _ in verdicts if v.model is None])
+    rows = [_verdict_row(v, v.model or models.get(v.ensemble_id), run) for v, _ in verdicts]
     message = ", ".join(sorted({verdict.action for verdict, _ in verdicts}))
     named = [row["target_name"] for row in rows if row["model_version"]]
     with stores.lake.transaction(message=message, run=run) as commit:
@@ -101,8 +104,7 @@ def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
     """
     _require_actor(actor)
     rows = _history(stores, target)
-    judged = [row for row in rows if row["action"] != "abstained"]
-    pending = judged[-1] if judged and judged[-1]["action"] == "pending" else None
+    pending = _pending(rows)
     if pending is None:
         raise RecordNotFound(
             f"Nothing waits for approval at target {shown_name(target)}.",
@@ -129,6 +131,12 @@ def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
         follows=pending["promotion_id"],
     )
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
+
+
+def waiting(stores: Stores, targets: Sequence[str]) -> dict[str, Row]:
+    """Target -> the pending verdict that a person may approve, where there is one."""
+    found = {name: _pending(rows) for name, rows in _histories(stores, targets).items()}
+    return {name: row for name, row in found.items() if row}
 
 
 def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
@@ -213,6 +221,12 @@ def _served(rows: Sequence[Row]) -> list[Row]:
         elif row["action"] in SERVING:
             stack.append(row)
     return stack
+
+
+def _pending(rows: Sequence[Row]) -> Row | None:
+    """The newest judgement, if it waits for a person."""
+    judged = [row for row in rows if row["action"] != "abstained"]
+    return judged[-1] if judged and judged[-1]["action"] == "pending" else None
 
 
 def _champion(rows: Sequence[Row]) -> Row | None:

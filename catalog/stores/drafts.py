@@ -17,6 +17,7 @@ from catalog.stores.model_card import (
 )
 from catalog.stores.model_code import ServedParts, write_served_model
 from catalog.stores.registry import DatasetRef, VersionDraft
+from catalog.stores.served import read_config, served_name, served_sha256, served_task
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import BaseModel, TaskSpec
 
@@ -73,6 +74,7 @@ def adapter_draft(
     parts = ServedParts(card.base, registered_base, card.task, folder, text)
     tags = {
         **_base_tags(card.base),
+        **_served_tags(name, parts, card.weights_sha256),
         "rpe.adapter_id": card.adapter_id,
         "rpe.dataset_version_id": card.dataset_version_id,
         "rpe.kind": "adapter",
@@ -107,6 +109,7 @@ def ensemble_draft(
     ]
     tags = {
         **_base_tags(base),
+        **_served_tags(facts.target_name, parts, weights_sha256),
         "rpe.dataset_version_id": facts.dataset_version_id,
         "rpe.ensemble_id": facts.ensemble_id,
         "rpe.evidence": facts.evidence,
@@ -135,6 +138,12 @@ def _served(
     return VersionDraft(
         name, id_tag, tags, parts.card, lambda folder: write_served_model(folder, parts), datasets
     )
+
+
+def _served_tags(name: str, parts: ServedParts, weights_sha256: str) -> dict[str, str]:
+    task, config = served_task(parts.base, parts.task), read_config(parts.adapter_folder)
+    sha256 = served_sha256(weights_sha256, config, parts.base.sha256, task)
+    return {"rpe.served_name": served_name(name, sha256), "rpe.served_sha256": sha256}
 
 
 def _base_tags(base: BaseModel) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from catalog.stores.disk import disk_errors
+from catalog.stores.served import served_task
 from rpe_core.errors import UnknownName
 from rpe_core.families.table import family_source
 from rpe_core.records import BaseModel, TaskSpec
@@ -104,26 +105,13 @@ def write_served_model(folder: Path, parts: ServedParts) -> None:
     with disk_errors("a model version", folder):
         (folder / "artifacts").mkdir(parents=True, exist_ok=True)
         shutil.copytree(parts.adapter_folder, folder / "artifacts" / "adapter", dirs_exist_ok=True)
-        _write_json(folder / "artifacts" / "task.json", _task(parts))
+        _write_json(folder / "artifacts" / "task.json", served_task(parts.base, parts.task))
         _write_json(folder / "artifacts" / "base.json", _base(parts))
         (folder / "model.py").write_text(model_source(parts.base.family), encoding="utf-8")
         (folder / "model_card.md").write_text(parts.card, encoding="utf-8")
         _write_environment(folder, parts.base.dtype)
         _write_example(folder, parts.task)
         _write_mlmodel(folder, parts.task)
-
-
-def _task(parts: ServedParts) -> dict[str, Any]:
-    """Labels as a list, because their order is the order of the outputs."""
-    declared = {name: value for name, value in parts.task.declared.items() if name != "target"}
-    if parts.task.labels:
-        declared["labels"] = [{"name": n, "prompt": p} for n, p in parts.task.labels.items()]
-    return {
-        **declared,
-        "dtype": parts.base.dtype,
-        "family": parts.base.family,
-        "max_tokens": parts.base.max_tokens,
-    }
 
 
 def _base(parts: ServedParts) -> dict[str, str]:

@@ -84,6 +84,11 @@ class VersionDraft:
         """The record that the version stands for."""
         return self.tags[self.id_tag]
 
+    @property
+    def served_sha256(self) -> str:
+        """Hash over what the version answers by; '' for a base."""
+        return self.tags.get("rpe.served_sha256", "")
+
 
 class Registry:
     """MLflow through its client alone: no global tracking URI, no active run."""
@@ -156,6 +161,18 @@ class Registry:
         """
         with translate_mlflow_errors(ref.uri):
             return _version(self._client.get_model_version(ref.name, ref.version))
+
+    def read(self, ref: ModelVersionRef, file: str) -> bytes:
+        """The bytes of a file of a version.
+
+        Raises:
+            RecordNotFound: there is no such version.
+            StoreError: it has no such file.
+        """
+        with translate_mlflow_errors(ref.uri), tempfile.TemporaryDirectory() as scratch:
+            run_id = self._client.get_model_version(ref.name, ref.version).run_id
+            found = self._client.download_artifacts(run_id, f"{FOLDER}/{file}", scratch)
+            return Path(found).read_bytes()
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a registered model, the oldest first; none if it does not exist."""

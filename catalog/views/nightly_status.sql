@@ -6,7 +6,7 @@
 -- wall_seconds [seconds]: how long it took
 -- alerts: what it found that no step can mend, one a line; '' if nothing
 -- target_name: target of the plan
--- action: promoted, refused, abstained, pending, approved or rolled_back
+-- action: promoted, refused, abstained, pending, approved, rolled_back or kept (the challenger is the champion's very model)
 -- arm: arm of the challenger
 -- evidence: labels or leave_one_out
 -- reasons: why, in words
