@@ -13,6 +13,10 @@ _OF_LABELS = (
     "It answers with the labels listed above and no other; "
     "a score is the model's probability, which was not calibrated."
 )
+_NO_TEXT = (
+    " An empty text has no answer: every column is null. An input that is missing or no text is"
+    " refused with its row, and with it the batch."
+)
 _CAUTION = {  # what an answer is not, by type of the task
     "image-classification": _OF_LABELS,
     "image-segmentation": "It draws a mask on any image, whatever it shows: a person has to look.",
@@ -145,9 +149,9 @@ def _task(task: TaskSpec) -> str:
     if task.classes:
         names = ", ".join(f"{index} `{name}`" for index, name in enumerate(task.classes, start=1))
         return f"{told} Both are bytes of .npy files; a mask holds 0 for background, {names}."
+    told += _NO_TEXT if input_of(task) == "string" else " An image is the bytes of a .npy file."
     if not task.labels:
         return f"{told} At most {task.max_new_tokens} tokens, decoded greedily."
-    told += "" if input_of(task) == "string" else " An image is the bytes of a .npy file."
     return f"{told} Labels: {', '.join(f'`{label}`' for label in task.labels)}."
 
 

@@ -41,6 +41,9 @@ _END = """
 ServedModel.family = SimpleNamespace(
     load=load, prepare=prepare, attach=attach, predict=predict, answers=answers
 )
+ServedModel.inputs = SimpleNamespace(
+    is_blank=is_blank, require_items=require_items, answer_each=answer_each, spread=spread
+)
 set_model(ServedModel())
 """
 
@@ -57,7 +60,7 @@ class ServedParts:
 
 
 def model_source(family: str) -> str:
-    """The base family's own source, how adapters are attached, then what MLflow calls.
+    """The family's own source, how adapters are attached, what inputs may be, what MLflow calls.
 
     No import of ours is left in it. Each version carries its own copy, so versions of different
     family code live in one process: MLflow runs every model.py as a module of a name of its own.
@@ -65,11 +68,14 @@ def model_source(family: str) -> str:
     Raises:
         UnknownName: if no family has this name.
     """
-    attachment = (files("rpe_core.families") / "attachment.py").read_text(encoding="utf-8")
-    wrapper = (files("catalog.stores") / "pyfunc_wrapper.py").read_text(encoding="utf-8")
+    shared = [_source("rpe_core.families", name) for name in ("attachment.py", "inputs.py")]
     mine = "\nfrom types import SimpleNamespace\n\nfrom mlflow.models import set_model\n"
-    parts = [family_source(family).rstrip(), _body(attachment), mine + _body(wrapper), _END]
-    return "\n".join(parts)
+    wrapper = mine + _body(_source("catalog.stores", "pyfunc_wrapper.py"))
+    return "\n".join([family_source(family).rstrip(), *map(_body, shared), wrapper, _END])
+
+
+def _source(package: str, name: str) -> str:
+    return (files(package) / name).read_text(encoding="utf-8")
 
 
 def _body(source: str) -> str:

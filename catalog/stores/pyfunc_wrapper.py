@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,15 @@ import mlflow.artifacts
 import pandas as pd
 from mlflow.pyfunc import PythonModel
 
+# MLflow's error about a schema would hold the whole input; a consumer's own setting stays
+os.environ.setdefault("MLFLOW_DISABLE_SCHEMA_DETAILS", "true")  # noqa: TID251
+
 
 class ServedModel(PythonModel):  # type: ignore[misc]
     """A base fetched through MLflow and verified, with the adapter of this version attached."""
 
     family: Any  # load, prepare, attach, predict and answers of the base family; set at the end
+    inputs: Any  # is_blank, require_items, answer_each and spread; set at the end
 
     def load_context(self, context: Any) -> None:
         """Build the model once; labels are embedded before the adapter is attached."""
@@ -23,6 +29,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         base = json.loads(Path(context.artifacts["base"]).read_text(encoding="utf-8"))
         options = context.model_config or {}
         self.input_name: str = task["input"]
+        self.kind: type = bytes if task["type"].startswith("image-") else str
         self.batch_size = int(options.get("batch_size", 32))
         self.base = self.family.load(
             str(fetch_base(base)),
@@ -37,16 +44,36 @@ class ServedModel(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """One row per input, in its order, with the columns that the signature names."""
-        inputs = model_input[self.input_name]
-        missing = [row for row, is_missing in enumerate(inputs.isna()) if is_missing]
-        if missing:
-            raise ValueError(f"{len(missing)} inputs are missing, the first in row {missing[0]}.")
-        predictions = self.family.predict(
-            self.base, self.task, inputs.tolist(), batch_size=self.batch_size
-        )
+        """One row per input, in its order, with the columns that the signature names.
+
+        A text without a printed character is answered by null in every column.
+
+        Raises:
+            ValueError: inputs are missing, of another type or unreadable; it tells which by
+                position, and nothing was answered.
+        """
+        items = self.inputs.require_items(column_of(model_input, self.input_name), self.kind)
+        rows = [row for row, item in enumerate(items) if not self.inputs.is_blank(item)]
+        predict = partial(self.family.predict, self.base, self.task, batch_size=self.batch_size)
+        if len(rows) == len(items):
+            predictions = self.inputs.answer_each(predict, items)
+        else:
+            predictions = predict([items[row] for row in rows])
         answers = self.family.answers(self.task, predictions)
-        return pd.DataFrame(answers, index=model_input.index)
+        return pd.DataFrame(self.inputs.spread(answers, rows, len(items)), index=model_input.index)
+
+
+def column_of(frame: pd.DataFrame, name: str) -> list[Any]:
+    """The cells of a column, None where one is missing.
+
+    Raises:
+        ValueError: it is not a data frame with one such column.
+    """
+    if not isinstance(frame, pd.DataFrame) or list(frame.columns).count(name) != 1:
+        raise ValueError(f"The input has to be a data frame with one column {name!r}.")
+    cells = frame[name]
+    is_missing = zip(cells.tolist(), cells.isna(), strict=True)
+    return [None if missing else cell for cell, missing in is_missing]
 
 
 def fetch_base(base: dict[str, str]) -> Path:
