@@ -151,14 +151,14 @@ def _register(
 ) -> list[tuple[ModelVersionRef, dict[str, Any]]]:
     """A version of each adapter, with its row; bases and folders with these hashes are there."""
     rows = stores.lake.rows(
-        "SELECT base_id, model_name, model_version FROM core.bases WHERE list_contains(?, base_id)",
+        "FROM core.bases WHERE list_contains(?, base_id)",
         [sorted({one.card.base.base_id for one in new})],
     )
-    bases = {row["base_id"]: (row["model_name"], row["model_version"]) for row in rows}
+    bases = {row["base_id"]: drafts.base_arguments(row) for row in rows}
     made = []
     for one, sha256 in zip(new, artifacts, strict=True):
         base, folder = bases[one.card.base.base_id], stores.artifacts.folder(sha256)
-        draft = drafts.adapter_draft(one.card, registered_base=base, folder=folder)
+        draft = drafts.adapter_draft(one.card, **base, folder=folder)
         ref, record_id = stores.registry.register(draft), one.card.adapter_id
         row = model_row(ref, "adapter", record_id, served_sha256=draft.served_sha256)
         made.append((ref, row))

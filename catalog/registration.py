@@ -25,6 +25,7 @@ from catalog.stores.cards import (
     model_row,
     representation_row,
 )
+from catalog.stores.drafts import BaseArguments, base_arguments
 from catalog.stores.registry import ModelVersionRef, require_target_name
 from rpe_core.errors import InputError
 from rpe_core.records import BaseModel, Representation, RunRef
@@ -123,7 +124,7 @@ def register_adapter(
     artifact_sha256 = stores.artifacts.put_folder(folder)
     draft = drafts.adapter_draft(
         card,
-        registered_base=_registered_base(stores, card.base),
+        **_registered_base(stores, card.base),
         folder=stores.artifacts.folder(artifact_sha256),
     )
     ref = stores.registry.register(draft)
@@ -205,7 +206,7 @@ def register_challengers(
             facts[one.ensemble_id],
             one.base,
             one.task,
-            registered_base=bases[one.base],
+            **bases[one.base],
             folder=stores.artifacts.folder(rows[one.ensemble_id]["artifact_sha256"]),
             weights_sha256=rows[one.ensemble_id]["weights_sha256"],
         )
@@ -254,7 +255,7 @@ def _require_weights(known: Row, record_id: str, weights_sha256: str) -> None:
         )
 
 
-def _registered_base(stores: Stores, base: BaseModel) -> tuple[str, str]:
+def _registered_base(stores: Stores, base: BaseModel) -> BaseArguments:
     row = _find(stores, "bases", "base_id", base.base_id)
     if row is None:
         raise RecordNotFound(
@@ -262,7 +263,7 @@ def _registered_base(stores: Stores, base: BaseModel) -> tuple[str, str]:
             where=base.base_id,
             remedy="register the base before what is made on it",
         )
-    return row["model_name"], row["model_version"]
+    return base_arguments(row)
 
 
 def _find(stores: Stores, table: str, column: str, value: str) -> Row | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 from catalog.stores.cards import AdapterCard
 from catalog.stores.disk import disk_errors
+from catalog.stores.ensemble_file import ensemble_file
 from catalog.stores.model_card import (
     EnsembleFacts,
     adapter_card,
@@ -16,6 +19,7 @@ from catalog.stores.model_card import (
     ensemble_card,
 )
 from catalog.stores.model_code import ServedParts, write_served_model
+from catalog.stores.outgoing import HubName
 from catalog.stores.registry import DatasetRef, VersionDraft
 from catalog.stores.served import read_config, served_name, served_sha256, served_task
 from rpe_core.fingerprint import canonical_json
@@ -38,6 +42,19 @@ def adapter_name(source: str) -> str:
     'rpe-adapter-site_a'
     """
     return f"rpe-adapter-{source}"
+
+
+class BaseArguments(TypedDict):
+    """Where the base of a version is registered, and where it lies on the hub."""
+
+    registered_base: tuple[str, str]
+    hub: HubName | None
+
+
+def base_arguments(row: Mapping[str, Any]) -> BaseArguments:
+    """What drafts are told of a row of core.bases; only a hub base has a revision there."""
+    hub = HubName(row["model"], row["revision"]) if row["revision"] else None
+    return {"registered_base": (row["model_name"], row["model_version"]), "hub": hub}
 
 
 def base_draft(base: BaseModel, files: Sequence[Path], *, model: str, is_hub: bool) -> VersionDraft:
@@ -66,15 +83,16 @@ def base_draft(base: BaseModel, files: Sequence[Path], *, model: str, is_hub: bo
 
 
 def adapter_draft(
-    card: AdapterCard, *, registered_base: tuple[str, str], folder: Path
+    card: AdapterCard, *, registered_base: tuple[str, str], folder: Path, hub: HubName | None = None
 ) -> VersionDraft:
     """A trained adapter on its base; `folder` is its plain PEFT folder."""
     name = adapter_name(card.source)
     text = adapter_card(card, name=name)
-    parts = ServedParts(card.base, registered_base, card.task, folder, text)
+    sha256 = _served_sha256(card.base, card.task, folder, card.weights_sha256)
+    parts = ServedParts(card.base, registered_base, card.task, folder, text, hub)
     tags = {
         **_base_tags(card.base),
-        **_served_tags(name, parts, card.weights_sha256),
+        **_served_tags(name, sha256),
         "rpe.adapter_id": card.adapter_id,
         "rpe.dataset_version_id": card.dataset_version_id,
         "rpe.kind": "adapter",
@@ -94,9 +112,15 @@ def ensemble_draft(
     registered_base: tuple[str, str],
     folder: Path,
     weights_sha256: str,
+    hub: HubName | None = None,
 ) -> VersionDraft:
     """A challenger: the merged adapter on its base, with every member's weight and licence."""
-    parts = ServedParts(base, registered_base, task, folder, ensemble_card(facts, base, task))
+    sha256 = _served_sha256(base, task, folder, weights_sha256)
+    told = ensemble_file(
+        facts, base, base_model=registered_base[0], weights_sha256=weights_sha256, sha256=sha256
+    )
+    card = ensemble_card(facts, base, task, served_name=served_name(facts.target_name, sha256))
+    parts = ServedParts(base, registered_base, task, folder, card, hub, told)
     members = [
         {
             "adapter_id": m.adapter_id,
@@ -109,8 +133,9 @@ def ensemble_draft(
     ]
     tags = {
         **_base_tags(base),
-        **_served_tags(facts.target_name, parts, weights_sha256),
+        **_served_tags(facts.target_name, sha256),
         "rpe.dataset_version_id": facts.dataset_version_id,
+        "rpe.ensemble_file_sha256": hashlib.sha256(told).hexdigest(),
         "rpe.ensemble_id": facts.ensemble_id,
         "rpe.evidence": facts.evidence,
         "rpe.kind": "ensemble",
@@ -140,9 +165,12 @@ def _served(
     )
 
 
-def _served_tags(name: str, parts: ServedParts, weights_sha256: str) -> dict[str, str]:
-    task, config = served_task(parts.base, parts.task), read_config(parts.adapter_folder)
-    sha256 = served_sha256(weights_sha256, config, parts.base.sha256, task)
+def _served_sha256(base: BaseModel, task: TaskSpec, folder: Path, weights_sha256: str) -> str:
+    config = read_config(folder)
+    return served_sha256(weights_sha256, config, base.sha256, served_task(base, task))
+
+
+def _served_tags(name: str, sha256: str) -> dict[str, str]:
     return {"rpe.served_name": served_name(name, sha256), "rpe.served_sha256": sha256}
 
 

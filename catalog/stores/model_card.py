@@ -49,6 +49,9 @@ class MemberLine:
     distance: float
     license: str
     weights_sha256: str
+    model_name: str = ""  # its registered model; '' where it has none
+    rank: int | None = None
+    scale: float | None = None  # of every module's B A; None where modules differ
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class EnsembleFacts:
     rank: int
     members: tuple[MemberLine, ...]
     scores: tuple[ScoreLine, ...]
+    merge_error_ratio: float = 0.0
 
 
 def base_card(base: BaseModel, *, model: str, is_hub: bool) -> str:
@@ -108,7 +112,9 @@ def adapter_card(card: AdapterCard, *, name: str) -> str:
     )
 
 
-def ensemble_card(facts: EnsembleFacts, base: BaseModel, task: TaskSpec) -> str:
+def ensemble_card(
+    facts: EnsembleFacts, base: BaseModel, task: TaskSpec, *, served_name: str = ""
+) -> str:
     """The card of a challenger: ids, weights, counts and scores, no value of any row."""
     return _page(
         f"Model for target {facts.target_name}",
@@ -120,6 +126,7 @@ def ensemble_card(facts: EnsembleFacts, base: BaseModel, task: TaskSpec) -> str:
                 "target data": f"`{facts.dataset_version_id}`, inputs only",
                 "rank": str(facts.rank),
                 "licence": f"{facts.license} (the strictest of its members)",
+                "name for a server": f"`{served_name}`, another one for another model",
             }
         ),
         _task(task),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from catalog.stores.disk import disk_errors
+from catalog.stores.outgoing import HubName, write_outgoing
 from catalog.stores.served import served_task
 from rpe_core.errors import UnknownName
 from rpe_core.families.table import family_source
@@ -33,6 +34,7 @@ _OUTPUTS = {  # columns of an answer and their types in a signature, by type of 
     "text-classification": _LABELLED,
     "text-generation": (("text", "string"),),
 }
+ENSEMBLE = "ensemble.json"
 OPTIONS = {"batch_size": 32, "device": "cpu"}  # what a consumer may set through model_config
 EXAMPLE = "This is a made-up sentence that shows the form of an input."
 _FUTURE = "from __future__ import annotations\n"
@@ -57,6 +59,8 @@ class ServedParts:
     task: TaskSpec
     adapter_folder: Path
     card: str
+    hub: HubName | None = None  # where the base lies on the hub
+    ensemble: bytes = b""  # ensemble.json; none of an adapter's own version
 
 
 def model_source(family: str) -> str:
@@ -110,7 +114,11 @@ def write_served_model(folder: Path, parts: ServedParts) -> None:
     """
     with disk_errors("a model version", folder):
         (folder / "artifacts").mkdir(parents=True, exist_ok=True)
-        shutil.copytree(parts.adapter_folder, folder / "artifacts" / "adapter", dirs_exist_ok=True)
+        adapter, family = folder / "artifacts" / "adapter", parts.base.family
+        shutil.copytree(parts.adapter_folder, adapter, dirs_exist_ok=True)
+        write_outgoing(adapter, family=family, hub=parts.hub)
+        if parts.ensemble:
+            (folder / "artifacts" / ENSEMBLE).write_bytes(parts.ensemble)
         _write_json(folder / "artifacts" / "task.json", served_task(parts.base, parts.task))
         _write_json(folder / "artifacts" / "base.json", _base(parts))
         (folder / "model.py").write_text(model_source(parts.base.family), encoding="utf-8")
