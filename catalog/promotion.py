@@ -9,7 +9,7 @@ from typing import Any, get_args
 from catalog import intents
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.stores.bundle import Stores
-from catalog.stores.registry import ModelVersionRef
+from catalog.stores.registry import ModelVersionRef, RegisteredModel
 from rpe_core.errors import InputError, UnknownName, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
 from rpe_core.records import Evidence, RunRef
@@ -17,6 +17,8 @@ from rpe_core.records import Evidence, RunRef
 Row = dict[str, Any]
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+NO_CHAMPION = "rpe.no_champion"  # tag of a registered model that no version serves: why
+_WHY_CHARS = 1000
 SERVING = ("promoted", "approved", "rolled_back")  # after these the named ensemble is champion
 KEPT = "kept"  # the challenger is the champion's very model: nothing was asked
 ACTIONS = (*SERVING, KEPT, "refused", "abstained", "pending")
@@ -176,25 +178,55 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
     """Make the aliases what core.promotions says, writing only what differs; returns what it did.
 
     Called at every start, because a kill between row and alias leaves the alias behind. Models that
-    no verdict names are left alone: a server may be shared.
+    no verdict names are left alone: a server may be shared. A model without a champion gets a tag
+    that says why.
 
     Raises:
         RecordNotFound: the registry lacks a version that a standing verdict names.
     """
-    wanted = {target: _wanted(rows) for target, rows in _histories(stores, targets).items()}
-    there = stores.registry.all_aliases()
+    histories, there = _histories(stores, targets), stores.registry.models()
+    wanted = {target: _wanted(rows) for target, rows in histories.items()}
     done: list[str] = []
     for name in sorted(wanted):
+        aliases = there[name].aliases if name in there else {}
         for alias in (CHALLENGER, CHAMPION):
             version = wanted[name].get(alias)
-            if version == there.get(name, {}).get(alias):
+            if version == aliases.get(alias):
                 continue
             if version is None:
                 stores.registry.delete_alias(name, alias)
             else:
                 stores.registry.set_alias(ModelVersionRef(name, version), alias)
             done.append(f"{name}@{alias} -> {version or 'nothing'}")
+        if name in there:
+            tell_none(stores, name, there[name], _why_none(histories[name]))
     return done
+
+
+def tell_none(stores: Stores, name: str, model: RegisteredModel, why: str) -> None:
+    """Let a registered model's tag say why no version of it serves; '' where one does."""
+    if model.tags.get(NO_CHAMPION, "") != why:
+        stores.registry.tag(name, NO_CHAMPION, why)
+
+
+def why_no_champion(stores: Stores, targets: Sequence[str]) -> dict[str, str]:
+    """Target -> why none serves it, in words; '' where one does, nothing of an unjudged target."""
+    histories = _histories(stores, targets)
+    return {name: _why_none(rows) for name, rows in histories.items()}
+
+
+def _why_none(rows: Sequence[Row]) -> str:
+    if _champion(rows):
+        return ""
+    if not rows:
+        return "What was decided was withdrawn, and nothing has been judged since."
+    words = {
+        "abstained": "The challenger is the base itself",
+        "pending": "A challenger waits for approval",
+        "refused": "The gate refused the challenger",
+    }
+    told = f"{words.get(rows[-1]['action'], rows[-1]['action'])}: {rows[-1]['reasons']}"
+    return told.replace("\n", " ")[:_WHY_CHARS]
 
 
 def _wanted(rows: Sequence[Row]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from catalog import promotion
 from flows import embed, ensemble, evaluate, ingest, promote, train
 from flows.chunks import Afar, StepFailed, Verb, chunks_of, own_error
+from flows.consumers import tell_consumers
 from flows.freshness import silent_sources
 from flows.handover import handing_over
 from flows.ledger import Ledger, Step
@@ -174,6 +175,9 @@ def do_steps(
                     if verb == "ingest" and not is_strict:
                         _report_faulty(ledger, step, declared.faulty)
                     _run_verb(workspace, workers, verb, how, ledger, step)
+                    if verb == "promote" and not is_strict:
+                        with ledger.unit(step, "models", is_done=False):
+                            tell_consumers(workspace)
         if "ingest" in steps and not is_strict:
             ledger.alerts += silent_sources(workspace)
         summary = close_run(workspace, ledger, targets=declared.plan.target_names)

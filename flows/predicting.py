@@ -12,7 +12,7 @@ import numpy as np
 from catalog.promotion import CHAMPION
 from catalog.readers.items import read_item
 from catalog.stores.model_code import input_of
-from flows.asking import opened
+from flows.asking import opened, why_none
 from flows.scoring import predict_arm
 from flows.settings import Settings
 from flows.wiring import open_registry
@@ -55,7 +55,7 @@ def predict_images(
 def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Rows, str]:
     if CHAMPION not in open_registry(settings).aliases(target):
         rows = _base_answers(settings, target, inputs)
-        return rows, f"{target} has no champion: the base answers"
+        return rows, f"{target} has no champion: the base answers. {why_none(settings, target)}"
     # MLflow's own loader, so that this is what any consumer gets
     import mlflow.pyfunc
     import pandas as pd

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from catalog.stores.base_code import base_input, write_base
 from catalog.stores.cards import AdapterCard
-from catalog.stores.disk import disk_errors
 from catalog.stores.ensemble_file import ensemble_file
 from catalog.stores.model_card import (
     EnsembleFacts,
     adapter_card,
+    base_about,
     base_card,
     ensemble_card,
+    source_about,
+    target_about,
 )
 from catalog.stores.model_code import ServedParts, write_served_model
 from catalog.stores.outgoing import HubName
@@ -59,27 +60,15 @@ def base_arguments(row: Mapping[str, Any]) -> BaseArguments:
 
 def base_draft(base: BaseModel, files: Sequence[Path], *, model: str, is_hub: bool) -> VersionDraft:
     """A base: its files under `model/`, or their names where the hub holds them."""
-    card = base_card(base, model=model, is_hub=is_hub)
-    listed = {
-        "files": sorted(file.name for file in files),
-        "is_hub": is_hub,
-        "model": model,
-        "revision": base.revision if is_hub else "",
-        "sha256": base.sha256,
-    }
+    card = base_card(base, model=model, is_hub=is_hub, column=base_input(base.family)[0])
 
     def write(folder: Path) -> None:
-        with disk_errors("a base model's version", folder):
-            text = json.dumps(listed, sort_keys=True, indent=1, ensure_ascii=False)
-            (folder / "base.json").write_text(text + "\n", encoding="utf-8")
-            (folder / "model_card.md").write_text(card, encoding="utf-8")
-            if not is_hub:
-                (folder / "model").mkdir()
-                for file in files:
-                    shutil.copyfile(file, folder / "model" / file.name)
+        write_base(folder, base, files, model=model, is_hub=is_hub, card=card)
 
     tags = {**_base_tags(base), "rpe.kind": "base"}
-    return VersionDraft(base_name(base.name), "rpe.base", tags, card, write)
+    return VersionDraft(
+        base_name(base.name), "rpe.base", tags, card, write, about=base_about(base.name)
+    )
 
 
 def adapter_draft(
@@ -101,7 +90,8 @@ def adapter_draft(
         "rpe.weights_sha256": card.weights_sha256,
     }
     trained_on = (DatasetRef(card.dataset_version_id, "training"),)
-    return _served(name, "rpe.adapter_id", tags, parts, trained_on)
+    about = source_about(card.source)
+    return _served(name, "rpe.adapter_id", tags, parts, trained_on, about=about)
 
 
 def ensemble_draft(
@@ -150,7 +140,8 @@ def ensemble_draft(
         DatasetRef(dataset, "reference")
         for dataset in sorted({m.dataset_version_id for m in facts.members})
     ]
-    return _served(facts.target_name, "rpe.ensemble_id", tags, parts, tuple(datasets))
+    about = target_about(facts.target_name, task, base_name=base.name)
+    return _served(facts.target_name, "rpe.ensemble_id", tags, parts, tuple(datasets), about=about)
 
 
 def _served(
@@ -159,10 +150,13 @@ def _served(
     tags: dict[str, str],
     parts: ServedParts,
     datasets: tuple[DatasetRef, ...],
+    *,
+    about: str,
 ) -> VersionDraft:
-    return VersionDraft(
-        name, id_tag, tags, parts.card, lambda folder: write_served_model(folder, parts), datasets
-    )
+    def write(folder: Path) -> None:
+        write_served_model(folder, parts)
+
+    return VersionDraft(name, id_tag, tags, parts.card, write, datasets, about)
 
 
 def _served_sha256(base: BaseModel, task: TaskSpec, folder: Path, weights_sha256: str) -> str:

@@ -72,7 +72,45 @@ class EnsembleFacts:
     merge_error_ratio: float = 0.0
 
 
-def base_card(base: BaseModel, *, model: str, is_hub: bool) -> str:
+def target_about(name: str, task: TaskSpec, *, base_name: str) -> str:
+    """What the registered model of a target is, whichever version serves, or none.
+
+    The first line is the target's alone: by it a description is known as ours.
+    """
+    return _page(
+        f"Target {name}: merged from a library of adapters by retrieval (RPE)",
+        _task(task),
+        f"Its versions are challengers on base `rpe-base-{base_name}`; `champion` is the one that "
+        "serves, `challenger` the newest that was judged. A version's description is its model "
+        "card: members, evidence, limits. Its tags name licence (`rpe.license`), evidence "
+        "(`rpe.evidence`) and the name that a server should give it (`rpe.served_name`).",
+        "Where no version is `champion`, the tag `rpe.no_champion` says why, MLflow answers "
+        "`Registered model alias champion not found`, and the base serves: "
+        f"`rpe predict {name}` asks it.",
+        _use(f"models:/{name}@champion", task),
+    )
+
+
+def source_about(source: str) -> str:
+    """What the registered model of a source's adapters is."""
+    return _page(
+        f"Adapters of source {source}",
+        f"Each version is an adapter trained on a dataset version of `{source}`, a reference of "
+        "the library. Its description is its card; it answers by itself, tested on its own source "
+        "only. No alias points here: adapters are not promoted.",
+    )
+
+
+def base_about(name: str) -> str:
+    """What the registered model of a base is."""
+    return _page(
+        f"Base {name}",
+        "Each version is a frozen model under adapters, which fetch it by name and version. It "
+        "answers with the feature of each input, by which targets and adapters are compared.",
+    )
+
+
+def base_card(base: BaseModel, *, model: str, is_hub: bool, column: str) -> str:
     """The card of a base model; `model` is a built-in name, hub id or folder name, never a path."""
     place = "on the hub, by id and revision" if is_hub else "in this version, folder `model/`"
     return _page(
@@ -86,6 +124,15 @@ def base_card(base: BaseModel, *, model: str, is_hub: bool) -> str:
                 "files": place,
                 "sha256": f"`{base.sha256}`",
             }
+        ),
+        f"## Use\n\nIt has no task: column `{column}` in, `feature` out, the frozen feature of "
+        "each input as a list of numbers, by which RPE compares datasets; null of an empty text. "
+        f'`mlflow.pyfunc.load_model("models:/rpe-base-{base.name}/VERSION")`. Adapters are put on '
+        + (
+            f"`{model}` of the hub."
+            if is_hub
+            else "the folder `model/`; PEFT's AutoPeftModel looks for it as a folder called "
+            f"`{base.base_id}`."
         ),
     )
 

@@ -63,6 +63,52 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         return pd.DataFrame(self.inputs.spread(answers, rows, len(items)), index=model_input.index)
 
 
+class ServedBase(PythonModel):  # type: ignore[misc]
+    """The base of this version by itself: the frozen feature of each input."""
+
+    family: Any  # load and encode of the base family; set at the end
+    inputs: Any  # is_blank, require_items, answer_each and spread; set at the end
+
+    def load_context(self, context: Any) -> None:
+        """Load the base from the version's own folder, or from the hub's cache."""
+        told, options = Path(context.artifacts["base"]), context.model_config or {}
+        how = json.loads(Path(context.artifacts["encoder"]).read_text(encoding="utf-8"))
+        self.input_name: str = how["input"]
+        self.kind: type = bytes if how["is_binary"] else str
+        self.batch_size = int(options.get("batch_size", 32))
+        self.base = self.family.load(
+            str(verified_base(told.parent, how["sha256"])),
+            max_tokens=how["max_tokens"],
+            dtype=how["dtype"],
+            device=str(options.get("device", "cpu")),
+        )
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """One row per input, in its order: `feature`, a list of numbers; null of an empty text.
+
+        Raises:
+            ValueError: as a served model's.
+        """
+        items = self.inputs.require_items(column_of(model_input, self.input_name), self.kind)
+        found: list[list[float] | None] = [None] * len(items)
+        rows = [row for row, item in enumerate(items) if not self.inputs.is_blank(item)]
+        if rows:
+            features = self.inputs.answer_each(self.encode, [items[row] for row in rows])
+            for place, feature in features:
+                found[rows[place]] = feature
+        return pd.DataFrame({"feature": pd.Series(found, index=model_input.index, dtype=object)})
+
+    def encode(self, items: list[Any]) -> list[tuple[int, list[float]]]:
+        """Places among the items with their features, un-normalised."""
+        return [
+            (int(place), feature.astype(float).tolist())
+            for places, features in self.family.encode(self.base, items, batch_size=self.batch_size)
+            for place, feature in zip(places, features, strict=True)
+        ]
+
+
 def column_of(frame: pd.DataFrame, name: str) -> list[Any]:
     """The cells of a column, None where one is missing.
 
@@ -80,10 +126,19 @@ def fetch_base(base: dict[str, str]) -> Path:
     """The folder of the base model, its files checked against the hash that the adapter needs."""
     version = f"models:/{base['name']}/{base['version']}"
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=version))
+    try:
+        return verified_base(folder, base["sha256"])
+    except RuntimeError:
+        told = f"The files of {version} are not those that this adapter was made for."
+        raise RuntimeError(told) from None
+
+
+def verified_base(folder: Path, sha256: str) -> Path:
+    """Where the files of a base's version lie, once they are known to be those of the hash."""
     listed = json.loads((folder / "base.json").read_text(encoding="utf-8"))
     model = _hub_folder(listed) if listed["is_hub"] else folder / "model"
-    if hash_files([model / name for name in listed["files"]]) != base["sha256"]:
-        raise RuntimeError(f"The files of {version} are not those that this adapter was made for.")
+    if hash_files([model / name for name in listed["files"]]) != sha256:
+        raise RuntimeError("The files of the base are not those that it was registered with.")
     return model
 
 

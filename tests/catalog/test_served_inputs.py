@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
+from rpe_core.families.table import load_family
 from tests.catalog.served_models import KINDS, Served, inputs_of, npy, serve
 from tests.catalog.stores import empty_mlflow, open_registry
 
@@ -156,6 +157,30 @@ def test_no_error_of_a_version_holds_what_it_was_given(world: dict[str, Any], ca
     with pytest.raises((MlflowException, ValueError)) as caught:
         model.predict(ODD[case])
     assert SECRET not in words(caught.value)
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_a_base_by_itself_answers_with_the_feature_of_each_input(
+    world: dict[str, Any], family: str
+) -> None:
+    made, _ = world[family]
+    model = mlflow.pyfunc.load_model(made.base_ref.uri)
+    (column,) = model.metadata.get_input_schema().input_names()
+    items = inputs_of(family, 3)
+    given = pd.DataFrame({column: pd.Series(items, dtype=object, index=[5, 3, 5])})
+    answer = model.predict(given)
+    assert answer.index.tolist() == [5, 3, 5]
+    ours = load_family(family)
+    base = ours.load(str(made.base_folder), max_tokens=made.base.max_tokens)
+    expected = np.empty((3, len(answer["feature"].iloc[0])))
+    for places, features in ours.encode(base, items):
+        expected[places] = features
+    np.testing.assert_allclose(np.array(answer["feature"].tolist()), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="1 of 4 inputs is no"):
+        model.predict(pd.DataFrame({column: pd.Series([*items, 7], dtype=object)}))
+    if family in TEXT_FAMILIES:
+        some = model.predict(pd.DataFrame({column: ["", items[0]]}))
+        assert some["feature"].isna().tolist() == [True, False]
 
 
 def test_a_consumer_who_wants_the_details_gets_them(
