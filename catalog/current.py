@@ -233,6 +233,19 @@ def choices(lake: Lake, evaluation_ids: Sequence[str]) -> dict[str, str]:
     return {row["choice_id"]: row["candidate"] for row in rows}
 
 
+def served_versions(lake: Lake, targets: Sequence[str]) -> list[Row]:
+    """Standing versions of these targets, each with its ensemble and what it is made of."""
+    return lake.rows(
+        "SELECT e.target_name, e.ensemble_id, e.weights_sha256, b.base_sha256, v.model_name,"
+        " v.model_version, v.served_sha256 FROM core.model_versions AS v"
+        " JOIN core.ensembles AS e ON v.kind = 'ensemble' AND v.record_id = e.ensemble_id"
+        " JOIN core.bases AS b USING (base_id)"
+        " WHERE list_contains(?, e.target_name) AND v.retracted_at IS NULL"
+        " ORDER BY v.recorded_at, e.ensemble_id",
+        [list(targets)],
+    )
+
+
 def item_scores(lake: Lake, evaluation_id: str, split: str) -> list[Row]:
     """Per-item scores of an evaluation on one split, ordered so that arms pair up."""
     return lake.rows(

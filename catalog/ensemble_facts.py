@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalog.stores.bundle import Stores
+from catalog.stores.ensemble_file import scale_of
 from catalog.stores.model_card import EnsembleFacts, MemberLine, ScoreLine
+from catalog.stores.served import read_config
 
 _MEMBERS = """
 SELECT m.ensemble_id, m.adapter_id, a.dataset_version_id, m.weight, m.distance, a.license,
-    a.weights_sha256
+    a.weights_sha256, a.model_name, a.rank, a.artifact_sha256
 FROM core.ensemble_members m JOIN core.adapters a USING (adapter_id)
 WHERE list_contains(?, m.ensemble_id)
 ORDER BY m.adapter_id
@@ -33,8 +35,13 @@ def facts_of(
 ) -> dict[str, EnsembleFacts]:
     """Members and scores of ensembles, by id; `rows` are theirs of core.ensembles."""
     members: dict[str, list[MemberLine]] = {}
+    scales: dict[str, float | None] = {}  # by artifact: members are shared by many ensembles
     for row in stores.lake.rows(_MEMBERS, [list(rows)]):
-        members.setdefault(row.pop("ensemble_id"), []).append(MemberLine(**row))
+        artifact = row.pop("artifact_sha256")
+        if artifact not in scales:
+            scales[artifact] = scale_of(read_config(stores.artifacts.folder(artifact)))
+        line = members.setdefault(row.pop("ensemble_id"), [])
+        line.append(MemberLine(**row, scale=scales[artifact]))
     scores: dict[str, list[ScoreLine]] = {}
     for row in stores.lake.rows(_SCORES, [list(rows)]):
         scores.setdefault(row.pop("ensemble_id"), []).append(ScoreLine(**row))
@@ -51,6 +58,7 @@ def facts_of(
             row["rank"],
             tuple(members.get(ensemble_id, ())),
             tuple(scores.get(ensemble_id, ())),
+            row["merge_error_ratio"],
         )
         for ensemble_id, row in rows.items()
     }

@@ -100,9 +100,8 @@ def _commit(stores: Stores, new: Sequence[Filed], *, is_registered: bool, run: R
     ids = [i for one in new for i in (one.card.adapter_id, one.card.representation_id)]
     intents.intend(stores.lake, ids, run=run)
     artifacts = [_keep(stores.artifacts, one) for one in new]
-    refs = [_UNREGISTERED] * len(new)
-    if is_registered:
-        refs = _register(stores, new, artifacts)
+    versions = _register(stores, new, artifacts) if is_registered else []
+    refs = [ref for ref, _ in versions] or [_UNREGISTERED] * len(new)
     stores.vectors.put_many([(one.representation, one.card.adapter_id) for one in new])
     with stores.lake.transaction(message="import adapters", run=run) as commit:
         commit.insert_new(
@@ -113,13 +112,7 @@ def _commit(stores: Stores, new: Sequence[Filed], *, is_registered: bool, run: R
             [adapter_row(o.card, r, a) for o, r, a in zip(new, refs, artifacts, strict=True)],
         )
         if is_registered:
-            commit.insert_new(
-                "model_versions",
-                [
-                    model_row(ref, "adapter", one.card.adapter_id)
-                    for one, ref in zip(new, refs, strict=True)
-                ],
-            )
+            commit.insert_new("model_versions", [row for _, row in versions])
         commit.insert_new("lineage", [edge for one in new for edge in _edges(one.card)])
         intents.fulfil(commit, ids)
 
@@ -155,23 +148,21 @@ def _keep(artifacts: Artifacts, one: Filed) -> str:
 
 def _register(
     stores: Stores, new: Sequence[Filed], artifacts: Sequence[str]
-) -> list[ModelVersionRef]:
-    """A version of each adapter; the bases are on record, so are the folders with these hashes."""
+) -> list[tuple[ModelVersionRef, dict[str, Any]]]:
+    """A version of each adapter, with its row; bases and folders with these hashes are there."""
     rows = stores.lake.rows(
-        "SELECT base_id, model_name, model_version FROM core.bases WHERE list_contains(?, base_id)",
+        "FROM core.bases WHERE list_contains(?, base_id)",
         [sorted({one.card.base.base_id for one in new})],
     )
-    bases = {row["base_id"]: (row["model_name"], row["model_version"]) for row in rows}
-    return [
-        stores.registry.register(
-            drafts.adapter_draft(
-                one.card,
-                registered_base=bases[one.card.base.base_id],
-                folder=stores.artifacts.folder(sha256),
-            )
-        )
-        for one, sha256 in zip(new, artifacts, strict=True)
-    ]
+    bases = {row["base_id"]: drafts.base_arguments(row) for row in rows}
+    made = []
+    for one, sha256 in zip(new, artifacts, strict=True):
+        base, folder = bases[one.card.base.base_id], stores.artifacts.folder(sha256)
+        draft = drafts.adapter_draft(one.card, **base, folder=folder)
+        ref, record_id = stores.registry.register(draft), one.card.adapter_id
+        row = model_row(ref, "adapter", record_id, served_sha256=draft.served_sha256)
+        made.append((ref, row))
+    return made
 
 
 def _known(stores: Stores, adapter_ids: Sequence[str]) -> dict[str, tuple[str, str]]:

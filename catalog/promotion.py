@@ -9,7 +9,7 @@ from typing import Any, get_args
 from catalog import intents
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.stores.bundle import Stores
-from catalog.stores.registry import ModelVersionRef
+from catalog.stores.registry import ModelVersionRef, RegisteredModel
 from rpe_core.errors import InputError, UnknownName, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
 from rpe_core.records import Evidence, RunRef
@@ -17,8 +17,11 @@ from rpe_core.records import Evidence, RunRef
 Row = dict[str, Any]
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+NO_CHAMPION = "rpe.no_champion"  # tag of a registered model that no version serves: why
+_WHY_CHARS = 1000
 SERVING = ("promoted", "approved", "rolled_back")  # after these the named ensemble is champion
-ACTIONS = (*SERVING, "refused", "abstained", "pending")
+KEPT = "kept"  # the challenger is the champion's very model: nothing was asked
+ACTIONS = (*SERVING, KEPT, "refused", "abstained", "pending")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class VerdictRecord:
     """What was decided about a challenger; the id leaves out time and run, so it is kept once.
 
     `question_id` is what the gate was asked, '' for a person's act; `follows` is the promotion that
-    such an act answers: the same act on another state is new.
+    such an act answers: the same act on another state is new. `model` is the version of the very
+    same model, where the ensemble has none of its own.
     """
 
     target_name: str
@@ -41,6 +45,7 @@ class VerdictRecord:
     policy: Mapping[str, Any] = field(default_factory=dict)
     question_id: str = ""
     follows: str = ""
+    model: ModelVersionRef | None = None
 
     @property
     def promotion_id(self) -> str:
@@ -75,8 +80,8 @@ def record_verdicts(
     """
     for verdict, _ in verdicts:
         _require_known(verdict)
-    models = _models_of(stores, [verdict.ensemble_id for verdict, _ in verdicts])
-    rows = [_verdict_row(verdict, models.get(verdict.ensemble_id), run) for verdict, _ in verdicts]
+    models = _models_of(stores, [v.ensemble_id for v, _ in verdicts if v.model is None])
+    rows = [_verdict_row(v, v.model or models.get(v.ensemble_id), run) for v, _ in verdicts]
     message = ", ".join(sorted({verdict.action for verdict, _ in verdicts}))
     named = [row["target_name"] for row in rows if row["model_version"]]
     with stores.lake.transaction(message=message, run=run) as commit:
@@ -101,8 +106,7 @@ def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
     """
     _require_actor(actor)
     rows = _history(stores, target)
-    judged = [row for row in rows if row["action"] != "abstained"]
-    pending = judged[-1] if judged and judged[-1]["action"] == "pending" else None
+    pending = _pending(rows)
     if pending is None:
         raise RecordNotFound(
             f"Nothing waits for approval at target {shown_name(target)}.",
@@ -129,6 +133,12 @@ def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
         follows=pending["promotion_id"],
     )
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
+
+
+def waiting(stores: Stores, targets: Sequence[str]) -> dict[str, Row]:
+    """Target -> the pending verdict that a person may approve, where there is one."""
+    found = {name: _pending(rows) for name, rows in _histories(stores, targets).items()}
+    return {name: row for name, row in found.items() if row}
 
 
 def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
@@ -173,25 +183,55 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
     """Make the aliases what core.promotions says, writing only what differs; returns what it did.
 
     Called at every start, because a kill between row and alias leaves the alias behind. Models that
-    no verdict names are left alone: a server may be shared.
+    no verdict names are left alone: a server may be shared. A model without a champion gets a tag
+    that says why.
 
     Raises:
         RecordNotFound: the registry lacks a version that a standing verdict names.
     """
-    wanted = {target: _wanted(rows) for target, rows in _histories(stores, targets).items()}
-    there = stores.registry.all_aliases()
+    histories, there = _histories(stores, targets), stores.registry.models()
+    wanted = {target: _wanted(rows) for target, rows in histories.items()}
     done: list[str] = []
     for name in sorted(wanted):
+        aliases = there[name].aliases if name in there else {}
         for alias in (CHALLENGER, CHAMPION):
             version = wanted[name].get(alias)
-            if version == there.get(name, {}).get(alias):
+            if version == aliases.get(alias):
                 continue
             if version is None:
                 stores.registry.delete_alias(name, alias)
             else:
                 stores.registry.set_alias(ModelVersionRef(name, version), alias)
             done.append(f"{name}@{alias} -> {version or 'nothing'}")
+        if name in there:
+            tell_none(stores, name, there[name], _why_none(histories[name]))
     return done
+
+
+def tell_none(stores: Stores, name: str, model: RegisteredModel, why: str) -> None:
+    """Let a registered model's tag say why no version of it serves; '' where one does."""
+    if model.tags.get(NO_CHAMPION, "") != why:
+        stores.registry.tag(name, NO_CHAMPION, why)
+
+
+def why_no_champion(stores: Stores, targets: Sequence[str]) -> dict[str, str]:
+    """Target -> why none serves it, in words; '' where one does, nothing of an unjudged target."""
+    histories = _histories(stores, targets)
+    return {name: _why_none(rows) for name, rows in histories.items()}
+
+
+def _why_none(rows: Sequence[Row]) -> str:
+    if _champion(rows):
+        return ""
+    if not rows:
+        return "What was decided was withdrawn, and nothing has been judged since."
+    words = {
+        "abstained": "The challenger is the base itself",
+        "pending": "A challenger waits for approval",
+        "refused": "The gate refused the challenger",
+    }
+    told = f"{words.get(rows[-1]['action'], rows[-1]['action'])}: {rows[-1]['reasons']}"
+    return told.replace("\n", " ")[:_WHY_CHARS]
 
 
 def _wanted(rows: Sequence[Row]) -> dict[str, str]:
@@ -218,6 +258,12 @@ def _served(rows: Sequence[Row]) -> list[Row]:
         elif row["action"] in SERVING:
             stack.append(row)
     return stack
+
+
+def _pending(rows: Sequence[Row]) -> Row | None:
+    """The newest judgement, if it waits for a person."""
+    judged = [row for row in rows if row["action"] != "abstained"]
+    return judged[-1] if judged and judged[-1]["action"] == "pending" else None
 
 
 def _champion(rows: Sequence[Row]) -> Row | None:

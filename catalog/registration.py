@@ -25,6 +25,7 @@ from catalog.stores.cards import (
     model_row,
     representation_row,
 )
+from catalog.stores.drafts import BaseArguments, base_arguments
 from catalog.stores.registry import ModelVersionRef, require_target_name
 from rpe_core.errors import InputError
 from rpe_core.records import BaseModel, Representation, RunRef
@@ -72,7 +73,9 @@ def register_base(
     revision = base.revision if is_hub else ""
     with stores.lake.transaction(message="register base", run=run) as commit:
         commit.insert_new("bases", [base_row(base, ref, model=shown, revision=revision)])
-        commit.insert_new("model_versions", [model_row(ref, "base", base.base_id)])
+        commit.insert_new(
+            "model_versions", [model_row(ref, "base", base.base_id, served_sha256="")]
+        )
         intents.fulfil(commit, [base.base_id])
     return ref
 
@@ -119,13 +122,12 @@ def register_adapter(
         return _ref(known)
     intents.intend(stores.lake, [card.adapter_id], run=run)
     artifact_sha256 = stores.artifacts.put_folder(folder)
-    ref = stores.registry.register(
-        drafts.adapter_draft(
-            card,
-            registered_base=_registered_base(stores, card.base),
-            folder=stores.artifacts.folder(artifact_sha256),
-        )
+    draft = drafts.adapter_draft(
+        card,
+        **_registered_base(stores, card.base),
+        folder=stores.artifacts.folder(artifact_sha256),
     )
+    ref = stores.registry.register(draft)
     filed = stores.vectors.representation(card.representation_id)
     stores.vectors.put(filed, adapter_id=card.adapter_id)
     parents = [
@@ -135,7 +137,10 @@ def register_adapter(
     ]
     with stores.lake.transaction(message="register adapter", run=run) as commit:
         commit.insert_new("adapters", [adapter_row(card, ref, artifact_sha256)])
-        commit.insert_new("model_versions", [model_row(ref, "adapter", card.adapter_id)])
+        commit.insert_new(
+            "model_versions",
+            [model_row(ref, "adapter", card.adapter_id, served_sha256=draft.served_sha256)],
+        )
         commit.insert_new("lineage", lineage.edges(card.adapter_id, parents))
         intents.fulfil(commit, [card.adapter_id])
     return ref
@@ -195,17 +200,19 @@ def register_challengers(
     facts = facts_of(stores, rows, {one.ensemble_id: one.evidence for one in new})
     bases = {base: _registered_base(stores, base) for base in {one.base for one in new}}
     intents.intend(stores.lake, [one.ensemble_id for one in new], run=run)
+    made = []
     for one in new:
         draft = drafts.ensemble_draft(
             facts[one.ensemble_id],
             one.base,
             one.task,
-            registered_base=bases[one.base],
+            **bases[one.base],
             folder=stores.artifacts.folder(rows[one.ensemble_id]["artifact_sha256"]),
             weights_sha256=rows[one.ensemble_id]["weights_sha256"],
         )
-        refs[one.ensemble_id] = stores.registry.register(draft)
-    made = [model_row(refs[one.ensemble_id], "ensemble", one.ensemble_id) for one in new]
+        refs[one.ensemble_id] = ref = stores.registry.register(draft)
+        row = model_row(ref, "ensemble", one.ensemble_id, served_sha256=draft.served_sha256)
+        made.append(row)
     with stores.lake.transaction(message="register challengers", run=run) as commit:
         commit.insert_new("model_versions", made)
         intents.fulfil(commit, [one.ensemble_id for one in new])
@@ -248,7 +255,7 @@ def _require_weights(known: Row, record_id: str, weights_sha256: str) -> None:
         )
 
 
-def _registered_base(stores: Stores, base: BaseModel) -> tuple[str, str]:
+def _registered_base(stores: Stores, base: BaseModel) -> BaseArguments:
     row = _find(stores, "bases", "base_id", base.base_id)
     if row is None:
         raise RecordNotFound(
@@ -256,7 +263,7 @@ def _registered_base(stores: Stores, base: BaseModel) -> tuple[str, str]:
             where=base.base_id,
             remedy="register the base before what is made on it",
         )
-    return row["model_name"], row["model_version"]
+    return base_arguments(row)
 
 
 def _find(stores: Stores, table: str, column: str, value: str) -> Row | None:

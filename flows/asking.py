@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog.errors import RecordNotFound
 from catalog.lineage import ancestors
+from catalog.promotion import CHAMPION, NO_CHAMPION
 from catalog.report.queries import read_members
 from flows.contributions import score_changes
 from flows.reading import read_rows_of
@@ -94,10 +95,20 @@ def _version(settings: Settings, named: str) -> tuple[str, str]:
     name, _, alias = named.partition("@")
     aliases = open_registry(settings).aliases(name)
     if alias not in aliases:
+        why = why_none(settings, name) if alias == CHAMPION else ""
         raise RecordNotFound(
-            "This alias points nowhere.", where=name, expected=", ".join(sorted(aliases))
+            f"This alias points nowhere. {why}".strip(),
+            where=f"models:/{named}",
+            expected=", ".join(f"@{known}" for known in sorted(aliases)) or "a version's number",
+            remedy="`rpe predict` asks the base where no version serves" if why else "",
         )
     return name, aliases[alias]
+
+
+def why_none(settings: Settings, model_name: str) -> str:
+    """Why no version of a registered model serves, in its tag's words; '' where it does not say."""
+    model = open_registry(settings).models().get(model_name)
+    return model.tags.get(NO_CHAMPION, "") if model else ""
 
 
 def _retrieval(workspace: Workspace, target: str) -> Retrieval:

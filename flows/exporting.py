@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import RecordNotFound
+from catalog.stores.outgoing import HubName
 from catalog.stores.portable import write_bundle
 from flows.settings import Settings
 from flows.wiring import open_stores
@@ -28,7 +29,8 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
     stores = open_stores(settings)
     try:
         rows = stores.lake.rows(
-            "SELECT a.*, b.base_sha256, b.family, r.n_items, r.n_groups FROM core.adapters AS a"
+            "SELECT a.*, b.base_sha256, b.family, b.model, b.revision, r.n_items, r.n_groups"
+            " FROM core.adapters AS a"
             " JOIN core.bases AS b USING (base_id)"
             " JOIN core.representations AS r USING (representation_id)"
             " WHERE adapter_id = ? AND a.retracted_at IS NULL",
@@ -57,7 +59,8 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
         }
         told = {**asdict(place), "n_groups": row["n_groups"]}
         representation = {name: told[name] for name in ("n_groups", "n_items", "variance", "z")}
-        write_bundle(out, folder, card=card, representation=representation)
+        hub = HubName(row["model"], row["revision"]) if row["revision"] else None
+        write_bundle(out, folder, card=card, representation=representation, hub=hub)
     finally:
         stores.lake.close()
     return out

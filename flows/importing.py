@@ -346,7 +346,9 @@ def _named(config: dict[str, Any], base: BaseModel) -> dict[str, Any]:
         json.dumps(config, allow_nan=False)
     except ValueError:
         raise InputError("adapter_config.json holds NaN or infinity.") from None
-    own = {"base_model_name_or_path": base.base_id, "revision": None}
+    own: dict[str, Any] = {"base_model_name_or_path": base.base_id, "revision": None}
+    if config.get("auto_mapping") == FAMILIES[base.family].auto_mapping:
+        own["auto_mapping"] = None  # what an export told PEFT; in the store it says nothing
     if config.get("task_type") in _HEADED:
         own["task_type"] = FAMILIES[base.family].peft_type
     return {**config, **own}

@@ -27,6 +27,7 @@ from catalog import promotion
 from flows import embed, ensemble, evaluate, ingest, promote, train
 from flows.alerts import watch
 from flows.chunks import Afar, StepFailed, Verb, chunks_of, own_error
+from flows.consumers import tell_consumers
 from flows.handover import handing_over
 from flows.ledger import Ledger, Step
 from flows.locking import hold_workspace
@@ -174,6 +175,9 @@ def do_steps(
                     if verb == "ingest" and not is_strict:
                         _report_faulty(ledger, step, declared.faulty)
                     _run_verb(workspace, workers, verb, how, ledger, step)
+                    if verb == "promote" and not is_strict:
+                        with ledger.unit(step, "models", is_done=False):
+                            tell_consumers(workspace)
         # an experiment has a plan of its own: it looks at nothing, and what stands goes on standing
         watch(workspace, ledger, () if is_strict else tuple(steps), plan=declared.plan)
         summary = close_run(workspace, ledger, targets=declared.plan.target_names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 from catalog.promotion import CHAMPION
 from catalog.readers.items import read_item
 from catalog.stores.model_code import input_of
-from flows.asking import opened
+from flows.asking import opened, why_none
 from flows.scoring import predict_arm
 from flows.settings import Settings
 from flows.wiring import open_registry
 from flows.workspace import load_declarations
 from rpe_core.errors import InputError
+from rpe_core.families.inputs import is_blank, spread
 
 Rows = list[dict[str, Any]]
 
@@ -27,7 +28,9 @@ def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tup
     if not inputs:
         raise InputError("There is nothing to predict.", expected="--text or --file")
     name = _name_asked(settings, target, "string", "this target is asked with --image")
-    return _answers(settings, name, inputs)
+    rows, note = _answers(settings, name, inputs)
+    blank = [str(number) for number, text in enumerate(inputs, start=1) if is_blank(text)]
+    return rows, f"{note}; no answer to empty inputs: {', '.join(blank)}" if blank else note
 
 
 def predict_images(
@@ -52,7 +55,7 @@ def predict_images(
 def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Rows, str]:
     if CHAMPION not in open_registry(settings).aliases(target):
         rows = _base_answers(settings, target, inputs)
-        return rows, f"{target} has no champion: the base answers"
+        return rows, f"{target} has no champion: the base answers. {why_none(settings, target)}"
     # MLflow's own loader, so that this is what any consumer gets
     import mlflow.pyfunc
     import pandas as pd
@@ -61,21 +64,28 @@ def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Ro
     model = mlflow.pyfunc.load_model(f"models:/{target}@{CHAMPION}")
     column = model.metadata.get_input_schema().input_names()[0]
     answers = model.predict(pd.DataFrame({column: list(inputs)}))
-    rows = [{"input": i + 1, **row} for i, row in enumerate(answers.to_dict("records"))]
-    return rows, f"champion of {target}"
+    columns = {name: answers[name].tolist() for name in answers.columns}
+    return _rows(columns, len(inputs)), f"champion of {target}"
 
 
 def _base_answers(settings: Settings, target: str, inputs: Sequence[Any]) -> Rows:
     with opened(settings) as workspace:
         spec = workspace.plan.target(target)
         task = workspace.contracts[spec.source].task_spec
-        predictions = predict_arm(workspace, spec.base, task, None, inputs)
+        asked = [i for i, item in enumerate(inputs) if not is_blank(item)]
+        predictions = predict_arm(workspace, spec.base, task, None, [inputs[i] for i in asked])
         prepared = workspace.prepared(spec.base, task)
         answers = workspace.family(spec.base).answers(prepared, predictions)
-        return [
-            {"input": i + 1, **{name: column[i] for name, column in answers.items()}}
-            for i in range(len(inputs))
-        ]
+        return _rows(spread(answers, asked, len(inputs)), len(inputs))
+
+
+def _rows(columns: Mapping[str, Sequence[Any]], n: int) -> Rows:
+    """A row for each input, in their order; NaN, the null of numbers, is none of JSON."""
+    return [
+        {"input": i + 1}
+        | {name: None if cells[i] != cells[i] else cells[i] for name, cells in columns.items()}
+        for i in range(n)
+    ]
 
 
 def _name_asked(settings: Settings, target: str, kind: str, remedy: str) -> str:

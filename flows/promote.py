@@ -10,10 +10,12 @@ from typing import Any
 from catalog import current, promotion, registration
 from catalog.promotion import VerdictRecord
 from catalog.registration import Challenger
+from catalog.stores.registry import ModelVersionRef
 from flows import evaluate
 from flows.evaluate import LEAVE_ONE_OUT, Arm, EvaluateUnit
 from flows.plans import GateSpec
 from flows.scoring import AUTO_ARM, BASE_ARM, items_by_arm
+from flows.served import ServedModels
 from flows.trials import Trials, trial_row, trials_of
 from flows.workspace import Workspace
 from rpe_core.evaluation.gates import NO_CHAMPION, GatePolicy, Trial, decide, put_to_test
@@ -27,6 +29,10 @@ UNSCORED = (
     " labels of the target its strategy: base alone was asked."
 )
 
+SAME = "The champion is this model already: same weights, prompts and base; nothing is spent."
+TAKEN_BACK = "It was rolled back by a person before."
+UNASKED = "The very same model is not asked about again, and nothing is spent."
+
 
 @dataclass(frozen=True)
 class Question:
@@ -38,6 +44,8 @@ class Question:
     policy: GatePolicy
     is_rolled_back: bool  # the challenger served before, and a person took it back
     trials: Trials = field(default_factory=Trials)  # what the gate was asked before
+    same_as_champion: ModelVersionRef | None = None  # the champion's version is this very model
+    same_as_rolled_back: ModelVersionRef | None = None  # a version that a person took back is it
 
     @property
     def champion_id(self) -> str:
@@ -90,8 +98,49 @@ def pending(workspace: Workspace) -> list[Question]:
         is_champion = challenger.record_id and challenger.record_id == question.champion_id
         if not is_champion and question.question_id not in standing.questions:
             questions.append(question)
+    questions = _recognised(workspace, questions)
     tried = trials_of(workspace, [question.unit for question in questions])
     return [replace(q, trials=found) for q, found in zip(questions, tried, strict=True)]
+
+
+def _recognised(workspace: Workspace, questions: Sequence[Question]) -> list[Question]:
+    """Questions with the version that is the challenger's very model, where one serves or did.
+
+    What waits for a person is not asked again under another name.
+    """
+    names = [str(question) for question in questions]
+    served = ServedModels(workspace, names)
+    waits = promotion.waiting(workspace.stores, names) if names else {}
+    found = []
+    for question in questions:
+        unit, challenger, name = question.unit, question.challenger, str(question)
+        row = waits.get(name)
+        asked = {row["ensemble_id"]} if row and _is_standing(question, row) else set()
+        if served.twin(unit, challenger, asked):
+            continue
+        taken_back = {one for target, one in workspace.standing.rolled_back if target == name}
+        found.append(
+            replace(
+                question,
+                same_as_champion=served.twin(unit, challenger, {question.champion_id}),
+                same_as_rolled_back=served.twin(unit, challenger, taken_back),
+            )
+        )
+    return found
+
+
+def _is_standing(question: Question, row: Row) -> bool:
+    """Whether a pending verdict is what the gate would say by the plan and champion of now."""
+    policy = question.policy
+    if (row["champion_ensemble_id"], policy.approval) != (question.champion_id, "required"):
+        return False
+    again = replace(
+        _verdict(question, "pending", (), policy=asdict(policy)),
+        dataset_version_id=row["dataset_version_id"],
+        ensemble_id=row["ensemble_id"],
+        question_id=row["question_id"],
+    )
+    return again.promotion_id == row["promotion_id"]
 
 
 def keep(workspace: Workspace, made: Sequence[Answer]) -> None:
@@ -108,12 +157,17 @@ def make(workspace: Workspace, question: Question) -> Answer:
     if not unit.candidates:
         reasons = (unit.retrieval.domain.reason,)
         return Answer(_verdict(question, "abstained", reasons, policy={}), (), None)
+    if question.same_as_champion:
+        return _unasked(question, promotion.KEPT, (SAME,), question.same_as_champion)
+    if question.same_as_rolled_back:
+        reasons = (TAKEN_BACK, UNASKED)
+        return _unasked(question, "refused", reasons, question.same_as_rolled_back)
     tried = _put_to_test(workspace, question)
     against_base, *others = tried.values()
     decided = decide(policy, against_base, others[0] if others else None)
     action, reasons = "refused", _told(question, decided.reasons, is_scored=bool(others))
     if decided.is_promoted and question.is_rolled_back:
-        reasons = (*reasons, "It was rolled back by a person before.")
+        reasons = (*reasons, TAKEN_BACK)
     elif decided.is_promoted:
         action = "pending" if policy.approval == "required" else "promoted"
     rows = [_comparison_row(workspace, question, *entry) for entry in tried.items()]
@@ -121,6 +175,14 @@ def make(workspace: Workspace, question: Question) -> Answer:
     base, task = workspace.bases[target.base], workspace.contracts[target.source].task_spec
     registered = Challenger(challenger.record_id, base, task, unit.evidence)
     return Answer(_verdict(question, action, reasons, policy=asdict(policy)), rows, registered)
+
+
+def _unasked(
+    question: Question, action: str, reasons: Sequence[str], model: ModelVersionRef
+) -> Answer:
+    """The answer about a model that is known: no comparison, no trial, no version of its own."""
+    verdict = _verdict(question, action, reasons, policy=asdict(question.policy))
+    return Answer(replace(verdict, model=model), (), None)
 
 
 def _challenger(

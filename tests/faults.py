@@ -37,6 +37,7 @@ ERRORS = {"disk_full": errno.ENOSPC, "time_out": errno.ETIMEDOUT}
 _MLFLOW = (
     *("create_experiment", "create_run", "log_artifacts", "log_inputs", "set_terminated"),
     *("create_registered_model", "create_model_version", "set_registered_model_alias"),
+    *("set_registered_model_tag", "delete_registered_model_tag", "update_registered_model"),
     *("delete_registered_model_alias", "delete_registered_model", "delete_model_version"),
     "delete_run",
 )

@@ -190,11 +190,12 @@ def member_rows(card: EnsembleCard) -> list[Row]:
     ]
 
 
-def model_row(ref: ModelVersionRef, kind: str, record_id: str) -> Row:
+def model_row(ref: ModelVersionRef, kind: str, record_id: str, *, served_sha256: str) -> Row:
     """The row of core.model_versions."""
     return {
         "model_name": ref.name,
         "model_version": ref.version,
         "kind": kind,
         "record_id": record_id,
+        "served_sha256": served_sha256,
     }

@@ -13,6 +13,10 @@ _OF_LABELS = (
     "It answers with the labels listed above and no other; "
     "a score is the model's probability, which was not calibrated."
 )
+_NO_TEXT = (
+    " An empty text has no answer: every column is null. An input that is missing or no text is"
+    " refused with its row, and with it the batch."
+)
 _CAUTION = {  # what an answer is not, by type of the task
     "image-classification": _OF_LABELS,
     "image-segmentation": "It draws a mask on any image, whatever it shows: a person has to look.",
@@ -45,6 +49,9 @@ class MemberLine:
     distance: float
     license: str
     weights_sha256: str
+    model_name: str = ""  # its registered model; '' where it has none
+    rank: int | None = None
+    scale: float | None = None  # of every module's B A; None where modules differ
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,48 @@ class EnsembleFacts:
     rank: int
     members: tuple[MemberLine, ...]
     scores: tuple[ScoreLine, ...]
+    merge_error_ratio: float = 0.0
 
 
-def base_card(base: BaseModel, *, model: str, is_hub: bool) -> str:
+def target_about(name: str, task: TaskSpec, *, base_name: str) -> str:
+    """What the registered model of a target is, whichever version serves, or none.
+
+    The first line is the target's alone: by it a description is known as ours.
+    """
+    return _page(
+        f"Target {name}: merged from a library of adapters by retrieval (RPE)",
+        _task(task),
+        f"Its versions are challengers on base `rpe-base-{base_name}`; `champion` is the one that "
+        "serves, `challenger` the newest that was judged. A version's description is its model "
+        "card: members, evidence, limits. Its tags name licence (`rpe.license`), evidence "
+        "(`rpe.evidence`) and the name that a server should give it (`rpe.served_name`).",
+        "Where no version is `champion`, the tag `rpe.no_champion` says why, MLflow answers "
+        "`Registered model alias champion not found`, and the base serves: "
+        f"`rpe predict {name}` asks it.",
+        _use(f"models:/{name}@champion", task),
+    )
+
+
+def source_about(source: str) -> str:
+    """What the registered model of a source's adapters is."""
+    return _page(
+        f"Adapters of source {source}",
+        f"Each version is an adapter trained on a dataset version of `{source}`, a reference of "
+        "the library. Its description is its card; it answers by itself, tested on its own source "
+        "only. No alias points here: adapters are not promoted.",
+    )
+
+
+def base_about(name: str) -> str:
+    """What the registered model of a base is."""
+    return _page(
+        f"Base {name}",
+        "Each version is a frozen model under adapters, which fetch it by name and version. It "
+        "answers with the feature of each input, by which targets and adapters are compared.",
+    )
+
+
+def base_card(base: BaseModel, *, model: str, is_hub: bool, column: str) -> str:
     """The card of a base model; `model` is a built-in name, hub id or folder name, never a path."""
     place = "on the hub, by id and revision" if is_hub else "in this version, folder `model/`"
     return _page(
@@ -78,6 +124,15 @@ def base_card(base: BaseModel, *, model: str, is_hub: bool) -> str:
                 "files": place,
                 "sha256": f"`{base.sha256}`",
             }
+        ),
+        f"## Use\n\nIt has no task: column `{column}` in, `feature` out, the frozen feature of "
+        "each input as a list of numbers, by which RPE compares datasets; null of an empty text. "
+        f'`mlflow.pyfunc.load_model("models:/rpe-base-{base.name}/VERSION")`. Adapters are put on '
+        + (
+            f"`{model}` of the hub."
+            if is_hub
+            else "the folder `model/`; PEFT's AutoPeftModel looks for it as a folder called "
+            f"`{base.base_id}`."
         ),
     )
 
@@ -104,7 +159,9 @@ def adapter_card(card: AdapterCard, *, name: str) -> str:
     )
 
 
-def ensemble_card(facts: EnsembleFacts, base: BaseModel, task: TaskSpec) -> str:
+def ensemble_card(
+    facts: EnsembleFacts, base: BaseModel, task: TaskSpec, *, served_name: str = ""
+) -> str:
     """The card of a challenger: ids, weights, counts and scores, no value of any row."""
     return _page(
         f"Model for target {facts.target_name}",
@@ -116,6 +173,7 @@ def ensemble_card(facts: EnsembleFacts, base: BaseModel, task: TaskSpec) -> str:
                 "target data": f"`{facts.dataset_version_id}`, inputs only",
                 "rank": str(facts.rank),
                 "licence": f"{facts.license} (the strictest of its members)",
+                "name for a server": f"`{served_name}`, another one for another model",
             }
         ),
         _task(task),
@@ -145,9 +203,9 @@ def _task(task: TaskSpec) -> str:
     if task.classes:
         names = ", ".join(f"{index} `{name}`" for index, name in enumerate(task.classes, start=1))
         return f"{told} Both are bytes of .npy files; a mask holds 0 for background, {names}."
+    told += _NO_TEXT if input_of(task) == "string" else " An image is the bytes of a .npy file."
     if not task.labels:
         return f"{told} At most {task.max_new_tokens} tokens, decoded greedily."
-    told += "" if input_of(task) == "string" else " An image is the bytes of a .npy file."
     return f"{told} Labels: {', '.join(f'`{label}`' for label in task.labels)}."
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import platform
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from catalog.stores.disk import disk_errors
+from catalog.stores.outgoing import HubName, write_outgoing
+from catalog.stores.served import served_task
 from rpe_core.errors import UnknownName
 from rpe_core.families.table import family_source
 from rpe_core.records import BaseModel, TaskSpec
@@ -32,16 +35,20 @@ _OUTPUTS = {  # columns of an answer and their types in a signature, by type of 
     "text-classification": _LABELLED,
     "text-generation": (("text", "string"),),
 }
+ENSEMBLE = "ensemble.json"
 OPTIONS = {"batch_size": 32, "device": "cpu"}  # what a consumer may set through model_config
 EXAMPLE = "This is a made-up sentence that shows the form of an input."
 _FUTURE = "from __future__ import annotations\n"
 _END = """
 
-ServedModel.family = SimpleNamespace(
-    load=load, prepare=prepare, attach=attach, predict=predict, answers=answers
+{0}.family = SimpleNamespace({1})
+{0}.inputs = SimpleNamespace(
+    is_blank=is_blank, require_items=require_items, answer_each=answer_each, spread=spread
 )
-set_model(ServedModel())
+set_model({0}())
 """
+_SERVED = ("ServedModel", ("load", "prepare", "attach", "predict", "answers"))
+_BASE = ("ServedBase", ("load", "encode"))
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,12 @@ class ServedParts:
     task: TaskSpec
     adapter_folder: Path
     card: str
+    hub: HubName | None = None  # where the base lies on the hub
+    ensemble: bytes = b""  # ensemble.json; none of an adapter's own version
 
 
-def model_source(family: str) -> str:
-    """The base family's own source, how adapters are attached, then what MLflow calls.
+def model_source(family: str, *, is_base: bool = False) -> str:
+    """The family's own source, how adapters are attached, what inputs may be, what MLflow calls.
 
     No import of ours is left in it. Each version carries its own copy, so versions of different
     family code live in one process: MLflow runs every model.py as a module of a name of its own.
@@ -64,11 +73,16 @@ def model_source(family: str) -> str:
     Raises:
         UnknownName: if no family has this name.
     """
-    attachment = (files("rpe_core.families") / "attachment.py").read_text(encoding="utf-8")
-    wrapper = (files("catalog.stores") / "pyfunc_wrapper.py").read_text(encoding="utf-8")
+    shared = [_source("rpe_core.families", name) for name in ("attachment.py", "inputs.py")]
     mine = "\nfrom types import SimpleNamespace\n\nfrom mlflow.models import set_model\n"
-    parts = [family_source(family).rstrip(), _body(attachment), mine + _body(wrapper), _END]
-    return "\n".join(parts)
+    wrapper = mine + _body(_source("catalog.stores", "pyfunc_wrapper.py"))
+    name, asked = _BASE if is_base else _SERVED
+    end = _END.format(name, ", ".join(f"{one}={one}" for one in asked))
+    return "\n".join([family_source(family).rstrip(), *map(_body, shared), wrapper, end])
+
+
+def _source(package: str, name: str) -> str:
+    return (files(package) / name).read_text(encoding="utf-8")
 
 
 def _body(source: str) -> str:
@@ -89,7 +103,12 @@ def outputs_of(task: TaskSpec) -> tuple[tuple[str, str], ...]:
 
 def input_of(task: TaskSpec) -> str:
     """Type of the input column in a signature: `string`, or `binary` for the .npy of an image."""
-    return _INPUTS.get(task.type, "string")
+    return input_of_type(task.type)
+
+
+def input_of_type(task_type: str) -> str:
+    """The same by the name of a type of task."""
+    return _INPUTS.get(task_type, "string")
 
 
 def write_served_model(folder: Path, parts: ServedParts) -> None:
@@ -103,27 +122,21 @@ def write_served_model(folder: Path, parts: ServedParts) -> None:
     """
     with disk_errors("a model version", folder):
         (folder / "artifacts").mkdir(parents=True, exist_ok=True)
-        shutil.copytree(parts.adapter_folder, folder / "artifacts" / "adapter", dirs_exist_ok=True)
-        _write_json(folder / "artifacts" / "task.json", _task(parts))
-        _write_json(folder / "artifacts" / "base.json", _base(parts))
+        adapter, family = folder / "artifacts" / "adapter", parts.base.family
+        shutil.copytree(parts.adapter_folder, adapter, dirs_exist_ok=True)
+        write_outgoing(adapter, family=family, hub=parts.hub)
+        if parts.ensemble:
+            (folder / "artifacts" / ENSEMBLE).write_bytes(parts.ensemble)
+        write_json(folder / "artifacts" / "task.json", served_task(parts.base, parts.task))
+        write_json(folder / "artifacts" / "base.json", _base(parts))
         (folder / "model.py").write_text(model_source(parts.base.family), encoding="utf-8")
         (folder / "model_card.md").write_text(parts.card, encoding="utf-8")
-        _write_environment(folder, parts.base.dtype)
-        _write_example(folder, parts.task)
-        _write_mlmodel(folder, parts.task)
-
-
-def _task(parts: ServedParts) -> dict[str, Any]:
-    """Labels as a list, because their order is the order of the outputs."""
-    declared = {name: value for name, value in parts.task.declared.items() if name != "target"}
-    if parts.task.labels:
-        declared["labels"] = [{"name": n, "prompt": p} for n, p in parts.task.labels.items()]
-    return {
-        **declared,
-        "dtype": parts.base.dtype,
-        "family": parts.base.family,
-        "max_tokens": parts.base.max_tokens,
-    }
+        column, kind = parts.task.input, input_of(parts.task)
+        write_environment(folder, parts.base.dtype)
+        write_example(folder, column, kind)
+        artifacts = ("adapter", "base.json", "task.json")
+        paths = {name.removesuffix(".json"): f"artifacts/{name}" for name in artifacts}
+        write_mlmodel(folder, column, kind, outputs_of(parts.task), artifacts=paths)
 
 
 def _base(parts: ServedParts) -> dict[str, str]:
@@ -131,7 +144,8 @@ def _base(parts: ServedParts) -> dict[str, str]:
     return {"name": name, "sha256": parts.base.sha256, "version": number}
 
 
-def _write_environment(folder: Path, dtype: str) -> None:
+def write_environment(folder: Path, dtype: str) -> None:
+    """What a model needs to be loaded, by the versions of now."""
     pinned = _pinned(*REQUIREMENTS, *NEEDED_BY.get(dtype, ()))
     python = platform.python_version()
     (folder / "requirements.txt").write_text("\n".join(pinned) + "\n", encoding="utf-8")
@@ -146,8 +160,8 @@ def _write_environment(folder: Path, dtype: str) -> None:
         "python": python,
     }
     # JSON is YAML, and its writer sorts
-    _write_json(folder / "conda.yaml", conda)
-    _write_json(folder / "python_env.yaml", build)
+    write_json(folder / "conda.yaml", conda)
+    write_json(folder / "python_env.yaml", build)
 
 
 @cache
@@ -156,11 +170,12 @@ def _pinned(*names: str) -> list[str]:
     return [f"{name}=={version(name).split('+')[0]}" for name in names]
 
 
-def _write_example(folder: Path, task: TaskSpec) -> None:
-    value = EXAMPLE if input_of(task) == "string" else _example_image()
-    example = {"columns": [task.input], "data": [[value]]}
-    _write_json(folder / "input_example.json", example)
-    _write_json(folder / "serving_input_example.json", {"dataframe_split": example})
+def write_example(folder: Path, column: str, kind: str) -> None:
+    """A made-up input, written without running the model."""
+    value = EXAMPLE if kind == "string" else _example_image()
+    example = {"columns": [column], "data": [[value]]}
+    write_json(folder / "input_example.json", example)
+    write_json(folder / "serving_input_example.json", {"dataframe_split": example})
 
 
 def _example_image() -> str:
@@ -170,19 +185,33 @@ def _example_image() -> str:
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _write_mlmodel(folder: Path, task: TaskSpec) -> None:
+def write_mlmodel(
+    folder: Path,
+    column: str,
+    kind: str,
+    outputs: Sequence[tuple[str, str]],
+    *,
+    artifacts: Mapping[str, str],
+) -> None:
+    """Tell MLflow how model.py is loaded, with its column in and the columns out.
+
+    `artifacts` are places in the folder by the name that model.py has for them; `[double]` is the
+    type of a list of numbers.
+    """
     # MLflow takes seconds to import, and only a night that registers something needs this
     from mlflow.models import Model, ModelSignature
     from mlflow.pyfunc import add_to_model
-    from mlflow.types.schema import ColSpec, Schema
+    from mlflow.types.schema import Array, ColSpec, DataType, Schema
+
+    types = {"[double]": Array(DataType.double)}
 
     model = Model(
         # a version's time stands in the registry; in its files it would change their hash
         utc_time_created="1970-01-01 00:00:00",
         model_uuid=None,
         signature=ModelSignature(
-            inputs=Schema([ColSpec(input_of(task), task.input)]),
-            outputs=Schema([ColSpec(kind, name) for name, kind in outputs_of(task)]),
+            inputs=Schema([ColSpec(kind, column)]),
+            outputs=Schema([ColSpec(types.get(told, told), name) for name, told in outputs]),
         ),
         saved_input_example_info={
             "artifact_path": "input_example.json",
@@ -191,7 +220,6 @@ def _write_mlmodel(folder: Path, task: TaskSpec) -> None:
             "type": "dataframe",
         },
     )
-    artifacts = {"adapter": "adapter", "base": "base.json", "task": "task.json"}
     add_to_model(
         model,
         loader_module="mlflow.pyfunc.loaders.code_model",
@@ -199,15 +227,13 @@ def _write_mlmodel(folder: Path, task: TaskSpec) -> None:
         python_env="python_env.yaml",
         model_config=OPTIONS,
         model_code_path="model.py",
-        artifacts={
-            name: {"path": f"artifacts/{path}", "uri": f"artifacts/{path}"}
-            for name, path in artifacts.items()
-        },
+        artifacts={name: {"path": path, "uri": path} for name, path in artifacts.items()},
         streamable=False,
     )
     model.save(folder / "MLmodel")
 
 
-def _write_json(file: Path, value: Any) -> None:
+def write_json(file: Path, value: Any) -> None:
+    """Sorted JSON, so that equal values give equal bytes."""
     text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False)
     file.write_text(text + "\n", encoding="utf-8")

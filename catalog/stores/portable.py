@@ -12,6 +12,7 @@ from typing import Any
 
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.disk import disk_errors, flush
+from catalog.stores.outgoing import HubName, write_outgoing
 from rpe_core.errors import InputError
 
 ADAPTER, CARD, REPRESENTATION, HASHES = (
@@ -40,7 +41,12 @@ def is_bundle(folder: Path) -> bool:
 
 
 def write_bundle(
-    out: Path, adapter: Path, *, card: Mapping[str, Any], representation: Mapping[str, Any]
+    out: Path,
+    adapter: Path,
+    *,
+    card: Mapping[str, Any],
+    representation: Mapping[str, Any],
+    hub: HubName | None = None,
 ) -> None:
     """Write a bundle; it appears whole or not at all, and equal contents give equal bytes.
 
@@ -57,6 +63,7 @@ def write_bundle(
             (part / ADAPTER).mkdir(parents=True)
             for name in _FILES:
                 shutil.copyfile(adapter / name, part / ADAPTER / name)
+            write_outgoing(part / ADAPTER, family=card["base"]["family"], hub=hub)
             _write_json(part / CARD, {"format": FORMAT, **card})
             _write_json(part / REPRESENTATION, representation)
             files = [part / CARD, part / REPRESENTATION, *(part / ADAPTER / n for n in _FILES)]

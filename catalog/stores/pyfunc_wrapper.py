@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,15 @@ import mlflow.artifacts
 import pandas as pd
 from mlflow.pyfunc import PythonModel
 
+# MLflow's error about a schema would hold the whole input; a consumer's own setting stays
+os.environ.setdefault("MLFLOW_DISABLE_SCHEMA_DETAILS", "true")  # noqa: TID251
+
 
 class ServedModel(PythonModel):  # type: ignore[misc]
     """A base fetched through MLflow and verified, with the adapter of this version attached."""
 
     family: Any  # load, prepare, attach, predict and answers of the base family; set at the end
+    inputs: Any  # is_blank, require_items, answer_each and spread; set at the end
 
     def load_context(self, context: Any) -> None:
         """Build the model once; labels are embedded before the adapter is attached."""
@@ -23,6 +29,7 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         base = json.loads(Path(context.artifacts["base"]).read_text(encoding="utf-8"))
         options = context.model_config or {}
         self.input_name: str = task["input"]
+        self.kind: type = bytes if task["type"].startswith("image-") else str
         self.batch_size = int(options.get("batch_size", 32))
         self.base = self.family.load(
             str(fetch_base(base)),
@@ -37,26 +44,101 @@ class ServedModel(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """One row per input, in its order, with the columns that the signature names."""
-        inputs = model_input[self.input_name]
-        missing = [row for row, is_missing in enumerate(inputs.isna()) if is_missing]
-        if missing:
-            raise ValueError(f"{len(missing)} inputs are missing, the first in row {missing[0]}.")
-        predictions = self.family.predict(
-            self.base, self.task, inputs.tolist(), batch_size=self.batch_size
-        )
+        """One row per input, in its order, with the columns that the signature names.
+
+        A text without a printed character is answered by null in every column.
+
+        Raises:
+            ValueError: inputs are missing, of another type or unreadable; it tells which by
+                position, and nothing was answered.
+        """
+        items = self.inputs.require_items(column_of(model_input, self.input_name), self.kind)
+        rows = [row for row, item in enumerate(items) if not self.inputs.is_blank(item)]
+        predict = partial(self.family.predict, self.base, self.task, batch_size=self.batch_size)
+        if len(rows) == len(items):
+            predictions = self.inputs.answer_each(predict, items)
+        else:
+            predictions = predict([items[row] for row in rows])
         answers = self.family.answers(self.task, predictions)
-        return pd.DataFrame(answers, index=model_input.index)
+        return pd.DataFrame(self.inputs.spread(answers, rows, len(items)), index=model_input.index)
+
+
+class ServedBase(PythonModel):  # type: ignore[misc]
+    """The base of this version by itself: the frozen feature of each input."""
+
+    family: Any  # load and encode of the base family; set at the end
+    inputs: Any  # is_blank, require_items, answer_each and spread; set at the end
+
+    def load_context(self, context: Any) -> None:
+        """Load the base from the version's own folder, or from the hub's cache."""
+        told, options = Path(context.artifacts["base"]), context.model_config or {}
+        how = json.loads(Path(context.artifacts["encoder"]).read_text(encoding="utf-8"))
+        self.input_name: str = how["input"]
+        self.kind: type = bytes if how["is_binary"] else str
+        self.batch_size = int(options.get("batch_size", 32))
+        self.base = self.family.load(
+            str(verified_base(told.parent, how["sha256"])),
+            max_tokens=how["max_tokens"],
+            dtype=how["dtype"],
+            device=str(options.get("device", "cpu")),
+        )
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """One row per input, in its order: `feature`, a list of numbers; null of an empty text.
+
+        Raises:
+            ValueError: as a served model's.
+        """
+        items = self.inputs.require_items(column_of(model_input, self.input_name), self.kind)
+        found: list[list[float] | None] = [None] * len(items)
+        rows = [row for row, item in enumerate(items) if not self.inputs.is_blank(item)]
+        if rows:
+            features = self.inputs.answer_each(self.encode, [items[row] for row in rows])
+            for place, feature in features:
+                found[rows[place]] = feature
+        return pd.DataFrame({"feature": pd.Series(found, index=model_input.index, dtype=object)})
+
+    def encode(self, items: list[Any]) -> list[tuple[int, list[float]]]:
+        """Places among the items with their features, un-normalised."""
+        return [
+            (int(place), feature.astype(float).tolist())
+            for places, features in self.family.encode(self.base, items, batch_size=self.batch_size)
+            for place, feature in zip(places, features, strict=True)
+        ]
+
+
+def column_of(frame: pd.DataFrame, name: str) -> list[Any]:
+    """The cells of a column, None where one is missing.
+
+    Raises:
+        ValueError: it is not a data frame with one such column.
+    """
+    if not isinstance(frame, pd.DataFrame) or list(frame.columns).count(name) != 1:
+        raise ValueError(f"The input has to be a data frame with one column {name!r}.")
+    cells = frame[name]
+    is_missing = zip(cells.tolist(), cells.isna(), strict=True)
+    return [None if missing else cell for cell, missing in is_missing]
 
 
 def fetch_base(base: dict[str, str]) -> Path:
     """The folder of the base model, its files checked against the hash that the adapter needs."""
     version = f"models:/{base['name']}/{base['version']}"
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=version))
+    try:
+        return verified_base(folder, base["sha256"])
+    except RuntimeError:
+        told = f"The files of {version} are not those that this adapter was made for."
+        raise RuntimeError(told) from None
+
+
+def verified_base(folder: Path, sha256: str) -> Path:
+    """Where the files of a base's version lie, once they are known to be those of the hash."""
     listed = json.loads((folder / "base.json").read_text(encoding="utf-8"))
     model = _hub_folder(listed) if listed["is_hub"] else folder / "model"
-    if hash_files([model / name for name in listed["files"]]) != base["sha256"]:
-        raise RuntimeError(f"The files of {version} are not those that this adapter was made for.")
+    if hash_files([model / name for name in listed["files"]]) != sha256:
+        raise RuntimeError("The files of the base are not those that it was registered with.")
     return model
 
 

@@ -48,6 +48,15 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
+class RegisteredModel:
+    """A registered model as it stands, with versions or without."""
+
+    description: str
+    tags: Mapping[str, str]
+    aliases: Mapping[str, str]  # alias -> version
+
+
+@dataclass(frozen=True)
 class DatasetRef:
     """A dataset behind a version: name and digest only, no schema, no profile, no sample."""
 
@@ -69,7 +78,8 @@ class DatasetRef:
 class VersionDraft:
     """A version to register: `id_tag` names the tag that makes it this version and no other.
 
-    `write` fills an empty folder with the version's files.
+    `write` fills an empty folder with the version's files. `about` describes the registered model,
+    which is more than one version.
     """
 
     name: str
@@ -78,11 +88,17 @@ class VersionDraft:
     card: str
     write: Callable[[Path], None]
     datasets: tuple[DatasetRef, ...] = field(default=())
+    about: str = ""
 
     @property
     def record_id(self) -> str:
         """The record that the version stands for."""
         return self.tags[self.id_tag]
+
+    @property
+    def served_sha256(self) -> str:
+        """Hash over what the version answers by; '' for a base."""
+        return self.tags.get("rpe.served_sha256", "")
 
 
 class Registry:
@@ -132,7 +148,7 @@ class Registry:
                 self._delete(found)
             run = self._run_of(draft)
             self._upload(run.info.run_id, draft)
-            self._require_model(draft.name)
+            self._require_model(draft.name, draft.about)
             made = self._client.create_model_version(
                 draft.name,
                 f"{run.info.artifact_uri}/{FOLDER}",
@@ -157,6 +173,18 @@ class Registry:
         with translate_mlflow_errors(ref.uri):
             return _version(self._client.get_model_version(ref.name, ref.version))
 
+    def read(self, ref: ModelVersionRef, file: str) -> bytes:
+        """The bytes of a file of a version.
+
+        Raises:
+            RecordNotFound: there is no such version.
+            StoreError: it has no such file.
+        """
+        with translate_mlflow_errors(ref.uri), tempfile.TemporaryDirectory() as scratch:
+            run_id = self._client.get_model_version(ref.name, ref.version).run_id
+            found = self._client.download_artifacts(run_id, f"{FOLDER}/{file}", scratch)
+            return Path(found).read_bytes()
+
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a registered model, the oldest first; none if it does not exist."""
         with translate_mlflow_errors(name):
@@ -169,11 +197,37 @@ class Registry:
 
     def all_aliases(self) -> dict[str, dict[str, str]]:
         """Registered model -> alias -> version, for every model, in one question."""
+        return {name: dict(model.aliases) for name, model in self.models().items()}
+
+    def models(self) -> dict[str, RegisteredModel]:
+        """Every registered model by its name, in one question."""
         with translate_mlflow_errors("registered models"):
             return {
-                model.name: {a: str(v) for a, v in sorted(model.aliases.items())}
+                model.name: RegisteredModel(
+                    model.description or "",
+                    dict(model.tags),
+                    {a: str(v) for a, v in sorted(model.aliases.items())},
+                )
                 for model in pages(self._client.search_registered_models)
             }
+
+    def describe(self, name: str, about: str) -> None:
+        """Say what a registered model is, making it where there is none."""
+        with translate_mlflow_errors(name), self._lock.hold():
+            if not self._require_model(name, about):
+                self._client.update_registered_model(name, _description(about))
+
+    def tag(self, name: str, key: str, value: str) -> None:
+        """Set a tag of a registered model; '' takes it away.
+
+        Raises:
+            RecordNotFound: if there is no such model.
+        """
+        with translate_mlflow_errors(name), self._lock.hold():
+            if value:
+                self._client.set_registered_model_tag(name, key, value)
+            else:
+                self._client.delete_registered_model_tag(name, key)
 
     def set_alias(self, ref: ModelVersionRef, alias: str) -> None:
         """Let an alias point at a version.
@@ -252,15 +306,17 @@ class Registry:
             self._client.log_inputs(run_id, inputs)
         self._client.set_terminated(run_id)
 
-    def _require_model(self, name: str) -> None:
+    def _require_model(self, name: str, about: str) -> bool:
         """Make the registered model; to be told that there is one costs less than to ask first."""
         from mlflow.exceptions import MlflowException  # loaded by open() already
 
         try:
-            self._client.create_registered_model(name)
+            self._client.create_registered_model(name, description=_description(about) or None)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+            return False
+        return True
 
     def _delete(self, version: ModelVersion) -> None:
         self._client.delete_model_version(version.ref.name, version.ref.version)

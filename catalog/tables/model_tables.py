@@ -155,6 +155,11 @@ MODEL_VERSIONS = TableSpec(
         text("model_version", "version"),
         text("kind", "base, adapter or ensemble"),
         text("record_id", "base, adapter or ensemble behind it"),
+        text(
+            "served_sha256",
+            "hash over what it answers by: weights and configuration of the adapter, base, task and"
+            " label prompts; '' for a base, null of versions made before it was recorded",
+        ),
         *HISTORY,
     ),
 )
@@ -171,12 +176,16 @@ PROMOTIONS = TableSpec(
         text("arm", "arm of the challenger; base where nothing was served"),
         text("ensemble_id", "challenger; '' where the target abstained"),
         text("champion_ensemble_id", "champion at that time; '' if there was none"),
-        text("action", "promoted, refused, abstained, pending, approved or rolled_back"),
+        text(
+            "action",
+            "promoted, refused, abstained, pending, approved, rolled_back, or kept: the challenger"
+            " is the champion's very model",
+        ),
         text("evidence", "labels or leave_one_out"),
         text("reasons", "why, in words"),
         text("actor", "who decided: gate, or a person's name"),
         text("model_name", "registered model"),
-        text("model_version", "version of the challenger"),
+        text("model_version", "version of the challenger, or of the same model"),
         *HISTORY,
     ),
 )

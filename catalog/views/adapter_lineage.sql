@@ -1,6 +1,7 @@
 -- From a registered model version to every adapter, dataset version, batch and file behind it
 -- model_name: registered model
 -- model_version: its version
+-- served_name: what a server is to call its adapter: model name and hash of what it answers by; null of versions made before
 -- kind: ensemble or adapter
 -- target_name: target that the ensemble serves; null for an adapter's own version
 -- ensemble_id: ensemble behind the version; null for an adapter's own version
@@ -16,18 +17,19 @@
 -- n_accepted [rows]: rows of the file that landed
 -- license: licence of the adapter's training rows
 WITH made_of AS (
-    SELECT v.model_name, v.model_version, v.kind, e.target_name, e.ensemble_id, e.strategy,
+    SELECT v.model_name, v.model_version, v.served_sha256, v.kind, e.target_name, e.ensemble_id, e.strategy,
         m.adapter_id, m.weight
     FROM core.model_versions AS v
     JOIN core.ensembles AS e ON v.kind = 'ensemble' AND v.record_id = e.ensemble_id
     JOIN core.ensemble_members AS m ON m.ensemble_id = e.ensemble_id
     UNION ALL
-    SELECT model_name, model_version, kind, NULL, NULL, NULL, record_id, 1.0
+    SELECT model_name, model_version, served_sha256, kind, NULL, NULL, NULL, record_id, 1.0
     FROM core.model_versions
     WHERE kind = 'adapter'
 )
 SELECT
-    o.model_name, o.model_version, o.kind, o.target_name, o.ensemble_id, o.strategy,
+    o.model_name, o.model_version, o.model_name || '-' || left(o.served_sha256, 12) AS served_name,
+    o.kind, o.target_name, o.ensemble_id, o.strategy,
     o.adapter_id, o.weight, a.source, a.dataset_version_id,
     b.batch_id, b.file_uri, b.file_sha256, b.n_rows, b.n_accepted, a.license
 FROM made_of AS o

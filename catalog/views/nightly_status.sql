@@ -7,7 +7,7 @@
 -- alerts: what it found that no step can mend, and still holds, one a line; '' if nothing
 -- refusals: refused files that lie there, one a line: source, file, codes, since when; '' if none
 -- target_name: target of the plan
--- action: promoted, refused, abstained, pending, approved or rolled_back
+-- action: promoted, refused, abstained, pending, approved, rolled_back or kept (the challenger is the champion's very model)
 -- arm: arm of the challenger
 -- evidence: labels or leave_one_out
 -- reasons: why, in words

@@ -190,8 +190,10 @@ def rollback(target: Target, actor: Actor = "", as_json: AsJson = False) -> None
 
 
 def _lines(file: Path) -> list[str]:
+    """The lines as an editor counts them: other marks that Python takes for ends are of a text."""
     try:
-        return file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        return lines if lines[-1] else lines[:-1]
     except (OSError, UnicodeDecodeError):
         raise InputError(
             "The file of inputs cannot be read.",

@@ -201,6 +201,8 @@ def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 1
     one of the task's stop texts, or after max_new_tokens.
     """
     found = np.empty(len(items), dtype=object)
+    if not len(items):
+        return found
     prompts = _prompts(base, task, items)
     config = GenerationConfig(
         do_sample=False,

@@ -35,6 +35,11 @@ class FamilyEntry:
     files: tuple[str, ...] = ()
     forms: tuple[str, ...] = ("lora",)
 
+    @property
+    def auto_mapping(self) -> dict[str, str]:
+        """What PEFT asks of an adapter's configuration, to load the class of its base."""
+        return {"base_model_class": self.loads, "parent_library": "transformers"}
+
 
 FAMILIES = {
     # the attention-masked mean of the last hidden state, not normalised

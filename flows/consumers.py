@@ -1,0 +1,33 @@
+"""Consumers: each target of the plan has a registered model that says what it is and who serves."""
+
+from __future__ import annotations
+
+from catalog import promotion
+from catalog.stores.model_card import target_about
+from flows.workspace import Workspace
+
+UNJUDGED = "Nothing has been judged yet: the target or its library has no data."
+
+
+def tell_consumers(workspace: Workspace) -> None:
+    """Describe the registered model of every target, writing only what differs.
+
+    A description that a person wrote stays. A target without a version gets a model all the same,
+    whose tag says why none serves.
+    """
+    stores, names = workspace.stores, workspace.plan.target_names
+    there, why = stores.registry.models(), promotion.why_no_champion(stores, names)
+    for target in workspace.plan.targets:
+        if target.source not in workspace.contracts:
+            continue  # its contract has faults, which the night has told
+        task, base = workspace.contracts[target.source].task_spec, target.base
+        about = target_about(target.name, task, base_name=base)
+        known = there.get(target.name)
+        is_ours = known is None or known.description.startswith(about.split("\n")[0])
+        if known is None or (known.description != about and (is_ours or not known.description)):
+            stores.registry.describe(target.name, about)
+        if known is None:
+            reason = why.get(target.name, UNJUDGED)
+            stores.registry.tag(target.name, promotion.NO_CHAMPION, reason)
+        else:
+            promotion.tell_none(stores, target.name, known, why.get(target.name, UNJUDGED))
