@@ -116,6 +116,7 @@ def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
     }
     return {
         "sources": ("source = ?", [source]),
+        "confirmations": ("source = ?", [source]),
         "drifts": (
             "list_contains(?, representation_id) OR list_contains(?, former_id)",
             [places, places],
