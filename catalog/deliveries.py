@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from catalog.contracts.contract import SourceContract
+from catalog.readers.files import file_name
 from catalog.readers.formats import FileUnreadable, delivery_sha256, list_deliveries
 from catalog.readers.ordering import Place, moment_of, place_of
 from catalog.stores.lake_rows import Rows
@@ -55,10 +56,13 @@ def lying_files(lake: Rows, contracts: Sequence[SourceContract]) -> dict[str, li
         [sorted(batches)],
     ):
         batches[row["source"]].append(row)
-    gone = withdrawn_sources(lake)
+    gone, in_force = withdrawn_sources(lake), _in_force(lake)
     return {
         contract.source: _lying(
-            contract, batches[contract.source], is_withdrawn=contract.source in gone
+            contract,
+            batches[contract.source],
+            is_withdrawn=contract.source in gone,
+            is_returning=in_force.get(contract.source, contract.sha256) != contract.sha256,
         )
         for contract in contracts
     }
@@ -76,17 +80,58 @@ def withdrawn_bytes(lake: Rows) -> frozenset[str]:
     return frozenset(row["file_sha256"] for row in rows)
 
 
-def place_of_batch(contract: SourceContract, batch: Mapping[str, Any]) -> Place | None:
+def arrived_late(lake: Rows, contract: SourceContract, batches: Collection[str]) -> dict[str, int]:
+    """File of these batches -> rows that it replaced of files that come after it by their names.
+
+    Without an order in the contract it counts what arrived last: a rebuilt workspace would refuse
+    such files, because nothing says which of them is right.
+    """
+    if contract.files.order is not None or not batches:
+        return {}
+    pairs = lake.rows(
+        "SELECT new.file_uri AS file_uri, old.file_uri AS old_uri, count(*) AS n_rows"
+        f' FROM raw."{contract.source}" r JOIN core.batches old ON old.batch_id = r._batch_id'
+        " JOIN core.batches new ON new.batch_id = r._superseded_by"
+        " WHERE list_contains(?, new.batch_id) GROUP BY ALL ORDER BY ALL",
+        [sorted(batches)],
+    )
+    late: dict[str, int] = {}
+    for pair in pairs:
+        here, there = (place_of(contract.files, pair[name]) for name in ("file_uri", "old_uri"))
+        if here is not None and there is not None and here < there:
+            name = file_name(pair["file_uri"])
+            late[name] = late.get(name, 0) + pair["n_rows"]
+    return late
+
+
+def _in_force(lake: Rows) -> dict[str, str]:
+    """Source -> hash of the contract under which its rows stand."""
+    rows = lake.rows(
+        "SELECT source, contract_sha256 FROM core.sources"
+        " WHERE superseded_at IS NULL AND retracted_at IS NULL"
+    )
+    return {row["source"]: row["contract_sha256"] for row in rows}
+
+
+def place_of_batch(
+    contract: SourceContract,
+    batch: Mapping[str, Any],
+    *,
+    moments: Mapping[str, datetime | None] | None = None,
+) -> Place | None:
     """The place that a batch on record has in the order of the contract as it is now.
 
-    Of one that was accepted under another contract, and whose file's moment nobody noted, the
-    moment when it came: it was modified before.
+    Where nobody noted when its file was modified, because its contract did not ask: the moment of
+    the same bytes that lie there (sha256 -> moment), or when it came, for it was modified before.
     """
-    modified = batch.get("file_modified_at") or batch["recorded_at"]
+    lying = (moments or {}).get(batch["file_sha256"])
+    modified = batch.get("file_modified_at") or lying or batch["recorded_at"]
     return place_of(contract.files, batch["file_uri"], modified=modified)
 
 
-def _lying(contract: SourceContract, batches: Sequence[Row], *, is_withdrawn: bool) -> list[Lying]:
+def _lying(
+    contract: SourceContract, batches: Sequence[Row], *, is_withdrawn: bool, is_returning: bool
+) -> list[Lying]:
     of_bytes: dict[str, list[Row]] = defaultdict(list)
     for row in batches:
         of_bytes[row["file_sha256"]].append(row)
@@ -105,7 +150,10 @@ def _lying(contract: SourceContract, batches: Sequence[Row], *, is_withdrawn: bo
         for one in found
     ]
     gone = _lone_moments(_under(contract, batches), {one.sha256 for one in lying})
-    told = [replace(one, is_pending=_is_pending(contract, one, gone)) for one in lying]
+    told = [
+        replace(one, is_pending=_is_pending(contract, one, gone, is_returning=is_returning))
+        for one in lying
+    ]
     unread = [] if is_withdrawn else [Lying(uri, "") for uri in unreadable]
     return [*sorted(told, key=lambda one: _landing_order(contract, one)), *unread]
 
@@ -147,17 +195,19 @@ def _is_held(contract: SourceContract, row: Row) -> bool:
     return row["contract_sha256"] == contract.sha256 or row["retracted_at"] is not None
 
 
-def _is_pending(contract: SourceContract, one: Lying, gone: frozenset[datetime]) -> bool:
+def _is_pending(
+    contract: SourceContract, one: Lying, gone: frozenset[datetime], *, is_returning: bool
+) -> bool:
     """Whether bytes are to be held against the contract, for the first time or again.
 
     Again where they were refused beside a file that is there no more; and, where a contract orders
     its files, under a name or moment that gives them a later place, or another one than they were
-    refused at.
+    refused at, and all of them when it returns after another, whose order was in force meanwhile.
     """
     if any(row["retracted_at"] is not None or is_tombstone(row) for row in one.before):
         return False
     standing = [row for row in one.before if row["superseded_at"] is None]
-    if not standing:
+    if not standing or (is_returning and contract.keeps_places):
         return True
     accepted = [row for row in standing if row["outcome"] == "accepted"]
     here = standing

@@ -132,7 +132,8 @@ def _deliveries(
         place_of(contract.files, uri, modified=moment)
         for (uri, _), moment in zip(files, moments, strict=True)
     ]
-    former = [place_of_batch(contract, row) for row in batches]
+    lying = {sha256: moment for (_, sha256), moment in zip(files, moments, strict=True)}
+    former = [place_of_batch(contract, row, moments=lying) for row in batches]
     ranks = _ranks([*places, *former])
     names = _names(contract, files)
     deliveries = [

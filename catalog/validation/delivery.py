@@ -81,6 +81,7 @@ def stage(
         outcome.reasons.append("no_split: no glob of `splits` matches the file's name")
     if not delivery.has_place:
         outcome.reasons.append(f"{NO_PLACE}: the pattern of files.order does not fit its name")
+    outcome.unknown_columns = tuple(sorted(unknown))
     outcome.judge_columns(n_unknown=len(unknown), missing=sorted(missing or ()))
     _check_file(outcome, index=index, validator=validator)
     outcome.judge_rows()

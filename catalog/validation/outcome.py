@@ -69,6 +69,7 @@ class Outcome:
     keys: KeyFindings | None = None
     reasons: list[str] = field(default_factory=list)
     is_phi: bool = False
+    unknown_columns: tuple[str, ...] = ()  # as the file spells them: not every one may be shown
     accepted: Path | None = None  # scratch files, see staging.py
     quarantined: Path | None = None
     marked: Path | None = None  # rows set aside because of their keys
@@ -238,7 +239,8 @@ class Outcome:
 
 def refused_again(contract: SourceContract, delivery: Delivery) -> Outcome:
     """The outcome of bytes that were withdrawn: unread, and known by their hash alone."""
-    unnamed = replace(delivery, file_uri=f"sha256 {delivery.file_sha256[:12]}", split=None)
+    told = f"sha256 {delivery.file_sha256[:12]}"
+    unnamed = replace(delivery, file_uri=told, shown_name=told, split=None)
     why = "retracted: it was withdrawn, see core.retractions; take it out of the folder"
     return Outcome(unnamed, contract, reasons=[why])
 
