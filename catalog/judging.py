@@ -155,7 +155,6 @@ def _deliveries(
         before = [
             (row["batch_id"], ranks.get(place, _NO_PLACE), row["file_uri"])
             for row, place in zip(batches, former, strict=True)
-            if row["outcome"] == "accepted"
         ]
         now = [(one.batch_id, one.rank, one.file_uri) for one in deliveries]
         index.load_places(_places_table([*before, *now]))

@@ -59,7 +59,8 @@ def _late(settings: Settings, declared: Declarations, batches: Sequence[Row]) ->
 def _next(declared: Declarations, batches: Sequence[Row], summary: Summary) -> Iterator[str]:
     """The steps that fit what was ingested, the most urgent first."""
     refused = {batch["source"] for batch in batches if batch["outcome"] == "refused"}
-    failed = {fault.unit for fault in summary.faults}
+    known = {*declared.contracts, *declared.faulty}
+    failed = {fault.unit for fault in summary.faults} & known
     for source in sorted(refused):
         yield f"rpe source findings {source}   # the rows of the refused files, by rule"
     for source in sorted(failed | refused):
@@ -67,7 +68,7 @@ def _next(declared: Declarations, batches: Sequence[Row], summary: Summary) -> I
     aside = {batch["source"] for batch in batches if batch["n_quarantined"]} - refused
     for source in sorted(aside):
         yield f"rpe source findings {source}   # which rows were set aside, and by which rule"
-    for source in sorted({*declared.contracts, *declared.faulty} - set(declared.plan.sources)):
+    for source in sorted(known - set(declared.plan.sources)):
         yield f"name {source} in plan.yaml, as a reference or a target: it was not ingested"
     if any(batch["n_accepted"] for batch in batches):
         yield "rpe nightly   # embed, train and evaluate what has come"

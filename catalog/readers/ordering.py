@@ -48,7 +48,7 @@ def place_of(files: Files, uri: str, *, modified: datetime | None = None) -> Pla
     >>> place_of(files({"from": "name", "pattern": r"seq_(\d+)"}), late)
     (('', 10, ''),)
     """
-    if files.format in IMAGE_FORMATS:
+    if files.format in IMAGE_FORMATS or not files.path:  # one delivery
         return ()
     order = files.order
     if order == "modified":

@@ -122,7 +122,7 @@ def show(source: SourceName, as_json: AsJson = False) -> None:
     if as_json:
         write_json({"status": "ok", "rows": rows, "drifts": drifts, "faults": []})
         return
-    columns = "batch_id outcome n_rows n_accepted n_unchanged n_quarantined n_phi reason"
+    columns = "batch_id outcome n_rows n_accepted n_unchanged n_outdated n_quarantined n_phi reason"
     show_rows(rows, as_json=False, title=f"batches of {source}", columns=columns)
     columns = "dataset_version_id role distance standard_error noise noise_ratio n_items"
     show_rows(drifts, as_json=False, title="drift of z", columns=columns)

@@ -386,23 +386,23 @@ def test_an_order_in_a_file_is_read(world, tmp_path):
     assert contract_faults(data) == []
 
 
-# As natsort 8.4 sorts them with its option PATH, and GNU `sort -V` after the endings are taken off
+# As natsort 8.4 sorts them with its option PATH
 NATURAL = (
-    "9.jsonl",
-    "10.jsonl",
-    "2026-01-09.jsonl",
-    "2026-01-10.jsonl.gz",
-    "seq_1.jsonl",
-    "seq_1-fix.jsonl",
-    "seq_2.jsonl",
-    "seq_10.jsonl",
-    "v1.2/seq_1.jsonl",
-    "v1.10/seq_0.jsonl",
+    "9.csv",
+    "10.csv",
+    "2026-01-09.csv",
+    "2026-01-10.csv.gz",
+    "seq_1.csv",
+    "seq_1-fix.csv",
+    "seq_2.csv",
+    "seq_10.csv",
+    "v1.2/seq_1.csv",
+    "v1.10/seq_0.csv",
 )
 
 
 def test_places_agree_with_what_others_call_natural():
-    files = Files(path="/data/**", format="jsonl", order="natural")
+    files = Files(path="/data/**", format="csv", order="natural")
     places = [place_of(files, f"/data/{name}") for name in NATURAL]
     assert all(first < second for first, second in pairwise(places))
 
