@@ -71,7 +71,9 @@ def check(source: SourceName, as_json: AsJson = False) -> None:
     else:
         counted = [name for name in COUNTS if any(row.get(name) for row in told.files)]
         columns = " ".join(["file", "verdict", *counted, "reason"])
-        show_rows(told.files, as_json=False, title=f"{source}: ingest would", columns=columns)
+        # why a file would be refused stands in a table of its own
+        rows = [{**row, "reason": ""} if row["verdict"] == "refuse" else row for row in told.files]
+        show_rows(rows, as_json=False, title=f"{source}: ingest would", columns=columns)
         columns = "file rule n_rows first_rows meaning"
         show_rows(told.set_aside, as_json=False, title="rows set aside", columns=columns)
         show_rows(faults, as_json=False, title="what would be refused")
