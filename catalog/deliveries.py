@@ -2,104 +2,249 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from catalog.contracts.contract import SourceContract
+from catalog.readers.files import file_name
 from catalog.readers.formats import FileUnreadable, delivery_sha256, list_deliveries
-from catalog.stores.lake import Lake
+from catalog.readers.ordering import Place, moment_of, place_of
+from catalog.stores.lake_rows import Rows
+from catalog.validation.keys import DISAGREE
 from rpe_core.errors import InputError
 
+Row = dict[str, Any]
 File = tuple[str, str]  # uri, sha256 of the bytes
 RETRACTED = "retracted"  # reason of a batch that is refused because its bytes were withdrawn
 
 
 @dataclass(frozen=True)
 class Lying:
-    """What lies at a source's place: a file by its hash, and those that cannot be read."""
+    """Bytes that lie there under one or more names; of these the last in the source's order."""
 
-    files: Mapping[str, str]  # sha256 -> uri; of the same bytes under two names the first
-    unreadable: tuple[str, ...] = ()
-    is_there: bool = True
-
-
-def lying_files(contract: SourceContract) -> Lying:
-    """List and hash what lies at a source's place now; never raises for a file or its absence."""
-    found: dict[str, str] = {}
-    unreadable = []
-    try:
-        for uri in list_deliveries(contract.files):
-            try:
-                found.setdefault(delivery_sha256(contract.files, uri), uri)
-            except FileUnreadable:
-                unreadable.append(uri)
-    except InputError:  # nothing is there
-        return Lying({}, is_there=False)
-    return Lying(found, tuple(unreadable))
+    uri: str
+    sha256: str  # '' of a file that cannot be read
+    place: Place | None = None  # None: the order's pattern does not fit the name
+    modified: datetime | None = None
+    arrival: int | None = None  # of bytes that were accepted before: the how manieth they were
+    before: tuple[Row, ...] = field(default=(), repr=False)  # batches of them under this contract
+    is_pending: bool = True
+    is_there: bool = True  # False of a place where nothing has ever lain
 
 
-def pending_files(
-    lake: Lake,
-    contracts: Sequence[SourceContract],
-    *,
-    lying: Mapping[str, Lying] | None = None,
-) -> dict[str, list[File]]:
+def pending_files(lake: Rows, contracts: Sequence[SourceContract]) -> dict[str, list[File]]:
     """Source -> each file that was never held against its contract, in landing order.
 
     Every file is hashed, nothing else is read; the images of a source count as one file, the
     listing. A file that cannot be read has the hash '': it counts as pending so that `ingest` gets
-    to say so, and never raises here. Files that were accepted under another contract come first, in
-    the order of their arrival. Bytes that were withdrawn from the source are not pending again.
-    `lying` is what lies there, if the caller has looked.
+    to say so, and never raises here. In landing order: by the contract's order where it has one;
+    else those that were accepted under another contract, as they came, then the new ones by name.
+    Bytes that were withdrawn from the source are not pending again.
     """
-    batches: dict[str, list[dict[str, Any]]] = {contract.source: [] for contract in contracts}
+    return {
+        source: [(one.uri, one.sha256) for one in lying if one.is_pending]
+        for source, lying in lying_files(lake, contracts).items()
+    }
+
+
+def lying_files(lake: Rows, contracts: Sequence[SourceContract]) -> dict[str, list[Lying]]:
+    """Source -> every file that lies there, pending or not, in landing order."""
+    batches: dict[str, list[Row]] = {contract.source: [] for contract in contracts}
     for row in lake.rows(
-        "SELECT source, file_sha256, contract_sha256, outcome, retracted_at FROM core.batches"
-        " WHERE list_contains(?, source) ORDER BY recorded_at, file_uri",
+        "SELECT * FROM core.batches WHERE list_contains(?, source) ORDER BY recorded_at, file_uri",
         [sorted(batches)],
     ):
         batches[row["source"]].append(row)
-    gone, there = withdrawn_sources(lake), lying or {}
+    gone, in_force = withdrawn_sources(lake), _in_force(lake)
     return {
-        contract.source: _pending(
+        contract.source: _lying(
             contract,
             batches[contract.source],
-            there.get(contract.source) or lying_files(contract),
             is_withdrawn=contract.source in gone,
+            is_returning=in_force.get(contract.source, contract.sha256) != contract.sha256,
         )
         for contract in contracts
     }
 
 
-def withdrawn_sources(lake: Lake) -> frozenset[str]:
+def withdrawn_sources(lake: Rows) -> frozenset[str]:
     """Sources that were retracted whole: nothing of theirs is landed again."""
     rows = lake.rows("SELECT DISTINCT source FROM core.retractions WHERE subject_id = source")
     return frozenset(row["source"] for row in rows)
 
 
-def withdrawn_bytes(lake: Lake) -> frozenset[str]:
+def withdrawn_bytes(lake: Rows) -> frozenset[str]:
     """Hashes of the files that a retraction withdrew, from whichever source they came."""
     rows = lake.rows("SELECT file_sha256 FROM core.batches WHERE retracted_at IS NOT NULL")
     return frozenset(row["file_sha256"] for row in rows)
 
 
-def _pending(
+def arrived_late(lake: Rows, contract: SourceContract, batches: Collection[str]) -> dict[str, int]:
+    """File of these batches -> rows that it replaced of files that come after it by their names.
+
+    Without an order in the contract it counts what arrived last: a rebuilt workspace would refuse
+    such files, because nothing says which of them is right.
+    """
+    if contract.files.order is not None or not batches:
+        return {}
+    pairs = lake.rows(
+        "SELECT new.file_uri AS file_uri, old.file_uri AS old_uri, count(*) AS n_rows"
+        f' FROM raw."{contract.source}" r JOIN core.batches old ON old.batch_id = r._batch_id'
+        " JOIN core.batches new ON new.batch_id = r._superseded_by"
+        " WHERE list_contains(?, new.batch_id) GROUP BY ALL ORDER BY ALL",
+        [sorted(batches)],
+    )
+    late: dict[str, int] = {}
+    for pair in pairs:
+        here, there = (place_of(contract.files, pair[name]) for name in ("file_uri", "old_uri"))
+        if here is not None and there is not None and here < there:
+            name = file_name(pair["file_uri"])
+            late[name] = late.get(name, 0) + pair["n_rows"]
+    return late
+
+
+def _in_force(lake: Rows) -> dict[str, str]:
+    """Source -> hash of the contract under which its rows stand."""
+    rows = lake.rows(
+        "SELECT source, contract_sha256 FROM core.sources"
+        " WHERE superseded_at IS NULL AND retracted_at IS NULL"
+    )
+    return {row["source"]: row["contract_sha256"] for row in rows}
+
+
+def place_of_batch(
     contract: SourceContract,
-    batches: Sequence[dict[str, Any]],
-    lying: Lying,
+    batch: Mapping[str, Any],
     *,
-    is_withdrawn: bool,
-) -> list[File]:
-    seen: dict[str, int] = {}
-    held: set[str] = set()
+    moments: Mapping[str, datetime | None] | None = None,
+) -> Place | None:
+    """The place that a batch on record has in the order of the contract as it is now.
+
+    Where nobody noted when its file was modified, because its contract did not ask: the moment of
+    the same bytes that lie there (sha256 -> moment), or when it came, for it was modified before.
+    """
+    lying = (moments or {}).get(batch["file_sha256"])
+    modified = batch.get("file_modified_at") or lying or batch["recorded_at"]
+    return place_of(contract.files, batch["file_uri"], modified=modified)
+
+
+def _lying(
+    contract: SourceContract, batches: Sequence[Row], *, is_withdrawn: bool, is_returning: bool
+) -> list[Lying]:
+    of_bytes: dict[str, list[Row]] = defaultdict(list)
     for row in batches:
-        if row["contract_sha256"] == contract.sha256 or row["retracted_at"] is not None:
-            held.add(row["file_sha256"])
-        if row["outcome"] == "accepted":
-            seen.setdefault(row["file_sha256"], len(seen))
-    if not lying.is_there:
-        return [] if seen or held or is_withdrawn else [(contract.files.path, "")]
-    new = [(uri, sha256) for sha256, uri in lying.files.items() if sha256 not in held]
-    unreadable = [] if is_withdrawn else [(uri, "") for uri in lying.unreadable]
-    return sorted(new, key=lambda f: (seen.get(f[1], len(seen)), f[0])) + unreadable
+        of_bytes[row["file_sha256"]].append(row)
+    came = (row["file_sha256"] for row in batches if row["outcome"] == "accepted")
+    arrivals = {sha256: number for number, sha256 in enumerate(dict.fromkeys(came))}
+    try:
+        found, unreadable = _found(contract)
+    except InputError:  # nothing is there
+        if is_withdrawn or any(_is_held(contract, row) for row in batches) or arrivals:
+            return []
+        return [Lying(contract.files.path, "", is_there=False)]
+    lying = [
+        replace(
+            one, arrival=arrivals.get(one.sha256), before=_under(contract, of_bytes[one.sha256])
+        )
+        for one in found
+    ]
+    gone = _lone_moments(_under(contract, batches), {one.sha256 for one in lying})
+    told = [
+        replace(one, is_pending=_is_pending(contract, one, gone, is_returning=is_returning))
+        for one in lying
+    ]
+    unread = [] if is_withdrawn else [Lying(uri, "") for uri in unreadable]
+    return [*sorted(told, key=lambda one: _landing_order(contract, one)), *unread]
+
+
+def _found(contract: SourceContract) -> tuple[list[Lying], list[str]]:
+    """Each bytes once, under the name that comes last in the contract's order, if it has one."""
+    files = contract.files
+    found: dict[str, Lying] = {}
+    unreadable: list[str] = []
+    for uri in list_deliveries(files):
+        try:
+            sha256 = delivery_sha256(files, uri)
+        except FileUnreadable:
+            unreadable.append(uri)
+            continue
+        try:
+            modified = moment_of(files, uri)
+        except InputError:
+            unreadable.append(uri)
+            continue
+        one = Lying(uri, sha256, place_of(files, uri, modified=modified), modified)
+        other = found.get(sha256)
+        if other is None or (contract.files.order is not None and _is_later(one, other)):
+            found[sha256] = one
+    return list(found.values()), unreadable
+
+
+def _is_later(one: Lying, other: Lying) -> bool:
+    if one.place is None or other.place is None:
+        return one.place is not None
+    return one.place > other.place
+
+
+def _under(contract: SourceContract, batches: Sequence[Row]) -> tuple[Row, ...]:
+    return tuple(row for row in batches if _is_held(contract, row))
+
+
+def _is_held(contract: SourceContract, row: Row) -> bool:
+    return row["contract_sha256"] == contract.sha256 or row["retracted_at"] is not None
+
+
+def _is_pending(
+    contract: SourceContract, one: Lying, gone: frozenset[datetime], *, is_returning: bool
+) -> bool:
+    """Whether bytes are to be held against the contract, for the first time or again.
+
+    Again where they were refused beside a file that is there no more; and, where a contract orders
+    its files, under a name or moment that gives them a later place, or another one than they were
+    refused at, and all of them when it returns after another, whose order was in force meanwhile.
+    """
+    if any(row["retracted_at"] is not None or is_tombstone(row) for row in one.before):
+        return False
+    standing = [row for row in one.before if row["superseded_at"] is None]
+    if not standing or (is_returning and contract.keeps_places):
+        return True
+    accepted = [row for row in standing if row["outcome"] == "accepted"]
+    here = standing
+    if contract.files.order is not None:
+        here = [row for row in standing if place_of_batch(contract, row) == one.place]
+    if here:
+        is_beside_none = any(row["recorded_at"] in gone and disagrees(row) for row in here)
+        return is_beside_none and not any(row in accepted for row in here)
+    if not accepted:
+        return True
+    places = [place_of_batch(contract, row) for row in accepted]
+    is_later = all(one.place is not None and (p is None or p < one.place) for p in places)
+    return contract.keeps_places and is_later
+
+
+def is_tombstone(batch: Row) -> bool:
+    """Whether a batch was refused, unread, because its bytes were withdrawn."""
+    return (batch["reason"] or "").startswith(RETRACTED)
+
+
+def disagrees(batch: Row) -> bool:
+    """Whether a batch was refused because of another file, which may be taken away."""
+    return any(part.startswith(DISAGREE) for part in (batch["reason"] or "").split("; "))
+
+
+def _lone_moments(batches: Sequence[Row], lying: Collection[str]) -> frozenset[datetime]:
+    """When files were refused for each other of which one is there no more."""
+    return frozenset(
+        row["recorded_at"]
+        for row in batches
+        if row["superseded_at"] is None and disagrees(row) and row["file_sha256"] not in lying
+    )
+
+
+def _landing_order(contract: SourceContract, one: Lying) -> tuple[Any, ...]:
+    """By place; where no contract orders them, those that were here before come first, as then."""
+    arrived = (one.arrival is None, one.arrival or 0) if contract.files.order is None else ()
+    return (*arrived, one.place is not None, one.place or (), one.uri)

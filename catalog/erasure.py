@@ -124,6 +124,7 @@ def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
             "list_contains(?, record_id) OR list_contains(?, former_record_id)",
             [[*evaluations, *places], [*evaluations, *places]],
         ),
+        "confirmations": ("source = ?", [source]),
         "drifts": (
             "list_contains(?, representation_id) OR list_contains(?, former_id)",
             [places, places],

@@ -227,13 +227,19 @@ def _targets(found: Sequence[Row]) -> dict[str, str]:
 def _withdrawn(lake: Lake, subject: Subject, batches: Sequence[Row]) -> list[Row]:
     """All deliveries of a source; of a version those behind it, and those with nothing else.
 
-    A delivery whose every row stood already would bring the same rows back.
+    A delivery whose every row stood already would bring the same rows back, and one that came too
+    late would bring what these rows said before. Bytes that are behind it under one name are so
+    under every name.
     """
     if not subject.dataset_version_id:
         return list(batches)
     behind = current.batches(lake, [subject.dataset_version_id])[subject.dataset_version_id]
+    gone = {b["file_sha256"] for b in batches if b["batch_id"] in behind}
     return [
-        b for b in batches if b["batch_id"] in behind or (b["n_unchanged"] and not b["n_accepted"])
+        b
+        for b in batches
+        if b["file_sha256"] in gone
+        or ((b["n_unchanged"] or b["n_outdated"]) and not b["n_accepted"])
     ]
 
 

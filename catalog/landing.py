@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from catalog import current
-from catalog.contracts.contract import SPLITS, SourceContract, SplitColumn
-from catalog.deliveries import pending_files, withdrawn_bytes, withdrawn_sources
-from catalog.errors import ContractInvalid, RecordNotFound, StoreUnavailable
+from catalog.contracts.contract import SPLITS, SourceContract
+from catalog.deliveries import File, pending_files, withdrawn_sources
+from catalog.errors import RecordNotFound
+from catalog.judging import (
+    clear_scratch,
+    hold_against_standing,
+    require_fitting,
+    scratch_folder,
+    staged,
+)
 from catalog.lineage import source_of
-from catalog.readers.formats import delivery_sha256, list_deliveries, open_delivery
+from catalog.readers.formats import delivery_sha256, list_deliveries
+from catalog.readers.ordering import moment_of
 from catalog.stores import source_tables
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake import Lake, Transaction
 from catalog.stores.lake_errors import lake_errors
 from catalog.tables.migrate import quoted
 from catalog.tables.schema import RAW_COLUMNS
-from catalog.validation import splits
-from catalog.validation.delivery import judge, stage
-from catalog.validation.expectations import expectation_faults
 from catalog.validation.keys import KeyIndex
-from catalog.validation.outcome import (
-    BatchReport,
-    Delivery,
-    Outcome,
-    raise_refused,
-    refused_again,
-)
-from catalog.validation.run import Validator
-from catalog.validation.shape import shape_faults
+from catalog.validation.outcome import BatchReport, Outcome, raise_refused
 from rpe_core.errors import UnknownName
-from rpe_core.fingerprint import fingerprint, fingerprint_stream, make_id
+from rpe_core.fingerprint import fingerprint_stream
 from rpe_core.records import RunRef
 
-__all__ = ["BatchReport", "IngestReport", "ingest", "read_rows"]
-
-_SCRATCH = "rpe-ingest-"  # followed by the process id
+__all__ = ["BatchReport", "IngestReport", "clear_scratch", "ingest", "read_rows"]
 
 
 @dataclass(frozen=True)
@@ -76,18 +69,19 @@ def ingest(
         InputError: no file was ever there.
         StoreError: the disk is full or the lake failed; nothing landed.
     """
-    _check_contract(lake, contract)
+    require_fitting(lake, contract)
     pending = pending_files(lake, [contract])[contract.source]
     files = [(uri, sha256) for uri, sha256 in pending if sha256]
     reports: tuple[BatchReport, ...] = ()
     if files or (not pending and _is_new(lake, contract)):
         place = scratch or Path(tempfile.gettempdir())
-        with disk_errors("the scratch folder", place), _scratch_folder(place) as folder:
+        with disk_errors("the scratch folder", place), scratch_folder(place) as folder:
             reports = _land(lake, contract, files, run=run, folder=folder)
     if len(files) < len(pending):
-        # One that could not be hashed: reading it again tells why.
+        # One that could not be hashed, or has no moment: reading it again tells why.
         for uri in list_deliveries(contract.files):
             delivery_sha256(contract.files, uri)
+            moment_of(contract.files, uri)
     raise_refused(contract.source, reports)
     version = source_tables.standing_version(lake, contract.source)
     return IngestReport(contract.source, reports, version)
@@ -137,50 +131,18 @@ def _is_new(lake: Lake, contract: SourceContract) -> bool:
     return contract.source not in withdrawn_sources(lake)
 
 
-def clear_scratch(place: Path | None = None) -> None:
-    """Remove the staged rows of ingests that were killed, from the system's folder or another."""
-    for left in (place or Path(tempfile.gettempdir())).glob(f"{_SCRATCH}*-*"):
-        pid = left.name.removeprefix(_SCRATCH).split("-")[0]
-        if pid.isdigit() and not _is_running(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-@contextmanager
-def _scratch_folder(place: Path) -> Iterator[Path]:
-    """A folder for rows on their way; those of processes that were killed are removed first."""
-    clear_scratch(place)
-    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=place) as folder:
-        yield Path(folder)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _land(
     lake: Lake,
     contract: SourceContract,
-    files: Sequence[tuple[str, str]],
+    files: Sequence[File],
     *,
     run: RunRef,
     folder: Path,
 ) -> tuple[BatchReport, ...]:
     """Stage outside the writer lock; then judge keys and write inside one transaction."""
-    validator = Validator()
     message = f"ingest {contract.source}"
     with lake_errors("judge the delivered keys"), closing(KeyIndex(contract, folder)) as index:
-        outcomes = [
-            refused_again(contract, delivery)
-            if delivery.is_withdrawn
-            else _staged(contract, delivery, folder / str(number), validator=validator, index=index)
-            for number, delivery in enumerate(_deliveries(lake, contract, files))
-        ]
+        outcomes = staged(lake, contract, files, folder=folder, index=index)
         with lake.transaction(message=message, run=run) as tx:
             held = {row["batch_id"] for row in tx.rows("SELECT batch_id FROM core.batches")}
             outcomes = [o for o in outcomes if o.delivery.batch_id not in held]
@@ -188,80 +150,47 @@ def _land(
                 _write_batches(tx, contract, outcomes)
                 return tuple(outcome.report for outcome in outcomes)
             source_tables.put_in_force(tx, contract)
-            standing = folder / "standing.parquet"
-            source_tables.export_standing(tx, contract, standing)
-            index.load_standing(standing)
-            index.carve_below(_carved_below(tx, contract, outcomes))
-            is_changed = judge(outcomes, index)
+            is_changed = hold_against_standing(tx, contract, outcomes, folder=folder, index=index)
             _write_batches(tx, contract, outcomes)
+            _write_said(tx, contract, outcomes, index, folder=folder)
             if is_changed:
                 _write_rows(tx, contract, index, folder=folder)
     return tuple(outcome.report for outcome in outcomes)
 
 
-def _staged(
-    contract: SourceContract,
-    delivery: Delivery,
-    folder: Path,
-    *,
-    validator: Validator,
-    index: KeyIndex,
-) -> Outcome:
-    uri = delivery.file_uri
-    batches = open_delivery(contract, uri)
-    outcome = stage(contract, delivery, batches, folder=folder, validator=validator, index=index)
-    if delivery_sha256(contract.files, uri) != delivery.file_sha256:
-        raise StoreUnavailable(
-            "A delivered file changed while it was read.",
-            where=outcome.report.file_name,
-            remedy="try again when the delivery is complete",
-        )
-    return outcome
-
-
-def _deliveries(
-    lake: Lake, contract: SourceContract, files: Sequence[tuple[str, str]]
-) -> Iterator[Delivery]:
-    accepted = {
-        row["file_sha256"]
-        for row in lake.rows(
-            "SELECT file_sha256 FROM core.batches WHERE source = ? AND outcome = 'accepted'",
-            [contract.source],
-        )
-    }
-    is_gone, gone = contract.source in withdrawn_sources(lake), withdrawn_bytes(lake)
-    for uri, sha256 in files:
-        content = fingerprint([contract.source, sha256, contract.sha256])
-        yield Delivery(
-            batch_id=make_id("batch", contract.source, content),
-            file_uri=uri,
-            file_sha256=sha256,
-            split=splits.split_of_file(contract, uri),
-            is_known=sha256 in accepted,
-            is_withdrawn=is_gone or sha256 in gone,
-        )
-
-
-def _carved_below(
-    tx: Transaction, contract: SourceContract, outcomes: Sequence[Outcome]
-) -> str | None:
-    """Below which hash train is validation; once carved, always carved: groups may not move."""
-    share = splits.carved_share(contract)
-    if isinstance(contract.splits, SplitColumn):
-        column = contract.splits.column
-        is_said, is_carved = source_tables.says_validation(tx, contract.source, column)
-        is_said = is_said or any(outcome.tally.says_validation for outcome in outcomes)
-        share = share if is_carved or not is_said else 0.0
-    return splits.hash_below(share) if share > 0.0 else None
-
-
 def _write_batches(tx: Transaction, contract: SourceContract, outcomes: Sequence[Outcome]) -> None:
+    tx.execute(
+        "UPDATE core.batches SET superseded_at = ? WHERE source = ? AND contract_sha256 = ?"
+        " AND list_contains(?, file_sha256) AND outcome = 'refused'"
+        " AND superseded_at IS NULL AND retracted_at IS NULL",
+        [
+            tx.recorded_at,
+            contract.source,
+            contract.sha256,
+            [outcome.delivery.file_sha256 for outcome in outcomes],
+        ],
+    )
     tx.insert_new("batches", [outcome.batch_row for outcome in outcomes])
     tx.insert_new("validations", [row for o in outcomes for row in o.validation_rows])
     for outcome in outcomes:
         for path in (outcome.quarantined, outcome.marked):
             if path is not None:
                 tx.insert_arrow(f"quarantine.{contract.source}", path)
+
+
+def _write_said(
+    tx: Transaction,
+    contract: SourceContract,
+    outcomes: Sequence[Outcome],
+    index: KeyIndex,
+    *,
+    folder: Path,
+) -> None:
+    """Note which file was the last to say each row: a file before it comes too late."""
+    said = folder / "said.parquet"
+    landed = [o.delivery.batch_id for o in outcomes if not o.is_refused]
+    if index.write_said(landed, said) or index.n_superseded():
+        source_tables.confirm(tx, contract.source, said)
 
 
 def _write_rows(
@@ -276,12 +205,3 @@ def _write_rows(
     content = itertools.chain([contract.shape_sha256], index.content())
     sha256 = fingerprint_stream(content)
     source_tables.put_version(tx, contract, sha256=sha256, counts=index.counts())
-
-
-def _check_contract(lake: Lake, contract: SourceContract) -> None:
-    faults = expectation_faults(contract)
-    recorded = source_tables.contract_with_rows(lake, contract.source)
-    if recorded is not None and recorded["shape_sha256"] != contract.shape_sha256:
-        faults += shape_faults(recorded["contract_json"], contract)
-    if faults:
-        raise ContractInvalid(f"contract of source {contract.source}", faults)

@@ -28,7 +28,7 @@ class Refusal:
 
 
 def standing_refusals(
-    lake: Lake, contracts: Sequence[SourceContract], lying: Mapping[str, Lying]
+    lake: Lake, contracts: Sequence[SourceContract], lying: Mapping[str, Sequence[Lying]]
 ) -> list[Refusal]:
     """The refused files that lie there, by source and name.
 
@@ -39,16 +39,19 @@ def standing_refusals(
     rows = lake.rows(
         "SELECT source, contract_sha256, batch_id, file_sha256, file_uri, reason, recorded_at"
         " FROM core.batches WHERE outcome = 'refused' AND retracted_at IS NULL"
+        " AND superseded_at IS NULL"
         " AND list_contains(?, source) ORDER BY recorded_at, batch_id",
         [sorted(lying)],
     )
     found = [
-        Refusal(one.source, file_name(uri), (UNREADABLE,))
-        for one in contracts
-        for uri in lying[one.source].unreadable
+        Refusal(source, file_name(one.uri), (UNREADABLE,))
+        for source, files in lying.items()
+        for one in files
+        if one.is_there and not one.sha256
     ]
+    places = {(source, one.sha256): one.uri for source, files in lying.items() for one in files}
     for row in rows:
-        uri = lying[row["source"]].files.get(row["file_sha256"])
+        uri = places.get((row["source"], row["file_sha256"]))
         if uri is None or (row["source"], row["contract_sha256"]) not in known:
             continue
         codes = tuple(dict.fromkeys(_CODE.findall(row["reason"] or "")))

@@ -10,9 +10,14 @@ from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.drafting import check_sample
 from catalog.errors import ContractInvalid, Fault
+from catalog.foretelling import Forecast, foretell
 from catalog.stores.disk import disk_errors
+from catalog.stores.lake_rows import NothingYet
 from catalog.validation.expectations import expectation_faults
+from flows.plan_file import load_plan
+from flows.reading import has_lake, read_rows_of, require_lake
 from flows.settings import Settings
+from flows.wiring import open_lake
 from rpe_core.errors import InputError, UnknownName
 
 
@@ -28,13 +33,84 @@ def known_source(settings: Settings, source: str) -> str:
     return source
 
 
-def check_contract(settings: Settings, source: str) -> list[dict[str, Any]]:
-    """What a sample of the data has against its contract: counts and names, no values."""
-    path = settings.sources_folder / f"{known_source(settings, source)}.yaml"
+def check_contract(settings: Settings, source: str) -> Forecast:
+    """What an ingest of the source would do now, held against what stands; nothing is changed.
+
+    Raises:
+        UnknownName: the workspace has no contract of this name.
+        ContractInvalid: the contract has faults.
+    """
+    contract = load_contract(settings.sources_folder / f"{known_source(settings, source)}.yaml")
+    if not has_lake(settings):
+        return foretell(NothingYet(), contract)
+    with open_lake(settings, read_only=True) as lake:
+        return foretell(lake, contract)
+
+
+def list_contracts(settings: Settings) -> list[dict[str, Any]]:
+    """Every source with a contract here or on record: its state, its place in the plan, its rows.
+
+    Raises:
+        InputError: there is no workspace.
+    """
+    files = sorted(settings.sources_folder.glob("*.yaml"))
+    if not files:
+        require_lake(settings)
+    health: dict[str, dict[str, Any]] = {}
+    withdrawn: set[str] = set()
+    if has_lake(settings):
+        rows = read_rows_of(settings, "SELECT * FROM mart.source_health ORDER BY source")
+        health = {row["source"]: row for row in rows}
+        gone = "SELECT DISTINCT source FROM core.retractions WHERE subject_id = source"
+        withdrawn = {row["source"] for row in read_rows_of(settings, gone)}
+    roles = plan_roles(settings)
+    known = {path.stem: path for path in files}
     return [
-        {"path": fault.path, "what": fault.what, "expected": fault.expected}
-        for fault in _faults(load_contract(path))
+        {
+            "source": source,
+            "state": _state(health.get(source, {}), known.get(source), source in withdrawn),
+            "in_plan": "not read" if roles is None else roles.get(source, "no"),
+            "n_rows": 0,
+            **{name: cell for name, cell in health.get(source, {}).items() if cell is not None},
+        }
+        for source in sorted({*known, *health})
     ]
+
+
+def plan_roles(settings: Settings) -> dict[str, str] | None:
+    """Source -> what the plan names it for; None where there is no plan that can be read."""
+    if not settings.plan_file.is_file():
+        return None
+    names = [path.stem for path in settings.sources_folder.glob("*.yaml")]
+    try:
+        plan = load_plan(settings.plan_file, sources=names)
+    except InputError:
+        return None
+    references = {source for reference in plan.references for source in reference.sources}
+    targets = {target.source for target in plan.targets}
+    return {
+        source: " and ".join(
+            role
+            for role, named in (("reference", references), ("target", targets))
+            if source in named
+        )
+        for source in plan.sources
+    }
+
+
+def _state(health: dict[str, Any], file: Path | None, is_withdrawn: bool) -> str:
+    """Where a source stands, in words."""
+    if is_withdrawn:
+        return "withdrawn"
+    if file is None:
+        return "stands, its contract is gone" if health.get("n_rows") else "its contract is gone"
+    try:
+        load_contract(file)
+    except ContractInvalid as error:
+        return f"contract has {len(error.faults)} faults"
+    if health.get("n_rows"):
+        return "stands"
+    return "refused" if health.get("last_outcome") == "refused" else "not ingested yet"
 
 
 def add_contract(settings: Settings, file: Path) -> Path:

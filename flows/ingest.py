@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.deliveries import lying_files, pending_files
+from catalog.deliveries import lying_files
 from catalog.landing import ingest
 from flows.workspace import Workspace
 
@@ -13,10 +13,9 @@ def pending(workspace: Workspace) -> list[str]:
     """Sources of the plan with a file that was never held against their contract."""
     known = [source for source in workspace.plan.sources if source in workspace.contracts]
     contracts = [workspace.contracts[source] for source in known]
-    lying = {contract.source: lying_files(contract) for contract in contracts}
+    lying = lying_files(workspace.stores.lake, contracts)
     workspace.memo[LYING] = lying  # hashed once a run: what is refused is looked for there too
-    files = pending_files(workspace.stores.lake, contracts, lying=lying)
-    return [source for source in known if files[source]]
+    return [source for source in known if any(one.is_pending for one in lying[source])]
 
 
 def make(workspace: Workspace, source: str) -> str | None:

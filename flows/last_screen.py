@@ -31,7 +31,7 @@ def show_summary(settings: Settings, summary: Summary) -> None:
     quarantined = _quarantined(settings)
     if quarantined:
         show_rows(quarantined, as_json=False, title="set aside")
-    _tell_end(summary)
+    tell_end(summary)
     _tell_withdrawn(settings)
     _advise(settings)
 
@@ -55,7 +55,7 @@ def show_experiment(settings: Settings, summary: Summary, *, as_json: bool) -> N
         _show_comparison(tables)
     elif tables:
         _show_tables(tables)
-    _tell_end(summary)
+    tell_end(summary)
     if tables:
         filed = f"WHERE experiment_id = '{summary.experiment_id}'"
         for view in tables.views:
@@ -104,7 +104,8 @@ def _show_findings(tables: ExperimentTables | MethodComparison) -> None:
     show_rows(tables.findings, as_json=False, title="stated beforehand", columns=columns)
 
 
-def _tell_end(summary: Summary) -> None:
+def tell_end(summary: Summary) -> None:
+    """Say what failed, what calls for attention, how the run ended and where its report is."""
     for fault in summary.faults:
         say(f"FAILED {fault.step} {fault.unit}: {fault.kind}: {fault.message}")
     for alert in summary.alerts:

@@ -26,9 +26,14 @@ def read_rows_of(
         lake.close()
 
 
+def has_lake(settings: Settings) -> bool:
+    """Whether the workspace has a lake, or names one elsewhere."""
+    return bool(settings.lake_uri) or (settings.root / "lake").is_dir()
+
+
 def require_lake(settings: Settings) -> None:
     """Raise InputError if the workspace has no lake yet."""
-    if not settings.lake_uri and not (settings.root / "lake").is_dir():
+    if not has_lake(settings):
         raise InputError(
             "There is no lake here yet.",
             where=str(settings.root),

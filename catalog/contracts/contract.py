@@ -45,11 +45,38 @@ class Strict(BaseModel):
     )
 
 
+class PatternOrder(Strict):
+    """An order by what the groups of a regular expression find in the name or path of a file.
+
+    Groups compare one after another, numbers in them as numbers. Those that are called year, month,
+    day, hour, minute and second come first, in this order.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    read: Literal["name", "path"] = Field(alias="from")
+    pattern: StrictStr = Field(min_length=1)
+
+
+def _order_kind(data: Any) -> str:
+    """Tell a word from a pattern, so that faults name the one that was meant."""
+    return "pattern" if isinstance(data, dict | PatternOrder) else "word"
+
+
+Order = Annotated[
+    Annotated[Literal["name", "natural", "modified"], Tag("word")]
+    | Annotated[PatternOrder, Tag("pattern")],
+    Discriminator(_order_kind),
+]
+
+
 class Files(Strict):
     """Where deliveries appear: a path, glob or fsspec URL; compression is told by the ending.
 
     Of images the path is a template, see template.py, and `mask` the template of their masks.
-    `header: false` is of a CSV file whose first line is a row, not names.
+    `header: false` is of a CSV file whose first line is a row, not names. `order` says which of two
+    files that disagree counts, the later one; without it they are taken by their names, numbers in
+    these as numbers, and none that arrive together may disagree.
     """
 
     path: str = Field(min_length=1)
@@ -57,6 +84,7 @@ class Files(Strict):
     mask: str | None = Field(default=None, min_length=1)
     # Left out of a dump where it says nothing, so that hashes of older contracts stay
     header: bool = Field(default=True, exclude_if=bool)
+    order: Order | None = Field(default=None, exclude_if=lambda told: told is None)
 
 
 class ColumnRule(Strict):
@@ -287,6 +315,11 @@ class SourceContract(Strict):
     def group_column(self) -> str:
         """The column that splits never cut; the key where none is declared."""
         return next((n for n, rule in self.columns.items() if rule.group), self.key_column)
+
+    @property
+    def keeps_places(self) -> bool:
+        """Whether what stands is told by the places of files alone, whenever each arrived."""
+        return self.files.order is not None and self.on_violation.changed_row == "supersede"
 
     @property
     def task_spec(self) -> TaskSpec:

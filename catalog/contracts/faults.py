@@ -176,9 +176,10 @@ def _walk(
     here = model
     for part in location:
         bare, _ = _bare(here)
-        members = [m for m in get_args(bare) if m is not type(None)] if _is_union(bare) else []
-        if len(members) == 1:
-            bare, members = _bare(members[0])[0], []
+        members = _members(bare)
+        while len(members) == 1:
+            bare, _ = _bare(members[0])
+            members = _members(bare)
         if members:
             branches += (f"{shown_path(path)}|{part}",)
             here = next((m for m in members if part in _branch_names(m)), Any)
@@ -186,6 +187,13 @@ def _walk(
         path.append(part)
         here = _inside(bare, part)
     return path, branches, here
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The branches of a union that a value may take; none of what is no union."""
+    if not _is_union(annotation):
+        return []
+    return [member for member in get_args(annotation) if member is not type(None)]
 
 
 def _branch_names(member: Any) -> set[str]:

@@ -18,11 +18,13 @@ from catalog.contracts.contract import (
     Generation,
     ImageClassification,
     Labelled,
+    PatternOrder,
     Segmentation,
     SplitColumn,
 )
 from catalog.contracts.faults import nearest_first, shown_path
 from catalog.contracts.image_rules import image_faults
+from catalog.contracts.images import IMAGE_FORMATS
 from catalog.contracts.labels import LABEL_TYPES, is_label_of
 from catalog.contracts.parts import Parts, sound_parts
 from catalog.errors import Fault
@@ -48,6 +50,7 @@ def contract_faults(data: Mapping[str, Any]) -> list[Fault]:
         return []
     return [
         *image_faults(parts),
+        *_order_faults(parts),
         *name_faults(parts.names),
         *in_file_faults(parts.columns, parts.files),
         *_key_faults(parts),
@@ -91,6 +94,20 @@ def _unfilled(value: Any, path: list[str | int]) -> Iterator[str]:
 
 def _column(name: str, key: str = "") -> str:
     return shown_path(["columns", name, key] if key else ["columns", name])
+
+
+def _order_faults(parts: Parts) -> Iterator[Fault]:
+    order = parts.files.order if parts.files else None
+    if order is None or parts.files is None:
+        return
+    if parts.files.format in IMAGE_FORMATS:
+        yield Fault("files.order", "is not asked of images, which are one delivery", "no order")
+    if isinstance(order, PatternOrder):
+        place = "files.order.pattern"
+        faults = list(_pattern_faults(place, order.pattern))
+        yield from faults
+        if not faults and not re.compile(order.pattern).groups:
+            yield Fault(place, "has no group", r"groups around what orders, such as _(\d+)\.csv")
 
 
 def _key_faults(parts: Parts) -> Iterator[Fault]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
@@ -147,6 +148,26 @@ def file_sha256(uri: str) -> str:
         while piece := raw.read(BUFFER_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def modified_at(uri: str) -> datetime:
+    """When a file was last modified, as its store says, to the microsecond.
+
+    Raises:
+        InputError: the store does not say, or the file is gone.
+    """
+    filesystem, path = _filesystem(uri)
+    try:
+        told = filesystem.modified(path)
+    except (NotImplementedError, OSError, KeyError, AttributeError):
+        raise InputError(
+            "The store of a file does not say when it was modified.",
+            where=file_name(uri),
+            expected="a local folder or an object store",
+            remedy="order the files by their names: files.order: natural, or a pattern",
+        ) from None
+    moment: datetime = told
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def compression_of(uri: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +25,21 @@ _ARROW = {
 # A redo of the same thing has another run, other times and other costs
 _OF_THE_RUN = {"run_id", *(column.name for column in HISTORY)}
 _COSTS = {"seconds", "bytes", "UTC"}
+
+
+class Rows(Protocol):
+    """What answers statements with rows: the lake, or a transaction on it."""
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """Rows of one statement as dictionaries."""
+
+
+class NothingYet:
+    """The lake before there is one: no statement finds a row."""
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """No row."""
+        return []
 
 
 def fetch_rows(cursor: Any, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from typing import Any
 from catalog.contracts.contract import SourceContract
 from catalog.errors import ContractViolated
 from catalog.stores.chain import amending
-from catalog.stores.lake import Lake, Transaction
+from catalog.stores.lake import Transaction
+from catalog.stores.lake_rows import Rows
 from catalog.stores.lake_session import quoted_text
 from catalog.tables.data_tables import DATASET_VERSIONS, SOURCES
 from catalog.tables.migrate import quoted
@@ -24,7 +25,7 @@ def raw_name(source: str) -> str:
     return f"raw.{quoted(source)}"
 
 
-def is_in_force(lake: Lake | Transaction, contract: SourceContract) -> bool:
+def is_in_force(lake: Rows, contract: SourceContract) -> bool:
     """Whether this very contract is the source's current one."""
     return bool(
         lake.rows(
@@ -34,7 +35,7 @@ def is_in_force(lake: Lake | Transaction, contract: SourceContract) -> bool:
     )
 
 
-def contract_with_rows(lake: Lake, source: str) -> dict[str, Any] | None:
+def contract_with_rows(lake: Rows, source: str) -> dict[str, Any] | None:
     """shape_sha256 and contract_json under which rows of the source have landed, or None."""
     rows = lake.rows(
         f"SELECT shape_sha256, contract_json FROM core.sources s WHERE source = ? AND {_STANDS}"
@@ -45,7 +46,7 @@ def contract_with_rows(lake: Lake, source: str) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
-def standing_version(lake: Lake, source: str) -> str | None:
+def standing_version(lake: Rows, source: str) -> str | None:
     """Id of the dataset version that stands now, or None before the first."""
     rows = lake.rows(
         f"SELECT dataset_version_id FROM core.dataset_versions WHERE source = ? AND {_STANDS}",
@@ -80,23 +81,59 @@ def put_in_force(tx: Transaction, contract: SourceContract) -> None:
             )
 
 
-def export_standing(tx: Transaction, contract: SourceContract, out: Path) -> None:
+def export_standing(lake: Rows, contract: SourceContract, out: Path) -> None:
     """Write what stands in a source to a Parquet file: keys and hashes, no value.
 
-    Columns: item, row_hash, grp, split, batch, and md5 of label and input.
+    Columns: item, row_hash, grp, split, batch, md5 of label and input, and the batch of the last
+    file that said the row.
     """
     text, target = map(quoted, contract.content_columns)
-    tx.execute(
-        "COPY (SELECT _item_sha256 AS item, _row_sha256 AS row_hash, _group_sha256 AS grp,"
-        " _split AS split, _batch_id AS batch,"
-        f" md5({target}::VARCHAR) AS label, md5({text}) AS input"
-        f" FROM {raw_name(contract.source)}"
-        " WHERE _superseded_by IS NULL AND retracted_at IS NULL)"
+    said, joined = "r._batch_id", ""
+    if contract.keeps_places and _has_confirmations(lake):
+        said = "coalesce(c.batch_id, r._batch_id)"
+        joined = (
+            f"LEFT JOIN core.confirmations c ON c.source = {quoted_text(contract.source)}"
+            " AND c.item_sha256 = r._item_sha256"
+        )
+    lake.rows(
+        "COPY (SELECT r._item_sha256 AS item, r._row_sha256 AS row_hash, r._group_sha256 AS grp,"
+        " r._split AS split, r._batch_id AS batch,"
+        f" md5(r.{target}::VARCHAR) AS label, md5(r.{text}) AS input, {said} AS said"
+        f" FROM {raw_name(contract.source)} r {joined}"
+        " WHERE r._superseded_by IS NULL AND r.retracted_at IS NULL)"
         f" TO {quoted_text(str(out))} (FORMAT parquet)"
     )
 
 
-def says_validation(tx: Transaction, source: str, column: str) -> tuple[bool, bool]:
+def _has_confirmations(lake: Rows) -> bool:
+    """Whether the lake has the table yet: a reader does not bring it to this release."""
+    return bool(
+        lake.rows(
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()"
+            " AND schema_name = 'core' AND table_name = 'confirmations'"
+        )
+    )
+
+
+def confirm(tx: Transaction, source: str, said: Path) -> None:
+    """Take note of the last batch that said each row: a Parquet file of item and batch.
+
+    Of a row that came with that batch, `batch` is null and nothing is noted.
+    """
+    named = [source, str(said)]
+    tx.execute(
+        "DELETE FROM core.confirmations WHERE source = $1"
+        " AND item_sha256 IN (SELECT item FROM read_parquet($2))",
+        named,
+    )
+    tx.execute(
+        "INSERT INTO core.confirmations BY NAME SELECT $1 AS source, item AS item_sha256,"
+        " batch AS batch_id FROM read_parquet($2) WHERE batch IS NOT NULL",
+        named,
+    )
+
+
+def says_validation(tx: Rows, source: str, column: str) -> tuple[bool, bool]:
     """Whether a split column ever said validation, and whether train rows were made validation."""
     said = quoted(column)
     found = tx.rows(

@@ -42,18 +42,36 @@ BATCHES = TableSpec(
         text("file_sha256", "sha256 of the file's bytes"),
         text("contract_sha256", "contract that it was held against"),
         text("split", "split that the file name decides, or null"),
+        Column(
+            "file_modified_at",
+            "TIMESTAMPTZ",
+            "when the file was modified, where the contract orders files by it; else null",
+            "UTC",
+        ),
         text("outcome", "accepted or refused"),
         text("reason", "why it was refused: codes and counts"),
         count("n_rows", "rows read"),
         count("n_accepted", "rows that landed"),
         count("n_unchanged", "rows that were already there with the same content"),
         count("n_superseding", "rows that replaced a row of the same key"),
+        count("n_outdated", "rows that did not land: a later file of the source says otherwise"),
         count("n_quarantined", "rows set aside, those of the PHI gate included"),
         count("n_phi", "rows set aside by the PHI gate"),
         text("attested_method", "de-identification method that the owner attests"),
         text("attested_by", "who attests it"),
         Column("attested_on", "DATE", "when it was attested", "date"),
         *HISTORY,
+    ),
+)
+# Comes and goes with what stands, and is no record: so it has no time, and no link seals it
+CONFIRMATIONS = TableSpec(
+    "confirmations",
+    ("source", "item_sha256"),
+    "Standing rows that a later file said again: only a file after that one may replace them",
+    (
+        text("source", "name of the source"),
+        text("item_sha256", "sha256 over source and key of the row"),
+        text("batch_id", "batch of the last file that said it"),
     ),
 )
 DATASET_VERSIONS = TableSpec(

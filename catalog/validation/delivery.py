@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from catalog.contracts.contract import Segmentation, SourceContract, SplitGlobs
 from catalog.errors import ContractViolated
+from catalog.validation.clashes import ClashFile
 from catalog.validation.expectations import file_check
-from catalog.validation.keys import KeyFindings, KeyIndex
-from catalog.validation.outcome import Delivery, Outcome
+from catalog.validation.keys import DISAGREE, KeyFindings, KeyIndex
+from catalog.validation.outcome import NO_PLACE, Delivery, Outcome
 from catalog.validation.run import Validator
 from catalog.validation.staging import StagedFile
 from catalog.validation.variety import Variety
@@ -78,6 +79,9 @@ def stage(
     outcome.accepted, outcome.quarantined = staged.accepted, staged.quarantined
     if isinstance(contract.splits, SplitGlobs) and delivery.split is None:
         outcome.reasons.append("no_split: no glob of `splits` matches the file's name")
+    if not delivery.has_place:
+        outcome.reasons.append(f"{NO_PLACE}: the pattern of files.order does not fit its name")
+    outcome.unknown_columns = tuple(sorted(unknown))
     outcome.judge_columns(n_unknown=len(unknown), missing=sorted(missing or ()))
     _check_file(outcome, index=index, validator=validator)
     outcome.judge_rows()
@@ -88,15 +92,17 @@ def judge(outcomes: Sequence[Outcome], index: KeyIndex) -> bool:
     """Hold the files against each other and what stands; whether any row shall land.
 
     Files come in the order of landing: a later one may replace rows of an earlier one, and where
-    two of them clash the earlier one stands.
+    the groups of two clash the earlier one stands. Of files that say a key otherwise, and of which
+    none is the later, none stands.
     """
     delivered = Variety()
     is_part = any(o.tally.n_rows and not o.is_refused for o in outcomes)
+    _judge_clashes(outcomes, index)
     for outcome in outcomes:
         outcome.judge_emptiness(is_part=is_part)
         if outcome.is_refused or outcome.accepted is None:
             continue
-        outcome.judge_keys(index.judge(outcome.accepted, is_known=outcome.delivery.is_known))
+        outcome.judge_keys(index.judge(outcome.accepted, outcome.delivery))
         variety = index.variety()
         if variety.n_rows >= ENOUGH_ROWS and variety.is_one_input:
             outcome.reasons.append(f"identical_inputs: all {variety.n_rows} rows are alike")
@@ -113,6 +119,30 @@ def judge(outcomes: Sequence[Outcome], index: KeyIndex) -> bool:
     for outcome in landing:
         outcome.reasons.extend(reasons)
     return not reasons and any(o.report.n_accepted for o in landing)
+
+
+def _judge_clashes(outcomes: Sequence[Outcome], index: KeyIndex) -> None:
+    """Refuse files that disagree and are in no order: the new ones; where places decide, any."""
+    files = [
+        ClashFile(number, outcome.accepted, _rank(outcome))
+        for number, outcome in enumerate(outcomes)
+        if outcome.accepted is not None and not outcome.is_refused and _is_unordered(outcome)
+    ]
+    for number, others in index.clashes(files).items():
+        outcome = outcomes[number]
+        rows = sorted({row for numbers in others.values() for row in numbers})
+        names = tuple(outcomes[other].delivery.name for other in sorted(others))
+        outcome.judge_keys(KeyFindings(others=names, failing={DISAGREE: rows}))
+        if outcome.accepted is not None:
+            _set_marked_aside(outcome, outcome.accepted, index)
+
+
+def _is_unordered(outcome: Outcome) -> bool:
+    return outcome.contract.files.order is not None or not outcome.delivery.is_known
+
+
+def _rank(outcome: Outcome) -> int:
+    return 0 if outcome.contract.files.order is None else outcome.delivery.rank
 
 
 def _check_file(outcome: Outcome, *, index: KeyIndex, validator: Validator) -> None:

@@ -6,44 +6,53 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
 
 from catalog.contracts.contract import Expectation, SourceContract
 from catalog.tables.migrate import quoted
+from catalog.validation.clashes import ClashFile, find_clashes
 from catalog.validation.expectations import measure_sql, profile_column
 from catalog.validation.staging import scratch_columns
 from catalog.validation.variety import Variety
 
+DISAGREE = "files_disagree"  # a refusal that hangs on another file: it ends when that is gone
 _FETCHED_ROWS = 10_000
 # Small row groups: a writer holds one in memory for each thread, and it may be of long texts.
 _ROW_GROUPS = "ROW_GROUP_SIZE 8192, ROW_GROUP_SIZE_BYTES '16MB'"
 
 # standing: the rows of the source as they would be now; chosen: rows of this ingest that land;
-# superseded: rows of the lake that they replace.
+# superseded: rows of the lake that they replace; places: where the file of a batch stands in its
+# order. `said` is the batch of the last file that says a row, `batch` the one that it came with.
 _TABLES = """
 CREATE TABLE standing (item VARCHAR, row_hash VARCHAR, grp VARCHAR, split VARCHAR, batch VARCHAR,
-    label VARCHAR, input VARCHAR);
+    label VARCHAR, input VARCHAR, said VARCHAR);
+CREATE TABLE places (batch VARCHAR, rank BIGINT, uri VARCHAR, name VARCHAR);
 CREATE TABLE chosen (path VARCHAR, n BIGINT, item VARCHAR, split VARCHAR, batch VARCHAR,
     superseded_by VARCHAR);
 CREATE TABLE superseded (item VARCHAR, old_batch VARCHAR, new_batch VARCHAR);
 """
 # A file that was accepted before, under another contract, replaces no row: what stands is newer.
+# Where places decide, a row is replaced by a later file only; a file that lies under the name of
+# the one that said the row has taken its place.
 _JUDGED = """
 CREATE OR REPLACE TABLE judged AS
-SELECT f.*, s.batch AS old_batch, CASE
+SELECT f.*, s.batch AS old_batch, p.name AS said_in, CASE
     WHEN f.n <> min(f.n) OVER (PARTITION BY f.item) THEN 'duplicate'
     WHEN s.item IS NULL THEN 'new'
     WHEN s.row_hash = f.row_hash AND s.split = f.split THEN 'unchanged'
-    WHEN {is_known} THEN 'unchanged'
-    ELSE 'changed' END AS verdict
+    WHEN {keeps_places} AND {rank} < coalesce(p.rank, -1) THEN 'outdated'
+    WHEN {keeps_places} AND {rank} = p.rank AND p.uri <> {uri} THEN 'tied'
+    WHEN {is_known} AND NOT {keeps_places} THEN 'unchanged'
+    ELSE 'changed' END AS verdict,
+    verdict = 'unchanged' AND {keeps_places} AND {rank} > coalesce(p.rank, -1) AS confirms
 FROM (
     SELECT _item_sha256 AS item, _row_sha256 AS row_hash, _group_sha256 AS grp, {split} AS split,
         _row_number AS n, md5({target}::VARCHAR) AS label, md5({input}) AS input
     FROM read_parquet({path})
-) f LEFT JOIN standing s USING (item)
+) f LEFT JOIN standing s USING (item) LEFT JOIN places p ON p.batch = s.said
 """
 _DUPLICATE_KEYS = """
 SELECT n FROM judged WHERE item IN (
@@ -69,7 +78,25 @@ class KeyFindings:
     n_unchanged: int = 0
     n_changed: int = 0
     n_duplicates: int = 0
+    n_outdated: int = 0
+    others: tuple[str, ...] = ()  # files that say otherwise, where neither is the later
     failing: dict[str, list[int]] = field(default_factory=dict)  # code -> row numbers
+
+
+class Judged(Protocol):
+    """What of a delivery its keys are judged by."""
+
+    @property
+    def file_uri(self) -> str:
+        """Where the file lies."""
+
+    @property
+    def rank(self) -> int:
+        """Where it stands in the source's order."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was accepted before."""
 
 
 class KeyIndex:
@@ -101,6 +128,12 @@ class KeyIndex:
         """Take what stands in the lake, as `export_standing` writes it."""
         self._run(f"INSERT INTO standing SELECT * FROM read_parquet({_text(path)})")
 
+    def load_places(self, places: pa.Table) -> None:
+        """Take batch, rank, uri and name of every file that said a row, or is about to."""
+        self._database.register("told", places)
+        self._run("INSERT INTO places SELECT batch, rank, uri, name FROM told")
+        self._database.unregister("told")
+
     def carve_below(self, prefix: str | None) -> None:
         """Make validation of those train groups whose hash lies below this prefix."""
         self._carved_below = prefix
@@ -114,19 +147,21 @@ class KeyIndex:
             measured[profile_column(named)] = pa.array([self._run(query)[0][0]], pa.float64())
         return pa.table(measured)
 
-    def judge(self, path: Path, *, is_known: bool) -> KeyFindings:
+    def clashes(self, files: Sequence[ClashFile]) -> dict[int, dict[int, list[int]]]:
+        """Number of a file -> other that says one of its keys otherwise -> rows, see clashes.py."""
+        return find_clashes(self._database, files, split=self._split)
+
+    def judge(self, path: Path, delivery: Judged) -> KeyFindings:
         """Hold the accepted rows of one file against each other and against what stands."""
-        split, (text, target) = "_split", self._contract.content_columns
-        if self._carved_below is not None:
-            split = (
-                f"CASE WHEN _split = 'train' AND _group_sha256 < {_text(self._carved_below)}"
-                " THEN 'validation' ELSE _split END"
-            )
+        text, target = self._contract.content_columns
         self._run(
             _JUDGED.format(
                 path=_text(path),
-                split=split,
-                is_known=is_known,
+                split=self._split,
+                is_known=delivery.is_known,
+                rank=delivery.rank,
+                uri=_text(delivery.file_uri),
+                keeps_places=self._contract.keeps_places,
                 target=self._places[target],
                 input=self._places[text],
             )
@@ -137,7 +172,13 @@ class KeyIndex:
             n_unchanged=found.get("unchanged", 0),
             n_changed=found.get("changed", 0),
             n_duplicates=found.get("duplicate", 0),
+            n_outdated=found.get("outdated", 0),
         )
+        if "tied" in found:
+            tied = "FROM judged WHERE verdict = 'tied'"
+            findings.failing[DISAGREE] = self._numbers(f"SELECT n {tied}")
+            others = self._run(f"SELECT DISTINCT said_in {tied} ORDER BY 1")
+            findings.others = tuple(uri for (uri,) in others)
         for code, query in (("duplicate_key", _DUPLICATE_KEYS), ("split_leakage", _LEAKING)):
             findings.failing[code] = self._numbers(query)
         if self._contract.on_violation.changed_row == "refuse":
@@ -169,8 +210,12 @@ class KeyIndex:
         )
         self._run(f"DELETE FROM standing WHERE item IN ({changed})")
         self._run(
-            f"INSERT INTO standing SELECT item, row_hash, grp, split, {batch}, label, input"
-            f" FROM judged WHERE {landing}"
+            f"INSERT INTO standing SELECT item, row_hash, grp, split, {batch}, label, input,"
+            f" {batch} FROM judged WHERE {landing}"
+        )
+        self._run(
+            f"UPDATE standing SET said = {batch}"
+            " WHERE item IN (SELECT item FROM judged WHERE confirms)"
         )
         self._run(
             f"INSERT INTO chosen SELECT {_text(path)}, n, item, split, {batch}, NULL"
@@ -184,6 +229,16 @@ class KeyIndex:
     def write_superseded(self, out: Path) -> None:
         """Item, old_batch and new_batch of each row of the lake that is replaced."""
         self._copy("FROM superseded", out)
+
+    def write_said(self, batches: Sequence[str], out: Path) -> int:
+        """Item and batch of the rows that these batches are the last to say; how many are not new.
+
+        `batch` is null of a row that came with the one that says it.
+        """
+        listed = ", ".join(map(_text, batches)) or "NULL"
+        said = f"FROM standing WHERE said IN ({listed})"
+        self._copy(f"SELECT item, nullif(said, batch) AS batch {said}", out)
+        return int(self._run(f"SELECT count(*) {said} AND said <> batch")[0][0])
 
     def write_landing(self, out: Path, *, at: datetime) -> int:
         """The rows that land, with their system columns in front; how many there are."""
@@ -247,6 +302,16 @@ class KeyIndex:
         }
         values = self._run(f"SELECT {', '.join(counted.values())} FROM standing")[0]
         return dict(zip(counted, map(int, values), strict=True))
+
+    @property
+    def _split(self) -> str:
+        """SQL of a row's split, validation carved from train where that is so."""
+        if self._carved_below is None:
+            return "_split"
+        return (
+            f"CASE WHEN _split = 'train' AND _group_sha256 < {_text(self._carved_below)}"
+            " THEN 'validation' ELSE _split END"
+        )
 
     def _variety(self, table: str) -> Variety:
         n_rows, n_labelled, *ends = self._run(

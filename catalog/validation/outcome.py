@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from catalog.contracts.contract import SourceContract
 from catalog.deid.rule import PHI
 from catalog.errors import ContractViolated, PhiFound
-from catalog.validation.keys import KeyFindings
+from catalog.validation.keys import DISAGREE, KeyFindings
 from catalog.validation.row_rules import SHOWN_ROWS, rules_of
 from catalog.validation.staging import Tally
+
+NO_PLACE = "no_place"
+SHOWN_FILES = 3
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,15 @@ class Delivery:
     split: str | None  # what the file's name decides
     is_known: bool  # accepted before, under another contract: then what stands is newer
     is_withdrawn: bool = False  # a retraction withdrew these bytes, or the whole source
+    rank: int = 0  # among the files of the source, the later the greater; equal: not told
+    has_place: bool = True  # whether the order of the contract fits its name
+    modified: datetime | None = None  # where the order hangs on it
+    shown_name: str = ""  # what messages call it; '' for the last part of its uri
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.shown_name or self.file_uri.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,7 @@ class BatchReport:
     n_quarantined: int
     n_phi: int
     failed: Mapping[str, int]  # rule(column) -> rows
+    n_outdated: int = 0  # a later file of the source says otherwise
 
 
 @dataclass
@@ -55,6 +69,7 @@ class Outcome:
     keys: KeyFindings | None = None
     reasons: list[str] = field(default_factory=list)
     is_phi: bool = False
+    unknown_columns: tuple[str, ...] = ()  # as the file spells them: not every one may be shown
     accepted: Path | None = None  # scratch files, see staging.py
     quarantined: Path | None = None
     marked: Path | None = None  # rows set aside because of their keys
@@ -103,8 +118,21 @@ class Outcome:
         """Refuse a file whose keys clash or whose groups sit in two splits."""
         self.keys = findings
         for code, numbers in findings.failing.items():
-            if numbers:
+            if numbers and code == DISAGREE:
+                self.reasons.append(self._disagreement(findings.others, numbers))
+            elif numbers:
                 self.reasons.append(f"{code}: {_rows(len(numbers), numbers)}")
+
+    def _disagreement(self, others: Sequence[str], numbers: Sequence[int]) -> str:
+        named = ", ".join(others[:SHOWN_FILES])
+        more = f" and {len(others) - SHOWN_FILES} more" if len(others) > SHOWN_FILES else ""
+        is_ordered = self.contract.files.order is not None
+        why = "have the same place in files.order" if is_ordered else "are in no declared order"
+        has = "has a key" if len(numbers) == 1 else "have keys"
+        return (
+            f"{DISAGREE}: {_rows(len(numbers), numbers)} {has} (column {self.contract.key_column})"
+            f" that {named}{more} says otherwise, and these files {why}"
+        )
 
     def judge_emptiness(self, *, is_part: bool) -> None:
         """Refuse a file without rows, unless it is one part of many that have some."""
@@ -117,7 +145,7 @@ class Outcome:
         landed = self.keys if self.keys is not None and not self.is_refused else KeyFindings()
         return BatchReport(
             batch_id=self.delivery.batch_id,
-            file_name=self.delivery.file_uri.rsplit("/", 1)[-1],
+            file_name=self.delivery.name,
             is_refused=self.is_refused,
             is_phi=self.is_phi,
             reasons=tuple(self.reasons),
@@ -128,6 +156,7 @@ class Outcome:
             n_quarantined=self.tally.n_quarantined + self.n_marked,
             n_phi=self.tally.n_phi,
             failed={_shown(*place): n for place, n in sorted(self.tally.failed.items())},
+            n_outdated=landed.n_outdated,
         )
 
     @property
@@ -141,12 +170,14 @@ class Outcome:
             "file_sha256": self.delivery.file_sha256,
             "contract_sha256": self.contract.sha256,
             "split": self.delivery.split,
+            "file_modified_at": self.delivery.modified,
             "outcome": "refused" if report.is_refused else "accepted",
             "reason": "; ".join(report.reasons) or None,
             "n_rows": report.n_rows,
             "n_accepted": report.n_accepted,
             "n_unchanged": report.n_unchanged,
             "n_superseding": report.n_superseding,
+            "n_outdated": report.n_outdated,
             "n_quarantined": report.n_quarantined,
             "n_phi": report.n_phi,
             "attested_method": attested.method,
@@ -208,7 +239,8 @@ class Outcome:
 
 def refused_again(contract: SourceContract, delivery: Delivery) -> Outcome:
     """The outcome of bytes that were withdrawn: unread, and known by their hash alone."""
-    unnamed = replace(delivery, file_uri=f"sha256 {delivery.file_sha256[:12]}", split=None)
+    told = f"sha256 {delivery.file_sha256[:12]}"
+    unnamed = replace(delivery, file_uri=told, shown_name=told, split=None)
     why = "retracted: it was withdrawn, see core.retractions; take it out of the folder"
     return Outcome(unnamed, contract, reasons=[why])
 
@@ -225,15 +257,32 @@ def raise_refused(source: str, batches: Sequence[BatchReport]) -> None:
         return
     kind = PhiFound if any(batch.is_phi for batch in refused) else ContractViolated
     lines = [f"{b.file_name} ({b.batch_id}): {'; '.join(b.reasons)}" for b in refused]
+    reasons = [reason for batch in refused for reason in batch.reasons]
     raise kind(
         f"{len(refused)} of {len(batches)} new files of source {source} refused; none of their rows"
         " landed.",
         source=source,
         where="\n      ".join(lines),
-        remedy=f"`rpe source findings {source}` lists the rows set aside; correct the export or the"
-        " contract, or ask the owner for another file",
-        reasons=[reason for batch in refused for reason in batch.reasons],
+        remedy="; ".join(remedies(source, reasons)),
+        reasons=reasons,
     )
+
+
+def remedies(source: str, reasons: Sequence[str]) -> list[str]:
+    """What to do about refused files, by why they were refused."""
+    told = [
+        f"`rpe source findings {source}` lists the rows set aside; correct the export or the"
+        " contract, or ask the owner for another file"
+    ]
+    if any(reason.startswith(DISAGREE) for reason in reasons):
+        told.append(
+            "where files disagree, say in the contract which is the later (files.order: natural,"
+            " name, modified, or a pattern that tells them apart) and on_violation.changed_row:"
+            " supersede, or take one of them out of the folder"
+        )
+    if any(reason.startswith(NO_PLACE) for reason in reasons):
+        told.append("rename the file, or write a pattern of files.order that fits every name")
+    return told
 
 
 def _shown(rule: str, column: str) -> str:

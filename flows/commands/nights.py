@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from flows.output import AsJson, say, show_rows, write_json
 
 if TYPE_CHECKING:
     from flows.run_record import Summary
+    from flows.settings import Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,7 +48,9 @@ def ingest(as_json: AsJson = False) -> None:
 
     Example: rpe ingest --json
     """
-    run_steps(("ingest",), as_json=as_json)
+    from flows.ingest_screen import show_ingest  # Prefect takes seconds to import
+
+    run_steps(("ingest",), as_json=as_json, show=show_ingest)
 
 
 def embed(as_json: AsJson = False) -> None:
@@ -97,10 +101,17 @@ def _steps(only: str) -> tuple[str, ...]:
     return tuple(verb for verb in VERBS if verb in names)
 
 
-def run_steps(steps: tuple[str, ...], *, as_json: bool, targets: tuple[str, ...] = ()) -> Summary:
+def run_steps(
+    steps: tuple[str, ...],
+    *,
+    as_json: bool,
+    targets: tuple[str, ...] = (),
+    show: Callable[[Settings, Summary], None] | None = None,
+) -> Summary:
     """Run steps of the night and show the last screen; a failure ends the command.
 
-    `targets` narrows the steps to some targets of the plan; none means all.
+    `targets` narrows the steps to some targets of the plan; none means all. `show` prints another
+    screen than that of a night.
     """
     from flows.last_screen import (
         alerts_of,
@@ -124,7 +135,7 @@ def run_steps(steps: tuple[str, ...], *, as_json: bool, targets: tuple[str, ...]
             }
         )
     else:
-        show_summary(settings, summary)
+        (show or show_summary)(settings, summary)
     if summary.exit_code:
         raise typer.Exit(summary.exit_code)
     return summary

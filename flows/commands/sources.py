@@ -51,31 +51,55 @@ def add(
 
 @app.command()
 def check(source: SourceName, as_json: AsJson = False) -> None:
-    """Check a contract of the workspace and a sample of its data, changing nothing.
+    """Say what an ingest would do with each file of a source, changing nothing.
+
+    The files are read whole and held against the contract and against what stands. Ends with 2
+    where ingest would refuse something.
 
     Example: rpe source check site_a
     """
-    from flows.contracts import check_contract  # pyarrow takes a second to import
+    from catalog.foretelling import COUNTS  # pyarrow takes a second to import
+    from flows.contracts import check_contract, plan_roles
     from flows.settings import Settings
 
-    findings = check_contract(Settings(), source)
-    show_rows(findings, as_json=as_json, title=f"{source}: findings in the sample")
-    if findings:
+    settings = Settings()
+    told = check_contract(settings, source)
+    faults = [{"path": f.path, "what": f.what, "expected": f.expected} for f in told.faults]
+    if as_json:
+        status, aside = "refused" if faults else "ok", list(told.set_aside)
+        write_json({"status": status, "rows": told.files, "set_aside": aside, "faults": faults})
+    else:
+        counted = [name for name in COUNTS if any(row.get(name) for row in told.files)]
+        columns = " ".join(["file", "verdict", *counted, "reason"])
+        # why a file would be refused stands in a table of its own
+        rows = [{**row, "reason": ""} if row["verdict"] == "refuse" else row for row in told.files]
+        show_rows(rows, as_json=False, title=f"{source}: ingest would", columns=columns)
+        columns = "file rule n_rows first_rows meaning"
+        show_rows(told.set_aside, as_json=False, title="rows set aside", columns=columns)
+        show_rows(faults, as_json=False, title="what would be refused")
+    roles = plan_roles(settings)
+    if roles is not None and source not in roles:
+        say(f"{source} is not named in plan.yaml: no ingest reads it before it is")
+    if faults:
         raise typer.Exit(2)
 
 
 @app.command("list")
 def list_sources(as_json: AsJson = False) -> None:
-    """List sources with their newest batch, rows, quarantine and age.
+    """List every source: whether it stands, is in the plan, its rows, quarantine and age.
 
     Example: rpe source list --json
     """
-    from flows.reading import read_rows_of  # DuckDB is not needed for `--help`
+    from flows.contracts import list_contracts  # DuckDB is not needed for `--help`
     from flows.settings import Settings
 
-    rows = read_rows_of(Settings(), "SELECT * FROM mart.source_health ORDER BY source")
-    columns = "source n_rows n_labelled last_outcome age_days is_stale n_quarantined n_phi"
+    rows = list_contracts(Settings())
+    columns = (
+        "source state in_plan n_rows n_labelled last_outcome age_days is_stale n_quarantined n_phi"
+    )
     show_rows(rows, as_json=as_json, title="sources", columns=columns)
+    if any(row["in_plan"] == "no" for row in rows):
+        say("a source that is not in the plan is not ingested: name it in plan.yaml")
 
 
 @app.command()
@@ -100,7 +124,7 @@ def show(source: SourceName, as_json: AsJson = False) -> None:
     if as_json:
         write_json({"status": "ok", "rows": rows, "drifts": drifts, "faults": []})
         return
-    columns = "batch_id outcome n_rows n_accepted n_unchanged n_quarantined n_phi reason"
+    columns = "batch_id outcome n_rows n_accepted n_unchanged n_outdated n_quarantined n_phi reason"
     show_rows(rows, as_json=False, title=f"batches of {source}", columns=columns)
     columns = "dataset_version_id role distance standard_error noise noise_ratio n_items"
     show_rows(drifts, as_json=False, title="drift of z", columns=columns)

@@ -48,7 +48,7 @@ def write(path: Path, rows: list[Row]) -> None:
 
 
 def refusals(lake: Lake, source: SourceContract) -> list[Refusal]:
-    return standing_refusals(lake, [source], {source.source: lying_files(source)})
+    return standing_refusals(lake, [source], lying_files(lake, [source]))
 
 
 def told(lake: Lake, source: SourceContract) -> list[tuple[str, tuple[str, ...]]]:
@@ -100,7 +100,7 @@ def test_a_contract_that_lets_it_in_ends_a_refusal_and_one_that_does_not_has_its
 
 def test_nothing_there_is_no_refusal(lake: Lake, tmp_path: Path) -> None:
     source = declared(tmp_path / "nowhere")
-    assert not lying_files(source).is_there
+    assert [one.is_there for one in lying_files(lake, [source])[source.source]] == [False]
     assert refusals(lake, source) == []
 
 

@@ -356,8 +356,9 @@ def test_content_that_returns_is_the_version_that_it_was(world):
     assert world.counts()["core.dataset_versions"] == 2
 
 
-def test_two_files_of_one_ingest_supersede_in_order(world):
-    contract = world.contract(on_violation={"changed_row": "supersede"})
+def test_two_files_of_one_ingest_supersede_in_the_order_of_the_contract(world):
+    files = {"path": f"{world.inbox}/*", "format": "jsonl", "order": "natural"}
+    contract = world.contract(on_violation={"changed_row": "supersede"}, files=files)
     world.deliver("a.jsonl", notes(6))
     world.deliver("b.jsonl", notes(1, start=5, text="other"))
     report = world.ingest(contract)

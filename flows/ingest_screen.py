@@ -1,0 +1,76 @@
+"""The last screen of an ingest: what became of each file, and the next step that fits that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from catalog.deliveries import arrived_late
+from catalog.foretelling import COUNTS
+from catalog.readers.files import file_name
+from flows.last_screen import tell_end
+from flows.output import say, show_rows
+from flows.reading import read_rows_of
+from flows.run_record import Summary
+from flows.settings import Settings
+from flows.wiring import open_lake
+from flows.workspace import Declarations, load_declarations
+
+Row = dict[str, Any]
+
+
+def show_ingest(settings: Settings, summary: Summary) -> None:
+    """Print what came, on stdout; how the run ended and what to do next, on stderr."""
+    batches = read_rows_of(
+        settings,
+        "SELECT * FROM core.batches WHERE retracted_at IS NULL AND recorded_at >="
+        " (SELECT started_at FROM core.runs WHERE run_id = ?) ORDER BY source, file_uri",
+        [summary.run_id],
+    )
+    rows = [{**batch, "file": file_name(batch["file_uri"])} for batch in batches]
+    counted = [name for name in COUNTS if any(row[name] for row in rows)]
+    columns = " ".join(["source", "file", "outcome", *counted, "reason"])
+    show_rows(rows, as_json=False, title="new files", columns=columns)
+    tell_end(summary)
+    declared = load_declarations(settings)
+    for line in _late(settings, declared, batches):
+        say(line)
+    say("next:")
+    for line in _next(declared, batches, summary):
+        say(f"  {line}")
+
+
+def _late(settings: Settings, declared: Declarations, batches: Sequence[Row]) -> Iterator[str]:
+    """What came after a file that follows it by name, where no contract says which counts."""
+    replacing = {batch["source"] for batch in batches if batch["n_superseding"]}
+    if not replacing:
+        return
+    with open_lake(settings, read_only=True) as lake:
+        for source in sorted(replacing & set(declared.contracts)):
+            ids = [batch["batch_id"] for batch in batches if batch["source"] == source]
+            for name, n_rows in arrived_late(lake, declared.contracts[source], ids).items():
+                rows = "1 row" if n_rows == 1 else f"{n_rows} rows"
+                yield (
+                    f"NOTE {source}: {name} replaced {rows} of a file that comes after it by name;"
+                    f" say in sources/{source}.yaml which counts (files.order)"
+                )
+
+
+def _next(declared: Declarations, batches: Sequence[Row], summary: Summary) -> Iterator[str]:
+    """The steps that fit what was ingested, the most urgent first."""
+    refused = {batch["source"] for batch in batches if batch["outcome"] == "refused"}
+    known = {*declared.contracts, *declared.faulty}
+    failed = {fault.unit for fault in summary.faults} & known
+    for source in sorted(refused):
+        yield f"rpe source findings {source}   # the rows of the refused files, by rule"
+    for source in sorted(failed | refused):
+        yield f"rpe source check {source}   # after it is mended: what ingest will do then"
+    aside = {batch["source"] for batch in batches if batch["n_quarantined"]} - refused
+    for source in sorted(aside):
+        yield f"rpe source findings {source}   # which rows were set aside, and by which rule"
+    for source in sorted(known - set(declared.plan.sources)):
+        yield f"name {source} in plan.yaml, as a reference or a target: it was not ingested"
+    if any(batch["n_accepted"] for batch in batches):
+        yield "rpe nightly   # embed, train and evaluate what has come"
+    elif not batches and not failed:
+        yield "rpe source list   # nothing new lay there; this is what stands"
