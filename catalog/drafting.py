@@ -335,10 +335,10 @@ def _check_batch(contract: SourceContract, batch: TypedBatch, tally: _Tally, nam
                 reasons[row].append(f"{UNJUDGED}({column})")
             if any(code.startswith(PHI) for code in told):
                 identifying[row] = None
-                tally.mark(f"{PHI_CODE}({column})", batch.first_row_number + row, name)
+                tally.mark(f"{PHI_CODE}({column})", batch.numbers[row], name)
     for row, codes in sorted(reasons.items()):
         for code in codes:
-            tally.mark(code, batch.first_row_number + row, name)
+            tally.mark(code, batch.numbers[row], name)
     tally.n_rows += batch.table.num_rows
     tally.n_bad += len(reasons.keys() - identifying.keys())
     tally.n_identifying += len(identifying)

@@ -16,7 +16,8 @@ from catalog.readers.files import (
     list_parts,
 )
 from catalog.readers.listing import listing_sha256
-from catalog.readers.tabular import read_csv, read_jsonl, read_parquet
+from catalog.readers.parquet_rows import read_parquet
+from catalog.readers.tabular import read_csv, read_jsonl
 from rpe_core.errors import InputError, UnknownName
 
 __all__ = [

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from catalog.contracts.column_names import is_column_name
 from catalog.contracts.contract import ColumnRule
+from catalog.contracts.paths import flat_name
 from catalog.readers.headers import looks_like_value
 
 
@@ -70,9 +71,8 @@ def contract_names(names: Sequence[str], columns: Mapping[str, ColumnRule]) -> l
     >>> contract_names(["id", "ID", "n"], rules)
     ['id (not declared)', 'id', 'n']
     """
-    called: dict[str | int, str] = {
-        name if rule.in_file is None else rule.in_file: name for name, rule in columns.items()
-    }
+    flat = {name: flat_name(name, rule) for name, rule in columns.items()}
+    called: dict[str | int, str] = {told: name for name, told in flat.items() if told is not None}
     return [
         called.get(place) or called.get(name) or _undeclared(name, place, columns)
         for place, name in enumerate(names, start=1)

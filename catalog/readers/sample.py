@@ -150,7 +150,7 @@ def _parquet_sample(uri: str, rows: int) -> Sample:
         read = [field.name for field in file.schema if is_declarable(field.type)]
         cells: list[list[Any]] = [[] for _ in names]
         n_rows = n_bytes = 0
-        for batch in file.batches(read, batch_rows=rows):
+        for batch in file.batches([(name,) for name in read], batch_rows=rows):
             room = rows - n_rows
             for kept, name in zip(cells, names, strict=True):
                 found = plain_cells(batch.column(name)) if name in read else [NESTED] * len(batch)
