@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from catalog.contracts.contract import SourceContract
-from catalog.readers.formats import FileUnreadable, delivery_sha256, list_deliveries
+from catalog.readers.formats import FileUnreadable, delivery_mark, delivery_sha256, list_deliveries
 from catalog.stores.lake import Lake
 from rpe_core.errors import InputError
 
-File = tuple[str, str]  # uri, sha256 of the bytes
+File = tuple[str, str]  # uri, sha256 of the bytes; or that sha256 and what its folders say
 
 
 def pending_files(lake: Lake, contracts: Sequence[SourceContract]) -> dict[str, list[File]]:
@@ -23,7 +23,8 @@ def pending_files(lake: Lake, contracts: Sequence[SourceContract]) -> dict[str, 
     """
     batches: dict[str, list[dict[str, Any]]] = {contract.source: [] for contract in contracts}
     for row in lake.rows(
-        "SELECT source, file_sha256, contract_sha256, outcome, retracted_at FROM core.batches"
+        "SELECT source, file_uri, file_sha256, contract_sha256, outcome, retracted_at"
+        " FROM core.batches"
         " WHERE list_contains(?, source) ORDER BY recorded_at, file_uri",
         [sorted(batches)],
     ):
@@ -52,24 +53,25 @@ def withdrawn_bytes(lake: Lake) -> frozenset[str]:
 def _pending(
     contract: SourceContract, batches: Sequence[dict[str, Any]], *, is_withdrawn: bool
 ) -> list[File]:
-    seen: dict[str, int] = {}
-    held: set[str] = set()
+    # Equal bytes in other folders are other rows, where the folders hold columns
+    seen: dict[File, int] = {}
+    held: set[File] = set()
     for row in batches:
+        content = (row["file_sha256"], delivery_mark(contract, row["file_uri"]))
         if row["contract_sha256"] == contract.sha256 or row["retracted_at"] is not None:
-            held.add(row["file_sha256"])
+            held.add(content)
         if row["outcome"] == "accepted":
-            seen.setdefault(row["file_sha256"], len(seen))
-    found: dict[str, str] = {}
+            seen.setdefault(content, len(seen))
+    found: dict[File, str] = {}
     unreadable = []
     try:
         for uri in list_deliveries(contract.files):
             try:
-                found.setdefault(delivery_sha256(contract.files, uri), uri)
+                sha256 = delivery_sha256(contract.files, uri)
+                found.setdefault((sha256, delivery_mark(contract, uri)), uri)
             except FileUnreadable:
                 unreadable.append((uri, ""))
     except InputError:  # nothing is there
         return [] if seen or held or is_withdrawn else [(contract.files.path, "")]
-    new = [(uri, sha256) for sha256, uri in found.items() if sha256 not in held]
-    return sorted(new, key=lambda f: (seen.get(f[1], len(seen)), f[0])) + (
-        [] if is_withdrawn else unreadable
-    )
+    new = [(seen.get(c, len(seen)), uri, c[0]) for c, uri in found.items() if c not in held]
+    return [(uri, sha256) for _, uri, sha256 in sorted(new)] + ([] if is_withdrawn else unreadable)

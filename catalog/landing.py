@@ -18,7 +18,12 @@ from catalog.contracts.contract import SPLITS, SourceContract, SplitColumn
 from catalog.deliveries import pending_files, withdrawn_bytes, withdrawn_sources
 from catalog.errors import ContractInvalid, RecordNotFound, StoreUnavailable
 from catalog.lineage import source_of
-from catalog.readers.formats import delivery_sha256, list_deliveries, open_delivery
+from catalog.readers.formats import (
+    delivery_mark,
+    delivery_sha256,
+    list_deliveries,
+    open_delivery,
+)
 from catalog.stores import source_tables
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake import Lake, Transaction
@@ -223,21 +228,23 @@ def _deliveries(
     lake: Lake, contract: SourceContract, files: Sequence[tuple[str, str]]
 ) -> Iterator[Delivery]:
     accepted = {
-        row["file_sha256"]
+        (row["file_sha256"], delivery_mark(contract, row["file_uri"]))
         for row in lake.rows(
-            "SELECT file_sha256 FROM core.batches WHERE source = ? AND outcome = 'accepted'",
+            "SELECT file_sha256, file_uri FROM core.batches"
+            " WHERE source = ? AND outcome = 'accepted'",
             [contract.source],
         )
     }
     is_gone, gone = contract.source in withdrawn_sources(lake), withdrawn_bytes(lake)
     for uri, sha256 in files:
-        content = fingerprint([contract.source, sha256, contract.sha256])
+        mark = delivery_mark(contract, uri)
+        content = fingerprint([contract.source, sha256, contract.sha256, *([mark] if mark else [])])
         yield Delivery(
             batch_id=make_id("batch", contract.source, content),
             file_uri=uri,
             file_sha256=sha256,
             split=splits.split_of_file(contract, uri),
-            is_known=sha256 in accepted,
+            is_known=(sha256, mark) in accepted,
             is_withdrawn=is_gone or sha256 in gone,
         )
 

@@ -26,6 +26,7 @@ REASONS: Mapping[str, str] = {
     "several_values": "several elements of a list match where the column takes one",
     "not_in_map": "the map of the column does not say what the cell stands for",
     "not_base64": "the cell is no base64 text",
+    "differs_from_folder": "the cell says something else than the folder of its file",
 }
 ARROW_TYPES: Mapping[ColumnType, pa.DataType] = {
     "string": pa.string(),

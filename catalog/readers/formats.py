@@ -17,6 +17,7 @@ from catalog.readers.files import (
 )
 from catalog.readers.listing import listing_sha256
 from catalog.readers.parquet_rows import read_parquet
+from catalog.readers.partitions import partition_mark, with_partitions
 from catalog.readers.tabular import read_csv, read_jsonl
 from rpe_core.errors import InputError, UnknownName
 
@@ -26,6 +27,7 @@ __all__ = [
     "FileUnreadable",
     "Reader",
     "TypedBatch",
+    "delivery_mark",
     "delivery_sha256",
     "list_deliveries",
     "open_batches",
@@ -79,7 +81,8 @@ def open_batches(
         raise UnknownName("file format", format, READERS, where="files.format")
     limits = {"batch_rows": batch_rows, "max_cell_chars": max_cell_chars}
     of_csv = {"has_header": has_header} if format == "csv" else {}
-    return READERS[format].read(uri, columns, **limits, **of_csv)
+    batches = READERS[format].read(uri, columns, **limits, **of_csv)
+    return with_partitions(batches, columns, uri, max_cell_chars=max_cell_chars)
 
 
 def list_deliveries(files: Files) -> list[str]:
@@ -99,6 +102,11 @@ def delivery_sha256(files: Files, uri: str) -> str:
         InputError: if a listing has no image.
     """
     return listing_sha256(files) if files.format in IMAGE_FORMATS else file_sha256(uri)
+
+
+def delivery_mark(contract: SourceContract, uri: str) -> str:
+    """What tells deliveries of equal bytes apart: the folders that hold columns; '' where none."""
+    return partition_mark(contract.files.format, contract.columns, uri)
 
 
 def open_delivery(
