@@ -26,6 +26,10 @@ REASONS: Mapping[str, str] = {
     "several_values": "several elements of a list match where the column takes one",
     "not_in_map": "the map of the column does not say what the cell stands for",
     "not_base64": "the cell is no base64 text",
+    "excel_error": "the cell holds an error of Excel, such as #N/A or #VALUE!",
+    "not_computed": "nobody computed the formula of the cell: open the file in Excel and save it",
+    "merged_cell": "the cell is a part of a merged area, and files.excel.merged does not say what"
+    " it holds",
     "differs_from_folder": "the cell says something else than the folder of its file",
 }
 ARROW_TYPES: Mapping[ColumnType, pa.DataType] = {

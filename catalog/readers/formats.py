@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from catalog.contracts.contract import ColumnRule, Files, SourceContract
+from catalog.contracts.contract import ColumnRule, Excel, Files, SourceContract
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.readers.cells import BadCell, TypedBatch
 from catalog.readers.files import (
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 MAX_CELL_CHARS = 1_000_000
+_OTHER_SHEETS = (".xls", ".xlsb", ".ods", ".numbers")
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,19 @@ class Reader:
     read: Callable[..., Iterator[TypedBatch]]
 
 
+def _read_xlsx(*places: Any, **options: Any) -> Iterator[TypedBatch]:
+    from catalog.readers.xlsx import read_xlsx  # openpyxl takes a fifth of a second
+
+    return read_xlsx(*places, **options)
+
+
 READERS: Mapping[str, Reader] = {
     reader.name: reader
     for reader in (
         Reader("parquet", "Apache Parquet", (".parquet", ".pq"), read_parquet),
         Reader("csv", "comma-separated text with a header line", (".csv",), read_csv),
         Reader("jsonl", "one JSON object a line", (".jsonl", ".ndjson"), read_jsonl),
+        Reader("xlsx", "one sheet of an Excel workbook", (".xlsx", ".xlsm"), _read_xlsx),
     )
 }
 
@@ -66,6 +75,7 @@ def open_batches(
     batch_rows: int = 4096,
     max_cell_chars: int = MAX_CELL_CHARS,
     has_header: bool = True,
+    excel: Excel | None = None,
 ) -> Iterator[TypedBatch]:
     """The rows of one file, typed as the contract says, in batches of at most `batch_rows` rows.
 
@@ -80,8 +90,11 @@ def open_batches(
     if format not in READERS:
         raise UnknownName("file format", format, READERS, where="files.format")
     limits = {"batch_rows": batch_rows, "max_cell_chars": max_cell_chars}
-    of_csv = {"has_header": has_header} if format == "csv" else {}
-    batches = READERS[format].read(uri, columns, **limits, **of_csv)
+    options: Mapping[str, Mapping[str, Any]] = {
+        "csv": {"has_header": has_header},
+        "xlsx": {"has_header": has_header, "excel": excel},
+    }
+    batches = READERS[format].read(uri, columns, **limits, **options.get(format, {}))
     return with_partitions(batches, columns, uri, max_cell_chars=max_cell_chars)
 
 
@@ -123,6 +136,7 @@ def open_delivery(
         columns=contract.columns,
         batch_rows=batch_rows,
         has_header=contract.files.header,
+        excel=contract.files.excel,
     )
 
 
@@ -141,6 +155,13 @@ def told_format(uri: str) -> str:
     for reader in READERS.values():
         if name.endswith(reader.endings):
             return reader.name
+    if name.endswith(_OTHER_SHEETS):
+        raise InputError(
+            "The file is a spreadsheet of a format that is not read.",
+            where=file_name(uri),
+            expected=".xlsx or .xlsm",
+            remedy="open it in Excel or LibreOffice and save it as .xlsx",
+        )
     endings = sorted(ending for reader in READERS.values() for ending in reader.endings)
     raise InputError(
         "The file's ending names no known format.",
