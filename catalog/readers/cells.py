@@ -23,6 +23,7 @@ REASONS: Mapping[str, str] = {
     "ragged_row": "the row has more or fewer cells than the header, or is quoted wrongly",
     "invalid_utf8": "the bytes are not UTF-8",
     "invalid_json": "the line is not one JSON object with distinct keys",
+    "not_fhir": "the line or the entry of the Bundle is no FHIR resource",
     "several_values": "several elements of a list match where the column takes one",
     "not_in_map": "the map of the column does not say what the cell stands for",
     "not_base64": "the cell is no base64 text",

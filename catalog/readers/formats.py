@@ -9,6 +9,7 @@ from typing import Any
 from catalog.contracts.contract import ColumnRule, Excel, Files, SourceContract
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.readers.cells import BadCell, TypedBatch
+from catalog.readers.fhir import read_fhir
 from catalog.readers.files import (
     COMPRESSIONS,
     FileUnreadable,
@@ -62,6 +63,7 @@ READERS: Mapping[str, Reader] = {
         Reader("parquet", "Apache Parquet", (".parquet", ".pq"), read_parquet),
         Reader("csv", "comma-separated text with a header line", (".csv",), read_csv),
         Reader("jsonl", "one JSON object a line", (".jsonl", ".ndjson"), read_jsonl),
+        Reader("fhir", "FHIR resources of one type, NDJSON or Bundles", (".json",), read_fhir),
         Reader("xlsx", "one sheet of an Excel workbook", (".xlsx", ".xlsm"), _read_xlsx),
     )
 }
@@ -76,6 +78,7 @@ def open_batches(
     max_cell_chars: int = MAX_CELL_CHARS,
     has_header: bool = True,
     excel: Excel | None = None,
+    resource: str | None = None,
 ) -> Iterator[TypedBatch]:
     """The rows of one file, typed as the contract says, in batches of at most `batch_rows` rows.
 
@@ -93,6 +96,7 @@ def open_batches(
     options: Mapping[str, Mapping[str, Any]] = {
         "csv": {"has_header": has_header},
         "xlsx": {"has_header": has_header, "excel": excel},
+        "fhir": {"resource": resource},
     }
     batches = READERS[format].read(uri, columns, **limits, **options.get(format, {}))
     return with_partitions(batches, columns, uri, max_cell_chars=max_cell_chars)
@@ -137,6 +141,7 @@ def open_delivery(
         batch_rows=batch_rows,
         has_header=contract.files.header,
         excel=contract.files.excel,
+        resource=contract.files.resource,
     )
 
 
