@@ -18,6 +18,7 @@ class DraftName(NamedTuple):
 
     name: str
     in_file: str | int | None = None
+    said: tuple[tuple[str, str], ...] = ()  # further keys of its rule: a path, how a list is joined
 
     @property
     def is_told(self) -> bool:
@@ -30,7 +31,7 @@ def draft_names(names: Sequence[str], *, is_header: bool) -> list[DraftName]:
 
     A column without a name, or whose name may be somebody's data, is called by its place.
 
-    >>> [*map(tuple, draft_names(["id", "ID", "", "a;b", "Jane Doe"], is_header=True))]
+    >>> [n[:2] for n in draft_names(["id", "ID", "", "a;b", "Jane Doe"], is_header=True)]
     [('id', None), ('ID_2', 'ID'), ('column_3', 3), ('a_b', 'a;b'), ('column_5', 5)]
     """
     drafted: list[DraftName] = []
