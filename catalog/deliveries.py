@@ -10,7 +10,7 @@ from typing import Any
 
 from catalog.contracts.contract import SourceContract
 from catalog.readers.files import file_name
-from catalog.readers.formats import FileUnreadable, delivery_sha256, list_deliveries
+from catalog.readers.formats import FileUnreadable, delivery_mark, delivery_sha256, list_deliveries
 from catalog.readers.ordering import Place, moment_of, place_of
 from catalog.stores.lake_rows import Rows
 from catalog.validation.keys import DISAGREE
@@ -18,6 +18,7 @@ from rpe_core.errors import InputError
 
 Row = dict[str, Any]
 File = tuple[str, str]  # uri, sha256 of the bytes
+Content = tuple[str, str]  # sha256 of the bytes, and the columns that the folders around them hold
 RETRACTED = "retracted"  # reason of a batch that is refused because its bytes were withdrawn
 
 
@@ -27,6 +28,7 @@ class Lying:
 
     uri: str
     sha256: str  # '' of a file that cannot be read
+    mark: str = ""  # equal bytes in other folders are other rows, where the folders hold columns
     place: Place | None = None  # None: the order's pattern does not fit the name
     modified: datetime | None = None
     arrival: int | None = None  # of bytes that were accepted before: the how manieth they were
@@ -115,6 +117,11 @@ def _in_force(lake: Rows) -> dict[str, str]:
     return {row["source"]: row["contract_sha256"] for row in rows}
 
 
+def content_of(contract: SourceContract, batch: Mapping[str, Any]) -> Content:
+    """What a batch on record was made of."""
+    return batch["file_sha256"], delivery_mark(contract, batch["file_uri"])
+
+
 def place_of_batch(
     contract: SourceContract,
     batch: Mapping[str, Any],
@@ -134,11 +141,11 @@ def place_of_batch(
 def _lying(
     contract: SourceContract, batches: Sequence[Row], *, is_withdrawn: bool, is_returning: bool
 ) -> list[Lying]:
-    of_bytes: dict[str, list[Row]] = defaultdict(list)
+    of_content: dict[Content, list[Row]] = defaultdict(list)
     for row in batches:
-        of_bytes[row["file_sha256"]].append(row)
-    came = (row["file_sha256"] for row in batches if row["outcome"] == "accepted")
-    arrivals = {sha256: number for number, sha256 in enumerate(dict.fromkeys(came))}
+        of_content[content_of(contract, row)].append(row)
+    came = (content_of(contract, row) for row in batches if row["outcome"] == "accepted")
+    arrivals = {content: number for number, content in enumerate(dict.fromkeys(came))}
     try:
         found, unreadable = _found(contract)
     except InputError:  # nothing is there
@@ -147,7 +154,9 @@ def _lying(
         return [Lying(contract.files.path, "", is_there=False)]
     lying = [
         replace(
-            one, arrival=arrivals.get(one.sha256), before=_under(contract, of_bytes[one.sha256])
+            one,
+            arrival=arrivals.get((one.sha256, one.mark)),
+            before=_under(contract, of_content[one.sha256, one.mark]),
         )
         for one in found
     ]
@@ -163,7 +172,7 @@ def _lying(
 def _found(contract: SourceContract) -> tuple[list[Lying], list[str]]:
     """Each bytes once, under the name that comes last in the contract's order, if it has one."""
     files = contract.files
-    found: dict[str, Lying] = {}
+    found: dict[Content, Lying] = {}
     unreadable: list[str] = []
     for uri in list_deliveries(files):
         try:
@@ -176,10 +185,11 @@ def _found(contract: SourceContract) -> tuple[list[Lying], list[str]]:
         except InputError:
             unreadable.append(uri)
             continue
-        one = Lying(uri, sha256, place_of(files, uri, modified=modified), modified)
-        other = found.get(sha256)
+        mark = delivery_mark(contract, uri)
+        one = Lying(uri, sha256, mark, place_of(files, uri, modified=modified), modified)
+        other = found.get((sha256, mark))
         if other is None or (contract.files.order is not None and _is_later(one, other)):
-            found[sha256] = one
+            found[sha256, mark] = one
     return list(found.values()), unreadable
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import yaml
+from pydantic import BaseModel
 
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.faults import shown_path
@@ -18,13 +19,14 @@ from catalog.contracts.load import TO_FILL
 from catalog.deid.check import row_codes, scan_column
 from catalog.deid.rule import PHI, UNJUDGED
 from catalog.errors import Fault
-from catalog.readers.files import FileUnreadable, file_name, list_parts
-from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery, told_format
+from catalog.readers.files import FileUnreadable, file_name
+from catalog.readers.folders import drafted_sample, found_files
+from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery
 from catalog.readers.headers import may_be_shown
 from catalog.readers.profile import ColumnProfile, profile_sample
 from catalog.readers.reasons import told_reason
 from catalog.readers.roles import Roles, is_slice, told_roles
-from catalog.readers.sample import Sample, read_sample
+from catalog.readers.sample import Sample
 from catalog.validation.expectations import expectation_faults
 from catalog.validation.row_rules import check_rows
 from rpe_core.errors import InputError, shown_name
@@ -52,15 +54,15 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
             expected="files: {path: /data/{case}.image.png, format: image, mask: ...}",
             remedy="write it by hand as the README shows; `rpe source add` checks it with the data",
         )
-    first = list_parts(uri)[0]
-    file_format = told_format(first)
-    sample = read_sample(first, file_format, rows=sample_rows)
+    found = found_files(uri)
+    first = found.uris[0]
+    file_format, sample = drafted_sample(found, rows=sample_rows)
     profiles = profile_sample(sample)
     roles = told_roles(profiles)
     columns = [_settled(column, roles) for column in profiles]
     n_rows = max((column.n_rows for column in columns), default=0)
     source = _source_name(uri)
-    path = uri if "://" in uri else str(Path(uri).absolute())
+    path = found.path if "://" in uri else str(Path(found.path).absolute())
     lines = [
         f"# Drafted from the first {n_rows} rows of {file_name(first)}. Check every line,",
         f"# fill in what says {TO_FILL}, and save it as {source}.yaml",
@@ -128,15 +130,26 @@ def _sample_lines(sample: Sample) -> Iterator[str]:
     elif n_placed:
         yield f"# {n_placed} columns have no name, or one that looks like a value and is not shown:"
         yield "# they are called by their place. Where each is a patient, turn the table round."
+    if sample.n_sheets > 1:
+        yield f"# {sample.n_sheets} of its sheets hold cells; this is the one with most columns."
     if sample.n_hidden:
         yield f"# {sample.n_hidden} keys look like values: they are not shown, and are left out."
 
 
 def _file_lines(path: str, file_format: str, sample: Sample) -> Iterator[str]:
     header = "" if sample.has_sure_header else f", header: {TO_FILL}"
+    header = "".join(f", {key}: {_told(value)}" for key, value in sample.files.items()) + header
     yield f"files: {{path: {_quoted(path)}, format: {file_format}{header}}}"
-    if header:
+    if not sample.has_sure_header:
         yield "# header: true if the first line holds names of columns, false if it is a row"
+
+
+def _told(value: object) -> str:
+    """A value of `files` as YAML on one line."""
+    if isinstance(value, BaseModel):
+        said = value.model_dump(exclude_defaults=True).items()
+        return f"{{{', '.join(f'{key}: {_told(inner)}' for key, inner in said)}}}"
+    return str(value) if isinstance(value, int) else _word(str(value))
 
 
 def _task_lines(columns: Sequence[ColumnProfile], roles: Roles) -> Iterator[str]:
@@ -178,6 +191,7 @@ def _rule(column: ColumnProfile, roles: Roles) -> Iterator[str]:
     if column.in_file is not None:
         in_file = column.in_file
         yield f"in_file: {in_file if isinstance(in_file, int) else _quoted(in_file)}"
+    yield from (f"{key}: {_quoted(text)}" for key, text in column.said)
     if column.name == roles.key:
         yield "key: true"
     elif column.name == roles.group:
@@ -208,6 +222,8 @@ def _remarks(column: ColumnProfile, roles: Roles) -> Iterator[str]:
         yield f"splits never cut a group; {column.n_distinct} groups seen"
     if column.why:
         yield column.why
+    if any(key == "join" for key, _ in column.said):
+        yield "the texts of a list; `explode: true` makes a row of each, and then the key is theirs"
     if column.has_suspicious_name and column.is_named:
         yield "suspicious: the name says that it may identify a person"
     if column.n_identifying:
@@ -335,10 +351,10 @@ def _check_batch(contract: SourceContract, batch: TypedBatch, tally: _Tally, nam
                 reasons[row].append(f"{UNJUDGED}({column})")
             if any(code.startswith(PHI) for code in told):
                 identifying[row] = None
-                tally.mark(f"{PHI_CODE}({column})", batch.first_row_number + row, name)
+                tally.mark(f"{PHI_CODE}({column})", batch.numbers[row], name)
     for row, codes in sorted(reasons.items()):
         for code in codes:
-            tally.mark(code, batch.first_row_number + row, name)
+            tally.mark(code, batch.numbers[row], name)
     tally.n_rows += batch.table.num_rows
     tally.n_bad += len(reasons.keys() - identifying.keys())
     tally.n_identifying += len(identifying)

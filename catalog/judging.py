@@ -17,10 +17,17 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.contracts.contract import SourceContract, SplitColumn
-from catalog.deliveries import File, place_of_batch, withdrawn_bytes, withdrawn_sources
+from catalog.deliveries import (
+    Content,
+    File,
+    content_of,
+    place_of_batch,
+    withdrawn_bytes,
+    withdrawn_sources,
+)
 from catalog.errors import ContractInvalid, StoreUnavailable
 from catalog.readers.files import file_name
-from catalog.readers.formats import delivery_sha256, open_delivery
+from catalog.readers.formats import delivery_mark, delivery_sha256, open_delivery
 from catalog.readers.ordering import Place, moment_of, path_below, place_of
 from catalog.stores import source_tables
 from catalog.stores.lake_rows import Rows
@@ -125,7 +132,7 @@ def _deliveries(
     batches = lake.rows(
         "SELECT * FROM core.batches WHERE source = ? AND retracted_at IS NULL", [contract.source]
     )
-    accepted = {row["file_sha256"] for row in batches if row["outcome"] == "accepted"}
+    accepted = {content_of(contract, row) for row in batches if row["outcome"] == "accepted"}
     is_gone, gone = contract.source in withdrawn_sources(lake), withdrawn_bytes(lake)
     moments = [moment_of(contract.files, uri) for uri, _ in files]
     places = [
@@ -138,11 +145,11 @@ def _deliveries(
     names = _names(contract, files)
     deliveries = [
         Delivery(
-            batch_id=_batch_id(contract, sha256, batches),
+            batch_id=_batch_id(contract, (sha256, delivery_mark(contract, uri)), batches),
             file_uri=uri,
             file_sha256=sha256,
             split=splits.split_of_file(contract, uri),
-            is_known=sha256 in accepted,
+            is_known=(sha256, delivery_mark(contract, uri)) in accepted,
             is_withdrawn=is_gone or sha256 in gone,
             rank=ranks.get(place, _NO_PLACE) if place is not None else _NO_PLACE,
             has_place=place is not None,
@@ -161,14 +168,15 @@ def _deliveries(
     return deliveries
 
 
-def _batch_id(contract: SourceContract, sha256: str, batches: Sequence[dict[str, Any]]) -> str:
-    """The id of bytes under a contract, and of how often they were held against it before."""
-    content: list[Any] = [contract.source, sha256, contract.sha256]
+def _batch_id(contract: SourceContract, content: Content, batches: Sequence[dict[str, Any]]) -> str:
+    """The id of a file under a contract, and of how often it was held against it before."""
+    sha256, mark = content
+    made_of: list[Any] = [contract.source, sha256, contract.sha256, *([mark] if mark else [])]
     n_before = sum(
-        row["file_sha256"] == sha256 and row["contract_sha256"] == contract.sha256
+        content_of(contract, row) == content and row["contract_sha256"] == contract.sha256
         for row in batches
     )
-    return make_id("batch", contract.source, fingerprint(content + [n_before] * (n_before > 0)))
+    return make_id("batch", contract.source, fingerprint(made_of + [n_before] * (n_before > 0)))
 
 
 def _ranks(places: Sequence[Place | None]) -> dict[Place | None, int]:

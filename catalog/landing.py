@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from catalog import current
 from catalog.contracts.contract import SPLITS, SourceContract
-from catalog.deliveries import File, pending_files, withdrawn_sources
+from catalog.deliveries import File, content_of, pending_files, withdrawn_sources
 from catalog.errors import RecordNotFound
 from catalog.judging import (
     clear_scratch,
@@ -159,15 +159,18 @@ def _land(
 
 
 def _write_batches(tx: Transaction, contract: SourceContract, outcomes: Sequence[Outcome]) -> None:
-    tx.execute(
-        "UPDATE core.batches SET superseded_at = ? WHERE source = ? AND contract_sha256 = ?"
-        " AND list_contains(?, file_sha256) AND outcome = 'refused'"
+    delivered = {content_of(contract, outcome.batch_row) for outcome in outcomes}
+    refused = tx.rows(
+        "SELECT batch_id, file_sha256, file_uri FROM core.batches WHERE source = ?"
+        " AND contract_sha256 = ? AND outcome = 'refused'"
         " AND superseded_at IS NULL AND retracted_at IS NULL",
+        [contract.source, contract.sha256],
+    )
+    tx.execute(
+        "UPDATE core.batches SET superseded_at = ? WHERE list_contains(?, batch_id)",
         [
             tx.recorded_at,
-            contract.source,
-            contract.sha256,
-            [outcome.delivery.file_sha256 for outcome in outcomes],
+            [row["batch_id"] for row in refused if content_of(contract, row) in delivered],
         ],
     )
     tx.insert_new("batches", [outcome.batch_row for outcome in outcomes])

@@ -42,12 +42,16 @@ def in_file_faults(columns: Mapping[str, ColumnRule], files: Files | None) -> It
     for name, rule in columns.items():
         if fault := _in_file_fault(rule, files):
             yield Fault(shown_path(["columns", name, "in_file"]), *fault)
-    told = Counter(name if rule.in_file is None else rule.in_file for name, rule in columns.items())
+    told = Counter(
+        name if rule.in_file is None else rule.in_file
+        for name, rule in columns.items()
+        if rule.from_ is None
+    )
     for _, count in told.items():
         if count > 1:
             yield Fault("columns", f"{count} columns are one column of the file", "one each")
-    if files is not None and not files.header and files.format != "csv":
-        yield Fault("files.header", "is for CSV only", "no such key")
+    if files is not None and not files.header and files.format not in ("csv", "xlsx"):
+        yield Fault("files.header", "is for CSV and Excel only", "no such key")
 
 
 def _name_fault(name: str) -> tuple[str, str] | None:
@@ -68,13 +72,13 @@ def _in_file_fault(rule: ColumnRule, files: Files | None) -> tuple[str, str] | N
         return "is no place of a column", "1 for the first column of the file"
     if files is None:
         return None
-    if not files.header and not isinstance(told, int):
+    if not files.header and not isinstance(told, int) and rule.from_ is None:
         return (
             "is no place, and files.header says that there are no names",
             "1 for the first column",
         )
     if told is not None and files.format in IMAGE_FORMATS:
         return "is for tables only", "no such key"
-    if isinstance(told, int) and files.format == "jsonl":
+    if isinstance(told, int) and files.format in ("jsonl", "fhir"):
         return "is a place, and keys of JSON have none", "the key as the file has it"
     return None

@@ -12,6 +12,8 @@ from pydantic import (
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictFloat,
     StrictInt,
     StrictStr,
     StringConstraints,
@@ -31,7 +33,7 @@ SPLITS = ("train", "validation", "test")
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
-FileFormat = Literal["parquet", "csv", "jsonl", "image", "npz", "nifti", "dicom"]
+FileFormat = Literal["parquet", "csv", "jsonl", "xlsx", "fhir", "image", "npz", "nifti", "dicom"]
 Transform = Literal["flip_rows", "flip_columns", "quarter_turns", "brightness"]
 PrivateElement = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{3}[13579bdf]xx[0-9a-f]{2}$")]
 PixelValue = Annotated[int, Field(ge=1, le=65535)]  # 0 is always background
@@ -43,6 +45,25 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
     )
+
+
+def _is_unsaid(value: object) -> bool:
+    """Left out of a dump where it says nothing, so that hashes of older contracts stay."""
+    return value is None or value is False
+
+
+class Excel(Strict):
+    """Where the table lies in a workbook; rows are counted as the sheet shows them, from 1.
+
+    Without a `sheet` it is the only one that holds cells. Cells of a merged area that are not its
+    first are bad unless `merged` says that they are empty or repeat the first one.
+    """
+
+    sheet: StrictInt | StrictStr | None = None  # its name, or its place from 1
+    header_row: int = Field(default=1, ge=1)
+    first_row: int | None = Field(default=None, ge=1)  # default: below the header
+    last_row: int | None = Field(default=None, ge=1)
+    merged: Literal["empty", "repeat"] | None = None
 
 
 class PatternOrder(Strict):
@@ -74,9 +95,10 @@ class Files(Strict):
     """Where deliveries appear: a path, glob or fsspec URL; compression is told by the ending.
 
     Of images the path is a template, see template.py, and `mask` the template of their masks.
-    `header: false` is of a CSV file whose first line is a row, not names. `order` says which of two
-    files that disagree counts, the later one; without it they are taken by their names, numbers in
-    these as numbers, and none that arrive together may disagree.
+    `header: false` is of a CSV file or a sheet whose first line is a row, not names. `order` says
+    which of two files that disagree counts, the later one; without it they are taken by their
+    names, numbers in these as numbers, and none that arrive together may disagree. Of FHIR the
+    `resource` is the type whose resources are rows.
     """
 
     path: str = Field(min_length=1)
@@ -84,16 +106,33 @@ class Files(Strict):
     mask: str | None = Field(default=None, min_length=1)
     # Left out of a dump where it says nothing, so that hashes of older contracts stay
     header: bool = Field(default=True, exclude_if=bool)
-    order: Order | None = Field(default=None, exclude_if=lambda told: told is None)
+    order: Order | None = Field(default=None, exclude_if=_is_unsaid)
+    excel: Excel | None = Field(default=None, exclude_if=_is_unsaid)
+    resource: str | None = Field(default=None, pattern="^[A-Z][A-Za-z]+$", exclude_if=_is_unsaid)
+
+
+Mapped = StrictBool | StrictInt | StrictFloat | StrictStr | None
 
 
 class ColumnRule(Strict):
-    """What one column holds; `in_file` is what the file calls it, or its place there from 1."""
+    """What one column holds; `in_file` is what the file calls it, or its place there from 1.
+
+    `from` is a path into nested columns, or several that `join` makes one text, see paths.py.
+    `join` makes one text of a list, `explode` a row of each of its elements, `decode` a text of
+    its base64. `map` says what lands for the text of a cell.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     type: ColumnType
-    in_file: StrictInt | StrictStr | None = Field(
-        default=None, exclude_if=lambda told: told is None
+    in_file: StrictInt | StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
+    from_: StrictStr | tuple[StrictStr, ...] | None = Field(
+        default=None, alias="from", exclude_if=_is_unsaid
     )
+    join: str | None = Field(default=None, exclude_if=_is_unsaid)
+    explode: bool = Field(default=False, exclude_if=_is_unsaid)
+    decode: Literal["base64"] | None = Field(default=None, exclude_if=_is_unsaid)
+    map: dict[str, Mapped] | None = Field(default=None, exclude_if=_is_unsaid)
     key: bool = False
     group: bool = False
     slice: bool = False

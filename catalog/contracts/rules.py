@@ -27,6 +27,7 @@ from catalog.contracts.image_rules import image_faults
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.contracts.labels import LABEL_TYPES, is_label_of
 from catalog.contracts.parts import Parts, sound_parts
+from catalog.contracts.shape_rules import shape_rule_faults
 from catalog.errors import Fault
 from rpe_core.errors import shown_name
 
@@ -53,6 +54,7 @@ def contract_faults(data: Mapping[str, Any]) -> list[Fault]:
         *_order_faults(parts),
         *name_faults(parts.names),
         *in_file_faults(parts.columns, parts.files),
+        *shape_rule_faults(parts),
         *_key_faults(parts),
         *_task_faults(parts),
         *_reference_faults(parts),

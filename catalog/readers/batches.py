@@ -34,11 +34,15 @@ class PendingRows:
         *,
         n_bytes: int = 0,
         bad: Iterable[tuple[str, str]] = (),
+        number: int | None = None,
     ) -> None:
         """Add a row by its columns; `n_bytes` is its size where cells are no bytes.
 
-        `bad` is (column, reason) of cells that are refused for more than their type.
+        `bad` is (column, reason) of cells that are refused for more than their type. `number` is
+        its place in the file where that is not the next one.
         """
+        if number is not None:
+            self.numbers.append(number)
         self.bad += [BadCell(self.n_rows, column, reason) for column, reason in bad]
         for name, cells in self.cells.items():
             cell = row.get(name)
@@ -47,9 +51,9 @@ class PendingRows:
         self.n_rows += 1
         self.n_bytes += n_bytes + CELL_BYTES * len(self.cells)
 
-    def add_bad(self, reason: str) -> None:
+    def add_bad(self, reason: str, *, number: int | None = None) -> None:
         """Add a row that could not be read at all."""
-        self.add({}, bad=[("", reason)])
+        self.add({}, bad=[("", reason)], number=number)
 
     def add_columns(self, cells: Mapping[str, list[Any]], *, n_rows: int, n_bytes: int) -> None:
         """Add many rows at once; a column that they lack is null."""
@@ -84,6 +88,7 @@ class PendingRows:
             bad_cells=sorted(bad),
             unknown_columns=tuple(name for name in self.seen if name not in self.columns),
             missing_columns=tuple(name for name in self.columns if name not in self.seen),
+            row_numbers=tuple(self.numbers) if self.numbers else None,
         )
         self.first_row_number += self.n_rows
         self._clear()
@@ -93,6 +98,7 @@ class PendingRows:
         self.cells: dict[str, list[Any]] = {name: [] for name in self.columns}
         self.bad: list[BadCell] = []
         self.seen: dict[str, None] = {}
+        self.numbers: list[int] = []
         self.n_rows = self.n_bytes = 0
 
 

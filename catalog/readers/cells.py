@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,15 @@ REASONS: Mapping[str, str] = {
     "ragged_row": "the row has more or fewer cells than the header, or is quoted wrongly",
     "invalid_utf8": "the bytes are not UTF-8",
     "invalid_json": "the line is not one JSON object with distinct keys",
+    "not_fhir": "the line or the entry of the Bundle is no FHIR resource",
+    "several_values": "several elements of a list match where the column takes one",
+    "not_in_map": "the map of the column does not say what the cell stands for",
+    "not_base64": "the cell is no base64 text",
+    "excel_error": "the cell holds an error of Excel, such as #N/A or #VALUE!",
+    "not_computed": "nobody computed the formula of the cell: open the file in Excel and save it",
+    "merged_cell": "the cell is a part of a merged area, and files.excel.merged does not say what"
+    " it holds",
+    "differs_from_folder": "the cell says something else than the folder of its file",
 }
 ARROW_TYPES: Mapping[ColumnType, pa.DataType] = {
     "string": pa.string(),
@@ -45,9 +55,9 @@ class BadCell(NamedTuple):
 class TypedBatch:
     """Rows as the contract types them, null where a cell is bad; the repr holds no value.
 
-    Row numbers count the rows of the file from 1, the header and blank lines left out.
-    `missing_columns` are columns of the contract that no row of this batch has; a column is missing
-    from the file if it is missing from every batch.
+    Row numbers count the rows of the file from 1, the header and blank lines left out, unless
+    `row_numbers` says where each row stands. `missing_columns` are columns of the contract that no
+    row of this batch has; a column is missing from the file if it is missing from every batch.
     """
 
     table: pa.RecordBatch = field(repr=False)
@@ -55,6 +65,13 @@ class TypedBatch:
     bad_cells: list[BadCell]
     unknown_columns: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
+    row_numbers: tuple[int, ...] | None = field(default=None, repr=False)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The number of each row in the file."""
+        first = self.first_row_number
+        return self.row_numbers or range(first, first + self.table.num_rows)
 
 
 class Refused(NamedTuple):
@@ -106,13 +123,73 @@ def converter(rule: ColumnRule, convert: Convert) -> Convert:
     """How the cells of a column are converted, where its rule says more than its type.
 
     NaN is no value where there may be none. A key or group that is text may be a whole number in
-    JSON or Parquet, and is named by its digits.
+    JSON or Parquet, and is named by its digits. What is joined of a list was decoded before.
     """
+    if rule.decode is not None and rule.join is None:
+        plain = converter(rule.model_copy(update={"decode": None}), convert)
+        return lambda cell, kind: plain(decoded_cell(cell, rule), kind)
+    if rule.map is not None:
+        return _mapping(rule.map)
     if rule.type == "number" and rule.nullable:
         return lambda cell, kind: None if is_nan(cell) else convert(cell, kind)
     if rule.type == "string" and (rule.key or rule.group):
         return lambda cell, kind: convert(str(cell) if _is_whole(cell) else cell, kind)
     return convert
+
+
+def decoded_cell(cell: Any, rule: ColumnRule) -> Any:
+    """The bytes that a cell says in the encoding of its column; the cell itself where it has none.
+
+    >>> decoded_cell("SGVsbG8=", ColumnRule(type="string", decode="base64"))
+    b'Hello'
+
+    Raises:
+        CellRefusedError: if it is no text in this encoding.
+    """
+    if rule.decode is None:
+        return cell
+    text = cell if isinstance(cell, bytes) else _accept_string(cell).encode("utf-8", "replace")
+    try:
+        return binascii.a2b_base64(b"".join(text.split()), strict_mode=True)
+    except binascii.Error:
+        raise CellRefusedError("not_base64") from None
+
+
+def _mapping(entries: Mapping[str, Any]) -> Convert:
+    """What lands is what the map says of the cell's text; an empty cell stays empty."""
+    truths = {key.lower(): value for key, value in entries.items() if key.lower() in _TRUTHS}
+    known = {**truths, **entries}
+
+    def mapped(cell: Any, _: ColumnType) -> Any:
+        for text in _texts_of(cell):
+            if text in known:
+                return known[text]
+        return None if cell in (b"", "") else _refuse("not_in_map")
+
+    return mapped
+
+
+def _texts_of(cell: Any) -> list[str]:
+    """How a map may name the cell: as it stands, without spaces, a whole number by its digits.
+
+    >>> _texts_of(b" 1.0"), _texts_of(True), _texts_of(2.0)
+    ([' 1.0', '1.0', '1'], ['true'], ['2.0', '2'])
+    """
+    if isinstance(cell, bool):
+        return [str(cell).lower()]
+    if isinstance(cell, bytes):
+        cell = _decoded(cell)
+    if isinstance(cell, date):
+        return [cell.isoformat()]
+    if not isinstance(cell, str | int | float | Decimal):
+        return []
+    text = format(cell, "f") if isinstance(cell, Decimal) else str(cell)
+    texts = [text, text.strip(" ")]
+    if found := _WHOLE.fullmatch(texts[-1]):
+        texts.append(found[1])
+    if texts[1].lower() in _TRUTHS:
+        texts.append(texts[1].lower())
+    return list(dict.fromkeys(texts))
 
 
 def is_nan(cell: Any) -> bool:
@@ -170,6 +247,8 @@ def _check_encodable(text: str) -> None:
 
 
 MAX_EXACT_FLOAT = 2**53 - 1  # beyond, two whole numbers may be one float
+_TRUTHS = ("true", "false")
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
 _INTEGER = re.compile(r"([+-]?[0-9]{1,19})(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)

@@ -108,7 +108,7 @@ def _has_text(present: Sequence[Any]) -> bool:
 
 def _why(present: Sequence[Any], bad: Sequence[tuple[int, str]]) -> str:
     if NESTED in present:
-        return "nested values cannot be declared"
+        return "nested values: write the path of a field into `from:`"
     if all(reason == "invalid_utf8" for _, reason in bad):
         return f"{len(bad)} of {len(present)} cells are bytes that are no text"
     if all(isinstance(cell, float | Decimal) for cell in present):
@@ -130,6 +130,9 @@ def _keeps_all(cells: Sequence[Any], kind: ColumnType, convert: Convert) -> bool
             wanted.fullmatch(cell) or (kind == "number" and _SCIENTIFIC.fullmatch(cell))
             for cell in cells
         ) and (kind == "integer" or all(map(_is_kept, cells)))
+    texts = [cell.encode() for cell in cells if isinstance(cell, str)]
+    if texts and not _keeps_all(texts, kind, from_text):
+        return False  # of a workbook, in which texts may be numbers
     if kind == "integer":
         # A float may have a fraction in the next row
         return not any(isinstance(cell, float) or _has_fraction(cell) for cell in cells)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from catalog.contracts.column_names import is_column_name
 from catalog.contracts.contract import ColumnRule
+from catalog.contracts.paths import flat_name
 from catalog.readers.headers import looks_like_value
 
 
@@ -17,6 +18,7 @@ class DraftName(NamedTuple):
 
     name: str
     in_file: str | int | None = None
+    said: tuple[tuple[str, str], ...] = ()  # further keys of its rule: a path, how a list is joined
 
     @property
     def is_told(self) -> bool:
@@ -29,7 +31,7 @@ def draft_names(names: Sequence[str], *, is_header: bool) -> list[DraftName]:
 
     A column without a name, or whose name may be somebody's data, is called by its place.
 
-    >>> [*map(tuple, draft_names(["id", "ID", "", "a;b", "Jane Doe"], is_header=True))]
+    >>> [n[:2] for n in draft_names(["id", "ID", "", "a;b", "Jane Doe"], is_header=True)]
     [('id', None), ('ID_2', 'ID'), ('column_3', 3), ('a_b', 'a;b'), ('column_5', 5)]
     """
     drafted: list[DraftName] = []
@@ -70,9 +72,8 @@ def contract_names(names: Sequence[str], columns: Mapping[str, ColumnRule]) -> l
     >>> contract_names(["id", "ID", "n"], rules)
     ['id (not declared)', 'id', 'n']
     """
-    called: dict[str | int, str] = {
-        name if rule.in_file is None else rule.in_file: name for name, rule in columns.items()
-    }
+    flat = {name: flat_name(name, rule) for name, rule in columns.items()}
+    called: dict[str | int, str] = {told: name for name, told in flat.items() if told is not None}
     return [
         called.get(place) or called.get(name) or _undeclared(name, place, columns)
         for place, name in enumerate(names, start=1)

@@ -12,12 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from catalog.readers.arrow_cells import decoded_bytes, in_calendar
+from catalog.readers.arrow_cells import in_calendar
 from catalog.readers.batches import BATCH_BYTES
 from catalog.readers.files import FileUnreadable, compression_of, raw_file
+from catalog.readers.leaves import Names, leaf_names, leaf_places
+from catalog.readers.nested_arrow import nested_bytes
 
 _CAUTIOUS_ROWS = 16  # decoded at once where a column's part of a row group is larger than _LARGE
 _LARGE = 4 * BATCH_BYTES
+_MANY_VALUES = 4_000_000  # of a column's part of a row group
 _NO_MOMENT = np.iinfo(np.int64).max  # a moment that no calendar holds
 
 
@@ -35,43 +38,40 @@ class ParquetTable:
         """Its columns as Arrow reads them."""
         return self.file.schema_arrow
 
-    def batches(self, names: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Record batches of these columns: at most `batch_rows` rows and 32 MiB, or one row."""
-        self._check_open(names)
+    def batches(self, wanted: Sequence[Names], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Record batches of these columns: at most `batch_rows` rows and 32 MiB, or one row.
+
+        A name is of a column, or of a field below it: nothing else of the column is read then.
+        """
+        places = leaf_places(self.schema, wanted)
+        self._check_open(places)
         for group in range(self.file.num_row_groups):
             n_rows = self.file.metadata.row_group(group).num_rows
-            for piece in self._pieces(group, names, batch_rows=batch_rows):
+            for piece in self._pieces(group, places, batch_rows=batch_rows):
                 n_rows -= len(piece)
                 # Arrow's kernels may crash on a batch without rows, so none ever leaves
                 yield from filter(len, _cut(piece))
             if n_rows:  # a damaged page may end its column early, and Arrow the rows with it
                 raise pa.ArrowInvalid("rows are missing")
 
-    def _check_open(self, names: Sequence[str]) -> None:
-        shut = {
-            self.file.schema.column(place).path.split(".")[0]
-            for place in range(self.file.metadata.num_columns)
-            if place not in self.leaves
-        }
-        if not shut.isdisjoint(name.split(".")[0] for name in names):
+    def _check_open(self, places: Sequence[int]) -> None:
+        if not self.leaves.keys() >= set(places):
             raise _Sealed if self.is_sealed else pa.ArrowInvalid("a column cannot be opened")
 
     def _pieces(
-        self, group: int, names: Sequence[str], *, batch_rows: int
+        self, group: int, places: Sequence[int], *, batch_rows: int
     ) -> Iterator[pa.RecordBatch]:
-        chunks = [
-            chunk for path, chunk in _chunks(self.file.metadata, group, self.leaves)
-            if path in names
-        ]  # fmt: skip
         about = self.file.metadata.row_group(group)
+        chunks = [about.column(place) for place in places]
         rows = _rows_at_once(about, chunks, batch_rows=batch_rows)
-        read = _read(self.file, group, names, rows=rows)
-        legacy = [name for name in names if name in _int96_columns(self.file)]
+        read = _read(self.file, group, places, rows=rows)
+        legacy = _legacy_moments(self.file, places)
         if self.seconds is None or not legacy:
             yield from read
             return
-        for piece, told in zip(read, _read(self.seconds, group, legacy, rows=rows), strict=True):
-            yield _without_wrapped(piece, told, legacy)
+        names = list(legacy.values())
+        for piece, told in zip(read, _read(self.seconds, group, [*legacy], rows=rows), strict=True):
+            yield _without_wrapped(piece, told, names)
 
 
 class _Sealed(Exception):
@@ -144,10 +144,11 @@ def _open_leaves(raw: Any, metadata: Any) -> tuple[dict[int, str], bool]:
 
 
 def _read(
-    file: pq.ParquetFile, group: int, names: Sequence[str], *, rows: int
+    file: pq.ParquetFile, group: int, places: Sequence[int], *, rows: int
 ) -> Iterator[pa.RecordBatch]:
-    return file.iter_batches(  # type: ignore[no-any-return]
-        batch_size=rows, row_groups=[group], columns=list(names), use_threads=False
+    # By place: two columns may have one path, where a name holds a dot
+    return file.reader.iter_batches(  # type: ignore[no-any-return]
+        rows, [group], column_indices=list(places), use_threads=False
     )
 
 
@@ -169,6 +170,12 @@ def _int96_columns(file: pq.ParquetFile) -> set[str]:
     return {column.path for column in columns if column.physical_type == "INT96"}
 
 
+def _legacy_moments(file: pq.ParquetFile, places: Sequence[int]) -> dict[int, str]:
+    """Those of the leaves that are columns of INT96, by place."""
+    stored, names = _int96_columns(file), leaf_names(file.schema_arrow)
+    return {p: names[p][0] for p in places if len(names[p]) == 1 and names[p][0] in stored}
+
+
 def _chunks(metadata: Any, group: int, leaves: Mapping[int, str]) -> Iterator[tuple[str, Any]]:
     about = metadata.row_group(group)
     return ((path, about.column(place)) for place, path in leaves.items())
@@ -183,6 +190,8 @@ def _rows_at_once(group: Any, chunks: Sequence[Any], *, batch_rows: int) -> int:
     row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
     rows: int = min(batch_rows, max(1, BATCH_BYTES // row_bytes))
     for chunk in chunks:
+        if chunk.num_values > _MANY_VALUES:  # lists that a few bytes may stand for
+            rows = min(rows, _CAUTIOUS_ROWS)
         if chunk.physical_type != "BYTE_ARRAY":
             continue
         size = max(1, chunk.total_uncompressed_size)
@@ -195,7 +204,7 @@ def _rows_at_once(group: Any, chunks: Sequence[Any], *, batch_rows: int) -> int:
 
 def _cut(piece: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """A record batch in parts that decode to no more than a batch may hold, or one row."""
-    sizes = sum((decoded_bytes(column) for column in piece.columns), np.zeros(len(piece), np.int64))
+    sizes = sum((nested_bytes(column) for column in piece.columns), np.zeros(len(piece), np.int64))
     ends = np.cumsum(sizes)
     start = 0
     while start < len(piece):

@@ -49,6 +49,7 @@ class ColumnProfile:
     n_identifying: int  # those of them in which it found something
     labels: tuple[str, ...] = field(default=(), repr=False)
     in_file: str | int | None = None  # what the file calls it, or its place, where that differs
+    said: tuple[tuple[str, str], ...] = ()  # further keys of its rule
     why: str = ""  # why it has no type, or what to know of its type
     is_name_only: bool = False  # of its type only as key or group
     has_blank: bool = False  # some text is empty or white space, which names nothing
@@ -114,6 +115,7 @@ def _profile(
         n_identifying=len(found),
         labels=_labels(guess, present),
         in_file=name.in_file,
+        said=name.said,
         why=guess.why,
         is_name_only=guess.is_name_only,
         has_blank=not all(text.strip() for text in texts),

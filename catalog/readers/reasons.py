@@ -43,14 +43,17 @@ IMAGE_REASONS: Mapping[str, str] = {
     "unknown_label": "a pixel of the mask has a value that no label has",
     "empty_mask": "the mask has background only",
 }
+# Of cells of tables those whose code alone does not say what to do
+_OF_TABLES = frozenset(REASONS) - {"wrong_type", "not_finite", "too_long", "outside_calendar"}
 
 
 def told_reason(code: str) -> str:
-    """The sentence of why an image or a mask is set aside; '' of a code of another column.
+    """The sentence of why a row is set aside; '' where its code is plain, or of no reader.
 
     >>> told_reason("no_pixels(image)"), told_reason("unknown_label(section)")
     ('the DICOM file has no pixels', '')
     """
     reason, _, column = code.rstrip(")").partition("(")
-    is_image = column in ("", "image", "mask")
-    return {**REASONS, **IMAGE_REASONS}.get(reason, "") if is_image else ""
+    if column in ("", "image", "mask"):
+        return {**REASONS, **IMAGE_REASONS}.get(reason, "")
+    return REASONS[reason] if reason in _OF_TABLES else ""

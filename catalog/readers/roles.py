@@ -10,6 +10,8 @@ from catalog.readers.guess import GROUP_NAME, KEY_NAME, TARGET_NAME
 from catalog.readers.profile import ColumnProfile
 
 MAX_SLICE_VALUES = 20
+# What may be said of a patient, and names none: patient_sex stands beside patient_id
+_NO_GROUP = ("_sex", "_gender", "_age", "_type", "_status", "_class", "_category", "_title")
 _SMALL_NUMBERS = frozenset([*map(str, range(-1, 10)), "false", "true"])
 
 
@@ -39,6 +41,7 @@ def told_roles(columns: Sequence[ColumnProfile]) -> Roles:
     unique.sort(key=lambda c: (c.is_free_text, not c.is_named))
     key = _first(unique, KEY_NAME, unique)
     repeated = [c for c in usable if c.name != key and not c.n_null and 1 < c.n_distinct < c.n_rows]
+    repeated.sort(key=lambda c: KEY_NAME.search(c.words) is None and c.words.endswith(_NO_GROUP))
     group = _first(repeated, GROUP_NAME, [])
     texts = [c for c in texts if c.name not in (key, group)]
     plain = [c for c in texts if not c.has_suspicious_name] or texts

@@ -40,6 +40,8 @@ class Sample:
     convert: Convert = from_value
     stored: Sequence[ColumnType] = ()  # of each column, where the file says so
     has_sure_header: bool = True
+    files: Mapping[str, Any] = field(default_factory=dict)  # further keys of `files`
+    n_sheets: int = 1  # of a workbook that could be meant
     n_hidden: int = 0  # keys of JSON that look like values, which have no place to be called by
 
 
@@ -137,7 +139,7 @@ def _jsonl_sample(uri: str, rows: int) -> Sample:
             f"its {len(counts)} keys look like values and not like names of columns",
             remedy="write one object a row, with the same keys in each",
         )
-    cells = [[_cut(row.get(name)) for row in sound] for name in names]
+    cells = [[cut_cell(row.get(name)) for row in sound] for name in names]
     n_hidden = len(counts) - len(names)
     return Sample(draft_names(names, is_header=True), cells, n_hidden=n_hidden)
 
@@ -150,11 +152,11 @@ def _parquet_sample(uri: str, rows: int) -> Sample:
         read = [field.name for field in file.schema if is_declarable(field.type)]
         cells: list[list[Any]] = [[] for _ in names]
         n_rows = n_bytes = 0
-        for batch in file.batches(read, batch_rows=rows):
+        for batch in file.batches([(name,) for name in read], batch_rows=rows):
             room = rows - n_rows
             for kept, name in zip(cells, names, strict=True):
                 found = plain_cells(batch.column(name)) if name in read else [NESTED] * len(batch)
-                kept += map(_cut, found[:room])
+                kept += map(cut_cell, found[:room])
             n_rows += batch.num_rows
             n_bytes += sum(int(decoded_bytes(column).sum()) for column in batch.columns)
             if n_rows >= rows or n_bytes >= BATCH_BYTES:
@@ -173,8 +175,8 @@ def _stored_type(kind: pa.DataType) -> ColumnType:
     return next((wanted for wanted in (*types, *of_text) if fits(kind, wanted)), "string")
 
 
-def _cut(cell: Any) -> Any:
-    """A cell without what follows its first characters; nested values are not kept at all."""
+def cut_cell(cell: Any) -> Any:
+    """The cell without what follows its first characters; nested values are not kept at all."""
     if isinstance(cell, bytes) and len(cell) > 4 * MAX_SAMPLE_CHARS:
         end = 4 * MAX_SAMPLE_CHARS
         while end and cell[end] & 0xC0 == 0x80:  # inside a character of UTF-8

@@ -1,27 +1,22 @@
-"""Tables in Parquet, CSV and JSONL as typed batches, in bounded memory; a bad row costs itself."""
+"""Tables in CSV and JSONL as typed batches, in bounded memory; a bad row costs itself."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-import pyarrow as pa
-
-from catalog.readers.arrow_cells import decoded_bytes, fits, plain_cells, told_type
 from catalog.readers.batches import Columns, PendingRows
-from catalog.readers.cells import NESTED, TypedBatch, from_text, from_value
+from catalog.readers.cells import TypedBatch, from_text, from_value
 from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.naming import contract_names
-from catalog.readers.parquet import parquet_file
+from catalog.readers.objects import ObjectRows, flattened
 from catalog.readers.rows import MAX_COLUMNS, csv_rows, json_lines
-from rpe_core.errors import shown_name
 
 MAX_LINE_BYTES = 64 << 20
 MAX_LINE_VALUES = 2_000_000  # of a line of JSON: an empty list of two bytes takes sixty when read
-MAX_NAMES_SHOWN = 20
 
 
 def read_csv(
@@ -103,21 +98,14 @@ def read_jsonl(
     """
     with text_file(uri) as stream:
         pending = PendingRows(columns, from_value, max_cell_chars)
-        is_renamed = any(rule.in_file is not None for rule in columns.values())
-        for line in json_lines(stream, max_line_bytes=MAX_LINE_BYTES):
-            row, reason = json_row(line)
-            if pending.first_row_number + pending.n_rows == 1:
+        objects = ObjectRows(columns, pending, batch_rows=batch_rows)
+        number = 0
+        for number, line in enumerate(json_lines(stream, max_line_bytes=MAX_LINE_BYTES), start=1):
+            if number == 1:
                 refuse_array(line, uri)
-            if row is None:
-                pending.add_bad(reason)
-            else:
-                if is_renamed:
-                    row = dict(zip(contract_names([*row], columns), row.values(), strict=True))
-                pending.see(row)
-                pending.add(row, n_bytes=len(line or b""))
-            if pending.is_full(batch_rows):
-                yield pending.take()
-        if not pending.n_rows and pending.first_row_number == 1:
+            row, reason = json_object(line)
+            yield from objects.add(row, reason, number=number, n_bytes=len(line or b""))
+        if not number:
             raise FileUnreadable(
                 uri, "it holds no line", remedy="deliver a file with rows, or none"
             )
@@ -142,6 +130,12 @@ def json_row(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
     >>> json_row(b'{"a": 1, "a": 2}')
     (None, 'invalid_json')
     """
+    row, reason = json_object(line)
+    return (None if row is None else flattened(row)), reason
+
+
+def json_object(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
+    """The object of a line with all that it holds, or None and a reason code."""
     if line is None or sum(map(line.count, (b"[", b"{", b","))) > MAX_LINE_VALUES:
         return None, "too_long"
     try:
@@ -150,36 +144,7 @@ def json_row(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
         return None, "invalid_utf8"
     except (ValueError, RecursionError):
         return None, "invalid_json"
-    if not isinstance(row, dict):
-        return None, "invalid_json"
-    return {k: NESTED if isinstance(v, list | dict) else v for k, v in row.items()}, ""
-
-
-def read_parquet(
-    uri: str, columns: Columns, *, batch_rows: int, max_cell_chars: int
-) -> Iterator[TypedBatch]:
-    """Batches of a Parquet file; a column stored as another type than the contract's is refused.
-
-    Raises:
-        FileUnreadable: if it is empty, cut off, no Parquet at all, or has columns of other types.
-    """
-    with parquet_file(uri) as file:
-        schema = file.schema
-        check_distinct(schema.names, uri)
-        names = dict(zip(contract_names(schema.names, columns), schema.names, strict=True))
-        _check_types(schema, names, columns, uri)
-        present = [name for name in columns if name in names]
-        wanted = [names[name] for name in present]
-        pending = PendingRows(columns, from_value, max_cell_chars)
-        for batch in file.batches(wanted, batch_rows=batch_rows):
-            n_bytes = sum(int(decoded_bytes(column).sum()) for column in batch.columns)
-            if pending.n_rows and not pending.has_room(batch.num_rows, n_bytes, batch_rows):
-                yield pending.take()
-            pending.see(names)
-            cells = {name: plain_cells(batch.column(names[name])) for name in present}
-            pending.add_columns(cells, n_rows=batch.num_rows, n_bytes=n_bytes)
-        if pending.n_rows:
-            yield pending.take()
+    return (row, "") if isinstance(row, dict) else (None, "invalid_json")
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -199,17 +164,3 @@ def check_distinct(names: Sequence[str], uri: str) -> None:
     if doubles:
         reason = f"{doubles} of its {len(names)} column names repeat another"
         raise FileUnreadable(uri, reason, remedy="export it with distinct column names")
-
-
-def _check_types(schema: pa.Schema, names: Mapping[str, str], columns: Columns, uri: str) -> None:
-    wrong = []
-    for name, rule in columns.items():
-        kind = schema.field(names[name]).type if name in names else pa.null()
-        if not fits(kind, rule.type):
-            wrong.append(f"{shown_name(name)} holds {told_type(kind)} and not {rule.type}")
-    if wrong:
-        raise FileUnreadable(
-            uri,
-            "; ".join(wrong[:MAX_NAMES_SHOWN]),
-            remedy="correct the type in the contract, or the export",
-        )

@@ -29,8 +29,8 @@ class ReadBatch(Protocol):
         """A record batch, typed by the contract."""
 
     @property
-    def first_row_number(self) -> int:
-        """Number in the file of its first row, from 1."""
+    def numbers(self) -> Sequence[int]:
+        """The number of each of its rows in the file."""
 
     @property
     def bad_cells(self) -> Sequence[tuple[int, str, str]]:
@@ -73,7 +73,7 @@ def stage(
                 missing = lacking if missing is None else missing & lacking
                 unread = ((row, code, column) for row, column, code in batch.bad_cells)
                 table = pa.Table.from_batches([batch.table])
-                staged.add(table, first_row_number=batch.first_row_number, unread=unread)
+                staged.add(table, numbers=batch.numbers, unread=unread)
         except ContractViolated as error:
             outcome.reasons.append(f"{': '.join([*error.reasons[:1], error.what])}")
     outcome.accepted, outcome.quarantined = staged.accepted, staged.quarantined

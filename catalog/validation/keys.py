@@ -50,12 +50,13 @@ SELECT f.*, s.batch AS old_batch, p.name AS said_in, CASE
     verdict = 'unchanged' AND {keeps_places} AND {rank} > coalesce(p.rank, -1) AS confirms
 FROM (
     SELECT _item_sha256 AS item, _row_sha256 AS row_hash, _group_sha256 AS grp, {split} AS split,
-        _row_number AS n, md5({target}::VARCHAR) AS label, md5({input}) AS input
-    FROM read_parquet({path})
+        file_row_number AS n, _row_number AS number, md5({target}::VARCHAR) AS label,
+        md5({input}) AS input
+    FROM read_parquet({path}, file_row_number = true)
 ) f LEFT JOIN standing s USING (item) LEFT JOIN places p ON p.batch = s.said
 """
 _DUPLICATE_KEYS = """
-SELECT n FROM judged WHERE item IN (
+SELECT n, number FROM judged WHERE item IN (
     SELECT item FROM judged GROUP BY item
     HAVING count(DISTINCT row_hash) > 1 OR count(DISTINCT split) > 1)
 """
@@ -65,7 +66,7 @@ WITH after AS (
     WHERE grp IN (SELECT grp FROM judged)
       AND item NOT IN (SELECT item FROM judged WHERE verdict = 'changed')
     UNION ALL SELECT grp, split FROM judged WHERE verdict IN ('new', 'changed'))
-SELECT n FROM judged WHERE grp IN (
+SELECT n, number FROM judged WHERE grp IN (
     SELECT grp FROM after GROUP BY grp HAVING count(DISTINCT split) > 1)
 """
 
@@ -81,6 +82,13 @@ class KeyFindings:
     n_outdated: int = 0
     others: tuple[str, ...] = ()  # files that say otherwise, where neither is the later
     failing: dict[str, list[int]] = field(default_factory=dict)  # code -> row numbers
+    # code -> places in the scratch file: several rows of one record have its number
+    places: dict[str, list[int]] = field(default_factory=dict, repr=False)
+
+    def mark(self, code: str, rows: Sequence[tuple[int, int]]) -> None:
+        """Note the rows that break a rule, by place in the scratch file and by number."""
+        self.failing[code] = sorted(number for _, number in rows)
+        self.places[code] = [place for place, _ in rows]
 
 
 class Judged(Protocol):
@@ -176,15 +184,14 @@ class KeyIndex:
         )
         if "tied" in found:
             tied = "FROM judged WHERE verdict = 'tied'"
-            findings.failing[DISAGREE] = self._numbers(f"SELECT n {tied}")
+            findings.mark(DISAGREE, self._run(f"SELECT n, number {tied}"))
             others = self._run(f"SELECT DISTINCT said_in {tied} ORDER BY 1")
             findings.others = tuple(uri for (uri,) in others)
         for code, query in (("duplicate_key", _DUPLICATE_KEYS), ("split_leakage", _LEAKING)):
-            findings.failing[code] = self._numbers(query)
+            findings.mark(code, self._run(query))
         if self._contract.on_violation.changed_row == "refuse":
-            findings.failing["changed_row"] = self._numbers(
-                "SELECT n FROM judged WHERE verdict = 'changed'"
-            )
+            changed = "SELECT n, number FROM judged WHERE verdict = 'changed'"
+            findings.mark("changed_row", self._run(changed))
         return findings
 
     def variety(self) -> Variety:
@@ -253,8 +260,9 @@ class KeyIndex:
             f" {moment} AS recorded_at,"
             f" CASE WHEN c.superseded_by IS NOT NULL THEN {moment} END AS superseded_at,"
             f" NULL::TIMESTAMPTZ AS retracted_at, {columns}"
-            f" FROM read_parquet([{', '.join(map(_text, paths))}], filename = true) p"
-            " JOIN chosen c ON c.path = p.filename AND c.n = p._row_number",
+            f" FROM read_parquet([{', '.join(map(_text, paths))}], filename = true,"
+            " file_row_number = true) p"
+            " JOIN chosen c ON c.path = p.filename AND c.n = p.file_row_number",
             out,
         )
         return int(self._run("SELECT count(*) FROM chosen")[0][0])
@@ -263,8 +271,8 @@ class KeyIndex:
         """Write the rows that break a rule of keys as rows of quarantine; how many there are."""
         marks = pa.table(
             {
-                "n": [n for numbers in findings.failing.values() for n in numbers],
-                "code": [c for c, numbers in findings.failing.items() for _ in numbers],
+                "n": [n for places in findings.places.values() for n in places],
+                "code": [c for c, places in findings.places.items() for _ in places],
             },
             schema=pa.schema([("n", pa.int64()), ("code", pa.string())]),
         )
@@ -273,9 +281,10 @@ class KeyIndex:
         self._copy(
             "WITH m AS (SELECT n, string_agg(code, ';' ORDER BY code) AS reasons"
             " FROM marks GROUP BY n)"
-            f" SELECT {_text(batch_id)} AS _batch_id, m.n AS _row_number, m.reasons AS _reasons,"
-            f" to_json({{{row}}})::VARCHAR AS _row_json FROM read_parquet({_text(path)}) p"
-            " JOIN m ON m.n = p._row_number",
+            f" SELECT {_text(batch_id)} AS _batch_id, p._row_number, m.reasons AS _reasons,"
+            f" to_json({{{row}}})::VARCHAR AS _row_json"
+            f" FROM read_parquet({_text(path)}, file_row_number = true) p"
+            " JOIN m ON m.n = p.file_row_number",
             out,
         )
         self._database.unregister("marks")
@@ -320,9 +329,6 @@ class KeyIndex:
         )[0]
         labels, inputs = (frozenset(v for v in pair if v) for pair in (ends[:2], ends[2:]))
         return Variety(int(n_rows), int(n_labelled), labels, inputs)
-
-    def _numbers(self, query: str) -> list[int]:
-        return sorted(int(n) for (n,) in self._run(query))
 
     def _copy(self, query: str, out: Path) -> None:
         self._run(f"COPY ({query}) TO {_text(out)} (FORMAT parquet, {_ROW_GROUPS})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -115,13 +115,13 @@ class StagedFile:
             self._quarantined.close()
 
     def add(
-        self, table: pa.Table, *, first_row_number: int, unread: Iterable[tuple[int, str, str]]
+        self, table: pa.Table, *, numbers: Sequence[int], unread: Iterable[tuple[int, str, str]]
     ) -> None:
         """Judge one record batch: row rules, PHI gate, Great Expectations on what remains.
 
         Args:
             table: rows typed by the contract.
-            first_row_number: number in the file of the first of them, from 1.
+            numbers: the number in the file of each of them.
             unread: (row index, code, column) of what the reader could not type, or found to
                 identify somebody: a code of the PHI gate.
         """
@@ -130,13 +130,12 @@ class StagedFile:
         phi_rows = {row for row, code, _ in refused if code.startswith(PHI)}
         phi_rows |= self._scan(table, faults)
         mask = faults.mask(table.num_rows)
-        numbers = pa.array(range(first_row_number, first_row_number + table.num_rows), pa.int64())
         kept = table.filter(mask)
         if kept.num_rows:
             self._expect(kept)
-            self._accepted.write(self._with_keys(kept, numbers.filter(mask)))
+            self._accepted.write(self._with_keys(kept, pa.array(numbers, pa.int64()).filter(mask)))
         if faults.reasons:
-            self._set_aside(table, faults, first_row_number)
+            self._set_aside(table, faults, numbers)
         tally = self.tally
         tally.n_rows += table.num_rows
         tally.n_kept += kept.num_rows
@@ -145,7 +144,7 @@ class StagedFile:
         tally.failed.update(faults.counts)
         for place, indices in faults.first_rows.items():
             room = SHOWN_ROWS - len(tally.examples[place])
-            tally.examples[place] += [first_row_number + index for index in indices[:room]]
+            tally.examples[place] += [numbers[index] for index in indices[:room]]
 
     def _scan(self, table: pa.Table, faults: RowFaults) -> set[int]:
         """Rows in which the PHI gate found something; each scan must find its canary too."""
@@ -188,12 +187,12 @@ class StagedFile:
             return [row[shares.column] for row in rows]
         return [self._file_split or "" for _ in rows]
 
-    def _set_aside(self, table: pa.Table, faults: RowFaults, first_row_number: int) -> None:
+    def _set_aside(self, table: pa.Table, faults: RowFaults, numbers: Sequence[int]) -> None:
         indices = sorted(faults.reasons)
         rows = table.take(pa.array(indices, pa.int64())).to_pylist()
         columns = [
             [self._batch_id] * len(indices),
-            [first_row_number + index for index in indices],
+            [numbers[index] for index in indices],
             [";".join(faults.reasons[index]) for index in indices],
             [json.dumps(row, ensure_ascii=False, default=_as_text) for row in rows],
         ]

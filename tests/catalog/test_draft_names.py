@@ -271,7 +271,7 @@ IN_FILE = {
     "parquet without header": (
         declared(files={"path": "a", "format": "parquet", "header": False}),
         "files.header",
-        "for CSV only",
+        "for CSV and Excel only",
     ),
     "names without header": (
         declared(files={"path": "a", "format": "csv", "header": False}),

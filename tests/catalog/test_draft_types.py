@@ -268,8 +268,10 @@ def test_a_text_of_codes_is_scanned_where_the_task_reads_it(tmp_path):
 @pytest.mark.parametrize(
     ("array", "why"),
     [
-        (pa.array([[1], [2]] * 20), "nested values cannot be declared"),
-        (pa.array([{"a": 1}, None] * 20), "nested values cannot be declared"),
+        (
+            pa.array([[("k", 1)], None] * 20, pa.map_(pa.string(), pa.int8())),
+            "nested values: write the path of a field into `from:`",
+        ),
         (pa.array([b"\xff", b"a"] * 20), "20 of 40 cells are bytes that are no text"),
         (pa.array([1.5, float("inf")] * 20), "too many of its numbers are infinite"),
     ],

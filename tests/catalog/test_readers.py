@@ -28,6 +28,7 @@ from catalog.readers.formats import READERS, open_batches, told_format
 from catalog.readers.rows import csv_rows
 from rpe_core.errors import InputError, UnknownName
 
+PLAIN = sorted({*READERS} - {"xlsx", "fhir"})  # those have values of their own: test_xlsx.py
 SECRET = "Jöhn Q. Geheim #4471"
 TYPES = {
     "id": "string",
@@ -105,7 +106,7 @@ def bad_of(batches):
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".bz2", ".zst"])
-@pytest.mark.parametrize("file_format", sorted(READERS))
+@pytest.mark.parametrize("file_format", PLAIN)
 def test_every_format_reads_the_same_rows(tmp_path, file_format, ending):
     if file_format == "parquet" and ending:
         pytest.skip("Parquet is compressed inside")
@@ -117,7 +118,7 @@ def test_every_format_reads_the_same_rows(tmp_path, file_format, ending):
     assert batches[0].unknown_columns == batches[0].missing_columns == ()
 
 
-@pytest.mark.parametrize("file_format", sorted(READERS))
+@pytest.mark.parametrize("file_format", PLAIN)
 def test_row_numbers_run_on_over_batches(tmp_path, file_format):
     rows = [{**ROWS[0], "id": f"r{n}"} for n in range(1, 11)]
     batches = read_bytes(tmp_path, encoded(rows, file_format), file_format, COLUMNS, batch_rows=3)
@@ -127,7 +128,7 @@ def test_row_numbers_run_on_over_batches(tmp_path, file_format):
     assert [row["id"] for row in rows_of(batches)] == [row["id"] for row in rows]
 
 
-@pytest.mark.parametrize("file_format", sorted(READERS))
+@pytest.mark.parametrize("file_format", PLAIN)
 def test_nan_and_infinity_are_not_finite(tmp_path, file_format):
     rows = [{**ROWS[0], "score": value} for value in (float("nan"), float("-inf"), 1.0)]
     batches = read_bytes(tmp_path, encoded(rows, file_format), file_format, COLUMNS)
@@ -218,11 +219,12 @@ def test_lines_that_are_no_object_are_bad_rows(tmp_path):
 def test_every_reason_has_a_sentence():
     assert set(REASONS) == {
         "wrong_type", "not_finite", "too_long", "outside_calendar", "ragged_row", "invalid_utf8",
-        "invalid_json",
+        "invalid_json", "several_values", "not_in_map", "not_base64",
+        "differs_from_folder", "excel_error", "not_computed", "merged_cell", "not_fhir",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("file_format", sorted(READERS))
+@pytest.mark.parametrize("file_format", PLAIN)
 def test_unknown_and_missing_columns_are_named(tmp_path, file_format):
     columns = {"id": COLUMNS["id"], "text": ColumnRule(type="string")}
     (batch,) = read_bytes(tmp_path, encoded(ROWS, file_format), file_format, columns)
@@ -322,7 +324,7 @@ def test_parquet_types_that_fit(tmp_path):
     assert bad_of(batches) == [(2, "c", "wrong_type"), (2, "g", "wrong_type")]
 
 
-@pytest.mark.parametrize("file_format", sorted(READERS))
+@pytest.mark.parametrize("file_format", PLAIN)
 def test_a_cell_of_ten_megabytes_is_too_long_and_its_neighbours_land(tmp_path, file_format):
     rows = [{**ROWS[0], "id": text} for text in ("a", "x" * 10_000_000, "c")]
     path = tmp_path / f"big.{file_format}"
@@ -454,7 +456,7 @@ def test_a_file_that_went_away_is_unreadable(tmp_path):
 def test_formats_are_told_by_ending_and_known_by_name(tmp_path):
     assert told_format("a/b.jsonl.zst") == "jsonl"
     with pytest.raises(InputError, match="no known format"):
-        told_format("a.xlsx")
+        told_format("a.docx")
     with pytest.raises(UnknownName, match="parquet"):
         read(tmp_path, "parquett")
     with pytest.raises(FileUnreadable, match="compressed file"):
@@ -467,7 +469,7 @@ def test_the_repr_of_a_batch_holds_no_value(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file_format", sorted(READERS))
+@pytest.mark.parametrize("file_format", PLAIN)
 def test_memory_is_bounded_on_a_file_of_two_hundred_megabytes(tmp_path, file_format):
     path = tmp_path / f"large.{file_format}"
     text = "finding, with a comma " * 40
