@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from catalog import extracts
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.drafting import check_sample
@@ -14,6 +15,8 @@ from catalog.stores.disk import disk_errors
 from catalog.validation.expectations import expectation_faults
 from flows.settings import Settings
 from rpe_core.errors import InputError, UnknownName
+
+SAMPLE_ROWS = 1000  # of a query
 
 
 def known_source(settings: Settings, source: str) -> str:
@@ -63,7 +66,8 @@ def add_contract(settings: Settings, file: Path) -> Path:
 
 def _faults(contract: SourceContract) -> list[Fault]:
     """What its expectations and a sample of its data have against a contract."""
-    return [*expectation_faults(contract), *check_sample(contract)]
+    with extracts.aside(contract, limit=SAMPLE_ROWS) as sampled:
+        return [*expectation_faults(contract), *check_sample(sampled)]
 
 
 def write_new(file: Path, text: str) -> None:

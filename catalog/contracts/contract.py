@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from catalog.contracts.databases import with_extracts
 from catalog.contracts.images import with_facts
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import TaskSpec
@@ -31,7 +32,7 @@ SPLITS = ("train", "validation", "test")
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
-FileFormat = Literal["parquet", "csv", "jsonl", "image", "npz", "nifti", "dicom"]
+FileFormat = Literal["parquet", "csv", "jsonl", "database", "image", "npz", "nifti", "dicom"]
 Transform = Literal["flip_rows", "flip_columns", "quarter_turns", "brightness"]
 PrivateElement = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{3}[13579bdf]xx[0-9a-f]{2}$")]
 PixelValue = Annotated[int, Field(ge=1, le=65535)]  # 0 is always background
@@ -49,7 +50,8 @@ class Files(Strict):
     """Where deliveries appear: a path, glob or fsspec URL; compression is told by the ending.
 
     Of images the path is a template, see template.py, and `mask` the template of their masks.
-    `header: false` is of a CSV file whose first line is a row, not names.
+    `header: false` is of a CSV file whose first line is a row, not names. Of a database `query`
+    says which rows and `uri` where, see databases.py; `path` is where its extracts lie.
     """
 
     path: str = Field(min_length=1)
@@ -57,6 +59,24 @@ class Files(Strict):
     mask: str | None = Field(default=None, min_length=1)
     # Left out of a dump where it says nothing, so that hashes of older contracts stay
     header: bool = Field(default=True, exclude_if=bool)
+    query: StrictStr | None = Field(default=None, exclude_if=lambda told: told is None)
+    uri: StrictStr | None = Field(default=None, exclude_if=lambda told: told is None)
+    credentials: StrictStr | None = Field(default=None, exclude_if=lambda told: told is None)
+    cursor: StrictStr | None = Field(default=None, exclude_if=lambda told: told is None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_database(cls, data: Any) -> Any:
+        """A query needs neither path nor format."""
+        return with_extracts(data)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_place(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where extracts lie is no part of what a database's contract says, nor of its hash."""
+        written: dict[str, Any] = write(self)
+        if self.query is not None:
+            del written["path"]
+        return written
 
 
 class ColumnRule(Strict):

@@ -21,6 +21,7 @@ from catalog.contracts.contract import (
     Segmentation,
     SplitColumn,
 )
+from catalog.contracts.database_rules import database_faults
 from catalog.contracts.faults import nearest_first, shown_path
 from catalog.contracts.image_rules import image_faults
 from catalog.contracts.labels import LABEL_TYPES, is_label_of
@@ -50,6 +51,7 @@ def contract_faults(data: Mapping[str, Any]) -> list[Fault]:
         *image_faults(parts),
         *name_faults(parts.names),
         *in_file_faults(parts.columns, parts.files),
+        *database_faults(data.get("files"), parts.files, parts.columns),
         *_key_faults(parts),
         *_task_faults(parts),
         *_reference_faults(parts),
