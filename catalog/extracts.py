@@ -25,6 +25,8 @@ from catalog.stores.lake_session import quoted_text
 from catalog.tables.migrate import quoted
 from rpe_core.fingerprint import SHORT, fingerprint
 
+_SCRATCH = ".new-"
+
 
 def located(contract: SourceContract, place: Path) -> SourceContract:
     """The contract with its extracts below a folder; one of files is as it was."""
@@ -51,12 +53,14 @@ def refresh(
     folder = Path(contract.files.path).parent
     with disk_errors("the extracts", folder):
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_SCRATCH}*"):  # by an ingest that was killed
+            shutil.rmtree(left)
     held = sorted(folder.glob("[0-9]*.parquet"))
     cursor = _cursor_column(contract)
     bound = _bound(held, cursor)
     with (
         disk_errors("the extracts", folder),
-        tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch,
+        tempfile.TemporaryDirectory(dir=folder, prefix=_SCRATCH) as scratch,
     ):
         fresh = Path(scratch) / "fresh.parquet"
         n_rows = write_rows(contract.files, fresh, bound=bound, column=cursor, limit=limit)
