@@ -56,8 +56,8 @@ def foretell(lake: Rows, contract: SourceContract, *, scratch: Path | None = Non
     lying = lying_files(lake, [contract])[contract.source]
     pending = [(one.uri, one.sha256) for one in lying if one.is_pending and one.sha256]
     outcomes = _judged(lake, contract, pending, scratch=scratch) if pending else []
-    told = {o.delivery.file_sha256: o.report for o in outcomes}
-    rows = [_row(one, told.get(one.sha256)) for one in lying if one.sha256]
+    told = {o.delivery.file_uri: o.report for o in outcomes}
+    rows = [_row(one, told.get(one.uri)) for one in lying if one.sha256]
     faults = [fault for outcome in outcomes for fault in _faults(contract, outcome)]
     unreadable = list(_unreadable(contract, lying))
     rows += [

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from catalog import extracts
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.drafting import check_sample
@@ -19,6 +20,8 @@ from flows.reading import has_lake, read_rows_of, require_lake
 from flows.settings import Settings
 from flows.wiring import open_lake
 from rpe_core.errors import InputError, UnknownName
+
+SAMPLE_ROWS = 1000  # of a query
 
 
 def known_source(settings: Settings, source: str) -> str:
@@ -40,11 +43,12 @@ def check_contract(settings: Settings, source: str) -> Forecast:
         UnknownName: the workspace has no contract of this name.
         ContractInvalid: the contract has faults.
     """
-    contract = load_contract(settings.sources_folder / f"{known_source(settings, source)}.yaml")
-    if not has_lake(settings):
-        return foretell(NothingYet(), contract)
-    with open_lake(settings, read_only=True) as lake:
-        return foretell(lake, contract)
+    declared = load_contract(settings.sources_folder / f"{known_source(settings, source)}.yaml")
+    with extracts.aside(extracts.located(declared, settings.extracts_folder)) as contract:
+        if not has_lake(settings):
+            return foretell(NothingYet(), contract)
+        with open_lake(settings, read_only=True) as lake:
+            return foretell(lake, contract)
 
 
 def list_contracts(settings: Settings) -> list[dict[str, Any]]:
@@ -139,7 +143,8 @@ def add_contract(settings: Settings, file: Path) -> Path:
 
 def _faults(contract: SourceContract) -> list[Fault]:
     """What its expectations and a sample of its data have against a contract."""
-    return [*expectation_faults(contract), *check_sample(contract)]
+    with extracts.aside(contract, limit=SAMPLE_ROWS) as sampled:
+        return [*expectation_faults(contract), *check_sample(sampled)]
 
 
 def write_new(file: Path, text: str) -> None:

@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         return self.root / "sources"
 
     @property
+    def extracts_folder(self) -> Path:
+        """What queries of sources gave, an extract a delivery."""
+        return self.root / "extracts"
+
+    @property
     def lake(self) -> str:
         """DuckLake metadata."""
         return self.lake_uri or f"ducklake:sqlite:{self.root / 'lake' / 'catalog.sqlite'}"

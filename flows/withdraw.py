@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from catalog import current, erasure, landing, promotion, retraction, scan
+from catalog import current, erasure, extracts, landing, promotion, retraction, scan
 from catalog.contracts.load import load_contract
 from catalog.errors import ContractInvalid
 from catalog.influence import Influence
@@ -60,6 +60,9 @@ def open_finished(settings: Settings) -> Stores:
     _erase_files(settings)
     for one in pending:
         input_statistics.erase(settings, one.influence.dataset_versions)
+        is_whole = one.subject_id == one.source
+        gone = None if is_whole else set(one.influence.deliveries.values())
+        extracts.erase(settings.extracts_folder, one.source, gone)
     prefect = erase_prefect_records(settings)
     stores = open_stores(settings)
     for one in pending:
@@ -199,6 +202,9 @@ def _delivered(settings: Settings, source: str) -> Sequence[Path]:
     """The delivered files, which are their owner's to remove."""
     path = settings.sources_folder / f"{source}.yaml"
     try:
-        return [Path(uri) for uri in list_deliveries(load_contract(path).files)]
+        contract = load_contract(path)
+        if contract.files.query is not None:
+            return []  # its extracts are ours
+        return [Path(uri) for uri in list_deliveries(contract.files)]
     except (ContractInvalid, InputError, OSError):
         return []

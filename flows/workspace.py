@@ -16,6 +16,7 @@ from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.current import Standing, read_standing
 from catalog.errors import ContractInvalid
+from catalog.extracts import located
 from catalog.stores.bundle import Stores
 from flows.bases import base_folder, identify_base, load_base
 from flows.plan_file import load_plan
@@ -143,7 +144,7 @@ def load_declarations(settings: Settings) -> Declarations:
     faulty: dict[str, ContractInvalid] = {}
     for path in sorted(settings.sources_folder.glob("*.yaml")):
         try:
-            contracts[path.stem] = load_contract(path)
+            contracts[path.stem] = located(load_contract(path), settings.extracts_folder)
         except ContractInvalid as error:
             faulty[path.stem] = error
     plan = load_plan(settings.plan_file, sources=[*contracts, *faulty])

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from catalog.contracts.databases import with_extracts
 from catalog.contracts.images import with_facts
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import TaskSpec
@@ -33,7 +34,9 @@ SPLITS = ("train", "validation", "test")
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
-FileFormat = Literal["parquet", "csv", "jsonl", "xlsx", "fhir", "image", "npz", "nifti", "dicom"]
+FileFormat = Literal[
+    "parquet", "csv", "jsonl", "xlsx", "fhir", "database", "image", "npz", "nifti", "dicom"
+]
 Transform = Literal["flip_rows", "flip_columns", "quarter_turns", "brightness"]
 PrivateElement = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{3}[13579bdf]xx[0-9a-f]{2}$")]
 PixelValue = Annotated[int, Field(ge=1, le=65535)]  # 0 is always background
@@ -98,7 +101,8 @@ class Files(Strict):
     `header: false` is of a CSV file or a sheet whose first line is a row, not names. `order` says
     which of two files that disagree counts, the later one; without it they are taken by their
     names, numbers in these as numbers, and none that arrive together may disagree. Of FHIR the
-    `resource` is the type whose resources are rows.
+    `resource` is the type whose resources are rows. Of a database `query` says which rows and `uri`
+    where, see databases.py; `path` is where its extracts lie.
     """
 
     path: str = Field(min_length=1)
@@ -109,6 +113,25 @@ class Files(Strict):
     order: Order | None = Field(default=None, exclude_if=_is_unsaid)
     excel: Excel | None = Field(default=None, exclude_if=_is_unsaid)
     resource: str | None = Field(default=None, pattern="^[A-Z][A-Za-z]+$", exclude_if=_is_unsaid)
+    query: StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
+    uri: StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
+    credentials: StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
+    cursor: StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_database(cls, data: Any) -> Any:
+        """A query needs neither path nor format."""
+        return with_extracts(data)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_place(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Place and order of extracts are no part of what is said of a database, nor of its hash."""
+        written: dict[str, Any] = write(self)
+        if self.query is not None:
+            written.pop("path", None)
+            written.pop("order", None)
+        return written
 
 
 Mapped = StrictBool | StrictInt | StrictFloat | StrictStr | None

@@ -22,6 +22,7 @@ from catalog.contracts.contract import (
     Segmentation,
     SplitColumn,
 )
+from catalog.contracts.database_rules import database_faults
 from catalog.contracts.faults import nearest_first, shown_path
 from catalog.contracts.image_rules import image_faults
 from catalog.contracts.images import IMAGE_FORMATS
@@ -55,6 +56,7 @@ def contract_faults(data: Mapping[str, Any]) -> list[Fault]:
         *name_faults(parts.names),
         *in_file_faults(parts.columns, parts.files),
         *shape_rule_faults(parts),
+        *database_faults(data.get("files"), parts.files, parts.columns),
         *_key_faults(parts),
         *_task_faults(parts),
         *_reference_faults(parts),

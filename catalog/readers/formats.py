@@ -136,7 +136,7 @@ def open_delivery(
         return read_images(contract, batch_rows=batch_rows, max_cell_chars=MAX_CELL_CHARS)
     return open_batches(
         uri,
-        contract.files.format,
+        "parquet" if contract.files.query is not None else contract.files.format,
         columns=contract.columns,
         batch_rows=batch_rows,
         has_header=contract.files.header,

@@ -17,15 +17,22 @@ SourceName = Annotated[str, typer.Argument(help="Name of a source.")]
 def draft(
     path: Annotated[str, typer.Argument(help="A data file, glob or fsspec URL.")],
     out: Annotated[Path | None, typer.Option(help="Where to write it; default is stdout.")] = None,
+    query: Annotated[
+        str | None, typer.Option(help="A SELECT, where PATH is the URI of a database.")
+    ] = None,
+    credentials: Annotated[
+        Path | None, typer.Option(help="A file with user and password of that database.")
+    ] = None,
 ) -> None:
     """Write a contract from the data, so that nobody starts from an empty page.
 
     Example: rpe source draft data/reports.csv --out reports.yaml
     """
     from catalog.drafting import draft_contract  # pyarrow takes a second to import
+    from catalog.drafting_queries import draft_query
     from flows.contracts import write_new
 
-    text = draft_contract(path)
+    text = draft_query(path, query, credentials) if query else draft_contract(path)
     if out is None:
         typer.echo(text)
         return
