@@ -126,7 +126,7 @@ class Files(Strict):
 
     @model_serializer(mode="wrap")
     def _leave_out_place(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Place and order of extracts are no part of what is said of a database, nor of its hash."""
+        """Place and order of extracts are no part of what a contract says, nor of its hash."""
         written: dict[str, Any] = write(self)
         if self.query is not None:
             written.pop("path", None)

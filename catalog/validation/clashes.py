@@ -10,12 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
+ClashRow = tuple[int, int]  # place in the scratch file, number in the delivered one
 # A file whose own rows disagree is refused for that, and is left out here.
 _SAID = """
 CREATE OR REPLACE TEMP VIEW said AS
 SELECT f.number, f.rank, p._item_sha256 AS item, p._row_sha256 || {split} AS content,
-    p._row_number AS n
-FROM read_parquet([{paths}], filename = true) p JOIN clash_files f ON f.path = p.filename
+    p.file_row_number AS n, p._row_number AS line
+FROM read_parquet([{paths}], filename = true, file_row_number = true) p JOIN clash_files f ON f.path = p.filename
 """
 _CLASHING = """
 CREATE OR REPLACE TEMP TABLE clashing AS
@@ -34,7 +35,8 @@ WITH first AS (
 ), second AS (
     SELECT c.item, c.rank, min(c.number) AS number
     FROM clashing c JOIN first f USING (item, rank) WHERE c.content <> f.content GROUP BY ALL)
-SELECT c.number, CASE WHEN c.content <> f.content THEN f.number ELSE s.number END AS other, c.n
+SELECT c.number, CASE WHEN c.content <> f.content THEN f.number ELSE s.number END AS other, c.n,
+    c.line
 FROM clashing c JOIN first f USING (item, rank) JOIN second s USING (item, rank)
 ORDER BY ALL
 """
@@ -51,8 +53,8 @@ class ClashFile:
 
 def find_clashes(
     database: Any, files: Sequence[ClashFile], *, split: str
-) -> dict[int, dict[int, list[int]]]:
-    """Number of a file -> number of another that says one of its keys otherwise -> row numbers.
+) -> dict[int, dict[int, list[ClashRow]]]:
+    """Number of a file -> number of another that says one of its keys otherwise -> rows.
 
     A row is told with one other file, so that a thousand files cost no million pairs. `split` is
     the SQL of a row's split, which belongs to what the row says.
@@ -73,7 +75,7 @@ def find_clashes(
     finally:
         database.execute("DROP VIEW IF EXISTS said; DROP TABLE IF EXISTS clashing")
         database.unregister("clash_files")
-    found: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for number, other, row in pairs:
-        found[number][other].append(row)
+    found: dict[int, dict[int, list[ClashRow]]] = defaultdict(lambda: defaultdict(list))
+    for number, other, place, line in pairs:
+        found[number][other].append((place, line))
     return {number: dict(others) for number, others in found.items()}

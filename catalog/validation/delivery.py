@@ -130,9 +130,11 @@ def _judge_clashes(outcomes: Sequence[Outcome], index: KeyIndex) -> None:
     ]
     for number, others in index.clashes(files).items():
         outcome = outcomes[number]
-        rows = sorted({row for numbers in others.values() for row in numbers})
+        rows = sorted({row for clashing in others.values() for row in clashing})
         names = tuple(outcomes[other].delivery.name for other in sorted(others))
-        outcome.judge_keys(KeyFindings(others=names, failing={DISAGREE: rows}))
+        findings = KeyFindings(others=names)
+        findings.mark(DISAGREE, rows)
+        outcome.judge_keys(findings)
         if outcome.accepted is not None:
             _set_marked_aside(outcome, outcome.accepted, index)
 

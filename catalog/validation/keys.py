@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from catalog.contracts.contract import Expectation, SourceContract
 from catalog.tables.migrate import quoted
-from catalog.validation.clashes import ClashFile, find_clashes
+from catalog.validation.clashes import ClashFile, ClashRow, find_clashes
 from catalog.validation.expectations import measure_sql, profile_column
 from catalog.validation.staging import scratch_columns
 from catalog.validation.variety import Variety
@@ -155,7 +155,7 @@ class KeyIndex:
             measured[profile_column(named)] = pa.array([self._run(query)[0][0]], pa.float64())
         return pa.table(measured)
 
-    def clashes(self, files: Sequence[ClashFile]) -> dict[int, dict[int, list[int]]]:
+    def clashes(self, files: Sequence[ClashFile]) -> dict[int, dict[int, list[ClashRow]]]:
         """Number of a file -> other that says one of its keys otherwise -> rows, see clashes.py."""
         return find_clashes(self._database, files, split=self._split)
 
