@@ -16,7 +16,8 @@ _SAID = """
 CREATE OR REPLACE TEMP VIEW said AS
 SELECT f.number, f.rank, p._item_sha256 AS item, p._row_sha256 || {split} AS content,
     p.file_row_number AS n, p._row_number AS line
-FROM read_parquet([{paths}], filename = true, file_row_number = true) p JOIN clash_files f ON f.path = p.filename
+FROM read_parquet([{paths}], filename = true, file_row_number = true) p
+    JOIN clash_files f ON f.path = p.filename
 """
 _CLASHING = """
 CREATE OR REPLACE TEMP TABLE clashing AS
