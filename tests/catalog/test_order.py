@@ -364,6 +364,29 @@ def test_rows_that_came_too_late_go_with_what_was_later(world):
     assert influence.staying == {}
 
 
+@pytest.mark.parametrize("order", [None, "natural"])
+def test_files_parted_by_label_land_together_though_they_come_one_by_one(world, order):
+    """At once they land (each by itself is refused), so they do when the second has come."""
+    contract = ordered(world, order)
+    world.deliver("a.jsonl", notes(25, label="yes"))
+    assert "one_class_only" in refusal(world, contract)
+    assert world.ingest(contract).batches == ()
+    world.deliver("b.jsonl", notes(25, start=30, label="no"))
+    assert shown(world.ingest(contract)) == [("a.jsonl", 25, 0, 0), ("b.jsonl", 25, 0, 0)]
+    world.deliver("c.jsonl", notes(25, start=60, text="same"))
+    assert "identical_inputs" in refusal(world, contract)
+    world.deliver("d.jsonl", notes(3, start=90))
+    assert shown(world.ingest(contract)) == [("d.jsonl", 3, 0, 0)], "c is alike in itself"
+
+
+def test_single_rows_land_once_there_are_two(world):
+    world.deliver("a.jsonl", notes(1))
+    assert "one_class_only" in refusal(world, ordered(world))
+    world.deliver("b.jsonl", notes(1, start=1))
+    assert len(world.ingest(ordered(world)).batches) == 2
+    assert world.counts()["raw.site_a"] == 2
+
+
 def test_refuse_refuses_whichever_way_the_files_are_ordered(world):
     strict = {"changed_row": "refuse"}
     say(world, "seq_10.jsonl", "ten")
