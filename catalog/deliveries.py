@@ -13,6 +13,7 @@ from catalog.readers.files import file_name
 from catalog.readers.formats import FileUnreadable, delivery_mark, delivery_sha256, list_deliveries
 from catalog.readers.ordering import Place, moment_of, place_of
 from catalog.stores.lake_rows import Rows
+from catalog.validation.delivery import ENOUGH_ROWS, ONE_CLASS, ONE_INPUT
 from catalog.validation.keys import DISAGREE
 from rpe_core.errors import InputError
 
@@ -165,6 +166,8 @@ def _lying(
         replace(one, is_pending=_is_pending(contract, one, gone, is_returning=is_returning))
         for one in lying
     ]
+    if any(one.is_pending for one in told):
+        told = [replace(one, is_pending=one.is_pending or _is_too_alike(one)) for one in told]
     unread = [] if is_withdrawn else [Lying(uri, "") for uri in unreadable]
     return [*sorted(told, key=lambda one: _landing_order(contract, one)), *unread]
 
@@ -233,6 +236,19 @@ def _is_pending(
     places = [place_of_batch(contract, row) for row in accepted]
     is_later = all(one.place is not None and (p is None or p < one.place) for p in places)
     return contract.keeps_places and is_later
+
+
+def _is_too_alike(one: Lying) -> bool:
+    """Whether bytes were refused only because their rows, with what stood, did not differ.
+
+    They are judged again beside the next new file: at once they might have landed with it.
+    """
+    standing = [row for row in one.before if row["superseded_at"] is None]
+    reasons = [part for row in standing for part in (row["reason"] or "?").split("; ")]
+    if not reasons or not all(part.startswith((ONE_CLASS, ONE_INPUT)) for part in reasons):
+        return False
+    is_by_itself = any(part.startswith(ONE_INPUT) for part in reasons)
+    return not (is_by_itself and any(row["n_rows"] >= ENOUGH_ROWS for row in standing))
 
 
 def is_tombstone(batch: Row) -> bool:

@@ -11,6 +11,7 @@ from catalog.errors import RecordNotFound
 from catalog.lineage import source_of
 from catalog.stores.lake import Lake
 from catalog.stores.lake_session import ALIAS
+from catalog.stores.source_tables import raw_name
 from rpe_core.errors import UnknownName
 
 Row = dict[str, Any]
@@ -130,6 +131,22 @@ def influence_of(lake: Lake, subject: Subject) -> Influence:
         targets=targets,
         champions={name: champions[name]["ensemble_id"] for name in targets if name in champions},
     )
+
+
+def disagreeing(lake: Lake, influence: Influence) -> int:
+    """How many deliveries that stay have replaced rows of others that stay.
+
+    They are landed anew at once, and then only an order of the contract tells which came later.
+    """
+    staying = sorted(influence.staying.values())
+    if len(staying) < 2:
+        return 0
+    rows = lake.rows(
+        f"SELECT count(DISTINCT _superseded_by) AS n FROM {raw_name(influence.source)}"
+        " WHERE list_contains($1, _batch_id) AND list_contains($1, _superseded_by)",
+        [staying],
+    )
+    return int(rows[0]["n"])
 
 
 def own_bytes(lake: Lake, source: str) -> int:

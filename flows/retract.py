@@ -13,7 +13,8 @@ from flows.settings import Settings  # first: it switches telemetry off before P
 
 # isort: split
 from catalog import retraction
-from catalog.influence import Influence, influence_of, own_bytes, subject_of
+from catalog.contracts.contract import SourceContract
+from catalog.influence import Influence, disagreeing, influence_of, own_bytes, subject_of
 from catalog.readers.formats import delivery_sha256, list_deliveries
 from catalog.retraction import CERTIFIED, Retraction
 from catalog.stores.bundle import Stores
@@ -139,7 +140,25 @@ def _influence(declared: Declarations, stores: Stores, named: str) -> Influence:
             where=", ".join(sorted(missing)),
             remedy="put the files back, or name the source to withdraw it whole",
         )
+    _require_order(stores, influence, contracts)
     return influence
+
+
+def _require_order(
+    stores: Stores, influence: Influence, contracts: Mapping[str, SourceContract]
+) -> None:
+    """Raise InputError where deliveries that stay disagree, and nothing says which is the later."""
+    contract = contracts.get(influence.source)
+    if contract is None or contract.files.order is not None:
+        return
+    if n := disagreeing(stores.lake, influence):
+        raise InputError(
+            f"{n} deliveries of {influence.source} that stay replaced rows of others that stay;"
+            " landed anew at once they would refuse each other.",
+            where=f"sources/{influence.source}.yaml",
+            expected="files.order: natural, name, modified, or a pattern",
+            remedy="say which file is the later, or name the source to withdraw it whole",
+        )
 
 
 def _plan(stores: Stores, influence: Influence, planned: Collection[str]) -> list[Row]:

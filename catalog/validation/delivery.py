@@ -18,6 +18,7 @@ from catalog.validation.run import Validator
 from catalog.validation.staging import StagedFile
 from catalog.validation.variety import Variety
 
+ONE_CLASS, ONE_INPUT = "one_class_only", "identical_inputs"  # rows that teach nothing
 ENOUGH_ROWS = 20  # fewer are judged with what stands: that they are all alike may be chance
 
 
@@ -105,7 +106,7 @@ def judge(outcomes: Sequence[Outcome], index: KeyIndex) -> bool:
         outcome.judge_keys(index.judge(outcome.accepted, outcome.delivery))
         variety = index.variety()
         if variety.n_rows >= ENOUGH_ROWS and variety.is_one_input:
-            outcome.reasons.append(f"identical_inputs: all {variety.n_rows} rows are alike")
+            outcome.reasons.append(f"{ONE_INPUT}: all {variety.n_rows} rows are alike")
         if outcome.is_refused:
             _set_marked_aside(outcome, outcome.accepted, index)
             continue
@@ -173,7 +174,7 @@ def _sameness(delivered: Variety, standing: Variety, *, has_classes: bool) -> li
     inputs = delivered if delivered.n_rows >= ENOUGH_ROWS else standing
     reasons = []
     if has_classes and labels.is_one_class:
-        reasons.append(f"one_class_only: all {labels.n_labelled} labelled rows have one label")
+        reasons.append(f"{ONE_CLASS}: all {labels.n_labelled} labelled rows have one label")
     if inputs.is_one_input:
-        reasons.append(f"identical_inputs: all {inputs.n_rows} rows are alike")
+        reasons.append(f"{ONE_INPUT}: all {inputs.n_rows} rows are alike")
     return reasons

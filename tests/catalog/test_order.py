@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from fsspec.implementations.local import LocalFileSystem
 
 from catalog.contracts.contract import Files, SourceContract
 from catalog.contracts.load import load_contract
 from catalog.contracts.rules import contract_faults
-from catalog.deliveries import pending_files
-from catalog.errors import ContractViolated
+from catalog.deliveries import arrived_late, pending_files
+from catalog.erasure import erase_rows
+from catalog.errors import ContractInvalid, ContractViolated
+from catalog.influence import Subject, disagreeing, influence_of
 from catalog.landing import IngestReport
 from catalog.readers.ordering import place_of
 from rpe_core.errors import InputError
-from tests.catalog.lakes import fresh_lake
+from tests.catalog.lakes import RUN, fresh_lake
 from tests.catalog.test_landing import Row, World, notes
 
 ANEW = {"changed_row": "supersede"}
@@ -289,8 +293,6 @@ def test_modified_orders_by_the_moment_that_the_store_tells(world):
 
 
 def test_a_store_that_tells_no_moment_is_told(world, monkeypatch):
-    from fsspec.implementations.local import LocalFileSystem
-
     say(world, "a.jsonl", "a")
     monkeypatch.delattr(LocalFileSystem, "modified")
     assert pending_files(world.lake, [ordered(world, "modified")])["site_a"] != []
@@ -318,6 +320,71 @@ def test_what_came_night_by_night_in_no_order_takes_the_one_that_is_written(worl
     assert standing(world) == "corrected", "in no order the later to arrive replaces"
     world.ingest(ordered(world))
     assert standing(world) == "first", "the order of names says that z is the later"
+
+
+def test_who_arrives_after_a_later_name_is_told_where_nothing_is_declared(world):
+    contract = ordered(world, None)
+    say(world, "seq_10.jsonl", "ten")
+    world.ingest(contract)
+    say(world, "seq_9.jsonl", "nine")
+    ids = [batch.batch_id for batch in world.ingest(contract).batches]
+    assert arrived_late(world.lake, contract, ids) == {"seq_9.jsonl": 1}
+    assert arrived_late(world.lake, ordered(world), ids) == {}
+    say(world, "seq_11.jsonl", "eleven")
+    ids = [batch.batch_id for batch in world.ingest(contract).batches]
+    assert arrived_late(world.lake, contract, ids) == {}
+
+
+def test_deliveries_that_stay_after_a_retraction_need_an_order_if_they_disagree(world):
+    contract = ordered(world, None)
+    world.deliver("a.jsonl", notes(6, start=40))
+    version = world.ingest(contract).dataset_version_id
+    say(world, "b.jsonl", "b")
+    world.ingest(contract)
+    say(world, "c.jsonl", "c")
+    world.ingest(contract)
+    influence = influence_of(world.lake, Subject("site_a", version or ""))
+    assert len(influence.staying) == 2
+    assert disagreeing(world.lake, influence) == 1
+    erase_rows(world.lake, influence, run=RUN)
+    (world.inbox / "a.jsonl").unlink()
+    world.ingest(ordered(world))
+    assert standing(world) == "c"
+    assert world.lake.rows("SELECT count(*) AS n FROM core.confirmations")[0]["n"] == 3
+
+
+def test_rows_that_came_too_late_go_with_what_was_later(world):
+    """A file that brought nothing but what a withdrawn one says otherwise is withdrawn with it."""
+    world.deliver("seq_10.jsonl", [*notes(1, text="ten"), *notes(1, start=1, text="one of ten")])
+    version = world.ingest(ordered(world)).dataset_version_id
+    world.deliver("seq_9.jsonl", [*notes(1, text="nine"), *notes(1, start=1, text="one of nine")])
+    assert shown(world.ingest(ordered(world))) == [("seq_9.jsonl", 0, 0, 2)]
+    influence = influence_of(world.lake, Subject("site_a", version or ""))
+    assert len(influence.deliveries) == 2
+    assert influence.staying == {}
+
+
+@pytest.mark.parametrize("order", [None, "natural"])
+def test_files_parted_by_label_land_together_though_they_come_one_by_one(world, order):
+    """At once they land (each by itself is refused), so they do when the second has come."""
+    contract = ordered(world, order)
+    world.deliver("a.jsonl", notes(25, label="yes"))
+    assert "one_class_only" in refusal(world, contract)
+    assert world.ingest(contract).batches == ()
+    world.deliver("b.jsonl", notes(25, start=30, label="no"))
+    assert shown(world.ingest(contract)) == [("a.jsonl", 25, 0, 0), ("b.jsonl", 25, 0, 0)]
+    world.deliver("c.jsonl", notes(25, start=60, text="same"))
+    assert "identical_inputs" in refusal(world, contract)
+    world.deliver("d.jsonl", notes(3, start=90))
+    assert shown(world.ingest(contract)) == [("d.jsonl", 3, 0, 0)], "c is alike in itself"
+
+
+def test_single_rows_land_once_there_are_two(world):
+    world.deliver("a.jsonl", notes(1))
+    assert "one_class_only" in refusal(world, ordered(world))
+    world.deliver("b.jsonl", notes(1, start=1))
+    assert len(world.ingest(ordered(world)).batches) == 2
+    assert world.counts()["raw.site_a"] == 2
 
 
 def test_refuse_refuses_whichever_way_the_files_are_ordered(world):
@@ -357,10 +424,6 @@ def test_an_order_that_nobody_wrote_leaves_the_hash_as_it_was(world):
     ],
 )
 def test_faults_of_an_order_are_told_with_their_path(world, tmp_path, files, path, what):
-    import yaml
-
-    from catalog.errors import ContractInvalid
-
     data = world.contract().model_dump(mode="json", by_alias=True)
     data["files"] |= files
     file = tmp_path / "site_a.yaml"
@@ -372,8 +435,6 @@ def test_faults_of_an_order_are_told_with_their_path(world, tmp_path, files, pat
 
 
 def test_an_order_in_a_file_is_read(world, tmp_path):
-    import yaml
-
     data = ordered(world, {"from": "path", "pattern": r"day=(\d+)"}).model_dump(
         mode="json", by_alias=True
     )

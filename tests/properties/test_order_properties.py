@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,13 +90,24 @@ def grown(nights: Sequence[Sequence[Told]], order: Any) -> tuple[dict[str, str],
         return world.texts(version), version
 
 
-@SOME
-@given(nights_of())
-def test_nights_and_orders_of_arrival_do_not_matter(nights):
+def stand_alike(nights: Sequence[Sequence[Told]]) -> None:
     files = [file for night in nights for file in night]
     by_nights, version = grown(nights, "natural")
     assert by_nights == expected(files)
     assert grown([files], {"from": "name", "pattern": r"_(\d+)"}) == (by_nights, version)
+
+
+@SOME
+@given(nights_of())
+def test_nights_and_orders_of_arrival_do_not_matter(nights):
+    stand_alike(nights)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(nights_of())
+def test_many_nights_and_orders_of_arrival_do_not_matter(nights):
+    stand_alike(nights)
 
 
 @settings(max_examples=2, deadline=None)
