@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from catalog import promotion
 from catalog.stores.model_card import target_about
+from catalog.stores.registry import RegisteredModel
 from flows.workspace import Workspace
 
 UNJUDGED = "Nothing has been judged yet: the target or its library has no data."
@@ -22,12 +23,8 @@ def tell_consumers(workspace: Workspace) -> None:
             continue  # its contract has faults, which the night has told
         task, base = workspace.contracts[target.source].task_spec, target.base
         about = target_about(target.name, task, base_name=base)
-        known = there.get(target.name)
-        is_ours = known is None or known.description.startswith(about.split("\n")[0])
-        if known is None or (known.description != about and (is_ours or not known.description)):
+        known = there.get(target.name, RegisteredModel("", {}, {}))
+        is_ours = not known.description or known.description.startswith(about.split("\n")[0])
+        if is_ours and (known.description != about or target.name not in there):
             stores.registry.describe(target.name, about)
-        if known is None:
-            reason = why.get(target.name, UNJUDGED)
-            stores.registry.tag(target.name, promotion.NO_CHAMPION, reason)
-        else:
-            promotion.tell_none(stores, target.name, known, why.get(target.name, UNJUDGED))
+        promotion.tell_none(stores, target.name, known, why.get(target.name, UNJUDGED))

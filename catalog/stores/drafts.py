@@ -111,16 +111,6 @@ def ensemble_draft(
     )
     card = ensemble_card(facts, base, task, served_name=served_name(facts.target_name, sha256))
     parts = ServedParts(base, registered_base, task, folder, card, hub, told)
-    members = [
-        {
-            "adapter_id": m.adapter_id,
-            "dataset_version_id": m.dataset_version_id,
-            "license": m.license,
-            "weight": m.weight,
-            "weights_sha256": m.weights_sha256,
-        }
-        for m in sorted(facts.members, key=lambda m: m.adapter_id)
-    ]
     tags = {
         **_base_tags(base),
         **_served_tags(facts.target_name, sha256),
@@ -130,18 +120,33 @@ def ensemble_draft(
         "rpe.evidence": facts.evidence,
         "rpe.kind": "ensemble",
         "rpe.license": facts.license,
-        "rpe.members": canonical_json(members),
+        "rpe.members": canonical_json(_members_told(facts)),
         "rpe.merge": facts.merge,
         "rpe.strategy": facts.strategy,
         "rpe.weights_sha256": weights_sha256,
     }
-    datasets = [DatasetRef(facts.dataset_version_id, "target")]
-    datasets += [
-        DatasetRef(dataset, "reference")
-        for dataset in sorted({m.dataset_version_id for m in facts.members})
-    ]
     about = target_about(facts.target_name, task, base_name=base.name)
-    return _served(facts.target_name, "rpe.ensemble_id", tags, parts, tuple(datasets), about=about)
+    return _served(facts.target_name, "rpe.ensemble_id", tags, parts, _behind(facts), about=about)
+
+
+def _members_told(facts: EnsembleFacts) -> list[dict[str, Any]]:
+    return [
+        {
+            "adapter_id": m.adapter_id,
+            "dataset_version_id": m.dataset_version_id,
+            "license": m.license,
+            "weight": m.weight,
+            "weights_sha256": m.weights_sha256,
+        }
+        for m in sorted(facts.members, key=lambda m: m.adapter_id)
+    ]
+
+
+def _behind(facts: EnsembleFacts) -> tuple[DatasetRef, ...]:
+    """The target's dataset version, then those that members were trained on."""
+    trained_on = sorted({m.dataset_version_id for m in facts.members})
+    references = [DatasetRef(dataset, "reference") for dataset in trained_on]
+    return (DatasetRef(facts.dataset_version_id, "target"), *references)
 
 
 def _served(

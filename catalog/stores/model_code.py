@@ -38,6 +38,12 @@ _OUTPUTS = {  # columns of an answer and their types in a signature, by type of 
 ENSEMBLE = "ensemble.json"
 OPTIONS = {"batch_size": 32, "device": "cpu"}  # what a consumer may set through model_config
 EXAMPLE = "This is a made-up sentence that shows the form of an input."
+_EXAMPLE_FILES = {
+    "artifact_path": "input_example.json",
+    "pandas_orient": "split",
+    "serving_input_path": "serving_input_example.json",
+    "type": "dataframe",
+}
 _FUTURE = "from __future__ import annotations\n"
 _END = """
 
@@ -213,12 +219,7 @@ def write_mlmodel(
             inputs=Schema([ColSpec(kind, column)]),
             outputs=Schema([ColSpec(types.get(told, told), name) for name, told in outputs]),
         ),
-        saved_input_example_info={
-            "artifact_path": "input_example.json",
-            "pandas_orient": "split",
-            "serving_input_path": "serving_input_example.json",
-            "type": "dataframe",
-        },
+        saved_input_example_info=dict(_EXAMPLE_FILES),
     )
     add_to_model(
         model,

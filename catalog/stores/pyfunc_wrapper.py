@@ -60,7 +60,8 @@ class ServedModel(PythonModel):  # type: ignore[misc]
         else:
             predictions = predict([items[row] for row in rows])
         answers = self.family.answers(self.task, predictions)
-        return pd.DataFrame(self.inputs.spread(answers, rows, len(items)), index=model_input.index)
+        answered = self.inputs.spread(answers, rows, len(items))
+        return as_null(pd.DataFrame(answered, index=model_input.index))
 
 
 class ServedBase(PythonModel):  # type: ignore[misc]
@@ -98,7 +99,8 @@ class ServedBase(PythonModel):  # type: ignore[misc]
             features = self.inputs.answer_each(self.encode, [items[row] for row in rows])
             for place, feature in features:
                 found[rows[place]] = feature
-        return pd.DataFrame({"feature": pd.Series(found, index=model_input.index, dtype=object)})
+        column = pd.Series(found, index=model_input.index, dtype=object)
+        return as_null(pd.DataFrame({"feature": column}))
 
     def encode(self, items: list[Any]) -> list[tuple[int, list[float]]]:
         """Places among the items with their features, un-normalised."""
@@ -107,6 +109,14 @@ class ServedBase(PythonModel):  # type: ignore[misc]
             for places, features in self.family.encode(self.base, items, batch_size=self.batch_size)
             for place, feature in zip(places, features, strict=True)
         ]
+
+
+def as_null(answers: pd.DataFrame) -> pd.DataFrame:
+    """The same; of a scoring server, whose JSON has no NaN, with None in its place."""
+    if os.environ.get("_MLFLOW_IS_IN_SERVING_ENVIRONMENT") != "true":  # noqa: TID251
+        return answers
+    plain = answers.astype(object)
+    return plain.where(plain.notna(), None)
 
 
 def column_of(frame: pd.DataFrame, name: str) -> list[Any]:

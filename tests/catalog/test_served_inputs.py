@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
 
 from rpe_core.families.table import load_family
 from tests.catalog.served_models import KINDS, Served, inputs_of, npy, serve
@@ -181,6 +186,70 @@ def test_a_base_by_itself_answers_with_the_feature_of_each_input(
     if family in TEXT_FAMILIES:
         some = model.predict(pd.DataFrame({column: ["", items[0]]}))
         assert some["feature"].isna().tolist() == [True, False]
+
+
+def test_a_scoring_server_answers_in_json_that_anybody_reads(
+    world: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, model = world["text-encoder"]
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "")  # the server sets it for good
+    server = TestClient(scoring_server.init(model))
+    given = {"columns": [made.task.input], "data": [[""], ["red flat a"]]}
+    answer = server.post("/invocations", json={"dataframe_split": given})
+    assert answer.status_code == 200
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    empty, other = json.loads(answer.text, parse_constant=refuse)["predictions"]
+    assert empty == {"label": None, "score": None}
+    assert other["label"] in made.task.labels
+    given["data"] = [["red flat a"], [{"a": SECRET}]]
+    refused = server.post("/invocations", json={"dataframe_split": given})
+    assert refused.status_code == 400
+    assert "row 1 is of type dict" in refused.text
+    assert SECRET not in refused.text
+
+
+CONSUMER = """
+import json, sys
+repository, tracking_uri, uri, column = sys.argv[1:]
+sys.path = [p for p in sys.path if p and not p.startswith(repository)]
+sys.meta_path = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "").lower()]
+for name in ("flows", "catalog", "rpe_core"):
+    sys.modules[name] = None
+import mlflow, pandas
+mlflow.set_tracking_uri(tracking_uri)
+model = mlflow.pyfunc.load_model(uri)
+for cells in (["a", 2], ["a", None], ["", "a"], []):
+    try:
+        answer = model.predict(pandas.DataFrame({column: pandas.Series(cells, dtype=object)}))
+        print("TOLD", answer.isna().all(axis=1).tolist())
+    except Exception as error:
+        print("TOLD", type(error).__name__, error)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_without_the_repository_is_told_the_same(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    made, _ = world["text-encoder"]
+    repository = str(Path(__file__).parents[2])
+    arguments = [repository, mlflow.get_tracking_uri(), made.ref.uri, made.task.input]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", CONSUMER, *arguments],
+        cwd=tmp_path,
+        env={"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = [line.removeprefix("TOLD ") for line in done.stdout.splitlines() if "TOLD" in line]
+    assert told[0].startswith("ValueError 1 of 2 inputs is no text: row 1 is of type int.")
+    assert told[1].startswith("ValueError 1 inputs are missing, the first in row 1.")
+    assert told[2:] == ["[True, False]", "[]"]
 
 
 def test_a_consumer_who_wants_the_details_gets_them(
