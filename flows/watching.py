@@ -114,15 +114,28 @@ def _at_promotion(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> di
 
 
 def _before(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> dict[str, Served]:
-    """Target -> what served before its newest evaluation, and the last that had scored it."""
+    """Target -> what served before its evaluation, and the one before that had scored it.
+
+    That is what was looked at last, for an older evaluation may stand again; before the first look
+    it is what the promotions tell.
+    """
     lake, ensembles = workspace.stores.lake, workspace.standing.ensembles
-    found = {}
+    wanted = {name: unit.evaluation_id for name, unit in units.items()}
+    last = watched.last_looked_at(lake, FALL, wanted)
+    told = {
+        name: (row["ensemble_id"], row["record_id"])
+        for name, row in last.items()
+        if row["record_id"] != wanted[name]
+    }
     for name, row in watched.served_before(
-        lake, {name: unit.evaluation_id for name, unit in units.items()}
+        lake, {name: one for name, one in wanted.items() if name not in told}
     ).items():
-        if row["ensemble_id"] in ensembles:
-            found[name] = Served(ensembles[row["ensemble_id"]], row["evaluation_id"])
-    return found
+        told[name] = (row["ensemble_id"], row["evaluation_id"])
+    return {
+        name: Served(ensembles[ensemble_id], evaluation_id)
+        for name, (ensemble_id, evaluation_id) in told.items()
+        if ensemble_id in ensembles
+    }
 
 
 def _compared(
