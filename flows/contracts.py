@@ -12,7 +12,7 @@ from catalog.drafting import check_sample
 from catalog.errors import ContractInvalid, Fault
 from catalog.stores.disk import disk_errors
 from catalog.validation.expectations import expectation_faults
-from flows.settings import Settings
+from flows.settings import Settings, require_workspace
 from rpe_core.errors import InputError, UnknownName
 
 
@@ -22,6 +22,7 @@ def known_source(settings: Settings, source: str) -> str:
     Raises:
         UnknownName: with the known sources, nearest first.
     """
+    require_workspace(settings)
     known = [path.stem for path in sorted(settings.sources_folder.glob("*.yaml"))]
     if source not in known:
         raise UnknownName("source", source, known, where=str(settings.sources_folder))
@@ -42,8 +43,9 @@ def add_contract(settings: Settings, file: Path) -> Path:
 
     Raises:
         ContractInvalid: with every fault of contract or sample.
-        InputError: if the file is missing, or another contract has this name.
+        InputError: there is no workspace, the file is missing, or the name is taken.
     """
+    require_workspace(settings)
     contract: SourceContract = load_contract(file)
     faults = _faults(contract)
     if faults:

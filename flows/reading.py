@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flows.settings import Settings
+from flows.settings import Settings, require_workspace
 from flows.wiring import open_lake
 from rpe_core.errors import InputError
 
@@ -28,9 +28,10 @@ def read_rows_of(
 
 def require_lake(settings: Settings) -> None:
     """Raise InputError if the workspace has no lake yet."""
-    if not settings.lake_uri and not (settings.root / "lake").is_dir():
+    require_workspace(settings)
+    if not settings.has_lake:
         raise InputError(
             "There is no lake here yet.",
             where=str(settings.root),
-            remedy="`rpe init` makes a workspace; RPE_HOME names another place",
+            remedy="`rpe init` makes what is missing; RPE_HOME names another place",
         )
