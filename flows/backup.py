@@ -14,7 +14,7 @@ from catalog.stores.locks import WriterLock
 from catalog.stores.sqlite_files import SUFFIXES, copy_database
 from flows.doctor import PROVED, examine
 from flows.locking import hold_workspace
-from flows.settings import Settings, require_workspace
+from flows.settings import Settings
 from flows.wiring import open_lake
 from rpe_core.errors import InputError, RpeError
 
@@ -48,7 +48,6 @@ def back_up(settings: Settings, place: Path) -> Backup:
         WorkspaceBusy: a run holds the workspace.
         BackupFailed: the workspace, and so the copy, is not what was kept.
     """
-    require_workspace(settings)
     place = place.expanduser().absolute()
     part = place.with_name(f"{place.name}.part")
     _require_place(settings, place)

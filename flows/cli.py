@@ -65,6 +65,8 @@ def main() -> None:
         code = app(prog_name="rpe", standalone_mode=False)
     except typer.Exit as done:
         code = done.exit_code
+        if code and {"--show-completion", "--install-completion"} & set(sys.argv):
+            say("type it in bash, zsh, fish or PowerShell: no shell was found to have started this")
     except USAGE_ERROR as usage:
         usage.show()
         _tell(as_json, "UsageError", "arguments", usage.format_message())
