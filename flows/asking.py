@@ -12,7 +12,7 @@ from catalog.lineage import ancestors
 from catalog.promotion import CHAMPION, NO_CHAMPION
 from catalog.report.queries import read_members
 from flows.contributions import score_changes
-from flows.reading import read_rows_of
+from flows.reading import read_rows_of, require_lake
 from flows.retrieval import Retrieval, retrieve
 from flows.run_record import open_run
 from flows.settings import Settings
@@ -27,6 +27,7 @@ Rows = list[dict[str, Any]]
 def opened(settings: Settings, *, as_of: datetime | None = None) -> Iterator[Workspace]:
     """The workspace for a question, about now or a moment; its lake is closed afterwards."""
     declared = load_declarations(settings)
+    require_lake(settings)
     stores = open_stores(settings)
     try:
         run = open_run("ask")
@@ -72,6 +73,7 @@ def lineage_of(settings: Settings, subject: str) -> Rows:
     Raises:
         RecordNotFound: if there is no such record.
     """
+    require_lake(settings)
     if subject.startswith("models:/"):
         name, version = _version(settings, subject.removeprefix("models:/"))
         rows = read_rows_of(
@@ -93,7 +95,7 @@ def _version(settings: Settings, named: str) -> tuple[str, str]:
         name, _, version = named.rpartition("/")
         return name, version
     name, _, alias = named.partition("@")
-    aliases = open_registry(settings).aliases(name)
+    aliases = open_registry(settings, read_only=True).aliases(name)
     if alias not in aliases:
         why = why_none(settings, name) if alias == CHAMPION else ""
         raise RecordNotFound(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from flows.command_line import Group, finish
 from flows.commands import adapters, experiments, merging, nights, reads, sources, targets, upkeep
 from flows.output import say, show_error, write_json
 from rpe_core.errors import RpeError
 
 app = typer.Typer(
     name="rpe",
-    help="Adapt a frozen foundation model to a new, unlabelled dataset every night.",
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -25,6 +27,31 @@ for _commands in (upkeep, nights, targets, merging, reads):
 app.add_typer(sources.app, name="source")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(experiments.app, name="experiment")
+finish(app, sources.app, adapters.app, experiments.app)
+
+
+def _show_version(is_asked: bool) -> None:
+    if not is_asked:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms, for this alone
+
+    try:
+        typer.echo(f"rpe {version('rpe-platform')}")
+    except PackageNotFoundError:
+        typer.echo("rpe, of a folder of code that is not installed")
+    raise typer.Exit
+
+
+@app.callback()
+def _rpe(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", callback=_show_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """Adapt a frozen foundation model to a new, unlabelled dataset every night."""
 
 
 def main() -> None:
@@ -35,9 +62,11 @@ def main() -> None:
     """
     as_json = "--json" in sys.argv
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="rpe", standalone_mode=False)
     except typer.Exit as done:
         code = done.exit_code
+        if code and {"--show-completion", "--install-completion"} & set(sys.argv):
+            say("type it in bash, zsh, fish or PowerShell: no shell was found to have started this")
     except USAGE_ERROR as usage:
         usage.show()
         _tell(as_json, "UsageError", "arguments", usage.format_message())

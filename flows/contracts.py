@@ -16,8 +16,8 @@ from catalog.stores.disk import disk_errors
 from catalog.stores.lake_rows import NothingYet
 from catalog.validation.expectations import expectation_faults
 from flows.plan_file import load_plan
-from flows.reading import has_lake, read_rows_of, require_lake
-from flows.settings import Settings
+from flows.reading import read_rows_of, require_lake
+from flows.settings import Settings, require_workspace
 from flows.wiring import open_lake
 from rpe_core.errors import InputError, UnknownName
 
@@ -30,6 +30,7 @@ def known_source(settings: Settings, source: str) -> str:
     Raises:
         UnknownName: with the known sources, nearest first.
     """
+    require_workspace(settings)
     known = [path.stem for path in sorted(settings.sources_folder.glob("*.yaml"))]
     if source not in known:
         raise UnknownName("source", source, known, where=str(settings.sources_folder))
@@ -45,7 +46,7 @@ def check_contract(settings: Settings, source: str) -> Forecast:
     """
     declared = load_contract(settings.sources_folder / f"{known_source(settings, source)}.yaml")
     with extracts.aside(extracts.located(declared, settings.extracts_folder)) as contract:
-        if not has_lake(settings):
+        if not settings.has_lake:
             return foretell(NothingYet(), contract)
         with open_lake(settings, read_only=True) as lake:
             return foretell(lake, contract)
@@ -62,7 +63,7 @@ def list_contracts(settings: Settings) -> list[dict[str, Any]]:
         require_lake(settings)
     health: dict[str, dict[str, Any]] = {}
     withdrawn: set[str] = set()
-    if has_lake(settings):
+    if settings.has_lake:
         rows = read_rows_of(settings, "SELECT * FROM mart.source_health ORDER BY source")
         health = {row["source"]: row for row in rows}
         gone = "SELECT DISTINCT source FROM core.retractions WHERE subject_id = source"
@@ -122,8 +123,9 @@ def add_contract(settings: Settings, file: Path) -> Path:
 
     Raises:
         ContractInvalid: with every fault of contract or sample.
-        InputError: if the file is missing, or another contract has this name.
+        InputError: there is no workspace, the file is missing, or the name is taken.
     """
+    require_workspace(settings)
     contract: SourceContract = load_contract(file)
     faults = _faults(contract)
     if faults:

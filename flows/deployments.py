@@ -17,7 +17,6 @@ class Deployment:
 
     name: str
     flow: Callable[..., Any]
-    where: str  # the key of plan.yaml that says when
     cron: str
     timezone: str
     parameters: dict[str, str | list[str]] = field(default_factory=dict)
@@ -31,8 +30,8 @@ def deployments_of(plan: Plan, *, home: str) -> tuple[Deployment, ...]:
     """The night of a plan, and the upkeep if it has not been left out."""
     when, upkeep_when = plan.schedule, plan.schedule.maintain
     parameters = {"home": home, "only": list(VERBS), "targets": []}
-    night = Deployment("nightly", nightly, "schedule.cron", when.cron, when.timezone, parameters)
+    night = Deployment("nightly", nightly, when.cron, when.timezone, parameters)
     if upkeep_when is None:
         return (night,)
-    cron, where = upkeep_when.cron, "schedule.maintain.cron"
-    return night, Deployment("maintain", upkeep, where, cron, when.timezone, {"home": home})
+    parameters = {"home": home}
+    return night, Deployment("maintain", upkeep, upkeep_when.cron, when.timezone, parameters)

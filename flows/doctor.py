@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,8 +15,14 @@ from catalog.promotion import CHAMPION
 from catalog.stores.places import require_forgetting
 from flows import surroundings
 from flows.locking import is_free
-from flows.settings import Settings
-from flows.wiring import open_artifacts, open_lake, open_registry, open_vectors
+from flows.settings import Settings, require_workspace
+from flows.wiring import (
+    leaving_no_trace,
+    open_artifacts,
+    open_lake,
+    open_registry,
+    open_vectors,
+)
 from flows.workspace import load_declarations
 from rpe_core.errors import RpeError
 
@@ -25,6 +31,7 @@ PACKAGES = (
     *("lancedb", "mlflow", "great-expectations", "torch", "peft", "transformers"),
 )
 PROVED = ("declarations", "lake", "registry", "vectors", "records", "artifacts")  # of a copy too
+BAD, WORKSPACE = "bad", "workspace"
 RESTORE = "restore it from a back-up, or withdraw what was made of it"
 
 
@@ -35,9 +42,22 @@ def examine(settings: Settings, *, is_deep: bool = False) -> list[dict[str, Any]
     """
     rows = [_row("python", sys.version_info[:2] == (3, 11), sys.version.split()[0])]
     rows += [_package(name) for name in PACKAGES]
+    rows += _checked(
+        {
+            "lock": surroundings.versions,
+            "extensions": lambda: surroundings.extensions(settings),
+            WORKSPACE: lambda: _workspace(settings),
+        }
+    )
+    if rows[-1]["status"] == BAD:  # nothing else is there to be looked at
+        return rows
+    with leaving_no_trace(settings):
+        return rows + _stores(settings, is_deep=is_deep)
+
+
+def _stores(settings: Settings, *, is_deep: bool) -> list[dict[str, Any]]:
+    """A row for each thing that a workspace has."""
     checks: dict[str, Callable[[], str]] = {
-        "lock": surroundings.versions,
-        "extensions": lambda: surroundings.extensions(settings),
         "disk": lambda: surroundings.disk(settings),
         "permissions": lambda: surroundings.permissions(settings),
         "clock": lambda: surroundings.clock(settings),
@@ -48,16 +68,27 @@ def examine(settings: Settings, *, is_deep: bool = False) -> list[dict[str, Any]
         "vectors": lambda: _vectors(settings),
         "intents": lambda: _intents(settings),
     }
+    return (
+        _checked(checks)
+        + _found("records", lambda: _records(settings))
+        + _found("artifacts", lambda: _artifacts(settings, is_deep=is_deep))
+    )
+
+
+def _checked(checks: Mapping[str, Callable[[], str]]) -> list[dict[str, Any]]:
+    """A row for each check: what it says, or what it raises."""
+    rows = []
     for name, check in checks.items():
         try:
             rows.append(_row(name, True, check()))
         except RpeError as error:
             rows.append(_row(name, False, str(error)))
-    return (
-        rows
-        + _found("records", lambda: _records(settings))
-        + _found("artifacts", lambda: _artifacts(settings, is_deep=is_deep))
-    )
+    return rows
+
+
+def _workspace(settings: Settings) -> str:
+    require_workspace(settings)
+    return str(settings.root)
 
 
 def _found(name: str, look: Callable[[], tuple[str, Sequence[Finding]]]) -> list[dict[str, Any]]:
@@ -102,7 +133,7 @@ def _lake(settings: Settings) -> str:
 def _vectors(settings: Settings) -> str:
     with open_lake(settings, read_only=True) as lake:
         rows = lake.rows("SELECT DISTINCT representation_id AS name FROM core.representations")
-    lost = {row["name"] for row in rows} - open_vectors(settings).keys()
+    lost = {row["name"] for row in rows} - open_vectors(settings, read_only=True).keys()
     if lost:
         raise RpeError(
             f"{len(lost)} of {len(rows)} representations have no vector.",
@@ -136,7 +167,7 @@ def _records(settings: Settings) -> tuple[str, Sequence[Finding]]:
 
 
 def _artifacts(settings: Settings, *, is_deep: bool) -> tuple[str, Sequence[Finding]]:
-    store = open_artifacts(settings)
+    store = open_artifacts(settings, read_only=True)
     with open_lake(settings, read_only=True) as lake:
         found = hash_artifacts(lake, store) if is_deep else measure_artifacts(lake, store)
     size = f"{found.n_folders} folders, {found.n_bytes:,} bytes"
@@ -146,11 +177,11 @@ def _artifacts(settings: Settings, *, is_deep: bool) -> tuple[str, Sequence[Find
 
 
 def _registry(settings: Settings) -> str:
-    registry = open_registry(settings)
+    registry = open_registry(settings, read_only=True)
     plan = load_declarations(settings).plan
     served = [name for name in plan.target_names if CHAMPION in registry.aliases(name)]
     return f"{len(served)} of {len(plan.targets)} targets have a champion"
 
 
 def _row(check: str, is_good: bool, detail: str) -> dict[str, Any]:
-    return {"check": check, "status": "good" if is_good else "bad", "detail": detail}
+    return {"check": check, "status": "good" if is_good else BAD, "detail": detail}

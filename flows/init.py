@@ -10,6 +10,7 @@ from catalog.examples.files import read_base, render
 from flows.demos.table import DEMOS
 from flows.locking import hold_workspace
 from flows.pretraining import pretrain_base
+from flows.progress import announce
 from flows.settings import Settings
 from flows.wiring import open_stores
 from rpe_core.errors import UnknownName
@@ -26,7 +27,7 @@ def init_workspace(settings: Settings, *, demo: str) -> str:
         raise UnknownName("demo", demo, DEMOS)
     settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # rows of patients: the owner's
     settings.sources_folder.mkdir(exist_ok=True)
-    with hold_workspace(settings):
+    with hold_workspace(settings, is_new=True):
         if demo:
             _write_demo(settings.root, demo)
         else:
@@ -45,6 +46,8 @@ def _write_demo(root: Path, name: str) -> None:
         _write_new(root / file, text)
     if demo.base:
         folder, scratch = models / demo.base_name, root / "tmp"
+        if not folder.exists():
+            announce("pretrain", f"{demo.base_name}, which takes some minutes", 1, 1)
         pretrain_base(folder, demo.base, read_base(name), scratch=scratch)
 
 

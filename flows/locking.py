@@ -8,7 +8,7 @@ from pathlib import Path
 
 from catalog.errors import StoreUnavailable
 from catalog.stores.locks import WriterLock
-from flows.settings import Settings
+from flows.settings import Settings, require_workspace
 from rpe_core.errors import RpeError
 
 
@@ -16,12 +16,15 @@ class WorkspaceBusy(RpeError):
     """Another run holds the workspace; nothing was touched."""
 
 
-def hold_workspace(settings: Settings) -> AbstractContextManager[None]:
+def hold_workspace(settings: Settings, *, is_new: bool = False) -> AbstractContextManager[None]:
     """Hold the workspace for one run; the kernel frees it however the run ends.
 
     Raises:
+        InputError: there is none, and it is not `is_new`; nothing is made then.
         WorkspaceBusy: at once, if another process holds it.
     """
+    if not is_new:
+        require_workspace(settings)
     return _hold(
         settings,
         settings.night_lock,
@@ -31,12 +34,8 @@ def hold_workspace(settings: Settings) -> AbstractContextManager[None]:
 
 
 def is_free(settings: Settings) -> bool:
-    """Whether no run holds the workspace at this moment."""
-    try:
-        with hold_workspace(settings):
-            return True
-    except WorkspaceBusy:
-        return False
+    """Whether no run holds the workspace at this moment; nothing is written to find out."""
+    return WriterLock(settings.night_lock).is_free()
 
 
 def hold_schedule(settings: Settings) -> AbstractContextManager[None]:

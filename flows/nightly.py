@@ -33,7 +33,7 @@ from flows.ledger import Ledger, Step
 from flows.locking import hold_workspace
 from flows.notices import tell_stop, told
 from flows.plans import Plan
-from flows.progress import announce
+from flows.progress import announce, announce_step
 from flows.run_record import NIGHT, Summary, close_run, markdown_of, open_run
 from flows.server import prefect_server
 from flows.wiring import load_drivers
@@ -168,7 +168,8 @@ def do_steps(
         run = open_run(name, at=stores.lake.now)
         workspace = Workspace(settings, plan, declared.contracts, stores, run)
         with Workers(settings) as workers:
-            for verb, how in steps.items():
+            for number, (verb, how) in enumerate(steps.items(), start=1):
+                announce_step(verb, number, len(steps))
                 if is_strict and ledger.outcome == "failed":
                     break
                 with ledger.step(verb) as step:

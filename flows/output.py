@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -13,32 +14,34 @@ import typer
 
 from rpe_core.errors import DeclarationError, RpeError
 
-UNFOLDED_COLUMNS = 220
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would obey them
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 Row = Mapping[str, Any]
 
 
-def show_rows(rows: Sequence[Row], *, as_json: bool, title: str = "", columns: str = "") -> None:
-    """Print rows; `columns` names those that the table shows, in order (JSON has all)."""
+def show_rows(
+    rows: Sequence[Row], *, as_json: bool, title: str = "", columns: str | Sequence[str] = ""
+) -> None:
+    """Print rows; `columns` names those that are shown, in order (JSON has all).
+
+    A table where the terminal has room for its words, else each row as a record of its own; a pipe
+    or a file has no width, so that nothing is folded there.
+    """
     if as_json:
         write_json({"status": "ok", "rows": list(rows), "faults": []})
         return
-    # rich takes a tenth of a second to import, which `--help` does not have
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    names = columns.split() if isinstance(columns, str) else list(columns)
+    if not rows:
+        sys.stdout.write(f"{title or 'rows'}: none\n")
+        return
+    from flows.tables import draw  # rich takes a tenth of a second, which `--help` does not have
 
-    names = columns.split() or list(rows[0]) if rows else columns.split()
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
-    for name in names:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in names))
-    # a pipe or a file has no width of its own: then nothing is folded
-    width = None if sys.stdout.isatty() else UNFOLDED_COLUMNS
-    Console(width=width).print(table if rows else f"{title or 'rows'}: none")
+    names = names or list(rows[0])
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    width = shutil.get_terminal_size(fallback=(0, 0)).columns
+    sys.stdout.write(draw([name.replace("_", " ") for name in names], cells, title, width=width))
 
 
 def show_ids(ids: Sequence[str], *, as_json: bool) -> None:
@@ -84,5 +87,5 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
-    text = "" if value is None else str(value)
+    text = "" if value is None else _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value))
     return text[:12] if _SHA256.fullmatch(text) else text  # JSON has it whole

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import available_timezones
 
 from pydantic import ValidationError
 
 from catalog.contracts.faults import declaration_faults
 from catalog.contracts.load import read_yaml
 from catalog.stores.registry import RESERVED
+from flows.cron import cron_fault
 from flows.plans import (
     ARM_NAME,
     AUTO,
@@ -176,12 +177,15 @@ def _transfer_faults(evaluation: EvaluationSpec) -> list[Fault]:
 
 
 def _schedule_faults(schedule: ScheduleSpec) -> list[Fault]:
-    try:
-        ZoneInfo(schedule.timezone)
-    except (ValueError, OSError, LookupError):  # no such key, a path, a folder of the database
+    faults = []
+    # where Prefect looks, too; a tenth of a second that the default need not pay
+    if schedule.timezone != "UTC" and schedule.timezone not in available_timezones():
         expected = "a name of the IANA database such as Europe/Zurich"
-        return [Fault("schedule.timezone", "is no time zone", expected)]
-    return []
+        faults.append(Fault("schedule.timezone", "is no time zone", expected))
+    crons = {"schedule.cron": schedule.cron}
+    if schedule.maintain:
+        crons["schedule.maintain.cron"] = schedule.maintain.cron
+    return faults + [Fault(p, *found) for p, cron in crons.items() if (found := cron_fault(cron))]
 
 
 def _strategy_faults(where: str, entries: Sequence[str | Mapping[str, Any]]) -> list[Fault]:

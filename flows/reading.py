@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flows.settings import Settings
+from flows.settings import Settings, require_workspace
 from flows.wiring import open_lake
 from rpe_core.errors import InputError
 
@@ -26,16 +26,12 @@ def read_rows_of(
         lake.close()
 
 
-def has_lake(settings: Settings) -> bool:
-    """Whether the workspace has a lake, or names one elsewhere."""
-    return bool(settings.lake_uri) or (settings.root / "lake").is_dir()
-
-
 def require_lake(settings: Settings) -> None:
     """Raise InputError if the workspace has no lake yet."""
-    if not has_lake(settings):
+    require_workspace(settings)
+    if not settings.has_lake:
         raise InputError(
             "There is no lake here yet.",
             where=str(settings.root),
-            remedy="`rpe init` makes a workspace; RPE_HOME names another place",
+            remedy="`rpe init` makes what is missing; RPE_HOME names another place",
         )

@@ -22,6 +22,7 @@ from flows.embed import EmbedUnit
 from flows.ensemble import merge_stored, sha256_of
 from flows.made_with import NUMERIC, versions_of
 from flows.plans import TargetSpec
+from flows.progress import announce
 from flows.references import methods_apart
 from flows.replay_record import EnsembleRecord, MadeWith, made_with, read_ensemble
 from flows.retrieval import retrieve_from
@@ -85,15 +86,11 @@ def replay(settings: Settings, ensemble_id: str) -> list[Part]:
     """
     with opened(settings) as workspace:
         record = read_ensemble(workspace.stores.lake, ensemble_id)
-        return [
-            _part(name, how, workspace, record)
-            for name, how in (
-                ("representation", _representation),
-                ("weights", _weights),
-                ("merge", _merge),
-                ("artifact", _artifact),
-            )
-        ]
+        parts = []
+        for number, (name, how) in enumerate(_PARTS.items(), start=1):
+            announce("replay", name, number, len(_PARTS))
+            parts.append(_part(name, how, workspace, record))
+        return parts
 
 
 def _part(
@@ -260,3 +257,11 @@ def _artifact(workspace: Workspace, record: EnsembleRecord) -> Found:
 def as_row(part: Part) -> dict[str, Any]:
     """A part as a row of output."""
     return {**asdict(part), "changed": part.changed}
+
+
+_PARTS = {
+    "representation": _representation,
+    "weights": _weights,
+    "merge": _merge,
+    "artifact": _artifact,
+}

@@ -21,7 +21,7 @@ from catalog.stores.bundle import Stores
 from flows.locking import hold_workspace
 from flows.nightly import run_night
 from flows.run_record import Summary, open_run
-from flows.wiring import open_stores
+from flows.wiring import open_stores, open_to_look
 from flows.withdraw import open_finished, steps_of
 from flows.workspace import Declarations, load_declarations
 from rpe_core.errors import InputError
@@ -67,8 +67,8 @@ def plan_retraction(settings: Settings, named: str) -> list[Row]:
     Raises:
         InputError: no such source, or deliveries that stay cannot be read again.
     """
-    declared, stores = load_declarations(settings), open_stores(settings)
-    with closing(stores.lake):
+    declared = load_declarations(settings)
+    with open_to_look(settings) as stores:
         return _plan(stores, _influence(declared, stores, named), declared.plan.target_names)
 
 

@@ -13,7 +13,7 @@ from flows.settings import Settings  # first: it switches telemetry off before P
 
 # isort: split
 from prefect.runner import Runner
-from prefect.schedules import Cron, Schedule
+from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types.entrypoint import EntrypointType
 
@@ -22,7 +22,6 @@ from flows.locking import hold_schedule, hold_workspace
 from flows.metrics import offer_metrics
 from flows.server import prefect_server
 from flows.workspace import load_declarations
-from rpe_core.errors import DeclarationError, Fault
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def serve(settings: Settings, *, on_ready: Callable[[Served], None]) -> None:
         RpeError: the port for metrics cannot be had.
     """
     deployments = deployments_of(load_declarations(settings).plan, home=str(settings.root))
-    schedules = [_schedule(deployment) for deployment in deployments]
+    schedules = [Cron(one.cron, timezone=one.timezone) for one in deployments]
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts its `&` deaf to the first
         signal.signal(number, signal.default_int_handler)
     try:
@@ -88,15 +87,6 @@ def serve(settings: Settings, *, on_ready: Callable[[Served], None]) -> None:
             asyncio.run(_poll_until_told(runner, lambda: on_ready(served)))
     except KeyboardInterrupt:
         return
-
-
-def _schedule(deployment: Deployment) -> Schedule:
-    try:
-        return Cron(deployment.cron, timezone=deployment.timezone)
-    except ValueError:
-        expected = "minute hour day month weekday, as in 0 2 * * *"
-        fault = Fault(deployment.where, "is no cron line", expected)
-        raise DeclarationError("plan.yaml", [fault]) from None
 
 
 async def _poll_until_told(runner: NightRunner, on_polling: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rpe_core.errors import DeclarationError, Fault
+from rpe_core.errors import DeclarationError, Fault, InputError
 
 _QUIET = {
     "DO_NOT_TRACK": "true",
@@ -44,7 +44,9 @@ for _name, _value in _QUIET.items():
 class Settings(BaseSettings):
     """Where things are; every URI has an embedded default under `RPE_HOME`."""
 
-    model_config = SettingsConfigDict(env_prefix="RPE_", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RPE_", frozen=True, hide_input_in_errors=True, env_ignore_empty=True
+    )
 
     home: Path = Path(".rpe")
     lake_uri: str = ""
@@ -108,6 +110,11 @@ class Settings(BaseSettings):
     def lake(self) -> str:
         """DuckLake metadata."""
         return self.lake_uri or f"ducklake:sqlite:{self.root / 'lake' / 'catalog.sqlite'}"
+
+    @property
+    def has_lake(self) -> bool:
+        """Whether a lake was begun, as far as a look at the folder tells."""
+        return bool(self.lake_uri) or (self.root / "lake").is_dir()
 
     @property
     def lake_data(self) -> str:
@@ -197,6 +204,16 @@ class Settings(BaseSettings):
     def schedule_lock(self) -> Path:
         """Held by the one process that serves the workspace's schedule."""
         return self.root / "schedule.lock"
+
+
+def require_workspace(settings: Settings) -> None:
+    """Raise InputError where there is no workspace: neither a plan nor a lake."""
+    if not (settings.plan_file.is_file() or settings.has_lake):
+        raise InputError(
+            "There is no workspace here.",
+            where=str(settings.root),
+            remedy="`rpe init` makes one; RPE_HOME names another place",
+        )
 
 
 def prefect_api_url() -> str | None:

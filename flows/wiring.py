@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.bundle import Stores
 from catalog.stores.lake import Lake
+from catalog.stores.lake_catalog import parse_catalog
+from catalog.stores.lake_session import connect
 from catalog.stores.registry import Registry
 from catalog.stores.vectors import Vectors
 from flows.naming import name_of
 from flows.settings import Settings
+from rpe_core.errors import RpeError
 
 
 def utc_now() -> datetime:
@@ -30,25 +37,70 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
     )
 
 
-def open_vectors(settings: Settings) -> Vectors:
-    """LoRA-VecDB of the workspace."""
+def open_vectors(
+    settings: Settings, *, read_only: bool = False, parts: Path | None = None
+) -> Vectors:
+    """LoRA-VecDB of the workspace; `parts` is another place for what is mapped into memory."""
     return Vectors.open(
-        settings.vectors, lock_path=settings.writer_lock, parts=settings.vector_parts
+        settings.vectors,
+        lock_path=settings.writer_lock,
+        parts=parts or settings.vector_parts,
+        read_only=read_only,
     )
 
 
-def open_registry(settings: Settings) -> Registry:
+def open_registry(settings: Settings, *, read_only: bool = False) -> Registry:
     """The MLflow registry of the workspace."""
     return Registry.open(
         tracking_uri=settings.tracking,
         artifacts_uri=settings.model_artifacts,
         lock_path=settings.writer_lock,
+        read_only=read_only,
     )
 
 
-def open_artifacts(settings: Settings) -> Artifacts:
+def open_artifacts(settings: Settings, *, read_only: bool = False) -> Artifacts:
     """The adapter folders of the workspace."""
-    return Artifacts.open(settings.artifacts, cache=settings.artifact_cache)
+    return Artifacts.open(settings.artifacts, cache=settings.artifact_cache, read_only=read_only)
+
+
+@contextmanager
+def leaving_no_trace(settings: Settings) -> Iterator[None]:
+    """Read the lake as often as you like: its folder is left as it was found.
+
+    SQLite's readers make a log beside the catalog, and only who may write takes it away again.
+    """
+    catalog = parse_catalog(settings.lake)
+    log = catalog.path and catalog.path.with_name(f"{catalog.path.name}-wal")
+    was_there = not log or log.exists()
+    try:
+        yield
+    finally:
+        if not was_there and log.exists() and not log.stat().st_size:
+            with suppress(RpeError):  # whoever may only read cannot tidy up, and loses nothing
+                connect(catalog, settings.lake_data, is_read_only=False, threads=1).close()
+
+
+@contextmanager
+def open_to_look(settings: Settings) -> Iterator[Stores]:
+    """All four stores for a look: no byte of the workspace is made or changed.
+
+    Raises:
+        RecordNotFound: a store is not there yet.
+        StoreError: an earlier release made the lake.
+    """
+    with (
+        leaving_no_trace(settings),
+        TemporaryDirectory() as scratch,
+        open_lake(settings, read_only=True) as lake,
+    ):
+        lake.require_current()
+        yield Stores(
+            lake=lake,
+            vectors=open_vectors(settings, read_only=True, parts=Path(scratch)),
+            registry=open_registry(settings, read_only=True),
+            artifacts=open_artifacts(settings, read_only=True),
+        )
 
 
 def open_stores(settings: Settings, *, read_only: bool = False) -> Stores:

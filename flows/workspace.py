@@ -21,7 +21,7 @@ from catalog.stores.bundle import Stores
 from flows.bases import base_folder, identify_base, load_base
 from flows.plan_file import load_plan
 from flows.plans import Plan
-from flows.settings import Settings
+from flows.settings import Settings, require_workspace
 from rpe_core.errors import DeclarationError, Fault, InputError
 from rpe_core.evaluation.metrics import metrics_of
 from rpe_core.families.table import FAMILIES, load_family
@@ -134,11 +134,12 @@ def load_declarations(settings: Settings) -> Declarations:
     Raises:
         InputError: if there is no workspace, or the plan has faults.
     """
+    require_workspace(settings)
     if not settings.plan_file.is_file():
         raise InputError(
-            "There is no workspace here.",
-            where=str(settings.root),
-            remedy="`rpe init` makes one; RPE_HOME names another place",
+            "The workspace has no plan.",
+            where=str(settings.plan_file),
+            remedy="`rpe init` writes one to begin with; RPE_HOME names another place",
         )
     contracts: dict[str, SourceContract] = {}
     faulty: dict[str, ContractInvalid] = {}

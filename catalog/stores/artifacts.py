@@ -39,10 +39,11 @@ class Artifacts:
         self._root, self._bucket = root, bucket
 
     @classmethod
-    def open(cls, uri: str, *, cache: Path | None = None) -> Self:
+    def open(cls, uri: str, *, cache: Path | None = None, read_only: bool = False) -> Self:
         """Open a store at a local path, a `file:` URL or `s3://<bucket>/<prefix>`.
 
-        A local folder is made if it is missing. `cache` is where folders of a bucket are copied to.
+        A local folder is made if it is missing, unless `read_only`. `cache` is where folders of a
+        bucket are copied to.
 
         Raises:
             InputError: the URI names another kind of place.
@@ -59,8 +60,12 @@ class Artifacts:
                 where="RPE_ARTIFACTS_URI",
                 expected="a path, file:///path or s3://<bucket>/<prefix>",
             )
-        with disk_errors(_STORE, root):
-            root.mkdir(parents=True, exist_ok=True)
+        if not read_only:
+            with disk_errors(_STORE, root):
+                root.mkdir(parents=True, exist_ok=True)
+        elif not bucket and not root.is_dir():
+            what = "There is no artifact store here yet."
+            raise RecordNotFound(what, where=str(root), remedy="`rpe init` makes one")
         return cls(root, bucket)
 
     def put_folder(self, path: Path) -> str:

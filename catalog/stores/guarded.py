@@ -14,18 +14,25 @@ import pyarrow as pa
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_errors import translated
 from catalog.stores.lake_session import (
-    ALIAS,
     connect,
     open_cursor,
     quoted_text,
 )
-from rpe_core.errors import InputError, known_names, shown_name
+from catalog.stores.table_names import (
+    SHOW_TABLES,
+    given_name,
+    unknown_schema,
+    unknown_table,
+)
+from rpe_core.errors import InputError, shown_name
 
 _EXPECTED = "one SELECT, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN of one of these"
 _EXPLAIN = re.compile(
     r"\s*EXPLAIN\s+(?:ANALYZE\s+)?(?:\(\s*(?:ANALYZE|FORMAT)\b[^()]*\)\s*)?", re.IGNORECASE
 )
-_MISSING_TABLE = re.compile(r"Table with name (\S+) does not exist")
+_TRY = "SHOW TABLES lists what is here, DESCRIBE mart.leaderboard the columns of one"
+_PIVOT = re.compile(r"\s*PIVOT\b", re.IGNORECASE)
+_MISSING_TABLE = re.compile(r"Table with name (.+?) does not exist")
 # A list of what is allowed, because what is forbidden is not known whole: measured on DuckDB 1.5.5,
 # with external access off `sqlite_scan` still opens any SQLite file of the machine.
 _TABLE_FUNCTIONS = {
@@ -61,14 +68,19 @@ class GuardedReader:
             StoreError: the lake could not answer; the message holds no value.
         """
         try:
-            self._require_reading(sql)
-            return self._cursor.execute(sql).to_arrow_table()
+            tree = self._require_reading(sql)
+            shows_tables = _without_places(tree) == _without_places(self._tree("SHOW TABLES"))
+            found = self._cursor.execute(SHOW_TABLES if shows_tables else sql)
+            if any(str(kind) == "UHUGEINT" for _, kind, *_ in found.description):
+                # measured on DuckDB 1.5.5: as Arrow the largest of these come out negative
+                raise InputError("UHUGEINT cannot be told exactly.", remedy="cast it to VARCHAR")
+            return found.to_arrow_table()
         except duckdb.CatalogException as error:
-            raise self._unknown_table(str(error)) from None
+            raise self._unknown_name(str(error), tree) from None
         except duckdb.BinderException as error:
             raise _unknown_column(str(error)) from None
         except duckdb.ParserException:
-            raise InputError("The statement is not SQL.", expected=_EXPECTED) from None
+            raise InputError("The statement is not SQL.", expected=_EXPECTED, remedy=_TRY) from None
         except duckdb.DataError:
             raise InputError(
                 "The statement converts a value that does not fit.", remedy="use try_cast"
@@ -81,9 +93,17 @@ class GuardedReader:
         for connection in (self._cursor, self._connection, self._parser):
             connection.close()
 
-    def _require_reading(self, sql: str) -> None:
+    def _require_reading(self, sql: str) -> Any:
+        """The serialised statement, which reads and names no file."""
         statements = duckdb.extract_statements(sql)
-        if len(statements) != 1:
+        if not statements:
+            raise InputError("No statement was given.", expected=_EXPECTED, remedy=_TRY)
+        if len(statements) > 1 and _PIVOT.match(sql):
+            raise InputError(
+                "A PIVOT without its columns would have to write a type first.",
+                expected="PIVOT ... ON column IN (values) USING ...",
+            )
+        if len(statements) > 1:
             raise InputError(
                 f"{len(statements)} statements were given, one is run.", expected=_EXPECTED
             )
@@ -92,39 +112,57 @@ class GuardedReader:
         if any("/" in name for name in _tables(tree)):
             # an object store knows no folders: below an allowed one `..` would lead out of it
             raise InputError("A file is not read here.", expected=_EXPECTED)
+        if not is_explain and self._shows_tables_inside(tree):
+            raise InputError(
+                "SHOW TABLES stands by itself here.",
+                remedy="SELECT * FROM information_schema.tables may stand anywhere",
+            )
         functions = {name for name in _table_functions(tree) if name not in _TABLE_FUNCTIONS}
         if functions:
             raise InputError(
                 f"Table function {', '.join(map(shown_name, sorted(functions)))} is not allowed.",
                 expected="tables and views of the lake; see mart.columns",
             )
+        return tree
+
+    def _shows_tables_inside(self, tree: Any) -> bool:
+        """Whether SHOW TABLES is a part of a larger statement, where it would find nothing."""
+        shown = [n for n in _nodes(tree) if n.get("type") == "SHOW_REF"]
+        alone = _without_places(self._tree("SHOW TABLES"))
+        is_there = any(node.get("table_name") == '"tables"' for node in shown)
+        return is_there and _without_places(tree) != alone
 
     def _tree(self, sql: str) -> Any:
         # only statements that cannot write have a tree: DuckDB serialises nothing but SELECT
         row = self._parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
         tree = json.loads(row[0]) if row else {"error": True}
         if tree["error"]:
-            raise InputError("Only reading statements are run here.", expected=_EXPECTED)
+            raise InputError(
+                "Only reading statements are run here.", expected=_EXPECTED, remedy=_TRY
+            )
         return tree
 
-    def _unknown_table(self, text: str) -> InputError:
+    def _unknown_name(self, text: str, tree: Any) -> InputError:
+        if "schema named" in text:
+            return unknown_schema()
         match = _MISSING_TABLE.search(text)
         if not match:
             return InputError("The statement names a function that is not known.")
-        rows = self._cursor.execute(
-            "SELECT schema_name || '.' || table_name FROM duckdb_tables()"
-            f" WHERE database_name = '{ALIAS}' UNION ALL"
-            " SELECT schema_name || '.' || view_name FROM duckdb_views()"
-            f" WHERE database_name = '{ALIAS}'"
-        ).fetchall()
-        known = [name for (name,) in rows]
-        return InputError(
-            f"Table {shown_name(match[1])} is not known.", expected=known_names(match[1], known)
-        )
+        rows = self._cursor.execute(SHOW_TABLES).fetchall()
+        return unknown_table(given_name(match[1], _nodes(tree)), [name for name, *_ in rows])
+
+
+def _without_places(tree: Any) -> Any:
+    """A serialised statement without where in the text its parts stand."""
+    if isinstance(tree, dict):
+        return {k: _without_places(v) for k, v in tree.items() if k != "query_location"}
+    return [_without_places(one) for one in tree] if isinstance(tree, list) else tree
 
 
 def _unknown_column(text: str) -> InputError:
     """Told without the name that was given: in double quotes a searched value is a name, too."""
+    if text.startswith('Binder Error: Catalog "'):
+        return InputError("The statement names another database.", expected="tables of the lake")
     _, _, bindings = text.partition("Candidate bindings:")
     given = re.search(r'"([^"]+)"', text)
     candidates = re.findall(r'"([^"]+)"', bindings.partition("\n")[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
@@ -69,6 +70,24 @@ class WriterLock:
                 self._give(lock)
         finally:
             lock.threads.release()
+
+    def is_free(self) -> bool:
+        """Whether nobody holds it at this moment; the file is not made or written to.
+
+        Raises:
+            StoreUnavailable: the lock is of a server, which tells only whoever takes it.
+        """
+        if not isinstance(self.place, Path):
+            raise StoreUnavailable("A server's lock can only be tried.", where=self._where)
+        with disk_errors("the writer lock", self._where):
+            try:
+                with self.place.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except FileNotFoundError:
+                return True
+            except BlockingIOError:
+                return False
+        return True
 
     def holder_pid(self) -> int | None:
         """Process id of the holder, as the last one wrote it down or the server knows; or None."""

@@ -78,6 +78,30 @@ def connect(tracking_uri: str, artifacts_uri: str) -> Any:
     Raises:
         InputError: the URI holds a password.
     """
+    make_client = _client_class(tracking_uri)
+    scheme = tracking_uri.partition(":")[0].partition("+")[0]
+    if scheme in ("sqlite", "postgresql", "mysql", "mssql"):
+        _prepare_database(tracking_uri, artifacts_uri)
+    return make_client(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def connect_reading(tracking_uri: str) -> Any:
+    """An MlflowClient on a database that is there already; nothing is made.
+
+    Raises:
+        InputError: the URI holds a password.
+        RecordNotFound: its file is not there.
+    """
+    file = tracking_uri.removeprefix("sqlite:///")
+    if file != tracking_uri and not Path(file).is_file():
+        raise RecordNotFound(
+            "There is no model registry here yet.", where=file, remedy="`rpe init`"
+        )
+    return _client_class(tracking_uri)(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _client_class(tracking_uri: str) -> Any:
+    """MLflow's client, imported without telemetry or chatter; made, it opens its database."""
     require_no_password(tracking_uri, "RPE_TRACKING_URI")
     # not at the top for the same reason
     from mlflow import MlflowClient
@@ -88,10 +112,7 @@ def connect(tracking_uri: str, artifacts_uri: str) -> Any:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # prints each fault of the database with its statement and values; ours say what is to be done
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    scheme = tracking_uri.partition(":")[0].partition("+")[0]
-    if scheme in ("sqlite", "postgresql", "mysql", "mssql"):
-        _prepare_database(tracking_uri, artifacts_uri)
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    return MlflowClient
 
 
 def _prepare_database(tracking_uri: str, artifacts_uri: str) -> None:

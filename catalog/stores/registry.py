@@ -11,7 +11,7 @@ from typing import Any
 
 from catalog.lineage import source_of
 from catalog.stores.locks import WriterLock
-from catalog.stores.mlflow_door import connect, pages, translate_mlflow_errors
+from catalog.stores.mlflow_door import connect, connect_reading, pages, translate_mlflow_errors
 from catalog.stores.mlflow_erasure import delete_drafts, erase_deleted, remove_run_files
 from catalog.stores.mlflow_move import follow
 from rpe_core.errors import InputError, shown_name
@@ -111,14 +111,29 @@ class Registry:
         self._artifacts_uri = artifacts_uri
 
     @classmethod
-    def open(cls, *, tracking_uri: str, artifacts_uri: str, lock_path: Path | str) -> Registry:
+    def open(
+        cls,
+        *,
+        tracking_uri: str,
+        artifacts_uri: str,
+        lock_path: Path | str,
+        read_only: bool = False,
+    ) -> Registry:
         """Open the registry, making its database and experiment where they do not exist.
 
+        With `read_only` nothing is made, locked or brought up to date: versions, tags and aliases
+        can be read.
+
         Raises:
+            RecordNotFound: read-only, and there is no database yet.
             StoreUnavailable: the database or the server cannot be reached.
             StoreError: the database belongs to another MLflow version.
         """
         lock = WriterLock(lock_path)
+        if read_only:
+            with translate_mlflow_errors(tracking_uri):
+                client = connect_reading(tracking_uri)
+            return cls(client, experiment_id="", artifacts_uri=artifacts_uri, lock=lock)
         with translate_mlflow_errors(tracking_uri), lock.hold():
             client = connect(tracking_uri, artifacts_uri)
             follow(tracking_uri, artifacts_uri, experiment=EXPERIMENT)

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
+from catalog.stores.object_store import is_in_bucket
 from catalog.stores.vector_door import connect, vector_errors
 from catalog.stores.vector_library import Allowed, Library, Shelf
 from catalog.stores.vector_parts import remove_unnamed
@@ -61,15 +62,22 @@ class Vectors:
         lock_path: Path | str,
         lock_timeout_seconds: float = TIMEOUT_SECONDS,
         parts: Path | None = None,
+        read_only: bool = False,
     ) -> Self:
-        """Open the store at a folder, which is made if it is missing, or at an object store.
+        """Open the store at a folder, or at an object store; a folder is made if it is missing.
+
+        With `read_only` it is not.
 
         `parts` is the folder of what is mapped into memory, on this machine in any case; by
         default within the store.
 
         Raises:
+            RecordNotFound: read-only, and there is no such folder.
             StoreError: the folder cannot be made or read.
         """
+        if read_only and not is_in_bucket(uri) and not Path(uri).is_dir():
+            what = "There is no vector store here yet."
+            raise RecordNotFound(what, where=uri, remedy="`rpe init` makes one")
         database = connect(uri)
         lock = WriterLock(lock_path, timeout_seconds=lock_timeout_seconds)
         return cls(database, uri=uri, lock=lock, parts=parts)

@@ -7,9 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.command_line import Group
 from flows.output import AsJson, say, show_ids, show_rows
 
-app = typer.Typer(help="Adapters of the library.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    cls=Group, help="Adapters of the library.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("list")
@@ -81,7 +84,7 @@ def import_(
     from flows.settings import Settings
 
     spec = ImportSpec(base, source, license, task_of, sample, representation, confirm_base)
-    with progress_on_stderr():
+    with progress_on_stderr("checking the adapters"):
         ids = import_adapters(
             Settings(),
             places,

@@ -6,19 +6,23 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from flows.command_line import Command, Group
+from flows.completing import complete_source
 from flows.output import AsJson
 
 if TYPE_CHECKING:
     from flows.run_record import Summary
 
 app = typer.Typer(
-    help="Experiments on sources of the workspace.", no_args_is_help=True, rich_markup_mode=None
+    cls=Group,
+    help="Experiments on sources of the workspace.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
-class ManyValues(TyperCommand):
+class ManyValues(Command):
     """A command whose repeatable options take several words after one name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -40,7 +44,10 @@ class ManyValues(TyperCommand):
 
 @app.command("leave-one-out", cls=ManyValues)
 def leave_one_out(
-    sources: Annotated[list[str], typer.Option(help="Sources, three or more.")],
+    sources: Annotated[
+        list[str],
+        typer.Option(help="Sources, three or more.", autocompletion=complete_source),
+    ],
     arms: Annotated[
         list[str] | None,
         typer.Option(help="What to run beside base, sft and average; all where none is named."),
@@ -75,7 +82,13 @@ def leave_one_out(
 @app.command("methods", cls=ManyValues)
 def compare_methods(
     sources: Annotated[
-        list[str], typer.Option("--sources", "--source", help="Sources, three or more.")
+        list[str],
+        typer.Option(
+            "--sources",
+            "--source",
+            help="Sources, three or more.",
+            autocompletion=complete_source,
+        ),
     ],
     methods: Annotated[
         list[str] | None,
@@ -84,14 +97,15 @@ def compare_methods(
         ),
     ] = None,
     budget: Annotated[
-        int | None, typer.Option(help="Trained parameters of an adapter; the recipe's by default.")
+        int | None,
+        typer.Option(min=1, help="Trained parameters of an adapter; the recipe's by default."),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many seeds, three or more.")] = 3,
+    seeds: Annotated[int, typer.Option(min=3, help="How many seeds, three or more.")] = 3,
     base: Annotated[str, typer.Option(help="Base of the plan, if several cover them.")] = "",
     recipe: Annotated[str, typer.Option(help="Recipe of the plan, if several cover them.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Train every adapter method on every source from every seed, at one budget of parameters.
+    """Train every adapter method on every source, from every seed, at one budget of parameters.
 
     Compared are the score on the adapter's own source, the change against the base on the other
     sources (what it forgets), the ensemble of the others (how well it merges), ranks, time and
@@ -120,7 +134,7 @@ def _run(chosen: Callable[[Any], Callable[..., Summary]], *, as_json: bool, **as
     from flows.settings import Settings
 
     settings = Settings()
-    with progress_on_stderr():
+    with progress_on_stderr("starting Prefect's server and the stores"):
         summary = chosen(experiment)(settings, **asked)
     show_experiment(settings, summary, as_json=as_json)
     if summary.exit_code:

@@ -24,7 +24,9 @@ def merge(
     ],
     out: Annotated[Path, typer.Option(help="The folder to make; it must not hold anything.")],
     method: Annotated[str, typer.Option(help="concat, svd, dense or fold.")] = "concat",
-    rank: Annotated[int | None, typer.Option(help="svd: the largest rank of a module.")] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="svd: the largest rank of a module.")
+    ] = None,
     energy: Annotated[
         float | None, typer.Option(help="svd: the share of squared norm to keep, up to 1.")
     ] = None,
@@ -38,7 +40,7 @@ def merge(
     ] = False,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     threads: Annotated[
-        int | None, typer.Option(help="Threads; the bytes do not depend on it.")
+        int | None, typer.Option(min=1, help="Threads; the bytes do not depend on it.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,10 +49,13 @@ def merge(
     Example: rpe merge --members a=0.6 b=-0.1 --method svd --rank 16 --out merged
     """
     weighted = [_member(text) for text in [*members, *context.args]]
+    from flows.progress import progress_on_stderr
     from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
 
     asked = {"method": method, "rank": rank, "energy": energy, "base": base, "dtype": dtype}
-    report = merge_folders(weighted, out, **asked, threads=threads, is_base_confirmed=confirm_base)
+    with progress_on_stderr(f"merging {len(weighted)} folders"):
+        asked |= {"threads": threads, "is_base_confirmed": confirm_base}
+        report = merge_folders(weighted, out, **asked)
     row = {"folder": str(out), **asdict(report)}
     facts = [{"field": key, "value": value} for key, value in row.items()]
     show_rows([row] if as_json else facts, as_json=as_json, title="merged")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.command_line import MISUSED
+from flows.completing import complete_steps
 from flows.output import AsJson, say, show_rows, write_json
 
 if TYPE_CHECKING:
@@ -22,7 +24,11 @@ def add_to(app: typer.Typer) -> None:
 
 def nightly(
     only: Annotated[
-        str, typer.Option(help="Steps to run, comma-separated: ingest,embed,train,ensemble,…")
+        str,
+        typer.Option(
+            help="Steps to run, comma-separated: ingest,embed,train,ensemble,…",
+            autocompletion=complete_steps,
+        ),
     ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; touch nothing.")
@@ -35,10 +41,19 @@ def nightly(
     """
     steps = _steps(only)
     if dry_run:
-        from flows.dry_run import planned_units  # the night's modules take seconds to import
+        # the night's modules take seconds to import
+        from flows.dry_run import WOULD_FOLLOW, planned_units
         from flows.settings import Settings
 
-        show_rows(planned_units(Settings(), steps), as_json=as_json, title="would be done")
+        rows, faulty = planned_units(Settings(), steps)
+        shown = rows if as_json else [{**row, "after": _some(row["after"])} for row in rows]
+        show_rows(shown, as_json=as_json, title="would be done")
+        if any(row["certainty"] == WOULD_FOLLOW for row in rows):
+            say("surely: pending now; would follow: if what comes before it changes something")
+        for source, error in faulty.items():
+            say(f"WOULD FAIL ingest {source}: {error}")
+        if faulty:
+            raise typer.Exit(MISUSED)
         return
     run_steps(steps, as_json=as_json)
 
@@ -70,7 +85,7 @@ def train(as_json: AsJson = False) -> None:
 
 
 def evaluate(as_json: AsJson = False) -> None:
-    """Score every arm of every target whose arms or rows have changed.
+    """Score every arm of the targets whose arms or rows changed.
 
     Example: rpe evaluate --json
     """
@@ -78,7 +93,7 @@ def evaluate(as_json: AsJson = False) -> None:
 
 
 def serve() -> None:
-    """Serve the plan's schedules (and a Prefect server, if none is set) until stopped.
+    """Serve the plan's schedules until stopped, and a Prefect server if none is set.
 
     With RPE_METRICS_PORT, also figures in OpenMetrics.
 
@@ -90,14 +105,25 @@ def serve() -> None:
     serve_schedule(Settings(), on_ready=lambda served: say(f"serving {served}; Ctrl-C stops"))
 
 
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are: JSON has them all."""
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
 def _steps(only: str) -> tuple[str, ...]:
     from flows.nightly import VERBS  # Prefect takes seconds to import
-    from rpe_core.errors import UnknownName
+    from rpe_core.errors import InputError, UnknownName
 
-    names = tuple(name.strip() for name in only.split(",") if name.strip()) or VERBS
+    names = tuple(name.strip() for name in only.split(",")) if only else VERBS
+    if not all(names):
+        what = "A step between commas has no name."
+        raise InputError(what, where="--only", expected=", ".join(VERBS))
     for name in names:
         if name not in VERBS:
             raise UnknownName("step", name, VERBS, where="--only")
+        if names.count(name) > 1:
+            what = f"Step {name} is named {names.count(name)} times, and a night does it once."
+            raise InputError(what, where="--only", expected=f"{name} once")
     return tuple(verb for verb in VERBS if verb in names)
 
 
@@ -123,7 +149,7 @@ def run_steps(
     from flows.settings import Settings
 
     settings = Settings()
-    with progress_on_stderr():
+    with progress_on_stderr("starting Prefect's server and the stores"):
         summary = run_night(settings, only=steps, targets=targets)
     if as_json:
         write_json(

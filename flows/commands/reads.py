@@ -34,25 +34,38 @@ def lineage(
 
 
 def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT, EXPLAIN or DESCRIBE.")],
+    query: Annotated[
+        str, typer.Argument(help="One SELECT, SHOW TABLES, DESCRIBE, SUMMARIZE or EXPLAIN.")
+    ],
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="CSV with a header; text is quoted, null is empty.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask the lake; read-only, and closed to every other file.
 
+    `SHOW TABLES` lists what there is, `DESCRIBE mart.leaderboard` the columns of one. Numbers are
+    exact in CSV, times ISO 8601, lists and structs JSON, bytes hexadecimal.
+
     Example: rpe sql "SELECT target_name, arm, value FROM mart.leaderboard"
     """
     from catalog.stores.lake import guarded_reader  # DuckDB is not needed for `--help`
+    from flows.answers import rows_of, told_apart, write_csv
     from flows.reading import require_lake
     from flows.settings import Settings
 
+    if as_csv and as_json:
+        raise typer.BadParameter("--csv and --json are two forms of one answer: choose one.")
     settings = Settings()
     require_lake(settings)
     with guarded_reader(settings.lake, settings.lake_data) as reader:
-        rows = reader.query(query).to_pylist()
-    if as_json:
-        write_json(rows)
+        answer = told_apart(reader.query(query))
+    if as_csv:
+        write_csv(answer)
+    elif as_json:
+        write_json(rows_of(answer))
     else:
-        show_rows(rows, as_json=False)
+        show_rows(rows_of(answer), as_json=False, columns=answer.column_names)
 
 
 def report(as_json: AsJson = False) -> None:

@@ -7,10 +7,16 @@ from typing import Annotated
 
 import typer
 
+from flows.command_line import Group
+from flows.completing import complete_source
 from flows.output import AsJson, say, show_ids, show_rows, write_json
 
-app = typer.Typer(help="Sources and their contracts.", no_args_is_help=True, rich_markup_mode=None)
-SourceName = Annotated[str, typer.Argument(help="Name of a source.")]
+app = typer.Typer(
+    cls=Group, help="Sources and their contracts.", no_args_is_help=True, rich_markup_mode=None
+)
+SourceName = Annotated[
+    str, typer.Argument(help="Name of a source.", autocompletion=complete_source)
+]
 
 
 @app.command()

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from flows.completing import complete_target
 from flows.output import AsJson, say, show_ids, show_rows
 from rpe_core.errors import InputError
 
-Target = Annotated[str, typer.Argument(help="Name of a target of the plan.")]
+Target = Annotated[
+    str, typer.Argument(help="Name of a target of the plan.", autocompletion=complete_target)
+]
 AsOf = Annotated[
     str,
     typer.Option(
@@ -109,15 +112,17 @@ def replay(
     """Recompute an ensemble from what is on record, and compare the hashes; nothing is written.
 
     Per part - representation, weights, merge, stored artifact - same, differs, or cannot be
-    recomputed and why, with threads and library versions of then and now. Exit code 1: one differs.
+    recomputed and why, with threads and library versions of then and now.
 
     Example: rpe replay ensemble:site-d@0123456789ab
     """
+    from flows.progress import progress_on_stderr
     from flows.replay import DIFFERS, as_row  # torch and the stores take seconds to import
     from flows.replay import replay as replay_ensemble
     from flows.settings import Settings
 
-    rows = [as_row(part) for part in replay_ensemble(Settings(), ensemble)]
+    with progress_on_stderr("reading what is on record"):
+        rows = [as_row(part) for part in replay_ensemble(Settings(), ensemble)]
     columns = "part outcome recorded_sha256 sha256 threads_then threads_now changed reason"
     show_rows(rows, as_json=as_json, title=f"replay of {ensemble}", columns=columns)
     if any(row["outcome"] == DIFFERS for row in rows):
@@ -153,13 +158,14 @@ def predict(
 
 
 def promote(
-    target: Annotated[str, typer.Argument(help="A target that waits for approval.")] = "",
+    target: Annotated[
+        str,
+        typer.Argument(help="A target that waits for approval.", autocompletion=complete_target),
+    ] = "",
     actor: Actor = "",
     as_json: AsJson = False,
 ) -> None:
     """Ask the gate about every target; with a target and an actor, approve its pending challenger.
-
-    Exit code 4: the gate refuses the challenger of at least one target.
 
     Example: rpe promote site-d --actor jane.roe
     """
@@ -169,6 +175,8 @@ def promote(
 
         show_ids([approve(Settings(), target, actor=actor)], as_json=as_json)
         return
+    if actor:
+        raise typer.BadParameter("--actor decides about a target: name it before.")
     from flows.commands.nights import run_steps
     from flows.last_screen import read_standing
     from flows.settings import Settings

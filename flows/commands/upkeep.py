@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.command_line import FAILED, MISUSED
+from flows.completing import complete_demo, complete_source
 from flows.demos.table import DEMOS
 from flows.output import AsJson, say, show_ids, show_rows
 
@@ -21,7 +23,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def init(
-    demo: Annotated[str, typer.Option(help=f"Make a small synthetic world: {WORLDS}.")] = "",
+    demo: Annotated[
+        str,
+        typer.Option(help=f"Make a small synthetic world: {WORLDS}.", autocompletion=complete_demo),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a workspace: plan, sources and stores. What is there already is left alone.
@@ -29,10 +34,12 @@ def init(
     Example: rpe init --demo text
     """
     from flows.init import init_workspace  # the stores take seconds to import
+    from flows.progress import progress_on_stderr
     from flows.settings import Settings
 
     settings = Settings()
-    made = init_workspace(settings, demo=demo)
+    with progress_on_stderr("making the workspace"):
+        made = init_workspace(settings, demo=demo)
     show_ids([str(settings.root)], as_json=as_json)
     say(f"{made}; next: `rpe nightly`")
 
@@ -43,9 +50,12 @@ def maintain(as_json: AsJson = False) -> None:
     Example: rpe maintain --json
     """
     from flows.maintain import maintain as run_maintenance  # the stores take seconds to import
+    from flows.progress import progress_on_stderr
     from flows.settings import Settings
 
-    show_rows(run_maintenance(Settings()), as_json=as_json, title="maintained")
+    with progress_on_stderr("removing, compacting and repairing"):
+        rows = run_maintenance(Settings())
+    show_rows(rows, as_json=as_json, title="maintained")
 
 
 def backup(
@@ -60,9 +70,11 @@ def backup(
     Example: rpe backup backups/2026-03-01
     """
     from flows.backup import back_up  # the stores take seconds to import
+    from flows.progress import progress_on_stderr
     from flows.settings import Settings
 
-    done = back_up(Settings(), folder)
+    with progress_on_stderr("copying the workspace, then proving the copy"):
+        done = back_up(Settings(), folder)
     show_ids([str(done.place)], as_json=as_json)
     say(f"{done.n_files} files, {done.n_bytes:,} bytes, proved; head {done.head}")
 
@@ -78,17 +90,23 @@ def doctor(
 
     Example: rpe doctor
     """
-    from flows.doctor import examine  # the stores take seconds to import
+    from flows.doctor import BAD, WORKSPACE, examine  # the stores take seconds to import
     from flows.settings import Settings
 
     rows = examine(Settings(), is_deep=deep)
     show_rows(rows, as_json=as_json, title="doctor")
-    if any(row["status"] == "bad" for row in rows):
-        raise typer.Exit(1)
+    bad = [row["check"] for row in rows if row["status"] == BAD]
+    if bad:
+        raise typer.Exit(MISUSED if WORKSPACE in bad else FAILED)
 
 
 def retract(
-    subject: Annotated[str, typer.Argument(help="A source, or the id of a dataset version.")],
+    subject: Annotated[
+        str,
+        typer.Argument(
+            help="A source, or the id of a dataset version.", autocompletion=complete_source
+        ),
+    ],
     reason: Annotated[str, typer.Option(help="Why; it goes on record.")] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be taken; touch nothing.")
@@ -96,8 +114,6 @@ def retract(
     as_json: AsJson = False,
 ) -> None:
     """Withdraw a dataset as if it had never been: aliases at once, then erasure, then a rebuild.
-
-    Exit code 1: something is still to be rebuilt, or erased bytes were found by the last scan.
 
     Example: rpe retract site_a --reason "consent withdrawn" --dry-run
     """
@@ -114,7 +130,7 @@ def retract(
             rows, as_json=as_json, title=f"would be withdrawn with {subject}", columns=PLANNED
         )
         return
-    with progress_on_stderr():
+    with progress_on_stderr("looking for what was made of it"):
         done = run_retraction(settings, subject, reason=reason, on_plan=_show_plan)
     show_ids([done.retraction_id], as_json=as_json)
     say(done.told)

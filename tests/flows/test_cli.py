@@ -16,7 +16,6 @@ import typer
 from flows.cli import app
 from flows.nightly import VERBS
 from flows.settings import Settings
-from flows.wiring import open_registry
 from tests.adapter_folders import linear, write_folder
 from tests.flows.conftest import enter_copy
 from tests.pico_world import write_contract, write_rows
@@ -317,21 +316,21 @@ def test_a_dry_run_names_what_is_pending_and_touches_nothing(
 ) -> None:
     plan = night_copy.plan_file
     plan.write_text(plan.read_text().replace("auto]", "auto, {name: sharp, linear: {ridge: 0.5}}]"))
-    open_registry(night_copy)  # from now on the copy's model files are its own
     before = contents(night_copy)
     assert rpe("nightly", "--dry-run", "--json") == 0
     rows = json.loads(capfd.readouterr().out)["rows"]
     assert {row["step"] for row in rows} <= set(VERBS)
-    assert {"step": "ensemble", "unit": "site-d by sharp"} in rows
+    told = {(row["step"], row["unit"]): (row["certainty"], row["after"]) for row in rows}
+    assert told["ensemble", "site-d by sharp"] == ("surely", [])
+    assert told["evaluate", "site-d"] == ("would follow", ["ensemble site-d"])
+    assert told["promote", "site-d"] == ("would follow", ["evaluate site-d"])
     assert contents(night_copy) == before
 
 
 def contents(settings: Settings) -> dict[str, bytes]:
-    """Every file of a workspace but locks and the shared memory of SQLite's readers."""
+    """Every file and folder of a workspace, locks and SQLite's logs too."""
     return {
-        str(path): path.read_bytes()
-        for path in settings.root.rglob("*")
-        if path.is_file() and path.suffix != ".lock" and not path.name.endswith(("-shm", "-wal"))
+        str(path): path.read_bytes() if path.is_file() else b"" for path in settings.root.rglob("*")
     }
 
 
