@@ -77,26 +77,34 @@ def refresh(
 
 
 @contextmanager
-def aside(contract: SourceContract, *, limit: int | None = None) -> Iterator[SourceContract]:
-    """The contract with what its database would give now, in a folder that is gone afterwards.
+def apart(contract: SourceContract, *, is_empty: bool = False) -> Iterator[SourceContract]:
+    """The contract with its extracts in a folder that is gone afterwards; one of files as it was.
 
-    Of a limit a sample of so many rows. A contract of files is as it was.
-
-    Raises:
-        StoreUnavailable, InputError, ContractViolated: as `databases.write_rows`.
+    An empty one knows of no extract, so that its database would be asked for all rows.
     """
     if contract.files.query is None:
         yield contract
         return
     with tempfile.TemporaryDirectory() as place:
         other = located(contract, Path(place))
-        if limit is None:
-            held = Path(contract.files.path).parent
-            folder = Path(other.files.path).parent
-            folder.mkdir(parents=True)
-            for file in held.glob("[0-9]*.parquet"):
-                (folder / file.name).symlink_to(file)
-        refresh(other, limit=limit)
+        folder = Path(other.files.path).parent
+        folder.mkdir(parents=True)
+        held = [] if is_empty else Path(contract.files.path).parent.glob("[0-9]*.parquet")
+        for file in held:
+            (folder / file.name).symlink_to(file)
+        yield other
+
+
+@contextmanager
+def sampled(contract: SourceContract, *, rows: int) -> Iterator[SourceContract]:
+    """The contract with some rows of its database as its only extract; one of files as it was.
+
+    Raises:
+        StoreUnavailable, InputError, ContractViolated: as `databases.write_rows`.
+    """
+    with apart(contract, is_empty=True) as other:
+        if other.files.query is not None:
+            refresh(other, limit=rows)
         yield other
 
 

@@ -45,7 +45,9 @@ def check_contract(settings: Settings, source: str) -> Forecast:
         ContractInvalid: the contract has faults.
     """
     declared = load_contract(settings.sources_folder / f"{known_source(settings, source)}.yaml")
-    with extracts.aside(extracts.located(declared, settings.extracts_folder)) as contract:
+    with extracts.apart(extracts.located(declared, settings.extracts_folder)) as contract:
+        if contract.files.query is not None:
+            extracts.refresh(contract)
         if not settings.has_lake:
             return foretell(NothingYet(), contract)
         with open_lake(settings, read_only=True) as lake:
@@ -145,7 +147,7 @@ def add_contract(settings: Settings, file: Path) -> Path:
 
 def _faults(contract: SourceContract) -> list[Fault]:
     """What its expectations and a sample of its data have against a contract."""
-    with extracts.aside(contract, limit=SAMPLE_ROWS) as sampled:
+    with extracts.sampled(contract, rows=SAMPLE_ROWS) as sampled:
         return [*expectation_faults(contract), *check_sample(sampled)]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from catalog import extracts
 from flows.nightly import STEPS
 from flows.plans import Plan, TargetSpec
 from flows.reading import require_lake
@@ -32,9 +34,13 @@ def planned_units(
     """
     declared = load_declarations(settings)
     require_lake(settings)
-    with open_to_look(settings) as stores:
-        run = open_run("dry_run")
-        workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
+    with ExitStack() as gone_afterwards:
+        stores = gone_afterwards.enter_context(open_to_look(settings))
+        contracts = {
+            source: gone_afterwards.enter_context(extracts.apart(contract))
+            for source, contract in declared.contracts.items()
+        }
+        workspace = Workspace(settings, declared.plan, contracts, stores, open_run("dry_run"))
         pending = {step: STEPS[step].pending(workspace) for step in steps}
         following = _Following(declared.plan, pending)
         rows = []

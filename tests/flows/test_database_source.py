@@ -64,15 +64,25 @@ def n_rows(settings: Settings) -> int:
 
 
 def test_a_query_is_a_source_like_any_other(
-    settings: Settings, tmp_path: Path, prefect_api: str, rpe: Callable[..., int]
+    settings: Settings,
+    tmp_path: Path,
+    prefect_api: str,
+    rpe: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "notes.db"
     write_notes(file, 0, 60)
     add_notes(settings, file, rpe)
+    assert rpe("source", "check", "notes") == 0
+    assert not settings.extracts_folder.exists()
     assert run_night(settings, only=("ingest",)).exit_code == 0
     assert n_rows(settings) == 60
     assert run_night(settings, only=("ingest",)).outcome == "unchanged"
     write_notes(file, 60, 10)
+    extracts = sorted(settings.extracts_folder.rglob("*"))
+    assert rpe("nightly", "--dry-run", "--only", "ingest") == 0
+    assert "notes" in capsys.readouterr().out
+    assert sorted(settings.extracts_folder.rglob("*")) == extracts
     assert run_night(settings, only=("ingest",)).outcome == "ok"
     assert n_rows(settings) == 70
 
