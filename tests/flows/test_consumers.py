@@ -1,6 +1,7 @@
 """What the registry tells a consumer of targets that a version serves, and of others."""
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -124,3 +125,34 @@ def test_ensemble_json_is_what_the_lake_says_and_sums_up_to_what_serves(
             expected = expected + member["weight"] * member["scale"] * delta
         found = merged[name.replace("lora_A", "lora_B")].double() @ merged[name].double()
         assert float((found - expected).norm() / expected.norm()) < 1e-6
+
+
+def test_a_served_folder_is_filed_by_whoever_gets_it(
+    night_copy: Settings, rpe: Callable[..., int], tmp_path: Path
+) -> None:
+    """The adapter folder of a version, ensemble.json beside it, as the config was in the store."""
+    version = open_registry(night_copy).versions(TARGET)[0]
+    folder = tmp_path / "lab"
+    shutil.copytree(Path(version.source) / "artifacts" / "adapter", folder)
+    shutil.copyfile(Path(version.source) / "artifacts" / "ensemble.json", folder / "ensemble.json")
+    told = json.loads((folder / "adapter_config.json").read_text())
+    assert told["auto_mapping"] == {
+        "base_model_class": "AutoModel",
+        "parent_library": "transformers",
+    }
+    (tmp_path / "inputs.txt").write_text("red flat a\nthe scan image shows\n")
+    imported = rpe(
+        "adapters", "import", str(folder), "--base", "pico", "--source", "lab", "--license", "mit",
+        "--task-of", "site_a", "--sample", str(tmp_path / "inputs.txt"),
+    )  # fmt: skip
+    assert imported == 0
+    rows = read_rows_of(night_copy, "FROM core.adapters WHERE source = 'lab'")
+    assert [row["weights_sha256"] for row in rows] == [version.tags["rpe.weights_sha256"]]
+    stores = open_stores(night_copy)
+    with closing(stores.lake):
+        kept = stores.artifacts.folder(rows[0]["artifact_sha256"]) / "adapter_config.json"
+    assert json.loads(kept.read_text())["auto_mapping"] is None
+    (own,) = read_rows_of(night_copy, "FROM core.adapters WHERE source = 'site_a'")
+    assert rpe("adapters", "export", own["adapter_id"], "--out", str(tmp_path / "bundle")) == 0
+    config = json.loads((tmp_path / "bundle" / "adapter" / "adapter_config.json").read_text())
+    assert config["auto_mapping"] == told["auto_mapping"]
