@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from flows.deciding import approve
-from flows.ledger import Alert
 from flows.nightly import run_night
 from flows.reading import read_rows_of
 from flows.retract import retract
@@ -184,6 +183,7 @@ def test_a_refused_file_is_told_every_night_until_it_is_gone(
     )
 
 
+@pytest.mark.slow
 def test_two_refused_files_are_two_alerts_and_other_steps_are_not_stopped_by_them(
     night_copy: Settings, inbox: Path
 ) -> None:
@@ -298,11 +298,3 @@ def test_a_champion_is_scored_on_the_base_that_it_was_made_on(
         " AND metric = 'accuracy' AND split = 'test'",
     )
     assert [row["value"] for row in rows] == [served["value"]]
-
-
-def test_an_alert_of_an_older_release_is_not_told_twice(night_copy: Settings, inbox: Path) -> None:
-    (inbox / "site_b_2.jsonl").write_bytes(b"\xff\xfe no rows")
-    run_night(night_copy, only=SOURCES)
-    (row,) = read_rows_of(night_copy, "FROM mart.alerts")
-    assert {"kind", "subject", "is_standing", "message", "remedy", "since"} <= set(row)
-    assert Alert("silent", "site_a", "what", "do").is_raised
