@@ -23,7 +23,7 @@ def hold_workspace(settings: Settings, *, is_new: bool = False) -> AbstractConte
         InputError: there is none, and it is not `is_new`; nothing is made then.
         WorkspaceBusy: at once, if another process holds it.
     """
-    if not is_new:
+    if not is_new and is_free(settings):  # one that is held is being made, or is one
         require_workspace(settings)
     return _hold(
         settings,

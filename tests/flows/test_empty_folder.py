@@ -30,7 +30,7 @@ ASKED = {
     "adapters show": ((f"adapter:x@{ID}",),),
     "adapters export": ((f"adapter:x@{ID}", "--out", "out"),),
     "adapters import": (("x",), ("x", "--dry-run")),
-    "backup": (("../out",),),
+    "backup": (("/nowhere/out",),),
     "doctor": ((), ("--deep",)),
     "retract": (("x", "--reason", "y"), ("x", "--dry-run")),
     "experiment leave-one-out": (("--sources", "a", "b", "c"),),
