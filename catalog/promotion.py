@@ -139,7 +139,7 @@ def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
         InputError: no actor.
     """
     _require_actor(actor)
-    served = _served(_history(stores, target))
+    served = standing_champions(_history(stores, target))
     if len(served) < 2:
         count = "only one champion" if served else "no champion"
         raise RecordNotFound(
@@ -201,7 +201,7 @@ def _wanted(rows: Sequence[Row]) -> dict[str, str]:
     return wanted
 
 
-def _served(rows: Sequence[Row]) -> list[Row]:
+def standing_champions(rows: Sequence[Row]) -> list[Row]:
     """The champions that stand on each other, the present one last; a roll-back takes one off."""
     stack: list[Row] = []
     for row in rows:

@@ -74,9 +74,9 @@ def read_verdicts(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     """The newest verdict of each target, whenever it fell: one row each, in their order.
 
     target, evidence, challenger, score, against_base, against_champion, n, verdict, reason,
-    in_short, decided_at, decided_by; and who serves: serves ("v3", or "base"), serves_version,
-    serves_since, serves_by. Of a target without a verdict only target, verdict ("waiting"), reason
-    and who serves.
+    in_short, decided_at, decided_by, id; and who serves: serves ("v3", or "base"), serves_version,
+    serves_since, serves_by, serves_ensemble_id. Of a target without a verdict only target, verdict
+    ("waiting"), reason and who serves.
     """
     return _verdicts(lake, lake.rows(_VERDICTS, [list(targets)]), targets)
 
@@ -91,10 +91,28 @@ def read_decisions(lake: Lake, *, targets: Sequence[str], run_id: str) -> list[R
 def read_standing_verdicts(lake: Lake, *, targets: Sequence[str], run_id: str) -> list[Row]:
     """What was decided before a run, or by a person since, and stands: the other `read_verdicts`.
 
-    `decided_at` says since when; a target without a verdict is "waiting".
+    `decided_at` says since when, `reason` is told of the past; a target without a verdict is
+    "waiting".
     """
     decided = {row["promotion_id"] for row in lake.rows(_DECIDED, [run_id, list(targets)])}
-    return [row for row in read_verdicts(lake, targets=targets) if row["id"] not in decided]
+    return [
+        row | {"reason": in_the_past(row["reason"])}
+        for row in read_verdicts(lake, targets=targets)
+        if row["id"] not in decided
+    ]
+
+
+def in_the_past(reasons: str) -> str:
+    r"""Reasons of a verdict as they are told later: what was true of that night is not true of now.
+
+    >>> in_the_past("Wins against base: 1.\nThere is no champion yet.")
+    'Wins against base: 1.\nThere was no champion before.'
+    """
+    later = {
+        "There is no champion yet.": "There was no champion before.",
+        "A person must approve before the champion moves.": "A person had to approve it.",
+    }
+    return "\n".join(later.get(line, line) for line in reasons.split("\n"))
 
 
 def read_history(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
@@ -239,12 +257,14 @@ def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Ro
 def _serves(champion: Row | None) -> Row:
     """Which version serves, since when and by whose word; the base where there is no champion."""
     if champion is None:
-        return {"serves": "base", "serves_version": "", "serves_since": None, "serves_by": ""}
+        nobody = {"serves_version": "", "serves_since": None, "serves_by": ""}
+        return {"serves": "base", **nobody, "serves_ensemble_id": ""}
     return {
         "serves": f"v{champion['model_version']}",
         "serves_version": champion["model_version"],
         "serves_since": champion["since_at"],
         "serves_by": champion["actor"],
+        "serves_ensemble_id": champion["ensemble_id"],
     }
 
 
