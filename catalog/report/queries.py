@@ -26,8 +26,13 @@ WHERE list_contains(?, p.target_name) AND p.retracted_at IS NULL
     AND p.action NOT IN ('approved', 'rolled_back')
     AND p.recorded_at <= until_at AND (since_at IS NULL OR p.recorded_at > since_at) {_NEWEST}
 """
-_SERVING = """
-SELECT * FROM mart.champion_history WHERE is_champion AND list_contains(?, target_name)
+_SERVING = f"""
+WITH newest AS (
+    SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL
+        AND action IN ('promoted', 'approved', 'rolled_back') {_NEWEST}
+)
+SELECT newest.* FROM newest JOIN core.ensembles AS e USING (ensemble_id)
+WHERE e.retracted_at IS NULL
 """
 _COMPARED = """
 SELECT * FROM core.comparisons WHERE list_contains(?, target_name)
@@ -118,19 +123,26 @@ def in_the_past(reasons: str) -> str:
 def read_history(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     """Rows of mart.target_history of these targets: one per evaluation and arm, oldest first."""
     return lake.rows(
-        "FROM mart.target_history WHERE list_contains(?, target_name)"
+        f"FROM mart.target_history WHERE {_named(targets)}"
         " ORDER BY target_name, evaluated_at, evaluation_id, is_champion DESC, arm",
-        [list(targets)],
+        [*targets],
     )
 
 
 def read_champions(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     """Rows of mart.champion_history: each time a version began to serve, oldest first."""
     return lake.rows(
-        "FROM mart.champion_history WHERE list_contains(?, target_name)"
+        f"FROM mart.champion_history WHERE {_named(targets)}"
         " ORDER BY target_name, since_at, promotion_id DESC",
-        [list(targets)],
+        [*targets],
     )
+
+
+def _named(targets: Sequence[str]) -> str:
+    """The condition on names that DuckDB takes into a view, where it leaves out the others."""
+    if len(targets) == 1:
+        return "target_name = ?"
+    return f"target_name IN ({', '.join('?' for _ in targets)})" if targets else "false"
 
 
 def _verdicts(lake: Lake, decided: Sequence[Row], targets: Sequence[str]) -> list[Row]:
@@ -262,7 +274,7 @@ def _serves(champion: Row | None) -> Row:
     return {
         "serves": f"v{champion['model_version']}",
         "serves_version": champion["model_version"],
-        "serves_since": champion["since_at"],
+        "serves_since": champion["recorded_at"],
         "serves_by": champion["actor"],
         "serves_ensemble_id": champion["ensemble_id"],
     }
