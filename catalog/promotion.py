@@ -139,7 +139,7 @@ def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
         InputError: no actor.
     """
     _require_actor(actor)
-    served = standing_champions(_history(stores, target))
+    served = _served(_history(stores, target))
     if len(served) < 2:
         count = "only one champion" if served else "no champion"
         raise RecordNotFound(
@@ -162,6 +162,11 @@ def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
         follows=present["promotion_id"],
     )
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
+
+
+def has_former(stores: Stores, target: str) -> bool:
+    """Whether there is a champion before the present one to roll back to."""
+    return len(_served(_history(stores, target))) > 1
 
 
 def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> list[str]:
@@ -201,7 +206,7 @@ def _wanted(rows: Sequence[Row]) -> dict[str, str]:
     return wanted
 
 
-def standing_champions(rows: Sequence[Row]) -> list[Row]:
+def _served(rows: Sequence[Row]) -> list[Row]:
     """The champions that stand on each other, the present one last; a roll-back takes one off."""
     stack: list[Row] = []
     for row in rows:
@@ -213,6 +218,12 @@ def standing_champions(rows: Sequence[Row]) -> list[Row]:
         elif row["action"] in SERVING:
             stack.append(row)
     return stack
+
+
+def former_of(rows: Sequence[Row]) -> Row | None:
+    """The row that a roll-back would let serve, of a target's champions with the oldest first."""
+    served = _served(rows)
+    return served[-2] if len(served) > 1 else None
 
 
 def _champion(rows: Sequence[Row]) -> Row | None:

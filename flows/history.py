@@ -61,7 +61,7 @@ def champion_of(settings: Settings, target: str) -> Row:
         verdict = read_verdicts(lake, targets=[asked.name])[0]
         newest = history.read_newest(lake, targets=[asked.name]).get(asked.name, [])
         occasions = history.read_occasions(lake, asked.name, source=asked.source)
-        stack = promotion.standing_champions(read_champions(lake, targets=[asked.name]))
+        former = promotion.former_of(read_champions(lake, targets=[asked.name]))
     return {
         "target": asked.name,
         "is_planned": asked.spec is not None,
@@ -73,7 +73,7 @@ def champion_of(settings: Settings, target: str) -> Row:
         "verdict_in_short": _last_in_short(occasions),
         "newest": newest,
         "now": history.row_of(newest, verdict["serves_ensemble_id"]),
-        "rollback_version": stack[-2]["model_version"] if len(stack) > 1 else "",
+        "rollback_version": former["model_version"] if former else "",
     }
 
 

@@ -17,6 +17,7 @@ from catalog.report.experiments import (
 )
 from catalog.report.queries import read_decisions, read_standing_verdicts, read_verdicts
 from flows.history_screen import date
+from flows.ledger import REFUSED, Alert
 from flows.output import say, show_rows, write_json
 from flows.reading import read_rows_of
 from flows.run_record import NIGHT, Summary
@@ -121,11 +122,20 @@ def _tell_end(summary: Summary) -> None:
     for fault in summary.faults:
         say(f"FAILED {fault.step} {fault.unit}: {fault.kind}: {fault.message}")
     for alert in summary.alerts:
-        say(f"ALERT {alert.message}; {alert.remedy}")
+        say(f"{_word_for(alert)} {alert.message}; {alert.remedy}")
+    for alert in summary.resolved:
+        say(f"RESOLVED {alert.ending}")
     say(f"{summary.run_id}: {summary.outcome} in {summary.wall_seconds:.0f} s")
     if summary.notice:
         say(f"NOT TOLD {summary.notice}")
     say(f"report: {summary.report}")
+
+
+def _word_for(alert: Alert) -> str:
+    """REFUSED for a file that lies there, ALERT for what this run raised, STANDING for the rest."""
+    if alert.kind == REFUSED:
+        return "REFUSED"
+    return "ALERT" if alert.is_raised else "STANDING"
 
 
 def _tell_withdrawn(settings: Settings) -> None:

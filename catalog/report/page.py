@@ -51,7 +51,7 @@ def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str], min_groups: int
         "run": run,
         "steps": json.loads(run.get("steps_json") or "[]"),
         "faults": json.loads(run.get("faults_json") or "[]"),
-        "alerts": json.loads(run.get("alerts_json") or "[]"),
+        "alerts": queries.read_alerts(lake),
         "verdicts": verdicts,
         "spending": queries.read_spending(lake, targets=targets),
         "counts": _counts(verdicts),

@@ -206,6 +206,11 @@ def read_nights(lake: Lake) -> list[Row]:
     return lake.rows("FROM mart.nights ORDER BY started_at DESC, run_id")
 
 
+def read_alerts(lake: Lake) -> list[Row]:
+    """The alerts that stand, the newest first."""
+    return lake.rows("FROM mart.alerts WHERE is_standing ORDER BY raised_at DESC, kind, subject")
+
+
 def count_champions(lake: Lake) -> int:
     """How many targets an ensemble serves."""
     rows = lake.rows(
