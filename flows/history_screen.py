@@ -7,6 +7,7 @@ from datetime import datetime
 from textwrap import fill
 from typing import Any
 
+from catalog.report.history import standing_alerts
 from flows.output import say, show_rows, write_json
 
 Row = dict[str, Any]
@@ -26,6 +27,7 @@ def show_history(target: str, occasions: Sequence[Row], *, nights: int, as_json:
     )
     if len(occasions) > len(shown):
         say(f"{len(occasions) - len(shown)} earlier: `--nights {len(occasions)}` shows all")
+    _tell_alerts(standing_alerts(occasions))
     decided = [decision for one in shown for decision in one["decisions"]]
     if decided:
         say(f"last decision ({minute(decided[-1]['at'])}, {decided[-1]['actor']}):")
@@ -65,6 +67,7 @@ def show_champion(found: Row, *, as_json: bool) -> None:
         ]
         columns = "source weight distance adapter_and_data"
         show_rows(members, as_json=False, title="members", columns=columns)
+    _tell_alerts(found["alerts"])
     say("try next:")
     for command in _next(found):
         say(f"  {command}")
@@ -137,13 +140,23 @@ def _number(value: float | None) -> str:
 
 def _events(one: Row) -> list[str]:
     events = [_event(decision, one) for decision in one["decisions"]]
-    events += [f"ALERT {alert['kind'].replace('_', ' ')}" for alert in one.get("alerts", [])]
+    events += [f"ALERT {_kind(alert)}" for alert in one["alerts"]]
+    events += [f"{_kind(alert)} resolved" for alert in one["resolved"]]
     events += [f"FAILED {', '.join(one['failed'])}"] if one["failed"] else []
     events += ["data behind it were withdrawn"] if one["withdrawn"] else []
     events += ["interrupted"] if one["outcome"] == "interrupted" else []
     n_quiet = one["n_quiet_after"]
     events += [f"then {n_quiet} quiet night{'s' if n_quiet > 1 else ''}"] if n_quiet else []
     return events
+
+
+def _kind(alert: Row) -> str:
+    return str(alert["kind"]).replace("_", " ")
+
+
+def _tell_alerts(alerts: Sequence[Row]) -> None:
+    for alert in alerts:
+        say(f"ALERT since {minute(alert['raised_at'])}: {alert['message']}; {alert['remedy']}")
 
 
 def _event(decision: Row, one: Row) -> str:
