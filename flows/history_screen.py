@@ -12,6 +12,7 @@ from flows.output import say, show_rows, write_json
 
 Row = dict[str, Any]
 
+TITLE = 78
 WRAPPED, FACT = 17, 55  # characters of a cell, so that five columns, or two, fit 80
 
 
@@ -32,24 +33,23 @@ def show_history(target: str, occasions: Sequence[Row], *, nights: int, as_json:
     if decided:
         say(f"last decision ({minute(decided[-1]['at'])}, {decided[-1]['actor']}):")
         for line in decided[-1]["reasons"].split("\n"):
-            say(f"  {line}")
+            say(fill(line, TITLE, initial_indent="  ", subsequent_indent="    "))
 
 
 def show_overview(rows: Sequence[Row], *, as_json: bool) -> None:
     """Print one line per target of the plan."""
     lines = [
         {
-            "target": row["target"],
-            "serves": row["serves"],
-            "since": date(row["serves_since"]),
+            "target": f"{row['target']}\n{row['serves']} {date(row['serves_since'])}".rstrip(),
             "champion": _arm("", row, "champion"),
             "base": _arm("", row, "base"),
             "n": row["base_n_items"],
-            "last_verdict": f"{row['verdict']} {date(row.get('decided_at'))}".strip(),
+            "last_verdict": f"{row['verdict']}\n{date(row.get('decided_at'))}".rstrip(),
         }
         for row in rows
-    ]  # fmt: skip
-    show_rows(list(rows) if as_json else lines, as_json=as_json, title="targets")
+    ]
+    title = "targets of the plan: who serves since when, scores of now, 95 % intervals"
+    show_rows(list(rows) if as_json else lines, as_json=as_json, title=title)
 
 
 def show_champion(found: Row, *, as_json: bool) -> None:
@@ -62,11 +62,11 @@ def show_champion(found: Row, *, as_json: bool) -> None:
     show_rows(rows, as_json=False, title=f"{found['target']}: {_headline(found)}")
     if found.get("members"):
         members = [
-            {**row, "adapter_and_data": f"{row['adapter_id']}\n{row['dataset_version_id']}"}
+            {**row, "adapter": f"{row['adapter_id']}\n{row['dataset_version_id']}"}
             for row in found["members"]
         ]
-        columns = "source weight distance adapter_and_data"
-        show_rows(members, as_json=False, title="members", columns=columns)
+        title = "members: each adapter with the dataset version that it was trained on"
+        show_rows(members, as_json=False, title=title, columns="weight distance adapter")
     _tell_alerts(found["alerts"])
     say("try next:")
     for command in _next(found):
@@ -97,9 +97,11 @@ def _title(target: str, shown: Sequence[Row]) -> str:
     last = scored[-1]
     better = "higher" if last["is_higher_better"] else "lower"
     rows = "test rows" if last["split"] == "test" else "left-out references"
-    return (
+    return fill(
         f"{target}: {last['metric']} ({better} is better) with 95 % intervals on {rows},"
-        f" {last['n_items']} in the last night; times in UTC"
+        f" {last['n_items']} in the last night; times in UTC",
+        TITLE,
+        break_on_hyphens=False,
     )
 
 

@@ -218,7 +218,7 @@ def _decision(row: Row) -> Row:
         "arm": row["arm"],
         "actor": row["actor"],
         "reasons": row["reasons"],
-        "in_short": "; ".join([*_results(row["results"]), *_first_words(row["reasons"])]),
+        "in_short": "; ".join([*_results(row["results"]), *first_words(row["reasons"])]),
         "at": row["recorded_at"],
     }
 
@@ -227,10 +227,10 @@ def _results(results: Mapping[str, str]) -> list[str]:
     return [f"{result} against {against}" for against, result in results.items()]
 
 
-def _first_words(reasons: str) -> list[str]:
+def first_words(reasons: str) -> list[str]:
     r"""What the reasons say beside results and accounts, each cut where its first part ends.
 
-    >>> _first_words("Wins against base: 1.\nRefused unseen: 9 test items are too few; ask more.")
+    >>> first_words("Wins against base: 1.\nRefused unseen: 9 test items are too few; ask more.")
     ['refused unseen']
     """
     lines = [line for line in reasons.split("\n") if line and not line.startswith(_TOLD)]
