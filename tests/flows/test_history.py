@@ -290,6 +290,26 @@ def test_alerts_stand_in_the_history_where_they_were_raised_and_resolved(
     assert "site_c: silent; look at it" in asked("champion", TARGET)[1]
 
 
+@pytest.mark.slow
+def test_a_withdrawal_is_told_without_what_it_took(
+    night_copy: Settings, asked: Callable[..., tuple[str, str]]
+) -> None:
+    """The champion rested on a source that is withdrawn; the rebuilt challenger waits."""
+    asked("promote", TARGET, "--actor", "jane.roe")
+    ensemble, ids = _champion(night_copy)
+    withdrawn = ids[0].partition(":")[2].partition("@")[0]
+    asked("retract", withdrawn, "--reason", "the owner asked for it")
+    told = [*asked("history", TARGET), *asked("champion", TARGET), *asked("champion")]
+    assert "were withdrawn" in " ".join(told[0].split())
+    assert "no champion; the base pico answers" in told[2]
+    assert "Data behind it were withdrawn" in told[2]
+    for gone in (ensemble, withdrawn, "jane.roe"):
+        assert gone not in "".join(told)
+    rows = read_rows_of(night_copy, "FROM mart.target_history")
+    assert len({row["evaluation_id"] for row in rows}) == 1, "the rebuilt one"
+    assert read_rows_of(night_copy, "FROM mart.champion_history") == []
+
+
 def test_without_a_workspace_there_is_nothing_to_tell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Callable[..., tuple[str, str]]
 ) -> None:
