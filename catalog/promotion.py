@@ -266,6 +266,12 @@ def _pending(rows: Sequence[Row]) -> Row | None:
     return judged[-1] if judged and judged[-1]["action"] == "pending" else None
 
 
+def former_of(rows: Sequence[Row]) -> Row | None:
+    """The row that a roll-back would let serve, of a target's champions with the oldest first."""
+    served = _served(rows)
+    return served[-2] if len(served) > 1 else None
+
+
 def _champion(rows: Sequence[Row]) -> Row | None:
     served = [row for row in rows if row["action"] in SERVING]
     return served[-1] if served else None

@@ -9,9 +9,42 @@ from catalog.stores.lake import Lake
 
 Row = dict[str, Any]
 
-_VERDICTS = """
-SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL
+_NEWEST = """
 QUALIFY row_number() OVER (PARTITION BY target_name ORDER BY recorded_at DESC, promotion_id) = 1
+"""
+_VERDICTS = f"""
+SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL {_NEWEST}
+"""
+# What the gate said since the run before that asked it: a run that was killed has no row, and the
+# next one ends what it began.
+_DECIDED = f"""
+WITH asking AS (SELECT * FROM core.runs WHERE contains(steps_json, '"name":"promote"')),
+this AS (SELECT recorded_at AS until_at FROM asking WHERE run_id = ?),
+former AS (SELECT max(recorded_at) AS since_at FROM asking, this WHERE recorded_at < until_at)
+SELECT p.* FROM core.promotions AS p, this, former
+WHERE list_contains(?, p.target_name) AND p.retracted_at IS NULL
+    AND p.action NOT IN ('approved', 'rolled_back')
+    AND p.recorded_at <= until_at AND (since_at IS NULL OR p.recorded_at > since_at) {_NEWEST}
+"""
+_SERVING = f"""
+WITH newest AS (
+    SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL
+        AND action IN ('promoted', 'approved', 'rolled_back') {_NEWEST}
+)
+SELECT newest.* FROM newest JOIN core.ensembles AS e USING (ensemble_id)
+WHERE e.retracted_at IS NULL
+"""
+_COMPARED = """
+SELECT * FROM core.comparisons WHERE list_contains(?, target_name)
+    AND list_contains(?, ensemble_id) AND retracted_at IS NULL
+ORDER BY recorded_at DESC, comparison_id
+"""
+_SCORED = """
+SELECT *, rank() OVER (PARTITION BY target_name ORDER BY recorded_at DESC) = 1 AS is_newest
+FROM core.scores WHERE slice = '' AND split IN ('test', 'leave_one_out')
+    AND list_contains(?, target_name)
+QUALIFY is_newest OR list_contains(?, evaluation_id)
+ORDER BY target_name, metric, arm
 """
 _STANDING = """
 SELECT target_name, arm, split, value, ci_low, ci_high, n_items, metric, ensemble_id
@@ -43,18 +76,86 @@ ORDER BY l.model_name, l.weight DESC, l.source, l.file_uri
 
 
 def read_verdicts(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
-    """One row per target: evidence, challenger, score, differences, verdict and why."""
-    names = list(targets)
-    compared = lake.rows(
-        "SELECT * FROM core.comparisons WHERE list_contains(?, target_name)"
-        " ORDER BY recorded_at DESC",
-        [names],
+    """The newest verdict of each target, whenever it fell: one row each, in their order.
+
+    target, evidence, challenger, score, against_base, against_champion, n, verdict, reason,
+    in_short, decided_at, decided_by, id; and who serves: serves ("v3", or "base"), serves_version,
+    serves_since, serves_by, serves_ensemble_id. Of a target without a verdict only target, verdict
+    ("waiting"), reason and who serves.
+    """
+    return _verdicts(lake, lake.rows(_VERDICTS, [list(targets)]), targets)
+
+
+def read_decisions(lake: Lake, *, targets: Sequence[str], run_id: str) -> list[Row]:
+    """What the gate decided in a run: rows like those of `read_verdicts`, of no other target."""
+    decided = lake.rows(_DECIDED, [run_id, list(targets)])
+    found = {row["target_name"] for row in decided}
+    return _verdicts(lake, decided, [name for name in targets if name in found])
+
+
+def read_standing_verdicts(lake: Lake, *, targets: Sequence[str], run_id: str) -> list[Row]:
+    """What was decided before a run, or by a person since, and stands: the other `read_verdicts`.
+
+    `decided_at` says since when, `reason` is told of the past; a target without a verdict is
+    "waiting".
+    """
+    decided = {row["promotion_id"] for row in lake.rows(_DECIDED, [run_id, list(targets)])}
+    return [
+        row | {"reason": in_the_past(row["reason"])}
+        for row in read_verdicts(lake, targets=targets)
+        if row["id"] not in decided
+    ]
+
+
+def in_the_past(reasons: str) -> str:
+    r"""Reasons of a verdict as they are told later: what was true of that night is not true of now.
+
+    >>> in_the_past("Wins against base: 1.\nThere is no champion yet.")
+    'Wins against base: 1.\nThere was no champion before.'
+    """
+    later = {
+        "There is no champion yet.": "There was no champion before.",
+        "A person must approve before the champion moves.": "A person had to approve it.",
+    }
+    return "\n".join(later.get(line, line) for line in reasons.split("\n"))
+
+
+def read_history(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
+    """Rows of mart.target_history of these targets: one per evaluation and arm, oldest first."""
+    return lake.rows(
+        f"FROM mart.target_history WHERE {_named(targets)}"
+        " ORDER BY target_name, evaluated_at, evaluation_id, is_champion DESC, arm",
+        [*targets],
     )
-    comparisons, scores = by_target(compared), by_target(lake.rows(_STANDING, [names]))
-    found = {row["target_name"]: row for row in lake.rows(_VERDICTS, [names])}
+
+
+def read_champions(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
+    """Rows of mart.champion_history: each time a version began to serve, oldest first."""
+    return lake.rows(
+        f"FROM mart.champion_history WHERE {_named(targets)}"
+        " ORDER BY target_name, since_at, promotion_id DESC",
+        [*targets],
+    )
+
+
+def _named(targets: Sequence[str]) -> str:
+    """The condition on names that DuckDB takes into a view, where it leaves out the others."""
+    if len(targets) == 1:
+        return "target_name = ?"
+    return f"target_name IN ({', '.join('?' for _ in targets)})" if targets else "false"
+
+
+def _verdicts(lake: Lake, decided: Sequence[Row], targets: Sequence[str]) -> list[Row]:
+    found = {row["target_name"]: row for row in decided}
+    judged = sorted({row["ensemble_id"] for row in decided})
+    comparisons = by_target(lake.rows(_COMPARED, [list(found), judged]))
+    evaluations = {row["evaluation_id"] for rows in comparisons.values() for row in rows}
+    scores = by_target(lake.rows(_SCORED, [list(found), sorted(evaluations)]))
+    serving = {row["target_name"]: row for row in lake.rows(_SERVING, [list(targets)])}
     return [
         _verdict(name, found.get(name), comparisons.get(name, []), scores.get(name, []))
-        for name in names
+        | _serves(serving.get(name))
+        for name in targets
     ]
 
 
@@ -141,23 +242,18 @@ def read_places(lake: Lake, *, min_groups: int) -> list[Row]:
 
 def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Row]) -> Row:
     if row is None:
-        return {"target": name, "verdict": "waiting", "reason": "no data, or no library yet"}
-    mine = [c for c in comparisons if c["ensemble_id"] == row["ensemble_id"]]
+        reason = "no data, or no library yet"
+        return {"target": name, "verdict": "waiting", "reason": reason, "id": ""}
+    mine = [
+        c
+        for c in comparisons
+        if c["ensemble_id"] == row["ensemble_id"] and c["recorded_at"] <= row["recorded_at"]
+    ]
     base = next((c for c in mine if c["baseline_arm"] == "base"), None)
     champion = next(
         (c for c in mine if c["baseline_ensemble_id"] == row["champion_ensemble_id"] != ""), None
     )
-    split = "test" if row["evidence"] == "labels" else "leave_one_out"
-    arm = row["arm"] if row["evidence"] == "labels" else "auto"
-    score = next(
-        (
-            s
-            for s in scores
-            if (s["split"], s["arm"]) == (split, arm)
-            and (base is None or s["metric"] == base["metric"])
-        ),
-        None,
-    )
+    score = _score_of(row, base, scores)
     return {
         "target": name,
         "evidence": row["evidence"],
@@ -169,7 +265,38 @@ def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Ro
         "verdict": row["action"],
         "reason": row["reasons"],
         "in_short": _in_short(row, base, champion),
+        "decided_at": row["recorded_at"],
+        "decided_by": row["actor"],
+        "id": row["promotion_id"],
     }
+
+
+def _serves(champion: Row | None) -> Row:
+    """Which version serves, since when and by whose word; the base where there is no champion."""
+    if champion is None:
+        nobody = {"serves_version": "", "serves_since": None, "serves_by": ""}
+        return {"serves": "base", **nobody, "serves_ensemble_id": ""}
+    return {
+        "serves": f"v{champion['model_version']}",
+        "serves_version": champion["model_version"],
+        "serves_since": champion["recorded_at"],
+        "serves_by": champion["actor"],
+        "serves_ensemble_id": champion["ensemble_id"],
+    }
+
+
+def _score_of(row: Row, compared: Row | None, scores: Sequence[Row]) -> Row | None:
+    """What the judged arm scored in the evaluation that the gate looked at, not in a later one."""
+    is_labelled = row["evidence"] == "labels"
+    split, arm = ("test", row["arm"]) if is_labelled else ("leave_one_out", "auto")
+    for score in scores:
+        is_meant = score["is_newest"] and score["recorded_at"] <= row["recorded_at"]
+        if compared:
+            wanted = (compared["evaluation_id"], compared["metric"])
+            is_meant = (score["evaluation_id"], score["metric"]) == wanted
+        if is_meant and (score["split"], score["arm"]) == (split, arm):
+            return score
+    return None
 
 
 def _in_short(row: Row, base: Row | None, champion: Row | None) -> str:

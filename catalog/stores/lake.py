@@ -113,19 +113,23 @@ class Lake:
             if not is_current(cursor, declaration):
                 apply(cursor, declaration, now=self._clock())
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it holds the tables and views of this release: `migrate` would write nothing."""
+        with lake_errors("read the lake's version"):
+            return is_current(self._cursor(), declared())
+
     def require_current(self) -> None:
         """Raise StoreError unless the tables are those of this release.
 
         Raises:
             StoreError: an earlier or a later release made them.
         """
-        with lake_errors("read the lake's version"):
-            if is_current(self._cursor(), declared()):
-                return
-        raise StoreError(
-            "The lake's tables are those of an earlier release.",
-            remedy="`rpe maintain` renews them, as the next night would",
-        )
+        if not self.is_current:
+            raise StoreError(
+                "The lake's tables are those of an earlier release.",
+                remedy="`rpe maintain` renews them, as the next night would",
+            )
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Rows of one statement as dictionaries; tables read as `core.batches`, `raw.<source>`.

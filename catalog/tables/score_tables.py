@@ -32,7 +32,11 @@ SCORES = TableSpec(
         text("target_name", "target of the plan"),
         text("dataset_version_id", "dataset version that was scored"),
         text("split", "validation or test"),
-        text("slice", "'' for all items, <column>=sha12 of the value, or class=<name> of a mask"),
+        text(
+            "slice",
+            "'' for all items (null in mart.scores), <column>=sha12 of the value, or class=<name>"
+            " of a mask",
+        ),
         text(
             "arm",
             "base, average, nearest, similarity, linear, linear_l1, auto, sft, sft_ensemble,"

@@ -17,6 +17,7 @@
 -- evaluation_id: evaluation that the score belongs to
 -- run_id: run that computed the score
 -- recorded_at [UTC]: when the score was committed
+-- slice: always null, which is all rows; see mart.scores for the slices
 WITH standing AS (
     SELECT s.*, d.recorded_at AS landed_at,
         d.recorded_at IS NOT NULL AND d.superseded_at IS NULL AS is_current
@@ -39,6 +40,7 @@ SELECT
         ORDER BY CASE WHEN is_higher_better THEN -value ELSE value END
     ) AS rank,
     value, ci_low, ci_high, n_items, n_groups, split, is_higher_better, metric_version,
-    ensemble_id, dataset_version_id, is_current, evaluation_id, run_id, recorded_at
+    ensemble_id, dataset_version_id, is_current, evaluation_id, run_id, recorded_at,
+    NULL::VARCHAR AS slice
 FROM newest
 ORDER BY target_name, metric, rank, arm
