@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -239,6 +240,41 @@ def item_scores(lake: Lake, evaluation_id: str, split: str) -> list[Row]:
         " FROM core.item_scores WHERE evaluation_id = ? AND split = ?"
         " ORDER BY arm, ensemble_id, dataset_version_id, metric, item_sha256",
         [evaluation_id, split],
+    )
+
+
+def answers(
+    lake: Lake, evaluation_id: str, split: str, *, ensemble_id: str = "", arm: str = ""
+) -> list[Row]:
+    """Per-item scores of what one ensemble answered, or without one of an arm, in their order."""
+    return lake.rows(
+        "SELECT arm, dataset_version_id, group_sha256, metric, value, predicted, expected"
+        " FROM core.item_scores WHERE evaluation_id = ? AND split = ? AND retracted_at IS NULL"
+        " AND ensemble_id = ? AND (? = '' OR arm = ?)"
+        # an ensemble that `auto` chose answers under two names
+        " QUALIFY dense_rank() OVER (ORDER BY arm) = 1"
+        " ORDER BY dataset_version_id, metric, item_sha256",
+        [evaluation_id, split, ensemble_id, arm, arm],
+    )
+
+
+def last_alerts(lake: Lake, *, flow: str = "") -> list[dict[str, Any]]:
+    """The alerts that held when the newest run ended, or the newest run of a flow."""
+    rows = lake.rows(
+        "SELECT alerts_json FROM core.runs WHERE alerts_json IS NOT NULL AND (? = '' OR flow = ?)"
+        " ORDER BY recorded_at DESC, run_id DESC LIMIT 1",
+        [flow, flow],
+    )
+    found: list[dict[str, Any]] = json.loads(rows[0]["alerts_json"]) if rows else []
+    return found
+
+
+def checks(lake: Lake, kind: str, record_ids: Collection[str]) -> list[Row]:
+    """Looks of a kind at these evaluations or representations, the oldest first."""
+    return lake.rows(
+        "FROM core.checks WHERE kind = ? AND list_contains(?, record_id) AND retracted_at IS NULL"
+        " ORDER BY recorded_at, check_id",
+        [kind, sorted(record_ids)],
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from catalog import orphans
+from catalog.deliveries import RETRACTED
 from catalog.influence import Influence
 from catalog.stores.bundle import Stores
 from catalog.stores.chain import amending
@@ -24,7 +25,6 @@ from rpe_core.records import RunRef
 
 Row = dict[str, Any]
 
-RETRACTED = "retracted"  # reason of a batch that is refused because its bytes were withdrawn
 _BY_NAME = {table.name: table for table in TABLES}
 # What a tombstone keeps: which bytes and which content to refuse, and nothing that they held.
 _TOMBSTONES = {
@@ -81,7 +81,11 @@ def erase_rows(lake: Lake, influence: Influence, *, run: RunRef) -> None:
         _bury(commit, influence)
         for table, (condition, parameters) in _conditions(influence).items():
             _rewrite(commit, table, condition, parameters)
-        _clean_runs(commit, {influence.source, *_own_targets(influence)})
+        _clean_runs(
+            commit,
+            {influence.source, *_own_targets(influence)},
+            {*influence.dataset_versions, *influence.evaluations, *influence.ensembles},
+        )
         for name in _own_tables(commit, influence.source):
             commit.execute(f"DROP TABLE {name}")
 
@@ -133,6 +137,10 @@ def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
     }
     return {
         "sources": ("source = ?", [source]),
+        "checks": (
+            "list_contains(?, record_id) OR list_contains(?, former_record_id)",
+            [[*evaluations, *places], [*evaluations, *places]],
+        ),
         "drifts": (
             "list_contains(?, representation_id) OR list_contains(?, former_id)",
             [places, places],
@@ -196,13 +204,16 @@ def _bury(commit: Transaction, influence: Influence) -> None:
         commit.execute("DROP TABLE temp._tombstones")
 
 
-def _clean_runs(commit: Transaction, names: Collection[str]) -> None:
-    """Take a source and its targets out of what runs say that they did; their costs stay."""
+def _clean_runs(commit: Transaction, names: Collection[str], records: Collection[str]) -> None:
+    """Take a source and its targets out of what runs say that they did; their costs stay.
+
+    Alerts that rest on one of the records that go are taken out too.
+    """
     rows = commit.rows("SELECT run_id, steps_json, faults_json, alerts_json FROM core.runs")
     changed = []
     for row in rows:
         told = (row["steps_json"], row["faults_json"], row["alerts_json"])
-        cleaned = _without(*told, names)
+        cleaned = _without(*told, names, records)
         if cleaned != told:
             changed.append((row["run_id"], *cleaned))
     if not changed:
@@ -219,12 +230,17 @@ def _clean_runs(commit: Transaction, names: Collection[str]) -> None:
 
 
 def _without(
-    steps_json: str, faults_json: str, alerts_json: str | None, names: Collection[str]
+    steps_json: str,
+    faults_json: str,
+    alerts_json: str | None,
+    names: Collection[str],
+    records: Collection[str] = (),
 ) -> tuple[str, str, str | None]:
     """Steps, faults and alerts of a run without the units that begin with one of the names.
 
     >>> steps = '[{"done":["a","b as target"],"failed":[]}]'
-    >>> _without(steps, '[{"unit":"a"}]', '[{"source":"a"},{"source":"b"}]', {"a"})
+    >>> alerts = '[{"source":"a"},{"source":"b"},{"rests_on":["x"],"source":"c"}]'
+    >>> _without(steps, '[{"unit":"a"}]', alerts, {"a"}, {"x"})
     ('[{"done":["b as target"],"failed":[]}]', '[]', '[{"source":"b"}]')
     """
 
@@ -237,7 +253,11 @@ def _without(
     ]
     faults = [fault for fault in json.loads(faults_json) if others([fault["unit"]])]
     if alerts_json is not None:  # of an older run there are none
-        alerts = [alert for alert in json.loads(alerts_json) if alert["source"] not in names]
+        alerts = [
+            alert
+            for alert in json.loads(alerts_json)
+            if alert["source"] not in names and not set(alert.get("rests_on", ())) & set(records)
+        ]
         alerts_json = canonical_json(alerts)
     return canonical_json(steps), canonical_json(faults), alerts_json
 

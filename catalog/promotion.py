@@ -164,6 +164,11 @@ def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
 
 
+def has_former(stores: Stores, target: str) -> bool:
+    """Whether there is a champion before the present one to roll back to."""
+    return len(_served(_history(stores, target))) > 1
+
+
 def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> list[str]:
     """Make the aliases what core.promotions says, writing only what differs; returns what it did.
 
@@ -213,6 +218,12 @@ def _served(rows: Sequence[Row]) -> list[Row]:
         elif row["action"] in SERVING:
             stack.append(row)
     return stack
+
+
+def former_of(rows: Sequence[Row]) -> Row | None:
+    """The row that a roll-back would let serve, of a target's champions with the oldest first."""
+    served = _served(rows)
+    return served[-2] if len(served) > 1 else None
 
 
 def _champion(rows: Sequence[Row]) -> Row | None:

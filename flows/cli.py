@@ -6,7 +6,17 @@ import sys
 
 import typer
 
-from flows.commands import adapters, experiments, merging, nights, reads, sources, targets, upkeep
+from flows.commands import (
+    adapters,
+    experiments,
+    history,
+    merging,
+    nights,
+    reads,
+    sources,
+    targets,
+    upkeep,
+)
 from flows.output import say, show_error, write_json
 from rpe_core.errors import RpeError
 
@@ -20,7 +30,7 @@ app = typer.Typer(
 )
 # typer carries a click of its own, whose errors are not those of the package `click`
 (USAGE_ERROR,) = typer.BadParameter.__bases__
-for _commands in (upkeep, nights, targets, merging, reads):
+for _commands in (upkeep, nights, targets, history, merging, reads):
     _commands.add_to(app)
 app.add_typer(sources.app, name="source")
 app.add_typer(adapters.app, name="adapters")

@@ -18,6 +18,7 @@ from rpe_core.distance import Matrix
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.records import Representation, Role
 from rpe_core.representation import drift_between, mean_feature
+from rpe_core.spectrum import Sample
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
             workspace, unit.source, unit.dataset_version_id, unit.base_name
         )
     inputs = _inputs(workspace, unit, rows)
-    mean = mean_feature(input_statistics.features(workspace, unit.base_name, inputs, wanted))
+    features = input_statistics.features(workspace, unit.base_name, inputs, wanted)
+    sample = Sample()
+    mean = mean_feature(sample.watch(features))
     return Representation(
         unit.representation_id,
         unit.dataset_version_id,
@@ -84,6 +87,7 @@ def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
         tuple(mean.mean.tolist()),
         tuple(mean.variance.tolist()),
         len(rows.column("_group_sha256").unique()),
+        sample.shares,
     )
 
 
@@ -94,7 +98,7 @@ def inputs_of(workspace: Workspace, unit: EmbedUnit) -> Sequence[Any]:
 
 def unpack(values: Mapping[str, Any]) -> Representation:
     """A representation from the values that `asdict` gave; fp64 as it was."""
-    exact = {name: tuple(values[name]) for name in ("z", "variance")}
+    exact = {name: tuple(values[name]) for name in ("z", "variance", "shares")}
     return Representation(**{**values, **exact})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,16 @@ LEAVE_ONE_OUT = "leave_one_out"
 
 @dataclass(frozen=True)
 class Arm:
-    """What is evaluated: a name, the record behind it ('' for base), whether it may serve."""
+    """What is evaluated: a name, the record behind it ('' for base), whether it may serve.
+
+    `base_name` is the plan's name of the base that it was made on, where that is not the target's.
+    """
 
     name: str
     record_id: str
     artifact_sha256: str
     is_candidate: bool
+    base_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def _unit_of(
         arms.append(Arm(r["strategy"], r["ensemble_id"], r["artifact_sha256"], may_serve))
     champion = standing.champions.get(target.name)
     if champion and champion["ensemble_id"] not in {arm.record_id for arm in arms}:
-        arms.append(_served(CHAMPION_ARM, champion["ensemble_id"], champion["artifact_sha256"]))
+        arms += _champion_arm(workspace, target, champion)
     evidence = _evidence(workspace, retrieval)
     if evidence == "labels" and target.name in own:
         arms.append(own[target.name])
@@ -155,7 +159,8 @@ def make(workspace: Workspace, unit: EvaluateUnit) -> Evaluated:
     looked_at = {}  # what the choice sees; the other answers go when they are scored
     for arm in unit.arms if len(wanted) else ():
         folder = _folder(workspace, arm)
-        answers = predict_arm(workspace, target.base, contract.task_spec, folder, inputs)
+        base_name = arm.base_name or target.base
+        answers = predict_arm(workspace, base_name, contract.task_spec, folder, inputs)
         record.add(arm, wanted, answers)
         if arm.is_candidate and unit.is_choosing:
             looked_at[arm.name] = answers[np.searchsorted(wanted, seen)]
@@ -197,7 +202,7 @@ class Record:
 
     def add(self, arm: Arm, answered: np.ndarray, answers: np.ndarray) -> None:
         """Scores and per-item scores of one arm from its answers on rows `answered`, ascending."""
-        base_name = self.unit.retrieval.target.base
+        base_name = arm.base_name or self.unit.retrieval.target.base
         for split, chosen in _scored_rows(self.workspace, self.rows).items():
             if len(chosen):
                 found = answers[np.searchsorted(answered, chosen)]
@@ -293,6 +298,27 @@ def _own_adapters(workspace: Workspace) -> dict[str, Arm]:
             if row := own.get(target.source):
                 found[target.name] = _served(OWN_ARM, row["adapter_id"], row["artifact_sha256"])
     return found
+
+
+def _champion_arm(
+    workspace: Workspace, target: TargetSpec, champion: Mapping[str, Any]
+) -> list[Arm]:
+    """The champion on the base that it was made on; none where the plan names that no more.
+
+    Weights of one base on another would answer something, and it would not be the champion.
+    """
+    named = {_files_of(base.base_id): name for name, base in workspace.bases.items()}
+    named[_files_of(workspace.bases[target.base].base_id)] = ""
+    made_on = _files_of(champion["base_id"])
+    if made_on not in named:
+        return []
+    arm = _served(CHAMPION_ARM, champion["ensemble_id"], champion["artifact_sha256"])
+    return [replace(arm, base_name=named[made_on])]
+
+
+def _files_of(base_id: str) -> str:
+    """The hash of a base's files, whatever the plan calls it."""
+    return base_id.rpartition("@")[2]
 
 
 def _single_references(workspace: Workspace, retrieval: Retrieval) -> list[Arm]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from catalog import current
 from catalog.deliveries import withdrawn_sources
@@ -28,7 +28,10 @@ def silent_sources(workspace: Workspace) -> list[Alert]:
         silence = _silence(heard.get(source), now=workspace.run.started_at, limit=limit)
         if silence:
             remedy = f"ask who delivers it; `rpe source show {source}` lists what came"
-            alerts.append(Alert(SILENT, source, f"{source} {silence}", remedy))
+            last = heard.get(source)
+            cause = last.astimezone(UTC).isoformat() if last else "never"
+            message = f"{source} {silence}"
+            alerts.append(Alert(SILENT, source, message, remedy, source=source, cause=cause))
     return alerts
 
 

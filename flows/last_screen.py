@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -13,26 +15,39 @@ from catalog.report.experiments import (
     shown,
     shown_quantity,
 )
-from catalog.report.queries import read_verdicts
+from catalog.report.queries import read_decisions, read_standing_verdicts, read_verdicts
+from flows.history_screen import date
+from flows.ledger import REFUSED, Alert
 from flows.output import say, show_rows, write_json
 from flows.reading import read_rows_of
-from flows.run_record import Summary
+from flows.run_record import NIGHT, Summary
 from flows.settings import Settings
 from flows.wiring import open_lake
 from flows.workspace import load_declarations
 
-COLUMNS = "target evidence challenger score against_base against_champion n verdict in_short"
+DECIDED = "target verdict challenger score against_base against_champion n in_short"
+STANDING = "target serves since last_verdict decided challenger"
 
 
 def show_summary(settings: Settings, summary: Summary) -> None:
-    """Print what an operator needs in the morning; results on stdout, advice on stderr."""
-    show_rows(read_standing(settings), as_json=False, title="targets", columns=COLUMNS)
+    """Print what an operator needs in the morning; results on stdout, advice on stderr.
+
+    What this run decided comes first, and apart from it what was decided before and stands.
+    """
+    decided, standing = _verdicts(settings, summary)
+    if any(step["name"] == "promote" for step in summary.steps):
+        when = "tonight" if summary.flow == NIGHT else "now"
+        show_rows(decided, as_json=False, title=f"decided {when}", columns=DECIDED)
+    if standing:
+        rows = [_standing(row) for row in standing]
+        show_rows(rows, as_json=False, title="as before", columns=STANDING)
     quarantined = _quarantined(settings)
     if quarantined:
         show_rows(quarantined, as_json=False, title="set aside")
     _tell_end(summary)
     _tell_withdrawn(settings)
-    _advise(settings)
+    _tell_waiting([*decided, *standing])
+    _advise([*decided, *standing])
 
 
 def show_experiment(settings: Settings, summary: Summary, *, as_json: bool) -> None:
@@ -107,11 +122,20 @@ def _tell_end(summary: Summary) -> None:
     for fault in summary.faults:
         say(f"FAILED {fault.step} {fault.unit}: {fault.kind}: {fault.message}")
     for alert in summary.alerts:
-        say(f"ALERT {alert.message}; {alert.remedy}")
+        say(f"{_word_for(alert)} {alert.message}; {alert.remedy}")
+    for alert in summary.resolved:
+        say(f"RESOLVED {alert.ending}")
     say(f"{summary.run_id}: {summary.outcome} in {summary.wall_seconds:.0f} s")
     if summary.notice:
         say(f"NOT TOLD {summary.notice}")
     say(f"report: {summary.report}")
+
+
+def _word_for(alert: Alert) -> str:
+    """REFUSED for a file that lies there, ALERT for what this run raised, STANDING for the rest."""
+    if alert.kind == REFUSED:
+        return "REFUSED"
+    return "ALERT" if alert.is_raised else "STANDING"
 
 
 def _tell_withdrawn(settings: Settings) -> None:
@@ -135,6 +159,42 @@ def read_standing(settings: Settings) -> list[dict[str, Any]]:
         lake.close()
 
 
+def _tell_waiting(verdicts: Sequence[dict[str, Any]]) -> None:
+    """Challengers that have won and wait for a person."""
+    for row in verdicts:
+        if row["verdict"] == "pending":
+            since = date(row["decided_at"])
+            say(f"WAITING {row['target']}: {row['challenger']} waits for a person since {since};")
+            say(f"  rpe promote {row['target']} --actor NAME")
+
+
+def _verdicts(
+    settings: Settings, summary: Summary
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What the run decided, and the newest verdict of every other target of the plan."""
+    names = load_declarations(settings).plan.target_names
+    with closing(open_lake(settings, read_only=True)) as lake:
+        asked = {"targets": names, "run_id": summary.run_id}
+        return read_decisions(lake, **asked), read_standing_verdicts(lake, **asked)
+
+
+def _standing(row: dict[str, Any]) -> dict[str, Any]:
+    """A line about a target of which nothing was decided: who serves since when, and the last word.
+
+    Why is left to `rpe champion`: the reasons are those of another night.
+    """
+    by, verdict = row.get("decided_by", "gate"), row["verdict"].replace("_", " ")
+    said = f"{verdict}: {row['reason']}" if verdict == "waiting" else verdict
+    return {
+        "target": row["target"],
+        "serves": row["serves"],
+        "since": date(row["serves_since"]),
+        "last_verdict": said if by == "gate" else f"{said} by {by}",
+        "decided": date(row.get("decided_at")),
+        "challenger": row.get("challenger", ""),
+    }
+
+
 def _quarantined(settings: Settings) -> list[dict[str, Any]]:
     return read_rows_of(
         settings,
@@ -146,14 +206,14 @@ def _quarantined(settings: Settings) -> list[dict[str, Any]]:
     )
 
 
-def _advise(settings: Settings) -> None:
-    served = read_rows_of(
-        settings,
-        "SELECT model_name FROM core.promotions WHERE action IN ('promoted', 'approved')"
-        " ORDER BY recorded_at DESC LIMIT 1",
-    )
-    subject = f"models:/{served[0]['model_name']}@champion" if served else "ID"
+def _advise(verdicts: Sequence[dict[str, Any]]) -> None:
+    """Commands that answer what one asks next, about the target that was served last."""
+    served = [row for row in verdicts if row["serves_version"]]
+    newest = max(served, key=lambda row: row["serves_since"], default=None)
+    subject = f"models:/{newest['target']}@champion" if newest else "ID"
     say("try next:")
+    if newest:
+        say(f"  rpe champion {newest['target']}")
     say(f"  rpe lineage {subject}")
     say(
         '  rpe sql "SELECT target_name, arm, value, ci_low, ci_high, n_items FROM mart.leaderboard"'

@@ -12,6 +12,17 @@ from catalog.errors import ContractViolated
 from flows.processes import used
 from rpe_core.errors import InputError, RpeError
 
+REFUSED = "refused"  # kind of the alert that a refused file lies there
+
+ENDED = {  # kind of an alert -> how it ends, if not by a retraction or by leaving the plan
+    "abstained": "an ensemble may serve it again",
+    "below_promotion": "another champion serves, or it scores as when it was promoted",
+    "drift": "the newest version is like the ones before it",
+    "fall": "the evaluation after it shows no further fall",
+    "refused": "the file was replaced, let in or taken away",
+    "silent": "something new has come",
+}
+
 
 @dataclass
 class Step:
@@ -40,12 +51,34 @@ class StepFault:
 
 @dataclass(frozen=True)
 class Alert:
-    """What a run found that no step of it can mend; it fails nothing."""
+    """What a run found that no step of it can mend; it fails nothing, but a refused file is no ok.
+
+    It is raised by the run that first finds its cause and stands until the cause has gone. The same
+    kind, subject and cause is the same alert.
+    """
 
     kind: str
-    source: str
+    subject: str  # a source, or a target
     message: str
     remedy: str
+    source: str = ""  # the source that it is about, or whose rows the target serves
+    cause: str = ""
+    since: str = ""  # ISO 8601: when it was raised, or when its cause came about
+    alert_id: str = ""
+    is_raised: bool = True  # whether this run is the first to find it
+    rests_on: tuple[str, ...] = ()  # records without which there is nothing to tell
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells it from any other alert."""
+        return self.kind, self.subject, self.cause
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        how = ENDED.get(self.kind, "its cause has gone")
+        since = f" since {self.since[:10]}" if self.since else ""
+        return f"{self.kind.replace('_', ' ')} of {self.subject}{since}: {how}"
 
 
 @dataclass
@@ -54,7 +87,9 @@ class Ledger:
 
     steps: list[Step] = field(default_factory=list)
     faults: list[StepFault] = field(default_factory=list)
-    alerts: list[Alert] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)  # of what the run looked at
+    others: list[Alert] = field(default_factory=list)  # that stand, and that it did not look at
+    resolved: list[Alert] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
 
     @property
@@ -103,18 +138,30 @@ class Ledger:
         return any(step.done or step.failed for step in self.steps)
 
     @property
+    def has_news(self) -> bool:
+        """Whether an alert was raised or has ended."""
+        return bool(self.resolved) or any(alert.is_raised for alert in self.alerts)
+
+    @property
     def outcome(self) -> str:
-        """`failed`, `alert`, `ok` or `unchanged`."""
+        """`failed`, `refused`, `alert`, `ok` or `unchanged`.
+
+        An alert that was raised before makes no night an `alert`; a refused file that still lies
+        there makes every night `refused`.
+        """
         if self.exit_code in (1, 2):
             return "failed"
-        if self.alerts:
+        if self.exit_code:
+            return "refused"
+        if any(alert.is_raised for alert in self.alerts):
             return "alert"
         return "ok" if self.has_work else "unchanged"
 
     @property
     def exit_code(self) -> int:
-        """0 every step ran, 1 a step failed, 2 a declaration has faults, 3 a batch was refused."""
-        return min((fault.exit_code for fault in self.faults), default=0)
+        """0 every step ran, 1 a step failed, 2 a declaration has faults, 3 a file is refused."""
+        lies_there = [3 for alert in self.alerts if alert.kind == REFUSED]
+        return min([*(fault.exit_code for fault in self.faults), *lies_there], default=0)
 
     def as_rows(self) -> list[Mapping[str, Any]]:
         """Steps as plain values."""

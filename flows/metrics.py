@@ -11,7 +11,7 @@ from prometheus_client import start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from catalog.report.queries import count_champions, read_nights, read_sources
+from catalog.report.queries import count_champions, read_alerts, read_nights, read_sources
 from flows.settings import Settings
 from flows.wiring import open_lake, utc_now
 from rpe_core.errors import RpeError
@@ -24,7 +24,9 @@ OF_NIGHT = {  # of the newest night: metric, column of mart.nights, unit, meanin
     "written": ("written_bytes", "bytes", "Bytes that the newest night wrote to storage"),
     "rows": ("n_rows", "", "Rows delivered in the newest night"),
     "faults": ("n_faults", "", "Units that failed in the newest night"),
-    "alerts": ("n_alerts", "", "Alerts of the newest night"),
+    "alerts": ("n_alerts", "", "Alerts that held when the newest night ended"),
+    "raised": ("n_raised", "", "Alerts that the newest night raised"),
+    "refused": ("n_refused", "", "Refused files that lay there in the newest night"),
 }
 OF_SOURCE = {
     "age_days": ("age_days", "Days since the source last sent something new"),
@@ -35,7 +37,7 @@ OF_SOURCE = {
 
 
 class WorkspaceFigures(Collector):
-    """The figures of one workspace; names of sources are their only labels, no value of a cell."""
+    """The figures of one workspace; labels are names of sources and targets, no value of a cell."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -47,7 +49,7 @@ class WorkspaceFigures(Collector):
         try:
             with open_lake(self._settings, read_only=True) as lake:
                 nights, sources = read_nights(lake), read_sources(lake)
-                n_champions = count_champions(lake)
+                n_champions, alerts = count_champions(lake), read_alerts(lake)
         except RpeError:
             yield _gauge("rpe_lake_readable", 0, "1 if the lake answers")
             return
@@ -55,6 +57,7 @@ class WorkspaceFigures(Collector):
         yield _gauge("rpe_champions", n_champions, "Targets that an ensemble serves")
         yield from _of_nights(nights)
         yield from _of_sources(sources)
+        yield _of_alerts(alerts)
 
 
 @contextmanager
@@ -88,7 +91,7 @@ def offer_metrics(settings: Settings) -> Iterator[str]:
 
 def _of_nights(nights: Sequence[Row]) -> Iterator[Metric]:
     counted = CounterMetricFamily("rpe_nights", "Nights on record", labels=["outcome"])
-    for outcome in ("ok", "unchanged", "alert", "failed"):
+    for outcome in ("ok", "unchanged", "alert", "refused", "failed"):
         counted.add_metric([outcome], sum(row["outcome"] == outcome for row in nights))
     yield counted
     if not nights:
@@ -108,6 +111,14 @@ def _of_sources(sources: Sequence[Row]) -> Iterator[Metric]:
             if row[column] is not None:
                 family.add_metric([row["source"]], float(row[column]))
         yield family
+
+
+def _of_alerts(alerts: Sequence[Row]) -> Metric:
+    doc = "1 for each kind of alert that stands of a source or target"
+    family = GaugeMetricFamily("rpe_alert", doc, labels=["kind", "subject"])
+    for kind, subject in sorted({(row["kind"], row["subject"]) for row in alerts}):
+        family.add_metric([kind, subject], 1.0)
+    return family
 
 
 def _gauge(name: str, value: float, doc: str, *, unit: str = "") -> Metric:

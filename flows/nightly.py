@@ -25,8 +25,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from catalog import promotion
 from flows import embed, ensemble, evaluate, ingest, promote, train
+from flows.alerts import watch
 from flows.chunks import Afar, StepFailed, Verb, chunks_of, own_error
-from flows.freshness import silent_sources
 from flows.handover import handing_over
 from flows.ledger import Ledger, Step
 from flows.locking import hold_workspace
@@ -174,14 +174,14 @@ def do_steps(
                     if verb == "ingest" and not is_strict:
                         _report_faulty(ledger, step, declared.faulty)
                     _run_verb(workspace, workers, verb, how, ledger, step)
-        if "ingest" in steps and not is_strict:
-            ledger.alerts += silent_sources(workspace)
+        # an experiment has a plan of its own: it looks at nothing, and what stands goes on standing
+        watch(workspace, ledger, () if is_strict else tuple(steps), plan=declared.plan)
         summary = close_run(workspace, ledger, targets=declared.plan.target_names)
         if plan.target_names == declared.plan.target_names:
             certify(settings, stores, done=steps, faults=ledger.faults, run=workspace.run)
     finally:
         stores.lake.close()
-    if ledger.has_work:
+    if ledger.has_work or ledger.has_news:
         with suppress(httpx.TransportError):  # the record of the run is ours, and it is made
             create_markdown_artifact(markdown_of(summary), key=name.replace("+", "-"))
     if summary.outcome == "failed":

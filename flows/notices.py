@@ -28,9 +28,22 @@ def told(settings: Settings, summary: Summary) -> Summary:
         "exit_code": summary.exit_code,
         "wall_seconds": round(summary.wall_seconds, 3),
         "faults": [{"step": f.step, "unit": f.unit, "kind": f.kind} for f in summary.faults],
-        "alerts": [{"kind": a.kind, "source": a.source} for a in summary.alerts],
+        **_alerts_of(summary),
     }
     return replace(summary, notice=_send(settings, notice))
+
+
+def _alerts_of(summary: Summary) -> dict[str, list[dict[str, str]]]:
+    """`alerts` that this night raised, those `standing` from before, those that were `resolved`."""
+    told = {
+        "alerts": [alert for alert in summary.alerts if alert.is_raised],
+        "standing": [alert for alert in summary.alerts if not alert.is_raised],
+        "resolved": summary.resolved,
+    }
+    return {
+        name: [{"kind": a.kind, "subject": a.subject, "source": a.source} for a in alerts]
+        for name, alerts in told.items()
+    }
 
 
 def tell_stop(settings: Settings, flow: str, error: Exception) -> None:
@@ -44,6 +57,8 @@ def tell_stop(settings: Settings, flow: str, error: Exception) -> None:
         "wall_seconds": 0.0,
         "faults": [{"step": flow, "unit": "all", "kind": type(error).__name__}],
         "alerts": [],
+        "standing": [],
+        "resolved": [],
     }
     _send(settings, notice)
 
@@ -65,13 +80,15 @@ def _send(settings: Settings, notice: Mapping[str, Any]) -> str:
 def _text(notice: Mapping[str, Any]) -> str:
     """The notice in a line, which is what chat rooms show.
 
-    >>> fault, alert = {"step": "train", "unit": "a"}, {"kind": "silent", "source": "b"}
+    >>> fault, alert = {"step": "train", "unit": "a"}, {"kind": "silent", "subject": "b"}
     >>> _text({"run_id": "run:night@1", "outcome": "failed", "exit_code": 1, "faults": [fault],
-    ...     "alerts": [alert]})
-    'run:night@1: failed (exit 1); failed: train a; silent: b'
+    ...     "alerts": [alert], "standing": [], "resolved": [{"kind": "fall", "subject": "c"}]})
+    'run:night@1: failed (exit 1); failed: train a; silent: b; resolved: fall c'
     """
     name = notice["run_id"] or notice["faults"][0]["step"]
     parts = [f"{name}: {notice['outcome']} (exit {notice['exit_code']})"]
     parts += [f"failed: {fault['step']} {fault['unit']}" for fault in notice["faults"]]
-    parts += [f"{alert['kind']}: {alert['source']}" for alert in notice["alerts"]]
+    parts += [f"{alert['kind']}: {alert['subject']}" for alert in notice["alerts"]]
+    for word in ("standing", "resolved"):
+        parts += [f"{word}: {alert['kind']} {alert['subject']}" for alert in notice[word]]
     return "; ".join(parts)

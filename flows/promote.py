@@ -16,12 +16,16 @@ from flows.plans import GateSpec
 from flows.scoring import AUTO_ARM, BASE_ARM, items_by_arm
 from flows.trials import Trials, trial_row, trials_of
 from flows.workspace import Workspace
-from rpe_core.evaluation.gates import GatePolicy, Trial, decide, put_to_test
+from rpe_core.evaluation.gates import NO_CHAMPION, GatePolicy, Trial, decide, put_to_test
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import Items, find_metric, gate_metric
 from rpe_core.fingerprint import fingerprint
 
 Row = dict[str, Any]
+UNSCORED = (
+    "The champion could not be scored here, because the plan no longer names its base, or without"
+    " labels of the target its strategy: base alone was asked."
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def make(workspace: Workspace, question: Question) -> Answer:
     tried = _put_to_test(workspace, question)
     against_base, *others = tried.values()
     decided = decide(policy, against_base, others[0] if others else None)
-    action, reasons = "refused", decided.reasons
+    action, reasons = "refused", _told(question, decided.reasons, is_scored=bool(others))
     if decided.is_promoted and question.is_rolled_back:
         reasons = (*reasons, "It was rolled back by a person before.")
     elif decided.is_promoted:
@@ -125,7 +129,7 @@ def _challenger(
     """The candidate with the best validation score; without labels, the choice of `auto`."""
     if not unit.candidates:
         return Arm(BASE_ARM, "", "", is_candidate=False)
-    metric = find_metric(_metric(workspace, unit))
+    metric = find_metric(metric_of(workspace, unit))
     scored = scores.get(unit.evaluation_id, {})
     if unit.evidence == LEAVE_ONE_OUT or not scored:
         by_name = {arm.name: arm for arm in unit.candidates}
@@ -140,8 +144,9 @@ def _put_to_test(workspace: Workspace, question: Question) -> dict[str, Trial]:
     items = items_by_arm(current.item_scores(lake, unit.evaluation_id, unit.gate_split))
     mine = items[AUTO_ARM if unit.evidence == LEAVE_ONE_OUT else question.challenger.name]
     baselines = {"": items[BASE_ARM]}
-    if question.champion:
-        baselines[question.champion_id] = _served_items(unit, question.champion, items)
+    served = _served_items(unit, question.champion, items) if question.champion else None
+    if served is not None:
+        baselines[question.champion_id] = served
     compared = {
         baseline_id: compare(mine, theirs, policy.metric, confidence=policy.confidence)
         for baseline_id, theirs in baselines.items()
@@ -153,19 +158,30 @@ def _put_to_test(workspace: Workspace, question: Question) -> dict[str, Trial]:
     return tried
 
 
-def _served_items(unit: EvaluateUnit, champion: Row, items: Mapping[str, Items]) -> Items:
-    """What the champion answered, under whichever arm it was scored here."""
+def _served_items(unit: EvaluateUnit, champion: Row, items: Mapping[str, Items]) -> Items | None:
+    """What the champion answered, under whichever arm it was scored here; None where it was not.
+
+    Without labels of the target it is what its strategy answered elsewhere, if the plan has it yet.
+    """
     for arm in unit.arms:
         if arm.record_id == champion["ensemble_id"] and arm.name in items:
             return items[arm.name]
-    return items.get(champion["strategy"], items[BASE_ARM])
+    return items.get(champion["strategy"]) if unit.evidence == LEAVE_ONE_OUT else None
+
+
+def _told(question: Question, reasons: Sequence[str], *, is_scored: bool) -> tuple[str, ...]:
+    """The reasons; a champion that could not be scored is none that does not exist."""
+    if question.champion is None or is_scored:
+        return tuple(reasons)
+    return tuple(UNSCORED if reason == NO_CHAMPION else reason for reason in reasons)
 
 
 def _gate(workspace: Workspace, unit: EvaluateUnit) -> GateSpec:
     return unit.retrieval.target.gate or workspace.plan.gate
 
 
-def _metric(workspace: Workspace, unit: EvaluateUnit) -> str:
+def metric_of(workspace: Workspace, unit: EvaluateUnit) -> str:
+    """The metric that a target's gate decides by."""
     contract = workspace.contracts[unit.retrieval.target.source]
     return gate_metric(_gate(workspace, unit).metric, contract.task.type)
 
@@ -173,7 +189,7 @@ def _metric(workspace: Workspace, unit: EvaluateUnit) -> str:
 def _policy(workspace: Workspace, unit: EvaluateUnit) -> GatePolicy:
     gate = _gate(workspace, unit)
     return GatePolicy(
-        _metric(workspace, unit), gate.baseline, gate.confidence, gate.min_items, gate.approval
+        metric_of(workspace, unit), gate.baseline, gate.confidence, gate.min_items, gate.approval
     )
 
 

@@ -35,6 +35,7 @@ class Summary:
     faults: tuple[StepFault, ...]
     alerts: tuple[Alert, ...]
     report: str
+    resolved: tuple[Alert, ...] = ()
     experiment_id: str = ""  # of an experiment that is on record
     notice: str = ""  # why the webhook was not told of it, if so
 
@@ -58,11 +59,12 @@ def close_run(workspace: Workspace, ledger: Ledger, *, targets: Sequence[str]) -
         tuple(ledger.faults),
         tuple(ledger.alerts),
         str(settings.report_file),
+        tuple(ledger.resolved),
     )
     with workspace.stores.lake.transaction(message=chain.CLOSING, run=run) as commit:
         chain.seal(commit, _row(workspace, ledger, summary, commit.recorded_at))
     stores = workspace.stores
-    if ledger.has_work or ledger.alerts or not is_written(stores.lake, settings.report_file):
+    if not is_written(stores.lake, settings.report_file):
         min_groups = workspace.plan.publishing.min_groups
         place = settings.report_file
         write_report(stores.lake, stores.vectors, place, targets=targets, min_groups=min_groups)
@@ -79,7 +81,10 @@ def markdown_of(summary: Summary) -> str:
         for s in summary.steps
     ]
     lines += ["", *(f"- {f.step} {f.unit}: {f.kind}" for f in summary.faults)]
-    lines += [f"- alert: {alert.message}" for alert in summary.alerts]
+    lines += [
+        f"- {'alert' if alert.is_raised else 'still'}: {alert.message}" for alert in summary.alerts
+    ]
+    lines += [f"- resolved: {alert.ending}" for alert in summary.resolved]
     return "\n".join([*lines, "", f"Report: {summary.report}"])
 
 
@@ -106,6 +111,8 @@ def _row(
         "threads": torch.get_num_threads(),
         "steps_json": canonical_json(summary.steps),
         "faults_json": canonical_json([asdict(fault) for fault in summary.faults]),
-        "alerts_json": canonical_json([asdict(alert) for alert in summary.alerts]),
+        "alerts_json": canonical_json(
+            [asdict(alert) for alert in [*ledger.alerts, *ledger.others]]
+        ),
         "versions_json": canonical_json(versions_of(VERSIONED)),
     }

@@ -79,7 +79,8 @@ class StrategySpec:
 class Representation:
     """z: the mean encoder feature of a dataset version, shape (d,), with count and variance.
 
-    `n_groups` is how many groups (patients) the items come from, None where nobody counted.
+    `n_groups` is how many groups (patients) the items come from, None where nobody counted;
+    `shares` of variance are those of its largest directions, none where nobody looked.
     """
 
     representation_id: str
@@ -90,6 +91,7 @@ class Representation:
     z: tuple[float, ...]
     variance: tuple[float, ...]
     n_groups: int | None = None
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,8 @@ def sources(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
     ])  # fmt: skip
 
 
-def drifts(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
-    """How far each source moved with its newest version, the furthest first."""
+def drifts(rows: Sequence[Row], colours: Mapping[str, str], drifting: Collection[str]) -> Table:
+    """How far each source moved with its newest version; of `drifting` it is more than chance."""
     heads = ("source", "times noise", "distance", "noise", "rows", "so what")
     ordered = sorted(rows, key=lambda row: -(row["noise_ratio"] or 0.0))
     return Table("Moves of the newest dataset versions", heads, [
@@ -120,7 +120,7 @@ def drifts(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
             number(d["distance"], note=f"standard error {d['standard_error']:.2g}"),
             number(d["noise"]),
             Cell(f"{d['n_items']:,}", "number", note=f"{d['n_former_items']:,} before"),
-            told(words.of_drift(d)),
+            told(words.of_drift(d, is_alert=d["source"] in drifting)),
         )
         for d in ordered
     ])  # fmt: skip

@@ -27,8 +27,13 @@ WHERE list_contains(?, p.target_name) AND p.retracted_at IS NULL
     AND p.action NOT IN ('approved', 'rolled_back')
     AND p.recorded_at <= until_at AND (since_at IS NULL OR p.recorded_at > since_at) {_NEWEST}
 """
-_SERVING = """
-SELECT * FROM mart.champion_history WHERE is_champion AND list_contains(?, target_name)
+_SERVING = f"""
+WITH newest AS (
+    SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL
+        AND action IN ('promoted', 'approved', 'rolled_back') {_NEWEST}
+)
+SELECT newest.* FROM newest JOIN core.ensembles AS e USING (ensemble_id)
+WHERE e.retracted_at IS NULL
 """
 _COMPARED = """
 SELECT * FROM core.comparisons WHERE list_contains(?, target_name)
@@ -71,14 +76,28 @@ FROM mart.adapter_lineage l JOIN (
 ORDER BY l.model_name, l.weight DESC, l.source, l.file_uri
 """
 
+_NEWS = """
+WITH ended AS (SELECT DISTINCT resolved_run_id AS run_id FROM mart.alerts)
+SELECT r.* FROM core.runs AS r LEFT JOIN ended AS e USING (run_id)
+ORDER BY
+    len(json_extract(steps_json, '$[*].done[*]')) > 0
+    OR len(json_extract(steps_json, '$[*].failed[*]')) > 0
+    OR json_array_length(faults_json) > 0
+    OR len(list_filter(json_extract(coalesce(alerts_json, '[]'), '$[*]'),
+        lambda a: coalesce(a ->> '$.is_raised', 'true') = 'true')) > 0
+    OR e.run_id IS NOT NULL DESC,
+    started_at DESC, run_id
+LIMIT 1
+"""
+
 
 def read_verdicts(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     """The newest verdict of each target, whenever it fell: one row each, in their order.
 
     target, evidence, challenger, score, against_base, against_champion, n, verdict, reason,
-    in_short, decided_at, decided_by; and who serves: serves ("v3", or "base"), serves_version,
-    serves_since, serves_by. Of a target without a verdict only target, verdict ("waiting"), reason
-    and who serves.
+    in_short, decided_at, decided_by, id; and who serves: serves ("v3", or "base"), serves_version,
+    serves_since, serves_by, serves_ensemble_id. Of a target without a verdict only target, verdict
+    ("waiting"), reason and who serves.
     """
     return _verdicts(lake, lake.rows(_VERDICTS, [list(targets)]), targets)
 
@@ -93,28 +112,53 @@ def read_decisions(lake: Lake, *, targets: Sequence[str], run_id: str) -> list[R
 def read_standing_verdicts(lake: Lake, *, targets: Sequence[str], run_id: str) -> list[Row]:
     """What was decided before a run, or by a person since, and stands: the other `read_verdicts`.
 
-    `decided_at` says since when; a target without a verdict is "waiting".
+    `decided_at` says since when, `reason` is told of the past; a target without a verdict is
+    "waiting".
     """
     decided = {row["promotion_id"] for row in lake.rows(_DECIDED, [run_id, list(targets)])}
-    return [row for row in read_verdicts(lake, targets=targets) if row["id"] not in decided]
+    return [
+        row | {"reason": in_the_past(row["reason"])}
+        for row in read_verdicts(lake, targets=targets)
+        if row["id"] not in decided
+    ]
+
+
+def in_the_past(reasons: str) -> str:
+    r"""Reasons of a verdict as they are told later: what was true of that night is not true of now.
+
+    >>> in_the_past("Wins against base: 1.\nThere is no champion yet.")
+    'Wins against base: 1.\nThere was no champion before.'
+    """
+    later = {
+        "There is no champion yet.": "There was no champion before.",
+        "A person must approve before the champion moves.": "A person had to approve it.",
+    }
+    return "\n".join(later.get(line, line) for line in reasons.split("\n"))
 
 
 def read_history(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     """Rows of mart.target_history of these targets: one per evaluation and arm, oldest first."""
     return lake.rows(
-        "FROM mart.target_history WHERE list_contains(?, target_name)"
+        f"FROM mart.target_history WHERE {_named(targets)}"
         " ORDER BY target_name, evaluated_at, evaluation_id, is_champion DESC, arm",
-        [list(targets)],
+        [*targets],
     )
 
 
 def read_champions(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     """Rows of mart.champion_history: each time a version began to serve, oldest first."""
     return lake.rows(
-        "FROM mart.champion_history WHERE list_contains(?, target_name)"
+        f"FROM mart.champion_history WHERE {_named(targets)}"
         " ORDER BY target_name, since_at, promotion_id DESC",
-        [list(targets)],
+        [*targets],
     )
+
+
+def _named(targets: Sequence[str]) -> str:
+    """The condition on names that DuckDB takes into a view, where it leaves out the others."""
+    if len(targets) == 1:
+        return "target_name = ?"
+    return f"target_name IN ({', '.join('?' for _ in targets)})" if targets else "false"
 
 
 def _verdicts(lake: Lake, decided: Sequence[Row], targets: Sequence[str]) -> list[Row]:
@@ -188,6 +232,11 @@ def read_nights(lake: Lake) -> list[Row]:
     return lake.rows("FROM mart.nights ORDER BY started_at DESC, run_id")
 
 
+def read_alerts(lake: Lake) -> list[Row]:
+    """The alerts that stand, the newest first."""
+    return lake.rows("FROM mart.alerts WHERE is_standing ORDER BY raised_at DESC, kind, subject")
+
+
 def count_champions(lake: Lake) -> int:
     """How many targets an ensemble serves."""
     rows = lake.rows(
@@ -201,10 +250,8 @@ def count_champions(lake: Lake) -> int:
 
 
 def read_last_run(lake: Lake) -> Row | None:
-    """The newest run that found something to do; where there is none, the newest."""
-    rows = lake.rows(
-        "SELECT * FROM core.runs ORDER BY outcome = 'unchanged', started_at DESC, run_id LIMIT 1"
-    )
+    """The newest run with news: work, a fault, an alert raised or ended; else the newest of all."""
+    rows = lake.rows(_NEWS)
     return rows[0] if rows else None
 
 
@@ -276,12 +323,14 @@ def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Ro
 def _serves(champion: Row | None) -> Row:
     """Which version serves, since when and by whose word; the base where there is no champion."""
     if champion is None:
-        return {"serves": "base", "serves_version": "", "serves_since": None, "serves_by": ""}
+        nobody = {"serves_version": "", "serves_since": None, "serves_by": ""}
+        return {"serves": "base", **nobody, "serves_ensemble_id": ""}
     return {
         "serves": f"v{champion['model_version']}",
         "serves_version": champion["model_version"],
-        "serves_since": champion["since_at"],
+        "serves_since": champion["recorded_at"],
         "serves_by": champion["actor"],
+        "serves_ensemble_id": champion["ensemble_id"],
     }
 
 

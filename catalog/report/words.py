@@ -8,7 +8,7 @@ from typing import Any
 from catalog.report.tables import counted
 
 Row = Mapping[str, Any]
-WATCHED, MOVED = 2.0, 3.0  # times noise: worth a look, and no longer chance
+WATCHED = 2.0  # times noise: worth a look
 
 OUTCOMES = {
     "ok": "Every step ran.",
@@ -92,20 +92,23 @@ def of_spending(row: Row) -> str:
     return f"{level}; or bring new labelled groups, on which bets must become worth more."
 
 
-def of_drift(row: Row) -> str:
-    """What a move of a source means, and what to do."""
+def of_drift(row: Row, *, is_alert: bool) -> str:
+    """What a move of a source means, and what to do; `is_alert` if it is more than chance."""
     ratio = row["noise_ratio"]
     if ratio is None:
         return "The features do not vary, so no move can be judged."
+    source = row["source"]
+    if is_alert:
+        return (
+            f"The rows of {source} are no longer what they were: read"
+            f" `rpe source findings {source}`; if the newest delivery is wrong, withdraw it by"
+            " `rpe retract`; if it is right, adapters and ensembles follow it by themselves."
+        )
     if ratio < WATCHED:
         return "As chance alone would move it: nothing to do."
-    source = row["source"]
-    if ratio < MOVED:
-        return f"A little more than chance: look whether the next delivery of {source} goes on."
     return (
-        f"The rows of {source} are no longer what they were: read `rpe source findings {source}`;"
-        " if the newest delivery is wrong, withdraw it by `rpe retract`; if it is right, adapters"
-        " and ensembles follow it by themselves."
+        "More than single rows would move by chance, but not more than whole groups may: no alert."
+        f" Look whether the next delivery of {source} goes on."
     )
 
 
@@ -137,6 +140,21 @@ def of_guards(reasons: Sequence[str]) -> list[str]:
     """
     parts = dict.fromkeys(part for reason in reasons for part in spelled(reason).split("; "))
     return [f"{part[:1].upper()}{part[1:]}." for part in parts if part]
+
+
+def of_sources(sources: Sequence[Row]) -> str:
+    """Which sources need a look, and what to do."""
+    silent = [row["source"] for row in sources if row["is_stale"]]
+    refused = [row["source"] for row in sources if row["last_outcome"] == "refused"]
+    parts = []
+    if silent:
+        parts.append(f"Silent for longer than allowed: {', '.join(silent)}; ask their owners.")
+    if refused:
+        parts.append(
+            f"The last file of {', '.join(refused)} was refused; `rpe source findings SOURCE` tells"
+            " which rows and why."
+        )
+    return " ".join(parts) or "Every source has delivered within its limits; nothing to do."
 
 
 def of_trend(points: Sequence[Row]) -> str:

@@ -95,6 +95,7 @@ def representation_row(representation: Representation) -> Row:
         "n_groups": representation.n_groups,
         "norm": float(np.linalg.norm(z)),
         "standard_error": float(np.sqrt(variance.sum() / representation.n_items)),
+        "shares_json": canonical_json(representation.shares) if representation.shares else None,
     }
 
 

@@ -113,6 +113,12 @@ class Lake:
             if not is_current(cursor, declaration):
                 apply(cursor, declaration, now=self._clock())
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it holds the tables and views of this release: `migrate` would write nothing."""
+        with lake_errors("read the lake's version"):
+            return is_current(self._cursor(), declared())
+
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Rows of one statement as dictionaries; tables read as `core.batches`, `raw.<source>`.
 

@@ -108,6 +108,7 @@ REPRESENTATIONS = TableSpec(
         Column("n_groups", "BIGINT", "groups (patients) among them; null: not counted", "groups"),
         number("norm", "Euclidean length of z"),
         number("standard_error", "Euclidean standard error of z: sqrt(sum of variances / n)"),
+        text("shares_json", "shares of variance of the largest directions; null: nobody looked"),
         *HISTORY,
     ),
 )

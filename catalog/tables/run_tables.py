@@ -18,7 +18,7 @@ RUNS = TableSpec(
     (
         text("run_id", "run:<flow>@sha12"),
         text("flow", "night, or the step that was asked for"),
-        text("outcome", "ok, unchanged, alert or failed"),
+        text("outcome", "ok, unchanged, alert, refused or failed"),
         Column("started_at", "TIMESTAMPTZ", "start", "UTC"),
         Column("ended_at", "TIMESTAMPTZ", "end", "UTC"),
         text("plan_sha256", "plan in force"),
@@ -31,7 +31,7 @@ RUNS = TableSpec(
         Column("threads", "BIGINT", "torch threads", "threads"),
         text("steps_json", "per step: outcome, wall and CPU seconds, peak memory, bytes"),
         text("faults_json", "faults without values"),
-        text("alerts_json", "what no step can mend: sources that have gone silent"),
+        text("alerts_json", "what no step can mend and holds when the run ends, see mart.alerts"),
         text("versions_json", "library versions"),
         text("link_sha256", "sha256 over the link before, and runs and core.links recorded since"),
         RECORDED,

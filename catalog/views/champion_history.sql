@@ -49,6 +49,8 @@ WITH served AS (
     GROUP BY record_id
 ), compared AS (
     SELECT p.promotion_id, c.*,
+        CASE WHEN c.evidence = 'labels' THEN 'test' ELSE 'leave_one_out' END AS split,
+        CASE WHEN c.evidence = 'labels' THEN c.arm ELSE 'auto' END AS tried_arm,
         row_number() OVER (
             PARTITION BY p.promotion_id, c.baseline_ensemble_id
             ORDER BY c.recorded_at DESC, c.comparison_id
@@ -87,14 +89,11 @@ LEFT JOIN versions AS v ON v.record_id = p.champion_ensemble_id
 LEFT JOIN against AS b
     ON b.promotion_id = p.promotion_id AND b.baseline_ensemble_id = ''
 LEFT JOIN against AS f
-    ON f.promotion_id = p.promotion_id AND f.baseline_ensemble_id = p.champion_ensemble_id
-    AND p.champion_ensemble_id <> ''
+    ON f.promotion_id = p.promotion_id
+    AND f.baseline_ensemble_id = nullif(p.champion_ensemble_id, '')
 LEFT JOIN core.scores AS s
     ON s.evaluation_id = b.evaluation_id AND s.target_name = p.target_name
-    AND s.metric = b.metric AND s.slice = '' AND s.retracted_at IS NULL
-    AND (
-        (b.evidence = 'labels' AND s.split = 'test' AND s.arm = b.arm)
-        OR (b.evidence = 'leave_one_out' AND s.split = 'leave_one_out' AND s.arm = 'auto')
-    )
+    AND s.metric = b.metric AND s.slice = '' AND s.split = b.split AND s.arm = b.tried_arm
+    AND s.retracted_at IS NULL
 LEFT JOIN withdrawn AS w ON w.promotion_id = p.promotion_id
 ORDER BY p.target_name, p.place

@@ -1,10 +1,11 @@
 -- The newest night beside the newest verdict of every target; one row with an empty target before the first verdict
 -- run_id: the newest night
--- outcome: ok, unchanged, alert or failed
+-- outcome: ok, unchanged, alert, refused or failed
 -- started_at [UTC]: when it began
 -- ended_at [UTC]: when it ended
 -- wall_seconds [seconds]: how long it took
--- alerts: what it found that no step can mend, one a line; '' if nothing
+-- alerts: what it found that no step can mend, and still holds, one a line; '' if nothing
+-- refusals: refused files that lie there, one a line: source, file, codes, since when; '' if none
 -- target_name: target of the plan
 -- action: promoted, refused, abstained, pending, approved or rolled_back
 -- arm: arm of the challenger
@@ -19,8 +20,14 @@
 -- is_new: whether this night decided it
 WITH night AS (
     SELECT run_id, outcome, started_at, ended_at, wall_seconds,
-        array_to_string(json_extract_string(coalesce(alerts_json, '[]'), '$[*].message'), chr(10))
-            AS alerts
+        array_to_string(list_transform(
+            list_filter(json_extract(coalesce(alerts_json, '[]'), '$[*]'),
+                lambda a: a ->> '$.kind' <> 'refused'),
+            lambda a: a ->> '$.message'), chr(10)) AS alerts,
+        array_to_string(list_transform(
+            list_filter(json_extract(coalesce(alerts_json, '[]'), '$[*]'),
+                lambda a: a ->> '$.kind' = 'refused'),
+            lambda a: a ->> '$.message'), chr(10)) AS refusals
     FROM core.runs
     WHERE flow LIKE 'night%'
     ORDER BY started_at DESC, run_id
@@ -33,7 +40,7 @@ WITH night AS (
     ) = 1
 )
 SELECT
-    n.run_id, n.outcome, n.started_at, n.ended_at, n.wall_seconds, n.alerts,
+    n.run_id, n.outcome, n.started_at, n.ended_at, n.wall_seconds, n.alerts, n.refusals,
     v.target_name, v.action, v.arm, v.evidence, v.reasons, v.actor,
     v.ensemble_id, v.champion_ensemble_id, v.model_name, v.model_version,
     v.recorded_at AS decided_at, coalesce(v.run_id = n.run_id, false) AS is_new

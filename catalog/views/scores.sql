@@ -17,18 +17,20 @@
 -- run_id: run that computed the score
 -- recorded_at [UTC]: when the score was committed
 WITH withdrawn AS (
-    SELECT DISTINCT s.evaluation_id
-    FROM core.scores AS s
-    LEFT JOIN core.ensembles AS e ON e.ensemble_id = s.ensemble_id
-    LEFT JOIN core.adapters AS a ON a.adapter_id = s.ensemble_id
-    LEFT JOIN core.dataset_versions AS d ON d.dataset_version_id = s.dataset_version_id
-    WHERE s.retracted_at IS NOT NULL OR e.retracted_at IS NOT NULL OR a.retracted_at IS NOT NULL
-        OR d.retracted_at IS NOT NULL
+    SELECT ensemble_id AS record_id FROM core.ensembles WHERE retracted_at IS NOT NULL
+    UNION ALL
+    SELECT adapter_id FROM core.adapters WHERE retracted_at IS NOT NULL
 )
 SELECT
     target_name, arm, split, nullif(slice, '') AS slice, metric, metric_version, is_higher_better,
     value, ci_low, ci_high, n_items, n_groups, ensemble_id, dataset_version_id, evaluation_id,
     run_id, recorded_at
 FROM core.scores
-WHERE evaluation_id NOT IN (SELECT evaluation_id FROM withdrawn WHERE evaluation_id IS NOT NULL)
+WHERE retracted_at IS NULL
+    AND evaluation_id NOT IN (
+        SELECT evaluation_id FROM core.scores WHERE ensemble_id IN (FROM withdrawn)
+    )
+    AND dataset_version_id NOT IN (
+        SELECT dataset_version_id FROM core.dataset_versions WHERE retracted_at IS NOT NULL
+    )
 ORDER BY target_name, recorded_at, evaluation_id, split, slice NULLS FIRST, metric, arm

@@ -69,17 +69,25 @@ WITH standing AS (
     FROM chosen AS e
     LEFT JOIN verdicts AS v
         ON v.target_name = e.target_name AND v.evaluation_id = e.evaluation_id
+), moves AS (
+    SELECT target_name, ensemble_id, arm, model_version, recorded_at AS since_at
+    FROM core.promotions
+    WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back')
 ), served AS (
     SELECT e.*, h.ensemble_id AS champion_id, h.arm AS champion_arm,
         h.model_version AS champion_version
     FROM evaluated AS e
-    ASOF LEFT JOIN mart.champion_history AS h
+    ASOF LEFT JOIN moves AS h
         ON e.target_name = h.target_name AND e.decided_at >= h.since_at
 ), placed AS (
     SELECT e.*, h.ensemble_id AS former_id, h.arm AS former_arm
     FROM served AS e
-    ASOF LEFT JOIN mart.champion_history AS h
+    ASOF LEFT JOIN moves AS h
         ON e.target_name = h.target_name AND e.evaluated_at > h.since_at
+), choices AS (
+    SELECT target_name, choice_id, candidate AS arm, ensemble_id FROM core.choices
+    UNION ALL
+    SELECT target_name, choice_id, 'auto', ensemble_id FROM core.choices WHERE is_chosen
 ), scored AS (
     SELECT p.*, s.run_id, s.arm, s.value, s.ci_low, s.ci_high, s.is_higher_better, s.n_items,
         s.n_groups, s.dataset_version_id,
@@ -87,9 +95,8 @@ WITH standing AS (
         coalesce(nullif(s.ensemble_id, ''), c.ensemble_id, '') AS ensemble_id
     FROM standing AS s
     JOIN placed AS p USING (target_name, evaluation_id, split, metric)
-    LEFT JOIN core.choices AS c
-        ON c.choice_id = s.evaluation_id AND c.target_name = s.target_name
-        AND (c.candidate = s.arm OR (s.arm = 'auto' AND c.is_chosen))
+    LEFT JOIN choices AS c
+        ON c.choice_id = s.evaluation_id AND c.target_name = s.target_name AND c.arm = s.arm
 ), marked AS (
     -- without labels an arm answers for its strategy, and auto for the rule that the gate tries
     SELECT *,

@@ -20,6 +20,7 @@ from rpe_core.evaluation import betting, spending
 from rpe_core.evaluation.metrics import METRICS, Floats, Items, find_metric
 from rpe_core.records import Comparison, Verdict
 
+NO_CHAMPION = "There is no champion yet."
 MIN_GROUPS = 20  # below this a percentile interval over clusters is too narrow to trust
 
 
@@ -142,7 +143,7 @@ def decide(policy: GatePolicy, against_base: Trial, against_champion: Trial | No
         if is_win and not is_vouched(policy, trial):
             reasons.append(_doubt(policy, name, trial))
     if against_champion is None:
-        reasons.append("There is no champion yet.")
+        reasons.append(NO_CHAMPION)
     reasons.append(_account(policy, against_base.n_tried))
     if is_promoted and policy.approval == "required":
         reasons.append("A person must approve before the champion moves.")

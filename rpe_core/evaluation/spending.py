@@ -58,6 +58,20 @@ def p_values(ours: Floats, theirs: Floats, score: Callable[[Floats], Floats]) ->
     >>> float(p_values(ours, theirs, lambda sums: sums[..., 0] / sums[..., 1]).round(4))
     0.0288
     """
+    difference, error = jackknifed(ours, theirs, score)
+    certain = np.where(difference > 0, np.inf, -np.inf)  # every group alike
+    t = np.divide(difference, error, out=certain, where=error > 0)
+    return np.asarray(stdtr(ours.shape[-2] - 1, -t), dtype=np.float64)
+
+
+def jackknifed(
+    ours: Floats, theirs: Floats, score: Callable[[Floats], Floats]
+) -> tuple[Floats, Floats]:
+    """score(ours) - score(theirs) and its standard error, from sums by group (..., n_groups, m).
+
+    A group that only one of them has is zeros in the other: then their samples differ, and the
+    error takes in what they share and what they do not.
+    """
 
     def gap(mine: Floats, other: Floats) -> Floats:
         return score(mine) - score(other)
@@ -67,7 +81,4 @@ def p_values(ours: Floats, theirs: Floats, score: Callable[[Floats], Floats]) ->
     left_out = gap(all_ours - ours, all_theirs - theirs)
     spread = np.square(left_out - left_out.mean(axis=-1, keepdims=True)).sum(axis=-1)
     error = np.sqrt((n_groups - 1) / n_groups * spread)
-    difference = gap(all_ours, all_theirs)[..., 0]
-    certain = np.where(difference > 0, np.inf, -np.inf)  # every group alike
-    t = np.divide(difference, error, out=certain, where=error > 0)
-    return np.asarray(stdtr(n_groups - 1, -t), dtype=np.float64)
+    return gap(all_ours, all_theirs)[..., 0], np.asarray(error, dtype=np.float64)

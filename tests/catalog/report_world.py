@@ -158,6 +158,13 @@ def _run(number: int, is_last: bool) -> dict[str, Any]:
     names = ("ingest", "embed", "train", "ensemble", "evaluate", "promote")
     fault = {"step": "ingest", "unit": LONG, "kind": "ContractInvalid", "message": FAULT,
              "exit_code": 2}  # fmt: skip
+    drift = {
+        "kind": "drift",
+        "source": "reports_of_site_00",
+        "subject": "reports_of_site_00",
+        "message": "4.2 times what chance would move it",
+        "remedy": "`rpe source findings`",
+    }
     alert = {"kind": "silent", "source": LONG, "message": f"{LONG} has been silent for 9.1 days",
              "remedy": f"ask who delivers it; `rpe source show {LONG}` lists it"}  # fmt: skip
     return {
@@ -168,7 +175,7 @@ def _run(number: int, is_last: bool) -> dict[str, Any]:
         "written_bytes": 1 << 20, "n_rows": 123456,
         "steps_json": json.dumps([{"name": n, **step} for n in names], separators=(",", ":")),
         "faults_json": json.dumps([fault] if is_last else []),
-        "alerts_json": json.dumps([alert] if is_last else []),
+        "alerts_json": json.dumps([alert, drift] if is_last else []),
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The report: tonight apart from before, trends, past reports that stay, and nothing that asks."""
 
+import json
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from catalog.report import archive, queries
-from catalog.report.page import CHARTED, is_written, write_report
+from catalog.report.facts import CHARTED
+from catalog.report.page import is_written, write_report
 from catalog.stores.lake import Lake
 from catalog.stores.vectors import Vectors
 from tests.catalog.lakes import fresh_lake
@@ -42,8 +44,12 @@ def one_night(nights: Nights, number: int, *, flow: str = "night", outcome: str 
         nights.verdict(number + 0.05, action, "linear", f"n{number}", champion=champion,
                        version=version, reasons="There is no champion yet." if not number else
                        "Ties against the champion.")  # fmt: skip
-    nights.run(number, flow=flow, outcome=outcome, ended_at=day(number + 0.1), wall_seconds=60.0,
-               cpu_seconds=50.0, peak_memory_bytes=1 << 30, written_bytes=0)  # fmt: skip
+    done = [] if outcome == "unchanged" else [TARGET]
+    steps = json.dumps([{"name": "promote", "done": done, "failed": []}], separators=(",", ":"))
+    nights.run(
+        number, flow=flow, outcome=outcome, steps_json=steps, ended_at=day(number + 0.1),
+        wall_seconds=60.0, cpu_seconds=50.0, peak_memory_bytes=1 << 30, written_bytes=0,
+    )  # fmt: skip
     nights.write()
 
 

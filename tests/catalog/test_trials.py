@@ -75,7 +75,8 @@ def test_verdicts_before_an_upgrade_count_as_trials(lake: Lake) -> None:
             tx.insert_new("scores", [{**scored, **row}])
         for column in NEW:
             tx.execute(f"ALTER TABLE core.comparisons DROP COLUMN {column}")
-        tx.execute("ALTER TABLE core.representations DROP COLUMN n_groups")
+        for column in ("n_groups", "shares_json"):
+            tx.execute(f"ALTER TABLE core.representations DROP COLUMN {column}")
         for column in ("link_sha256", "alerts_json", "read_bytes", "n_rows"):
             tx.execute(f"ALTER TABLE core.runs DROP COLUMN {column}")
         for column in ("train_seconds", "peak_memory_bytes"):

@@ -96,7 +96,11 @@ def test_a_silent_source_is_told_by_a_night_that_has_nothing_to_do(
         "outcome": "alert",
         "exit_code": 0,
         "faults": [],
-        "alerts": [{"kind": "silent", "source": f"site_{s}"} for s in "abc"],
+        "alerts": [
+            {"kind": "silent", "subject": f"site_{s}", "source": f"site_{s}"} for s in "abc"
+        ],
+        "standing": [],
+        "resolved": [],
         "text": f"{night['run_id']}: alert (exit 0)"
         "; silent: site_a; silent: site_b; silent: site_c",
     }

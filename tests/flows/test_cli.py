@@ -65,6 +65,8 @@ EXAMPLES = {
     "predict": Example(words=("label", "score")),
     "promote": Example(json_only=True, words=('"status": "ok"', '"ids"')),
     "rollback": Example(exit_code=1, words=("nothing to roll back to",)),
+    "history": Example(words=("accuracy", "champion", "challenger", "base")),
+    "champion": Example(words=("site-d", "accuracy", "Wins against base")),
     "lineage": Example(words=("site_a.jsonl", "file sha256")),
     "sql": Example(words=("site-d", "linear_l1")),
     "report": Example(words=("index.html",)),

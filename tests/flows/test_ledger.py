@@ -17,11 +17,31 @@ REFUSED = ContractViolated("3 of 9 rows are not usable.", source="site_a")
 
 
 def test_an_alert_fails_nothing_and_is_no_plain_night() -> None:
-    for errors, outcome, exit_code in (((), "alert", 0), ((REFUSED,), "alert", 3),
+    for errors, outcome, exit_code in (((), "alert", 0), ((REFUSED,), "refused", 3),
                                        ((STEP_FAILED,), "failed", 1)):  # fmt: skip
         ledger = ledger_of(*errors, n_done=1)
         ledger.alerts.append(Alert("silent", "site_a", "site_a has been silent", "ask"))
         assert (ledger.outcome, ledger.exit_code) == (outcome, exit_code)
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_raised", "n_done", "outcome", "exit_code"),
+    [
+        ("silent", True, 0, "alert", 0),
+        ("silent", False, 0, "unchanged", 0),
+        ("silent", False, 1, "ok", 0),
+        ("refused", True, 1, "refused", 3),
+        ("refused", False, 0, "refused", 3),
+    ],
+)
+def test_an_alert_that_stands_is_no_news_but_a_refused_file_is_never_fine(
+    kind: str, is_raised: bool, n_done: int, outcome: str, exit_code: int
+) -> None:
+    ledger = ledger_of(n_done=n_done)
+    ledger.alerts.append(Alert(kind, "site_a", "what", "do", is_raised=is_raised))
+    assert (ledger.outcome, ledger.exit_code, ledger.has_news) == (outcome, exit_code, is_raised)
+    ledger.fail(ledger.steps[0], "site_b", STEP_FAILED)
+    assert (ledger.outcome, ledger.exit_code) == ("failed", 1)
 
 
 def ledger_of(*errors: Exception, n_done: int = 0) -> Ledger:
@@ -44,9 +64,9 @@ def ledger_of(*errors: Exception, n_done: int = 0) -> Ledger:
         ((), 2, "ok", 0),
         ((STEP_FAILED,), 0, "failed", 1),
         ((DECLARATION,), 2, "failed", 2),
-        # a refused batch is a result: the night went as it should
-        ((REFUSED,), 0, "ok", 3),
-        ((REFUSED,), 2, "ok", 3),
+        # a refused batch fails nothing, and nobody should take it for a night like others
+        ((REFUSED,), 0, "refused", 3),
+        ((REFUSED,), 2, "refused", 3),
         # of several the one that asks for a person soonest
         ((REFUSED, DECLARATION), 2, "failed", 2),
         ((DECLARATION, STEP_FAILED), 2, "failed", 1),

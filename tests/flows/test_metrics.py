@@ -38,7 +38,9 @@ def test_a_scrape_reads_the_lake(finished_night: Settings) -> None:
     with pytest.raises(httpx.ConnectError):
         httpx.get(url, trust_env=False)
     (night,) = read_rows_of(settings, "FROM mart.nights")
-    assert found["rpe_nights_total"] == {"ok": 1, "unchanged": 0, "alert": 0, "failed": 0}
+    assert found["rpe_nights_total"] == {
+        "ok": 1, "unchanged": 0, "alert": 0, "refused": 0, "failed": 0,
+    }  # fmt: skip
     assert found["rpe_night_duration_seconds"] == {"": night["wall_seconds"]}
     assert found["rpe_night_rows"] == {"": 360}
     assert found["rpe_night_age_seconds"][""] > 0

@@ -1,0 +1,243 @@
+"""The history of a target: its occasions, which are nights and acts that changed something.
+
+Everything is read from the lake; what a retraction erased is not there, and that there was one is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from catalog.report.queries import by_target, read_champions, read_history
+from catalog.stores.lake import Lake
+
+Row = dict[str, Any]
+
+PERSONS = {"approved": "promote", "rolled_back": "rollback"}  # what a person did: by which command
+_ARM = {"version": "model_version", "arm": "arm", "value": "value", "ci_low": "ci_low",
+        "ci_high": "ci_high"}  # fmt: skip
+_SHARED = (
+    *("evaluated_at", "dataset_version_id", "split", "metric", "is_higher_better"),
+    *("n_items", "n_groups", "evaluation_id"),
+)
+_ROLES = ("champion", "challenger", "base")
+_COLUMNS = (
+    *_SHARED,
+    *(f"{role}_{name}" for role in _ROLES for name in _ARM),
+    *("former_version", "former_value"),
+)
+_TOLD = ("Wins", "Ties", "Loses", "There is no champion", "Challenger", "A person must")
+_WITHDRAWN = """
+SELECT retraction_id, recorded_at FROM core.retractions
+WHERE contains(certificate_json, '"ensemble:' || ? || '@') ORDER BY recorded_at
+"""
+_MEMBERS = """
+SELECT a.source, m.weight, m.distance, m.adapter_id, a.dataset_version_id, a.recipe_id,
+    a.model_name, a.model_version
+FROM core.ensemble_members AS m JOIN core.adapters AS a USING (adapter_id)
+WHERE m.ensemble_id = ? AND a.retracted_at IS NULL ORDER BY m.weight DESC, a.source, m.adapter_id
+"""
+
+
+def read_occasions(lake: Lake, target: str, *, source: str = "") -> list[Row]:
+    """What happened to a target, oldest first: one row per night or act that changed something.
+
+    at, run_id, flow, outcome; serves ("v3", or "base") once it was over; champion_*, challenger_*
+    and base_* (version, arm, value, ci_low, ci_high); former_version and former_value of a
+    champion that lost its place; decisions (action, version, arm, actor, reasons, in_short, at);
+    failed (steps); withdrawn; n_quiet_after: nights that changed nothing until the next one.
+    """
+    runs = _runs(lake)
+    found: dict[str, Row] = {}
+    scored = _evaluations(read_history(lake, targets=[target]))
+    for arms in scored:
+        _occasion(found, runs, arms[0]["run_id"], arms[0]["evaluated_at"]).update(_scores(arms))
+    for row in _decisions(lake, target):
+        is_act = row["action"] in PERSONS
+        name = row["promotion_id"] if is_act else row["run_id"]
+        one = _occasion(found, runs, name, row["recorded_at"], flow=PERSONS.get(row["action"], ""))
+        one["decisions"].append(_decision(row))
+    for run in runs.values():
+        if failed := _failed(run, target, source):
+            _occasion(found, runs, run["run_id"], run["started_at"])["failed"] = failed
+    for row in lake.rows(_WITHDRAWN, [target]):
+        _occasion(found, runs, row["retraction_id"], row["recorded_at"], flow="retract")[
+            "withdrawn"
+        ] = True
+    occasions = sorted(found.values(), key=lambda one: (one["at"], one["run_id"]))
+    champions = read_champions(lake, targets=[target])
+    _fill(occasions, scored, champions)
+    _count_quiet(occasions, [run for run in runs.values() if run["flow"] == "night"])
+    return occasions
+
+
+def read_champion(lake: Lake, target: str) -> Row | None:
+    """The row of mart.champion_history of the version that serves, with what it is made of."""
+    rows = [row for row in read_champions(lake, targets=[target]) if row["is_champion"]]
+    if not rows:
+        return None
+    made = lake.rows(
+        "SELECT strategy, merge, rank, base_id, license FROM core.ensembles WHERE ensemble_id = ?",
+        [rows[-1]["ensemble_id"]],
+    )
+    return rows[-1] | made[0] | {"members": lake.rows(_MEMBERS, [rows[-1]["ensemble_id"]])}
+
+
+def read_newest(lake: Lake, *, targets: Sequence[str]) -> dict[str, list[Row]]:
+    """Target -> rows of mart.target_history of its newest evaluation."""
+    rows = by_target(read_history(lake, targets=targets))
+    return {name: _evaluations(found)[-1] for name, found in rows.items()}
+
+
+def row_of(rows: Iterable[Row], ensemble_id: str) -> Row | None:
+    """What an ensemble scores in an evaluation, whoever served then; None where it was not scored.
+
+    Without labels an arm answers for its strategy: that of the champion then counts.
+    """
+    found = [
+        row for row in rows if row["arm"] != "auto" and row["ensemble_id"] == ensemble_id != ""
+    ]
+    found += [row for row in rows if row["split"] != "test" and row["is_champion"] and ensemble_id]
+    return found[0] if found else None
+
+
+def read_names(lake: Lake) -> list[str]:
+    """Every target that anything is on record of, those of former plans included."""
+    rows = lake.rows(
+        "SELECT DISTINCT target_name FROM mart.target_history UNION"
+        " SELECT target_name FROM core.promotions WHERE retracted_at IS NULL ORDER BY target_name"
+    )
+    return [row["target_name"] for row in rows]
+
+
+def _runs(lake: Lake) -> dict[str, Row]:
+    rows = lake.rows(
+        "SELECT run_id, flow, outcome, started_at, ended_at, recorded_at, faults_json"
+        " FROM core.runs ORDER BY recorded_at, run_id"
+    )
+    return {row["run_id"]: row for row in rows}
+
+
+def _evaluations(rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows of one target, evaluation by evaluation, in their order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["evaluation_id"], []).append(row)
+    return list(found.values())
+
+
+def _occasion(
+    found: dict[str, Row], runs: Mapping[str, Row], name: str, at: datetime, *, flow: str = ""
+) -> Row:
+    """The occasion of this run or act, made where it is the first to be told of it."""
+    run = runs.get(name)
+    if name not in found:
+        found[name] = {
+            "at": run["started_at"] if run else at,
+            "run_id": "" if flow else name,
+            "flow": run["flow"] if run else flow or name.partition("@")[0].removeprefix("run:"),
+            "outcome": run["outcome"] if run else "" if flow else "interrupted",
+            **dict.fromkeys(_COLUMNS),
+            "decisions": [],
+            "failed": [],
+            "withdrawn": False,
+            "until": run["recorded_at"] if run else at,
+        }
+    found[name]["until"] = max(found[name]["until"], at)
+    return found[name]
+
+
+def _scores(arms: Sequence[Row]) -> Row:
+    """The arms that count, beside each other."""
+    former = next((row for row in arms if row["role"] == "former champion"), None)
+    facts = {name: arms[0][name] for name in _SHARED}
+    if former:
+        facts |= {"former_version": former["model_version"], "former_value": former["value"]}
+    chosen = {
+        "champion": next((row for row in arms if row["is_champion"]), None),
+        "challenger": next((row for row in arms if _is_challenger(row)), None),
+        "base": next((row for row in arms if row["arm"] == "base"), None),
+    }
+    for role, row in chosen.items():
+        facts |= {f"{role}_{name}": row[column] if row else None for name, column in _ARM.items()}
+    return facts
+
+
+def _is_challenger(row: Row) -> bool:
+    return row["role"] == "challenger" or row["verdict"] in ("promoted", "refused", "pending")
+
+
+def _decisions(lake: Lake, target: str) -> list[Row]:
+    """Verdicts and acts, each with the results of the comparisons behind it."""
+    rows = lake.rows(
+        "FROM core.promotions WHERE target_name = ? AND retracted_at IS NULL"
+        " ORDER BY recorded_at, promotion_id DESC",
+        [target],
+    )
+    compared = lake.rows(
+        "SELECT run_id, ensemble_id, baseline_ensemble_id, result FROM core.comparisons"
+        " WHERE target_name = ? AND retracted_at IS NULL ORDER BY recorded_at, comparison_id",
+        [target],
+    )
+    results: dict[tuple[str, str], dict[str, str]] = {}
+    for row in compared:
+        against = "champion" if row["baseline_ensemble_id"] else "base"
+        results.setdefault((row["run_id"], row["ensemble_id"]), {})[against] = row["result"]
+    return [row | {"results": results.get((row["run_id"], row["ensemble_id"]), {})} for row in rows]
+
+
+def _decision(row: Row) -> Row:
+    return {
+        "action": row["action"],
+        "version": row["model_version"],
+        "arm": row["arm"],
+        "actor": row["actor"],
+        "reasons": row["reasons"],
+        "in_short": "; ".join([*_results(row["results"]), *_first_words(row["reasons"])]),
+        "at": row["recorded_at"],
+    }
+
+
+def _results(results: Mapping[str, str]) -> list[str]:
+    return [f"{result} against {against}" for against, result in results.items()]
+
+
+def _first_words(reasons: str) -> list[str]:
+    r"""What the reasons say beside results and accounts, each cut where its first part ends.
+
+    >>> _first_words("Wins against base: 1.\nRefused unseen: 9 test items are too few; ask more.")
+    ['refused unseen']
+    """
+    lines = [line for line in reasons.split("\n") if line and not line.startswith(_TOLD)]
+    cut = [re.split(r"[.:;](?: |$)", line, maxsplit=1)[0] for line in lines]
+    return [words[:1].lower() + words[1:] for words in cut]
+
+
+def _failed(run: Row, target: str, source: str) -> list[str]:
+    """Steps of a run that failed for the target or its source."""
+    units = {target, source} - {""}
+    faults = json.loads(run["faults_json"] or "[]")
+    return sorted({fault["step"] for fault in faults if fault["unit"].split(" ")[0] in units})
+
+
+def _fill(occasions: Sequence[Row], scored: Sequence[list[Row]], champions: Sequence[Row]) -> None:
+    """Say who served after each occasion, and give a verdict without scores those that it saw."""
+    for one in occasions:
+        is_judged = any(decision["action"] not in PERSONS for decision in one["decisions"])
+        seen = [arms for arms in scored if arms[0]["evaluated_at"] <= one["until"]]
+        if is_judged and seen and one["metric"] is None:
+            one.update(_scores(seen[-1]))
+        served = [row for row in champions if row["since_at"] <= one["until"]]
+        one["serves"] = f"v{served[-1]['model_version']}" if served else "base"
+
+
+def _count_quiet(occasions: Sequence[Row], nights: Sequence[Row]) -> None:
+    told = {one["run_id"] for one in occasions}
+    quiet = [night["started_at"] for night in nights if night["run_id"] not in told]
+    for one, following in zip(occasions, [*occasions[1:], None], strict=True):
+        until = following["at"] if following else None
+        one["n_quiet_after"] = sum(at > one["at"] and (until is None or at < until) for at in quiet)
+        del one["until"]

@@ -1,0 +1,62 @@
+"""Commands about time: how a target has done over its nights, and who serves it since when."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.output import AsJson
+
+Target = Annotated[
+    str, typer.Argument(help="A target of the plan, or of a former one; none means all.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to `rpe`."""
+    for command in (history, champion):
+        app.command()(command)
+
+
+def history(
+    target: Target = "",
+    nights: Annotated[
+        int, typer.Option("--nights", min=1, help="How many; only those that changed something.")
+    ] = 14,
+    as_json: AsJson = False,
+) -> None:
+    """Show champion, challenger and base over the nights of a target, and what was decided.
+
+    Nights in which nothing happened to the target are counted, not listed. Without a target: one
+    line for each of the plan.
+
+    Example: rpe history site-d
+    """
+    from flows.history import occasions_of, overview  # DuckDB is not needed for `--help`
+    from flows.history_screen import show_history, show_overview
+    from flows.settings import Settings
+
+    if target:
+        found = occasions_of(Settings(), target)
+        show_history(target, found, nights=nights, as_json=as_json)
+    else:
+        show_overview(overview(Settings()), as_json=as_json)
+
+
+def champion(target: Target = "", as_json: AsJson = False) -> None:
+    """Show which version serves a target, since when, who decided, why, and its members.
+
+    Where none serves it says what answers instead, why, and what to do. Without a target: one line
+    for each of the plan.
+
+    Example: rpe champion site-d
+    """
+    from flows.history import champion_of, overview  # DuckDB is not needed for `--help`
+    from flows.history_screen import show_champion, show_overview
+    from flows.settings import Settings
+
+    if target:
+        show_champion(champion_of(Settings(), target), as_json=as_json)
+    else:
+        show_overview(overview(Settings()), as_json=as_json)
