@@ -51,13 +51,18 @@ def decisions(rows: Sequence[Row], drawn: Collection[str]) -> Table:
     )
 
 
-def standing(rows: Sequence[Row], drawn: Collection[str], pages: Mapping[str, str]) -> Table:
-    """What was decided before and stands, with since when; `pages` leads from runs to reports."""
+def standing(
+    rows: Sequence[Row], drawn: Collection[str], pages: Mapping[str, str], *, versions: str
+) -> Table:
+    """What was decided before and stands, with since when.
+
+    `pages` leads from runs to reports, `versions` to what is behind what serves.
+    """
     heads = ("target", "served by", "last verdict", "since", "score", "why")
     return Table("Not decided by the gate tonight, and in force", heads, [
         (
             _linked(v["target"], drawn),
-            Cell(served_by(v), note=_since(v)),
+            Cell(served_by(v), note=_since(v), href=versions if v["serves_version"] else ""),
             Cell(v["verdict"], "tag", note=_by(v)),
             Cell(
                 moment(v.get("decided_at")).text,

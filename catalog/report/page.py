@@ -80,12 +80,14 @@ def _placed(
     told = "Each report is kept as it was written."
     if len(nights) > LISTED:
         told += f" These are the last {LISTED} of {len(nights):,} nights."
-    standing = facts["before"]
+    standing, versions = facts["before"], "#served" if facts["served"] else ""
     return {
         "newer": "" if is_newest else f"../{archive.NEWEST}",
         "previous": before[-1] if before else "",
         "all_nights": f"{prefix}{archive.LIST}" if own else "",
-        "standing": blocks.standing(standing, facts["drawn"], there) if standing else None,
+        "standing": blocks.standing(standing, facts["drawn"], there, versions=versions)
+        if standing
+        else None,
         "nights": blocks.nights(nights[:LISTED], there) if nights else None,
         "nights_told": told,
     }

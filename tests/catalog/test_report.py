@@ -249,6 +249,14 @@ def test_people_decide_after_the_night_and_are_told_apart(tmp_path: Path) -> Non
     assert "pending" in block(page, "tonight")
     assert "by jane.roe" in block(page, "standing")
     assert "Version 1" in block(page, "standing")
+    assert 'id="served"' not in page
+    assert 'href="#served"' not in page, "what is behind it is not on record"
+
+
+def test_a_version_leads_to_what_is_behind_it(world: Path) -> None:
+    page = world.read_text()
+    assert re.search(r'<a href="#served">\s*Version 1\s*</a>', block(page, "standing"))
+    assert "models:/reports-of-site-00/1" in block(page, "served")
 
 
 class _Tags(HTMLParser):
