@@ -71,6 +71,7 @@ def champion_of(settings: Settings, target: str) -> Row:
         "why": in_the_past(champion["reasons"]) if champion else _why_not(verdict, occasions),
         "verdict": verdict,
         "verdict_in_short": _last_in_short(occasions),
+        "alerts": history.standing_alerts(occasions),
         "newest": newest,
         "now": history.row_of(newest, verdict["serves_ensemble_id"]),
         "rollback_version": former["model_version"] if former else "",

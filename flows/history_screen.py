@@ -7,10 +7,12 @@ from datetime import datetime
 from textwrap import fill
 from typing import Any
 
+from catalog.report.history import standing_alerts
 from flows.output import say, show_rows, write_json
 
 Row = dict[str, Any]
 
+TITLE = 78
 WRAPPED, FACT = 17, 55  # characters of a cell, so that five columns, or two, fit 80
 
 
@@ -26,28 +28,28 @@ def show_history(target: str, occasions: Sequence[Row], *, nights: int, as_json:
     )
     if len(occasions) > len(shown):
         say(f"{len(occasions) - len(shown)} earlier: `--nights {len(occasions)}` shows all")
+    _tell_alerts(standing_alerts(occasions))
     decided = [decision for one in shown for decision in one["decisions"]]
     if decided:
         say(f"last decision ({minute(decided[-1]['at'])}, {decided[-1]['actor']}):")
         for line in decided[-1]["reasons"].split("\n"):
-            say(f"  {line}")
+            say(fill(line, TITLE, initial_indent="  ", subsequent_indent="    "))
 
 
 def show_overview(rows: Sequence[Row], *, as_json: bool) -> None:
     """Print one line per target of the plan."""
     lines = [
         {
-            "target": row["target"],
-            "serves": row["serves"],
-            "since": date(row["serves_since"]),
+            "target": f"{row['target']}\n{row['serves']} {date(row['serves_since'])}".rstrip(),
             "champion": _arm("", row, "champion"),
             "base": _arm("", row, "base"),
             "n": row["base_n_items"],
-            "last_verdict": f"{row['verdict']} {date(row.get('decided_at'))}".strip(),
+            "last_verdict": f"{row['verdict']}\n{date(row.get('decided_at'))}".rstrip(),
         }
         for row in rows
-    ]  # fmt: skip
-    show_rows(list(rows) if as_json else lines, as_json=as_json, title="targets")
+    ]
+    title = "targets of the plan: who serves since when, scores of now, 95 % intervals"
+    show_rows(list(rows) if as_json else lines, as_json=as_json, title=title)
 
 
 def show_champion(found: Row, *, as_json: bool) -> None:
@@ -60,11 +62,12 @@ def show_champion(found: Row, *, as_json: bool) -> None:
     show_rows(rows, as_json=False, title=f"{found['target']}: {_headline(found)}")
     if found.get("members"):
         members = [
-            {**row, "adapter_and_data": f"{row['adapter_id']}\n{row['dataset_version_id']}"}
+            {**row, "adapter": f"{row['adapter_id']}\n{row['dataset_version_id']}"}
             for row in found["members"]
         ]
-        columns = "source weight distance adapter_and_data"
-        show_rows(members, as_json=False, title="members", columns=columns)
+        title = "members: each adapter with the dataset version that it was trained on"
+        show_rows(members, as_json=False, title=title, columns="weight distance adapter")
+    _tell_alerts(found["alerts"])
     say("try next:")
     for command in _next(found):
         say(f"  {command}")
@@ -94,9 +97,11 @@ def _title(target: str, shown: Sequence[Row]) -> str:
     last = scored[-1]
     better = "higher" if last["is_higher_better"] else "lower"
     rows = "test rows" if last["split"] == "test" else "left-out references"
-    return (
+    return fill(
         f"{target}: {last['metric']} ({better} is better) with 95 % intervals on {rows},"
-        f" {last['n_items']} in the last night; times in UTC"
+        f" {last['n_items']} in the last night; times in UTC",
+        TITLE,
+        break_on_hyphens=False,
     )
 
 
@@ -137,13 +142,23 @@ def _number(value: float | None) -> str:
 
 def _events(one: Row) -> list[str]:
     events = [_event(decision, one) for decision in one["decisions"]]
-    events += [f"ALERT {alert['kind'].replace('_', ' ')}" for alert in one.get("alerts", [])]
+    events += [f"ALERT {_kind(alert)}" for alert in one["alerts"]]
+    events += [f"{_kind(alert)} resolved" for alert in one["resolved"]]
     events += [f"FAILED {', '.join(one['failed'])}"] if one["failed"] else []
     events += ["data behind it were withdrawn"] if one["withdrawn"] else []
     events += ["interrupted"] if one["outcome"] == "interrupted" else []
     n_quiet = one["n_quiet_after"]
     events += [f"then {n_quiet} quiet night{'s' if n_quiet > 1 else ''}"] if n_quiet else []
     return events
+
+
+def _kind(alert: Row) -> str:
+    return str(alert["kind"]).replace("_", " ")
+
+
+def _tell_alerts(alerts: Sequence[Row]) -> None:
+    for alert in alerts:
+        say(f"ALERT since {minute(alert['raised_at'])}: {alert['message']}; {alert['remedy']}")
 
 
 def _event(decision: Row, one: Row) -> str:

@@ -15,6 +15,7 @@ from catalog.report.experiments import (
     shown,
     shown_quantity,
 )
+from catalog.report.history import first_words
 from catalog.report.queries import read_decisions, read_standing_verdicts, read_verdicts
 from flows.history_screen import date
 from flows.ledger import REFUSED, Alert
@@ -25,8 +26,8 @@ from flows.settings import Settings
 from flows.wiring import open_lake
 from flows.workspace import load_declarations
 
-DECIDED = "target verdict challenger score against_base against_champion n in_short"
-STANDING = "target serves since last_verdict decided challenger"
+DECIDED = "target challenger against_base against_champion why"
+STANDING = "target serves since last_verdict decided"
 
 
 def show_summary(settings: Settings, summary: Summary) -> None:
@@ -37,7 +38,8 @@ def show_summary(settings: Settings, summary: Summary) -> None:
     decided, standing = _verdicts(settings, summary)
     if any(step["name"] == "promote" for step in summary.steps):
         when = "tonight" if summary.flow == NIGHT else "now"
-        show_rows(decided, as_json=False, title=f"decided {when}", columns=DECIDED)
+        rows = [_decided(row) for row in decided]
+        show_rows(rows, as_json=False, title=f"decided {when}", columns=DECIDED)
     if standing:
         rows = [_standing(row) for row in standing]
         show_rows(rows, as_json=False, title="as before", columns=STANDING)
@@ -178,6 +180,30 @@ def _verdicts(
         return read_decisions(lake, **asked), read_standing_verdicts(lake, **asked)
 
 
+def _decided(row: dict[str, Any]) -> dict[str, Any]:
+    """What the gate said, in cells of two lines; the whole reasons are in `rpe history`."""
+    n_items = f", {row['n']} rows" if row["n"] else ""
+    unlabelled = ["on left-out references"] if row["evidence"] == "leave_one_out" else []
+    return {
+        "target": f"{row['target']}\n{row['verdict']}{n_items}",
+        "challenger": f"{row['challenger']}\n{row['score']}".rstrip(),
+        "against_base": _two_lines(row["against_base"]),
+        "against_champion": _two_lines(row["against_champion"]),
+        "why": "; ".join([*unlabelled, *first_words(row["reason"])]),
+    }
+
+
+def _two_lines(difference: str) -> str:
+    """The difference with its result, and below it the interval.
+
+    >>> _two_lines("+0.273 [+0.198, +0.347] win").splitlines()
+    ['+0.273 win', '+0.198, +0.347']
+    """
+    value, _, rest = difference.partition(" [")
+    interval, _, result = rest.partition("] ")
+    return f"{value} {result}\n{interval}".strip()
+
+
 def _standing(row: dict[str, Any]) -> dict[str, Any]:
     """A line about a target of which nothing was decided: who serves since when, and the last word.
 
@@ -191,7 +217,6 @@ def _standing(row: dict[str, Any]) -> dict[str, Any]:
         "since": date(row["serves_since"]),
         "last_verdict": said if by == "gate" else f"{said} by {by}",
         "decided": date(row.get("decided_at")),
-        "challenger": row.get("challenger", ""),
     }
 
 

@@ -34,6 +34,14 @@ _WITHDRAWN = """
 SELECT retraction_id, recorded_at FROM core.retractions
 WHERE contains(certificate_json, '"ensemble:' || ? || '@') ORDER BY recorded_at
 """
+_ALERTS = """
+SELECT kind, subject, message, remedy, is_standing, raised_run_id, raised_at, resolved_run_id,
+    resolved_at
+FROM mart.alerts
+WHERE CASE WHEN list_contains(?, kind) THEN subject = nullif(?, '') ELSE subject = ? END
+ORDER BY raised_at, kind, alert_id
+"""
+_OF_SOURCES = ("silent", "refused", "drift")  # kinds of alerts whose subject is a source
 _MEMBERS = """
 SELECT a.source, m.weight, m.distance, m.adapter_id, a.dataset_version_id, a.recipe_id,
     a.model_name, a.model_version
@@ -48,7 +56,9 @@ def read_occasions(lake: Lake, target: str, *, source: str = "") -> list[Row]:
     at, run_id, flow, outcome; serves ("v3", or "base") once it was over; champion_*, challenger_*
     and base_* (version, arm, value, ci_low, ci_high); former_version and former_value of a
     champion that lost its place; decisions (action, version, arm, actor, reasons, in_short, at);
-    failed (steps); withdrawn; n_quiet_after: nights that changed nothing until the next one.
+    failed (steps); alerts that were raised, and resolved (kind, subject, message, remedy,
+    is_standing, raised_at, resolved_at); withdrawn; n_quiet_after: nights without anything until
+    the next one.
     """
     runs = _runs(lake)
     found: dict[str, Row] = {}
@@ -63,6 +73,11 @@ def read_occasions(lake: Lake, target: str, *, source: str = "") -> list[Row]:
     for run in runs.values():
         if failed := _failed(run, target, source):
             _occasion(found, runs, run["run_id"], run["started_at"])["failed"] = failed
+    for alert in lake.rows(_ALERTS, [list(_OF_SOURCES), source, target]):
+        told = {"alerts": alert.pop("raised_run_id"), "resolved": alert.pop("resolved_run_id")}
+        for name, run_id in told.items():
+            if run_id:
+                _occasion(found, runs, run_id, alert["raised_at"])[name].append(alert)
     for row in lake.rows(_WITHDRAWN, [target]):
         _occasion(found, runs, row["retraction_id"], row["recorded_at"], flow="retract")[
             "withdrawn"
@@ -72,6 +87,11 @@ def read_occasions(lake: Lake, target: str, *, source: str = "") -> list[Row]:
     _fill(occasions, scored, champions)
     _count_quiet(occasions, [run for run in runs.values() if run["flow"] == "night"])
     return occasions
+
+
+def standing_alerts(occasions: Iterable[Row]) -> list[Row]:
+    """The alerts among them that stand, in the order in which they were raised."""
+    return [alert for one in occasions for alert in one["alerts"] if alert["is_standing"]]
 
 
 def read_champion(lake: Lake, target: str) -> Row | None:
@@ -142,6 +162,8 @@ def _occasion(
             "outcome": run["outcome"] if run else "" if flow else "interrupted",
             **dict.fromkeys(_COLUMNS),
             "decisions": [],
+            "alerts": [],
+            "resolved": [],
             "failed": [],
             "withdrawn": False,
             "until": run["recorded_at"] if run else at,
@@ -196,7 +218,7 @@ def _decision(row: Row) -> Row:
         "arm": row["arm"],
         "actor": row["actor"],
         "reasons": row["reasons"],
-        "in_short": "; ".join([*_results(row["results"]), *_first_words(row["reasons"])]),
+        "in_short": "; ".join([*_results(row["results"]), *first_words(row["reasons"])]),
         "at": row["recorded_at"],
     }
 
@@ -205,10 +227,10 @@ def _results(results: Mapping[str, str]) -> list[str]:
     return [f"{result} against {against}" for against, result in results.items()]
 
 
-def _first_words(reasons: str) -> list[str]:
+def first_words(reasons: str) -> list[str]:
     r"""What the reasons say beside results and accounts, each cut where its first part ends.
 
-    >>> _first_words("Wins against base: 1.\nRefused unseen: 9 test items are too few; ask more.")
+    >>> first_words("Wins against base: 1.\nRefused unseen: 9 test items are too few; ask more.")
     ['refused unseen']
     """
     lines = [line for line in reasons.split("\n") if line and not line.startswith(_TOLD)]
