@@ -194,7 +194,7 @@ def served_by(verdict: Row) -> str:
 
 def _more(verdict: Row) -> str:
     """The reasons without those whose numbers stand beside them."""
-    beside = ("Wins", "Ties", "Loses", "There is no champion")
+    beside = ("Wins", "Ties", "Loses", "There is no champion", "There was no champion")
     lines = str(verdict["reason"]).split("\n")
     return words.spelled("\n".join(line for line in lines if not line.startswith(beside)))
 

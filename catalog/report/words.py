@@ -49,7 +49,7 @@ def _of_refusal(row: Row) -> str:
     if "unseen" in str(row["reason"]):
         return "more labelled test rows are needed before anything can be decided."
     if row.get("champion_result") == "tie" and row.get("base_result") == "win":
-        return "the challenger is no better than the champion, which needs no change."
+        return "the challenger is no better than the champion."
     if row.get("base_result") == "loss":
         return "the challenger is worse than the base."
     if row.get("base_result") == "tie":
