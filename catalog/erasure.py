@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from catalog import orphans
@@ -49,6 +50,22 @@ def count_rows(lake: Lake, influence: Influence) -> dict[str, int]:
     for name in _own_tables(lake, influence.source):
         found[name] = lake.rows(f"SELECT count(*) AS n FROM {name}")[0]["n"]
     return {name: int(n) for name, n in sorted(found.items()) if n}
+
+
+def came_at(lake: Lake, influence: Influence) -> datetime | None:
+    """When the first of what is withdrawn landed; None where nothing ever did."""
+    rows = lake.rows(
+        "SELECT min(recorded_at) AS at FROM core.batches WHERE list_contains(?, batch_id)",
+        [list(influence.deliveries)],
+    )
+    at: datetime | None = rows[0]["at"]
+    return at
+
+
+def names_of(influence: Influence) -> list[str]:
+    """Words that tell of what is withdrawn; where nothing of the source stays, its names too."""
+    ids = [influence.subject_id, *influence.deliveries]
+    return ids if influence.staying else [*ids, influence.source, *_own_targets(influence)]
 
 
 def erase_rows(lake: Lake, influence: Influence, *, run: RunRef) -> None:

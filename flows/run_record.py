@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from catalog import current
-from catalog.report.page import write_report
+from catalog.report.page import is_written, write_report
 from catalog.stores import chain
 from flows.ledger import Alert, Ledger, StepFault
 from flows.made_with import NUMERIC, versions_of
@@ -63,8 +63,8 @@ def close_run(workspace: Workspace, ledger: Ledger, *, targets: Sequence[str]) -
     )
     with workspace.stores.lake.transaction(message=chain.CLOSING, run=run) as commit:
         chain.seal(commit, _row(workspace, ledger, summary, commit.recorded_at))
-    if ledger.has_work or ledger.has_news or not settings.report_file.exists():
-        stores = workspace.stores
+    stores = workspace.stores
+    if not is_written(stores.lake, settings.report_file):
         min_groups = workspace.plan.publishing.min_groups
         place = settings.report_file
         write_report(stores.lake, stores.vectors, place, targets=targets, min_groups=min_groups)

@@ -14,6 +14,7 @@ from catalog.contracts.load import load_contract
 from catalog.errors import ContractInvalid
 from catalog.influence import Influence
 from catalog.readers.formats import list_deliveries
+from catalog.report.archive import erase_pages
 from catalog.retraction import ERASED, WITHDRAWN, Retraction
 from catalog.stores.bundle import Stores
 from catalog.stores.lake_catalog import parse_catalog
@@ -49,6 +50,7 @@ def open_finished(settings: Settings) -> Stores:
     if not pending:
         return stores
     run = open_run("retract")
+    since = {one.retraction_id: erasure.came_at(stores.lake, one.influence) for one in pending}
     try:
         promotion.repair_aliases(stores)
         for one in pending:
@@ -59,6 +61,8 @@ def open_finished(settings: Settings) -> Stores:
         stores.lake.close()
     _erase_files(settings)
     for one in pending:
+        names = erasure.names_of(one.influence)
+        erase_pages(settings.report_file, names=names, since=since[one.retraction_id])
         input_statistics.erase(settings, one.influence.dataset_versions)
         is_whole = one.subject_id == one.source
         gone = None if is_whole else set(one.influence.deliveries.values())
@@ -187,12 +191,11 @@ def _known_file(settings: Settings, one: Retraction) -> Path:
 
 
 def _erase_files(settings: Settings) -> None:
-    """Scratch with rows, the report that names them, and pages that databases have freed."""
+    """Scratch with rows, and pages that databases have freed."""
     for folder in (settings.root / "tmp").glob("*train-*"):
         shutil.rmtree(folder)
     for file in (settings.root / "tmp").glob("made-*"):
         file.unlink()
-    settings.report_file.unlink(missing_ok=True)
     landing.clear_scratch()
     parse_catalog(settings.lake).vacuum()
     vacuum_tracking(settings.tracking)

@@ -1,123 +1,228 @@
-"""Charts of the report as inline SVG: arms with intervals, weight bars, the map of the library."""
+"""Charts of the report as places in per cent: a template draws them, and text stays as it is.
+
+Across a chart everything is in per cent of its width and nothing is scaled, so that text and lines
+have one size on every screen.
+"""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-import matplotlib
-import numpy as np
-import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from catalog.report.tables import to_the_second
 
 Row = Mapping[str, Any]
-INK, ACCENT, MUTED, NEGATIVE = "#1d2733", "#1f6f8b", "#8a97a6", "#b5533c"
-WIDTH_INCHES = 5.2
-NAMED = 60  # points of a map that still have room for their names
+NIGHTS = 30  # of a trend: as many as are told apart at phone width
+_EDGE = 3.0  # per cent that stay free on either side of a track
 
 
-def draw_arms(rows: Sequence[Row], *, challenger: str) -> str:
-    """One dot per arm with its 95 % interval, the best on top; base as a dashed line."""
-    ordered = sorted(rows, key=lambda row: row["value"])
-    figure, axes = _canvas(0.3 * len(ordered) + 0.7)
-    for y, row in enumerate(ordered):
-        color = ACCENT if row["arm"] == challenger else MUTED if row["arm"] == "base" else INK
-        axes.plot([row["ci_low"], row["ci_high"]], [y, y], color=color, linewidth=1.6)
-        axes.plot([row["value"]], [y], "o", color=color, markersize=5)
-        if row["arm"] == "base":
-            axes.axvline(row["value"], color=MUTED, linewidth=0.8, linestyle="--")
-    axes.set_yticks(range(len(ordered)), [row["arm"] for row in ordered])
-    axes.set_xlabel(f"{ordered[0]['metric']}, 95 % interval, n = {ordered[0]['n_items']}")
-    return _svg(figure)
+@dataclass(frozen=True)
+class Track:
+    """One line of a chart: a dot with its interval, and what it says in words."""
+
+    name: str
+    at: float
+    low: float
+    high: float
+    value: str
+    told: str
+    is_marked: bool = False
+    ticks: Sequence[float] = ()  # further marks, such as the lowest and the highest seed
 
 
-def draw_weights(rows: Sequence[Row]) -> str:
-    """Weights of each strategy over the sources, stacked; negative weights to the left of zero."""
-    strategies = sorted({row["strategy"] for row in rows}, reverse=True)
+@dataclass(frozen=True)
+class Tracks:
+    """Dots with intervals on one scale, the best on top; `yardstick` is a line across all."""
+
+    caption: str
+    lines: Sequence[Track]
+    ends: tuple[str, str]
+    yardstick: float | None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a bar, in the colour of its source."""
+
+    source: str
+    at: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Weights of each strategy over sources; those below zero lie left of `zero`."""
+
+    lines: Sequence[tuple[str, Sequence[Piece], str]]  # strategy, its pieces, what they say
+    sources: Sequence[str]
+    ends: tuple[str, str]
+    zero: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series of a trend as paths over a square of 100 by 100."""
+
+    name: str
+    path: str
+    band: str
+    dots: str
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Scores over nights: the champion's and the base's, with intervals, promotions marked."""
+
+    lines: Sequence[Line]
+    promotions: str
+    ends: tuple[str, str]
+    dates: tuple[str, str]
+    told: str
+
+
+def arms_chart(rows: Sequence[Row], *, marked: str) -> Tracks:
+    """A dot for each arm with its 95 % interval, the best on top; base is the yardstick."""
+    is_higher_better = rows[0].get("is_higher_better", True)
+    ordered = sorted(rows, key=lambda row: row["value"], reverse=bool(is_higher_better))
+    base = next((row["value"] for row in rows if row["arm"] == "base"), None)
+    caption = (
+        f"{ordered[0]['metric']} of each arm on {ordered[0]['n_items']:,} items,"
+        " with its 95 % interval"
+    )
+    return _tracks(
+        caption, [(row["arm"], row, row["arm"] == marked) for row in ordered], yardstick=base
+    )
+
+
+def quantity_chart(rows: Sequence[Row], quantity: str, *, title: str) -> Tracks:
+    """One quantity of every method, the one compared with on top; marks are single seeds."""
+    lines = [(row["method"], row[quantity], number == 0) for number, row in enumerate(rows)]
+    return _tracks(title, lines, yardstick=rows[0][quantity]["value"])
+
+
+def weights_chart(rows: Sequence[Row]) -> Bars:
+    """Weights of each strategy over the sources, side by side on one scale."""
+    strategies = sorted({row["strategy"] for row in rows})
+    chosen = {s: [row for row in rows if row["strategy"] == s] for s in strategies}
+    below = max(sum(-min(row["weight"], 0.0) for row in part) for part in chosen.values())
+    above = max(sum(max(row["weight"], 0.0) for row in part) for part in chosen.values())
+    scale = _scale(-below, max(above, 1e-9), edge=0.0)
+    lines = []
+    for strategy, part in chosen.items():
+        left, right, pieces = 0.0, 0.0, []
+        for row in part:
+            width = abs(row["weight"])
+            start = right if row["weight"] >= 0 else left - width
+            pieces.append(Piece(row["source"], scale(start), scale(start + width) - scale(start)))
+            right, left = (right + width, left) if row["weight"] >= 0 else (right, start)
+        told = ", ".join(f"{row['source']} {row['weight']:.2f}" for row in part)
+        lines.append((strategy, pieces, told))
     sources = sorted({row["source"] for row in rows})
-    figure, axes = _canvas(0.32 * len(strategies) + 1.1)
-    colors = matplotlib.colormaps["tab10"]
-    for y, strategy in enumerate(strategies):
-        left = {True: 0.0, False: 0.0}
-        for row in (r for r in rows if r["strategy"] == strategy):
-            sign = row["weight"] >= 0
-            color = colors(sources.index(row["source"]) % 10)
-            axes.barh(y, row["weight"], left=left[sign], color=color, height=0.6)
-            left[sign] += row["weight"]
-    axes.axvline(0.0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(strategies)), strategies)
-    axes.set_xlabel("weight (sums to one)")
-    handles = [matplotlib.patches.Patch(color=colors(i % 10)) for i in range(len(sources))]
-    axes.legend(handles, sources, fontsize=7, frameon=False, loc="upper left",
-                bbox_to_anchor=(0, 1.02 + 0.28), ncols=3)  # fmt: skip
-    return _svg(figure)
+    return Bars(lines, sources, (f"{-below:.2g}" if below else "0", f"{above:.2g}"), scale(0.0))
 
 
-def draw_methods(rows: Sequence[Row], quantities: Sequence[str]) -> str:
-    """A panel for each quantity, a dot for each method with its 95 % interval; marks are seeds.
+def nights_of(history: Sequence[Row]) -> list[Row]:
+    """Rows of mart.target_history, the oldest first, as one point for each evaluation."""
+    points: dict[str, dict[str, Any]] = {}
+    for row in history:
+        point = points.setdefault(
+            row["evaluation_id"],
+            {
+                "at": row["evaluated_at"],
+                "champion": None,
+                "base": None,
+                "version": row["champion_version"],
+            },
+        )
+        if row["is_champion"]:
+            point["champion"] = point["champion"] or row
+        elif row["arm"] == "base":
+            point["base"] = row
+    former = None
+    for point in points.values():
+        version = point["version"]
+        point["promoted"] = f"version {version}" if version and version != former else ""
+        former = version
+    return list(points.values())
 
-    `rows` has a `method` each, and under the name of a quantity its row.
+
+def trend_chart(points: Sequence[Row]) -> Trend | None:
+    """The last nights of a target on one scale; None where there are fewer than two to compare.
+
+    A point has `at` and, each or None: `champion`, `base` (rows with value, ci_low, ci_high),
+    `promoted` (what began to serve then).
     """
-    figure = Figure(figsize=(2 * WIDTH_INCHES, 0.3 * len(rows) + 0.9), layout="constrained")
-    panels = figure.subplots(1, len(quantities), sharey=True, squeeze=False)[0]
-    ordered = list(reversed(rows))
-    for axes, quantity in zip(panels, quantities, strict=True):
-        _tidy(axes)
-        for y, row in enumerate(ordered):
-            found, color = row[quantity], ACCENT if y == len(ordered) - 1 else INK
-            axes.plot([found["ci_low"], found["ci_high"]], [y, y], color=color, linewidth=1.6)
-            axes.plot([found["value"]], [y], "o", color=color, markersize=5)
-            axes.plot([found["seed_low"], found["seed_high"]], [y, y], "|", color=MUTED)
-        axes.axvline(ordered[-1][quantity]["value"], color=MUTED, linewidth=0.8, linestyle="--")
-        axes.set_xlabel(quantity.replace("_", " "))
-        axes.margins(y=0.15)
-    panels[0].set_yticks(range(len(ordered)), [row["method"] for row in ordered])
-    return _svg(figure)
+    points = [p for p in points if p["champion"] or p["base"]][-NIGHTS:]
+    if len(points) < 2:
+        return None
+    cells = [p[name] for p in points for name in ("champion", "base") if p[name]]
+    low, high = min(c["ci_low"] for c in cells), max(c["ci_high"] for c in cells)
+    y, x = _scale(low, high, edge=6.0), _scale(0, len(points) - 1, edge=_EDGE)
+    lines = [
+        _line(name, [(x(i), p[name]) for i, p in enumerate(points) if p[name]], y)
+        for name in ("base", "champion")
+    ]
+    marks = " ".join(f"M{x(i):.1f} 0V100" for i, p in enumerate(points) if p["promoted"])
+    dates = _dates(points[0]["at"], points[-1]["at"])
+    told = "; ".join(f"{to_the_second(p['at'])[:10]}: {_told_of(p)}" for p in points)
+    return Trend(lines, marks, (f"{low:.3f}", f"{high:.3f}"), dates, told)
 
 
-def draw_map(names: Sequence[str], roles: Sequence[str], z: npt.NDArray[np.float64]) -> str:
-    """The library in feature space: z (n, d) on its two main axes; targets are diamonds.
-
-    Names stand beside the points while there is room.
-    """
-    centred = z - z.mean(axis=0)
-    _, singular, axes_of_space = np.linalg.svd(centred, full_matrices=False)
-    places = centred @ axes_of_space[:2].T
-    places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
-    figure, axes = _canvas(3.6)
-    for role, marker, color in (("reference", "o", INK), ("target", "D", ACCENT)):
-        chosen = [i for i, r in enumerate(roles) if r == role]
-        axes.plot(places[chosen, 0], places[chosen, 1], marker, color=color, markersize=6)
-        for i in chosen if len(names) <= NAMED else ():
-            offset = (5, 4) if role == "reference" else (5, -10)
-            axes.annotate(names[i], places[i], xytext=offset, textcoords="offset points",
-                          fontsize=8, color=color)  # fmt: skip
-    share = float((singular[:2] ** 2).sum() / max((singular**2).sum(), 1e-30))
-    axes.set_xlabel(f"two main axes of the representations, {share:.0%} of their variance")
-    axes.margins(0.2)
-    return _svg(figure)
+def _dates(first: datetime, last: datetime) -> tuple[str, str]:
+    """The first and the last day; of one day the times."""
+    one, other = to_the_second(first), to_the_second(last)
+    return (one[:10], other[:10]) if one[:10] != other[:10] else (one[:-4], other[11:])
 
 
-def _canvas(height_inches: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-    axes = figure.subplots()
-    _tidy(axes)
-    return figure, axes
+def _told_of(point: Row) -> str:
+    parts = [f"{name} {point[name]['value']:.3f}" for name in ("champion", "base") if point[name]]
+    return ", ".join([*parts, *(["promoted " + point["promoted"]] if point["promoted"] else [])])
 
 
-def _tidy(axes: Axes) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(length=0, labelsize=8, colors=INK)
-    axes.xaxis.label.set_fontsize(8)
+def _line(name: str, places: Sequence[tuple[float, Row]], y: Any) -> Line:
+    def joined(ends: Sequence[tuple[float, float]]) -> str:
+        return "L".join(f"{a:.1f} {100 - b:.1f}" for a, b in ends)
+
+    values = [(at, y(row["value"])) for at, row in places]
+    lower = [(at, y(row["ci_low"])) for at, row in places]
+    upper = [(at, y(row["ci_high"])) for at, row in places]
+    if not places:
+        return Line(name, "", "", "")
+    dots = "".join(f"M{a:.1f} {100 - b:.1f}h.01" for a, b in values)
+    return Line(name, f"M{joined(values)}", f"M{joined(upper)}L{joined(lower[::-1])}Z", dots)
 
 
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    # text as text, ids from a fixed salt, no date: the same lake makes the same page
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rpe"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+def _tracks(
+    caption: str, lines: Sequence[tuple[str, Row, bool]], *, yardstick: float | None
+) -> Tracks:
+    ends = [row[name] for _, row, _ in lines for name in ("ci_low", "ci_high", "value")]
+    ends += [row[name] for _, row, _ in lines for name in ("seed_low", "seed_high") if name in row]
+    low, high = min(ends), max(ends)
+    scale = _scale(low, high, edge=_EDGE)
+    drawn = [
+        Track(
+            name,
+            scale(row["value"]),
+            scale(row["ci_low"]),
+            scale(row["ci_high"]),
+            f"{row['value']:.3f}",
+            f"{row['value']:.3f}, interval {row['ci_low']:.3f} to {row['ci_high']:.3f}",
+            is_marked,
+            [scale(row[end]) for end in ("seed_low", "seed_high") if end in row],
+        )
+        for name, row, is_marked in lines
+    ]
+    place = None if yardstick is None else scale(yardstick)
+    return Tracks(caption, drawn, (f"{low:.3g}", f"{high:.3g}"), place)
+
+
+def _scale(low: float, high: float, *, edge: float) -> Any:
+    """From a number between two to per cent, with an edge on both sides."""
+    span = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(edge + (value - low) / span * (100.0 - 2 * edge), 2)
+
+    return place

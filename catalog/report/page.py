@@ -1,118 +1,93 @@
-"""The report: one static HTML file, no server, no network, readable at phone width."""
+"""The report: one static HTML file, no server, no script, no network, readable at phone width."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from importlib.resources import files
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
-from catalog.report import charts, queries
-from catalog.report.experiments import (
-    ExperimentTables,
-    MethodComparison,
-    heading,
-    newest_experiments,
-    read_experiment,
-    shown,
-    shown_quantity,
-    told,
-)
-from catalog.stores.disk import disk_errors
+from catalog.report import archive, blocks, queries
+from catalog.report.facts import read_facts
+from catalog.report.tables import duration, size, to_the_second
 from catalog.stores.lake import Lake
 from catalog.stores.vectors import Vectors
 
-CHARTED = 24  # targets with charts, which take 0.4 s each; the table above them has every target
+LISTED = 14  # nights that the page lists; the archive has them all
+Row = Mapping[str, Any]
 
 
 def write_report(
     lake: Lake, vectors: Vectors, file: Path, *, targets: Sequence[str], min_groups: int
 ) -> None:
-    """Write the page from the lake, whole or not at all; it maps z of `min_groups` or more."""
-    template = files("catalog.report").joinpath("page.html").read_text()
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    html = environment.from_string(template).render(_facts(lake, vectors, targets, min_groups))
-    with disk_errors("the report", file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".part")
-        temporary.write_text(html)
-        temporary.replace(file)
+    """Write the page from the lake, whole or not at all; it maps z of `min_groups` or more.
+
+    The page tells of the newest run that found something to do. It is kept a second time under
+    `nights/`, once; a page that lies there is never written again.
+    """
+    template, run = _environment().get_template, queries.read_last_run(lake)
+    facts = read_facts(lake, vectors, run or {}, targets, min_groups)
+    folder, pages = file.parent / archive.FOLDER, archive.pages_of(file)
+    if run and run["run_id"] not in pages:
+        html = template("page.html").render(facts | _placed(lake, facts, pages, is_newest=False))
+        archive.write_page(folder / archive.page_name(run), html)
+        pages = archive.pages_of(file)
+    if pages:
+        listed = blocks.nights(queries.read_runs(lake, runs=list(pages)), pages)
+        archive.write_page(folder / archive.LIST, template("nights.html").render(nights=listed))
+    html = template("page.html").render(facts | _placed(lake, facts, pages, is_newest=True))
+    archive.write_page(file, html)
 
 
-def _facts(lake: Lake, vectors: Vectors, targets: Sequence[str], min_groups: int) -> dict[str, Any]:
-    run = queries.read_last_run(lake) or {}
-    experiments = [read_experiment(lake, name) for name in newest_experiments(lake)]
-    verdicts = queries.read_verdicts(lake, targets=targets)
-    return {
-        "run": run,
-        "steps": json.loads(run.get("steps_json") or "[]"),
-        "faults": json.loads(run.get("faults_json") or "[]"),
-        "alerts": queries.read_alerts(lake),
-        "verdicts": verdicts,
-        "spending": queries.read_spending(lake, targets=targets),
-        "counts": _counts(verdicts),
-        "targets": _targets(lake, verdicts[:CHARTED]),
-        "map": _map(lake, vectors, min_groups),
-        "min_groups": min_groups,
-        "experiments": [x for x in experiments if isinstance(x, ExperimentTables)],
-        "comparisons": [_compared(x) for x in experiments if isinstance(x, MethodComparison)],
-        "shown": shown,
-        "shown_quantity": shown_quantity,
-        "heading": heading,
-        "told": told,
-        "sources": queries.read_sources(lake),
-        "drifts": queries.read_drifts(lake),
-        "served": queries.read_served(lake, targets=targets),
-    }
+def is_written(lake: Lake, file: Path) -> bool:
+    """Whether the newest run that found something to do has its report."""
+    run = queries.read_last_run(lake)
+    return file.exists() and (run is None or run["run_id"] in archive.pages_of(file))
 
 
-def _counts(verdicts: Sequence[queries.Row]) -> dict[str, int]:
-    found = [row["verdict"] for row in verdicts]
-    return {name: found.count(name) for name in sorted(set(found))}
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("catalog.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["coded"] = _coded
+    environment.globals.update(at=to_the_second, duration=duration, size=size)
+    return environment
 
 
-def _targets(lake: Lake, verdicts: Sequence[queries.Row]) -> list[dict[str, Any]]:
-    names = [row["target"] for row in verdicts]
-    arms = queries.by_target(queries.read_arms(lake, targets=names))
-    members = queries.by_target(queries.read_members(lake, targets=names))
-    return [_target(v, arms.get(v["target"], []), members.get(v["target"], [])) for v in verdicts]
+def _coded(text: str) -> Markup:
+    """A text in which what stands between backticks is a command."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
-def _target(
-    verdict: queries.Row, arms: Sequence[queries.Row], members: Sequence[queries.Row]
+def _placed(
+    lake: Lake, facts: Mapping[str, Any], pages: Mapping[str, str], *, is_newest: bool
 ) -> dict[str, Any]:
-    metric = arms[0]["metric"] if arms else ""
-    shown = [row for row in arms if row["metric"] == metric]
-    challenger = verdict.get("challenger", "")
-    if shown and shown[0]["split"] == "leave_one_out":
-        challenger = "auto"
+    """What of a page depends on where it lies: links to other reports, and tables with them."""
+    prefix = f"{archive.FOLDER}/" if is_newest else ""
+    own = facts["run"].get("run_id", "")
+    there = {run_id: prefix + name for run_id, name in pages.items()}
+    before = [name for run_id, name in there.items() if run_id != own]
+    nights = queries.read_nights(lake)
+    told = "Each report is kept as it was written."
+    if len(nights) > LISTED:
+        told += f" These are the last {LISTED} of {len(nights):,} nights."
+    standing, versions = facts["before"], "#served" if facts["served"] else ""
     return {
-        **verdict,
-        "name": verdict["target"],
-        "arms": charts.draw_arms(shown, challenger=challenger) if shown else "",
-        "weights": charts.draw_weights(members) if members else "",
-        "guards": sorted({row["reason"] for row in members if row["reason"]}),
+        "newer": "" if is_newest else f"../{archive.NEWEST}",
+        "previous": before[-1] if before else "",
+        "all_nights": f"{prefix}{archive.LIST}" if own else "",
+        "standing": blocks.standing(standing, facts["drawn"], there, versions=versions)
+        if standing
+        else None,
+        "nights": blocks.nights(nights[:LISTED], there) if nights else None,
+        "nights_told": told,
     }
-
-
-def _compared(found: MethodComparison) -> dict[str, Any]:
-    drawn = ("own", "elsewhere", *found.asked["strategies"])
-    return {"tables": found, "chart": charts.draw_methods(found.table(), drawn)}
-
-
-def _map(lake: Lake, vectors: Vectors, min_groups: int) -> str:
-    places = queries.read_places(lake, min_groups=min_groups)
-    known = vectors.representations([row["representation_id"] for row in places])
-    encoders = sorted({row["encoder_id"] for row in places})
-    drawn = []
-    for encoder in encoders:
-        rows = [row for row in places if row["encoder_id"] == encoder]
-        if len(rows) < 2:
-            continue
-        z = np.array([known[row["representation_id"]].z for row in rows])
-        drawn.append(charts.draw_map([r["source"] for r in rows], [r["role"] for r in rows], z))
-    return "".join(drawn)

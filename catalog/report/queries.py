@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from catalog.lineage import source_of
 from catalog.stores.lake import Lake
 
 Row = dict[str, Any]
@@ -47,7 +48,8 @@ QUALIFY is_newest OR list_contains(?, evaluation_id)
 ORDER BY target_name, metric, arm
 """
 _STANDING = """
-SELECT target_name, arm, split, value, ci_low, ci_high, n_items, metric, ensemble_id
+SELECT target_name, arm, split, value, ci_low, ci_high, n_items, metric, is_higher_better,
+    ensemble_id
 FROM core.scores WHERE slice = '' AND list_contains(?, target_name)
 QUALIFY rank() OVER (PARTITION BY target_name ORDER BY recorded_at DESC) = 1
 ORDER BY target_name, metric, arm
@@ -72,6 +74,20 @@ FROM mart.adapter_lineage l JOIN (
     QUALIFY row_number() OVER (PARTITION BY target_name ORDER BY recorded_at DESC) = 1
 ) USING (model_name, model_version)
 ORDER BY l.model_name, l.weight DESC, l.source, l.file_uri
+"""
+
+_NEWS = """
+WITH ended AS (SELECT DISTINCT resolved_run_id AS run_id FROM mart.alerts)
+SELECT r.* FROM core.runs AS r LEFT JOIN ended AS e USING (run_id)
+ORDER BY
+    len(json_extract(steps_json, '$[*].done[*]')) > 0
+    OR len(json_extract(steps_json, '$[*].failed[*]')) > 0
+    OR json_array_length(faults_json) > 0
+    OR len(list_filter(json_extract(coalesce(alerts_json, '[]'), '$[*]'),
+        lambda a: coalesce(a ->> '$.is_raised', 'true') = 'true')) > 0
+    OR e.run_id IS NOT NULL DESC,
+    started_at DESC, run_id
+LIMIT 1
 """
 
 
@@ -201,6 +217,16 @@ def read_spending(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     )
 
 
+def read_runs(lake: Lake, *, runs: Sequence[str]) -> list[Row]:
+    """Runs by id, with what `read_nights` tells of a night."""
+    return lake.rows(
+        "SELECT *, json_array_length(faults_json)::BIGINT AS n_faults,"
+        " json_array_length(coalesce(alerts_json, '[]'))::BIGINT AS n_alerts FROM core.runs"
+        " WHERE list_contains(?, run_id) ORDER BY started_at DESC, run_id",
+        [list(runs)],
+    )
+
+
 def read_nights(lake: Lake) -> list[Row]:
     """Every night with its costs, the newest first."""
     return lake.rows("FROM mart.nights ORDER BY started_at DESC, run_id")
@@ -224,9 +250,29 @@ def count_champions(lake: Lake) -> int:
 
 
 def read_last_run(lake: Lake) -> Row | None:
-    """The newest run."""
-    rows = lake.rows("SELECT * FROM core.runs ORDER BY started_at DESC LIMIT 1")
+    """The newest run with news: work, a fault, an alert raised or ended; else the newest of all."""
+    rows = lake.rows(_NEWS)
     return rows[0] if rows else None
+
+
+def read_order(lake: Lake) -> list[str]:
+    """Every source on record, in the order in which they came."""
+    rows = lake.rows(
+        "SELECT source FROM core.sources WHERE retracted_at IS NULL GROUP BY source"
+        " ORDER BY min(recorded_at), source"
+    )
+    return [row["source"] for row in rows]
+
+
+def read_owners(lake: Lake, *, targets: Sequence[str]) -> dict[str, str]:
+    """Target -> the source whose rows it is asked about."""
+    rows = lake.rows(
+        "SELECT target_name, max_by(dataset_version_id, recorded_at) AS id FROM core.promotions"
+        " WHERE list_contains(?, target_name) AND dataset_version_id IS NOT NULL"
+        " GROUP BY target_name",
+        [list(targets)],
+    )
+    return {row["target_name"]: source_of(row["id"]) for row in rows}
 
 
 def read_places(lake: Lake, *, min_groups: int) -> list[Row]:
@@ -267,6 +313,9 @@ def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Ro
         "in_short": _in_short(row, base, champion),
         "decided_at": row["recorded_at"],
         "decided_by": row["actor"],
+        "run_id": row["run_id"],
+        "base_result": base["result"] if base else "",
+        "champion_result": champion["result"] if champion else "",
         "id": row["promotion_id"],
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from catalog.report.charts import draw_methods
+from catalog.report.experiment_blocks import method_charts
 from catalog.report.experiments import MethodComparison, newest_experiments, read_experiment
 from catalog.report.page import write_report
 from catalog.stores.lake import Lake
@@ -72,10 +72,13 @@ def test_the_report_draws_and_tells_it(lake: Lake, tmp_path: Path) -> None:
     vectors = Vectors.open(str(tmp_path / "vectors"), lock_path=tmp_path / "writer.lock")
     write_report(lake, vectors, tmp_path / "report.html", targets=(), min_groups=10)
     page = (tmp_path / "report.html").read_text()
-    words = ("Experiment: adapter methods", "0.700 [0.600, 0.800] +", "-0.200", "not known")
-    for word in (*words, "<td>512</td>", "about 512 trained parameters"):
+    words = ("Experiment: adapter methods", "0.700 [0.600, 0.800] +", "-0.200", "not known", "512")
+    for word in (*words, "about 512 trained parameters"):
         assert word in page, word
     found = read_experiment(lake, ID)
     assert isinstance(found, MethodComparison)
-    drawn = draw_methods(found.table(), ("own", "average"))
-    assert all(name in drawn for name in ("lora", "hydra", "own", "average"))
+    own, elsewhere, average = method_charts(found)
+    assert [chart.caption for chart in (own, elsewhere, average)] == ["own", "elsewhere", "average"]
+    assert [line.name for line in own.lines] == ["lora", "hydra"]
+    assert own.yardstick == own.lines[0].at
+    assert page.count('aria-label="hydra: 0.700, interval 0.600 to 0.800"') == 1

@@ -1,0 +1,184 @@
+"""What a number of the report means for who reads it: one sentence for each block and each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from catalog.report.tables import counted
+
+Row = Mapping[str, Any]
+WATCHED = 2.0  # times noise: worth a look
+
+OUTCOMES = {
+    "ok": "Every step ran.",
+    "unchanged": "Nothing was new: no step had anything to do.",
+    "alert": "Every step ran; something needs a look that no step can mend.",
+    "refused": "Every step ran, and a delivery was refused: nothing of it has landed.",
+    "failed": "Something failed; everything that does not depend on it was done.",
+}
+ACTIONS = {
+    "promoted": "won against all that it had to beat, and serves",
+    "approved": "was approved by a person, and serves",
+    "rolled_back": "a person gave the former champion back",
+    "pending": "won, and waits for a person",
+    "refused": "was not shown to be better; what served goes on serving",
+    "abstained": "no ensemble is trusted on these data; what served goes on serving",
+    "waiting": "there is nothing to decide yet",
+}
+
+
+def of_decision(row: Row, serving: str) -> str:
+    """What a verdict means from now on; `serving` is what answers for the target."""
+    action, target = row["verdict"], row["target"]
+    if action in ("promoted", "approved"):
+        return f"From then on {row['challenger']} serves {target}."
+    if action == "rolled_back":
+        return "The version before serves again; the gate will not promote the other one once more."
+    if action == "pending":
+        ask = f"`rpe promote {target} --actor NAME`"
+        return f"{serving} goes on serving until a person decides: {ask}."
+    if action == "abstained":
+        return f"{serving} goes on serving."
+    if action == "refused":
+        return f"{serving} goes on serving; {_of_refusal(row)}"
+    return "Deliver data, or wait until the library has an adapter for its base."
+
+
+def _of_refusal(row: Row) -> str:
+    if "unseen" in str(row["reason"]):
+        return "more labelled test rows are needed before anything can be decided."
+    if row.get("champion_result") == "tie" and row.get("base_result") == "win":
+        return "the challenger is no better than the champion."
+    if row.get("base_result") == "loss":
+        return "the challenger is worse than the base."
+    if row.get("base_result") == "tie":
+        return "the test rows do not tell the challenger from the base."
+    if row.get("champion_result") == "loss":
+        return "the challenger is worse than the champion."
+    return "newly labelled test rows would decide."
+
+
+def of_abstention(arms: Sequence[Row]) -> str:
+    """Why a target abstained although arms score better, where they do."""
+    base = next((row for row in arms if row["arm"] == "base"), None)
+    sign = 1 if not arms or arms[0].get("is_higher_better", True) else -1
+    better = [
+        row
+        for row in arms
+        if base and row["arm"] != "base" and sign * (row["value"] - base["value"]) > 0
+    ]
+    if better:
+        return (
+            f"{counted(len(better), 'arm')} of {len(arms) - 1} score above base here, and still"
+            " none is served: these data lie outside of what the library has seen, where weights"
+            " are a guess and a good score on a few test rows may be luck. To change that, add a"
+            " source that is like this target."
+        )
+    return (
+        "These data lie outside of what the library has seen, so no mixture of its adapters is"
+        " trusted. To change that, add a source that is like this target."
+    )
+
+
+def of_spending(row: Row) -> str:
+    """What the budget of a target's gate means for the next challenger."""
+    nth = row["n_tried"] + 1
+    if row["next_level"] is None:
+        return f"Challenger {nth} must be surer than the one before."
+    level = f"Challenger {nth} must show p of {row['next_level']:.2g} or less on the same test rows"
+    if row["wealth"] is not None and row["wealth"] >= row["wealth_asked"]:
+        return f"{level}; or be bet on with new groups: bets are worth enough already."
+    return f"{level}; or bring new labelled groups, on which bets must become worth more."
+
+
+def of_drift(row: Row, *, is_alert: bool) -> str:
+    """What a move of a source means, and what to do; `is_alert` if it is more than chance."""
+    ratio = row["noise_ratio"]
+    if ratio is None:
+        return "The features do not vary, so no move can be judged."
+    source = row["source"]
+    if is_alert:
+        return (
+            f"The rows of {source} are no longer what they were: read"
+            f" `rpe source findings {source}`; if the newest delivery is wrong, withdraw it by"
+            " `rpe retract`; if it is right, adapters and ensembles follow it by themselves."
+        )
+    if ratio < WATCHED:
+        return "As chance alone would move it: nothing to do."
+    return (
+        "More than single rows would move by chance, but not more than whole groups may: no alert."
+        f" Look whether the next delivery of {source} goes on."
+    )
+
+
+def of_source(row: Row) -> str:
+    """Whether a source delivers as its contract says."""
+    if row["last_outcome"] == "refused":
+        return "its last file was refused"
+    if row["is_stale"]:
+        return "silent" if row["last_accepted_at"] else "has delivered nothing"
+    if row["last_accepted_at"] is None:
+        return "has delivered nothing"
+    return "on time" if row["max_age_days"] is not None else "delivers"
+
+
+def spelled(reason: str) -> str:
+    """A guard's reason without signs.
+
+    >>> spelled("distance ratio 0.66 <= 1.5 (uncalibrated, 6 references)")
+    'distance ratio 0.66 is within 1.5 (uncalibrated, 6 references)'
+    """
+    return reason.replace(" <= ", " is within ").replace(" > ", " is beyond ")
+
+
+def of_guards(reasons: Sequence[str]) -> list[str]:
+    """What the guards say of a target's ensembles, each thing once.
+
+    >>> of_guards(["far: ratio 2 > 1; wide", "far: ratio 2 > 1"])
+    ['Far: ratio 2 is beyond 1.', 'Wide.']
+    """
+    parts = dict.fromkeys(part for reason in reasons for part in spelled(reason).split("; "))
+    return [f"{part[:1].upper()}{part[1:]}." for part in parts if part]
+
+
+def of_sources(sources: Sequence[Row]) -> str:
+    """Which sources need a look, and what to do."""
+    silent = [row["source"] for row in sources if row["is_stale"]]
+    refused = [row["source"] for row in sources if row["last_outcome"] == "refused"]
+    parts = []
+    if silent:
+        parts.append(f"Silent for longer than allowed: {', '.join(silent)}; ask their owners.")
+    if refused:
+        parts.append(
+            f"The last file of {', '.join(refused)} was refused; `rpe source findings SOURCE` tells"
+            " which rows and why."
+        )
+    return " ".join(parts) or "Every source has delivered within its limits; nothing to do."
+
+
+def of_trend(points: Sequence[Row]) -> str:
+    """How the champion fares since it began to serve, in a sentence."""
+    scored = [p for p in points if p["champion"]]
+    if not scored:
+        return ""
+    starts = [number for number, p in enumerate(scored) if p["promoted"]]
+    first, last = scored[starts[-1] if starts else 0]["champion"], scored[-1]["champion"]
+    if first is last:
+        return f"The champion scored {last['value']:.3f} when it began to serve."
+    if first["value"] == last["value"]:
+        return f"The champion scores {last['value']:.3f}, as when it began to serve."
+    moved = f"from {first['value']:.3f} to {last['value']:.3f}"
+    if last["ci_high"] < first["ci_low"] or last["ci_low"] > first["ci_high"]:
+        return f"The champion's score went {moved} since it began to serve: more than chance."
+    return f"The champion's score went {moved} since it began to serve: within its intervals."
+
+
+def of_steps(steps: Sequence[Row]) -> str:
+    """Where the time of a night went."""
+    taken = {step["name"]: step.get("wall_seconds", 0.0) for step in steps}
+    total = sum(taken.values())
+    if not total:
+        return "No step had anything to do."
+    longest = max(taken, key=lambda name: taken[name])
+    return f"{taken[longest] / total:.0%} of the steps' time went into {longest}."
