@@ -7,7 +7,6 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Discriminator,
     Field,
@@ -21,7 +20,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from catalog.contracts.csv_files import PLAIN, CsvFormat
 from catalog.contracts.images import with_facts
+from catalog.contracts.strict import Strict
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import TaskSpec
 
@@ -37,19 +38,12 @@ PrivateElement = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{3}[13579bd
 PixelValue = Annotated[int, Field(ge=1, le=65535)]  # 0 is always background
 
 
-class Strict(BaseModel):
-    """Unknown keys are errors, values are frozen, and an error never holds the input."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-
 class Files(Strict):
     """Where deliveries appear: a path, glob or fsspec URL; compression is told by the ending.
 
     Of images the path is a template, see template.py, and `mask` the template of their masks.
-    `header: false` is of a CSV file whose first line is a row, not names.
+    `header: false` is of a CSV file whose first line is a row, not names; `csv` says how it is
+    written where it is not plain.
     """
 
     path: str = Field(min_length=1)
@@ -57,10 +51,14 @@ class Files(Strict):
     mask: str | None = Field(default=None, min_length=1)
     # Left out of a dump where it says nothing, so that hashes of older contracts stay
     header: bool = Field(default=True, exclude_if=bool)
+    csv: CsvFormat | None = Field(default=None, exclude_if=lambda told: told in (None, PLAIN))
 
 
 class ColumnRule(Strict):
-    """What one column holds; `in_file` is what the file calls it, or its place there from 1."""
+    """What one column holds; `in_file` is what the file calls it, or its place there from 1.
+
+    `format` is how a date or timestamp is written that is not as ISO 8601 has it.
+    """
 
     type: ColumnType
     in_file: StrictInt | StrictStr | None = Field(
@@ -77,6 +75,7 @@ class ColumnRule(Strict):
     max: float | None = None
     values: tuple[str, ...] | None = None
     pattern: str | None = None
+    format: StrictStr | None = Field(default=None, exclude_if=lambda told: told is None)
 
 
 class Classification(Strict):

@@ -21,6 +21,8 @@ from catalog.contracts.contract import (
     Segmentation,
     SplitColumn,
 )
+from catalog.contracts.csv_files import csv_faults
+from catalog.contracts.date_format import format_faults
 from catalog.contracts.faults import nearest_first, shown_path
 from catalog.contracts.image_rules import image_faults
 from catalog.contracts.labels import LABEL_TYPES, is_label_of
@@ -50,6 +52,7 @@ def contract_faults(data: Mapping[str, Any]) -> list[Fault]:
         *image_faults(parts),
         *name_faults(parts.names),
         *in_file_faults(parts.columns, parts.files),
+        *(csv_faults(parts.files.csv, parts.files.format) if parts.files else ()),
         *_key_faults(parts),
         *_task_faults(parts),
         *_reference_faults(parts),
@@ -183,6 +186,8 @@ def _column_faults(name: str, rule: ColumnRule) -> Iterator[Fault]:
         yield Fault(_column(name, "values"), "is empty or repeats itself", "distinct values")
     if rule.pattern is not None:
         yield from _pattern_faults(_column(name, "pattern"), rule.pattern)
+    if rule.format is not None:
+        yield from format_faults(_column(name, "format"), rule.format, rule.type)
 
 
 def _pattern_faults(place: str, pattern: str) -> Iterator[Fault]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from catalog.contracts.contract import ColumnRule, Files, SourceContract
+from catalog.contracts.csv_files import CsvFormat
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.readers.cells import BadCell, TypedBatch
 from catalog.readers.files import (
@@ -49,7 +51,12 @@ READERS: Mapping[str, Reader] = {
     reader.name: reader
     for reader in (
         Reader("parquet", "Apache Parquet", (".parquet", ".pq"), read_parquet),
-        Reader("csv", "comma-separated text with a header line", (".csv",), read_csv),
+        Reader(
+            "csv",
+            "text with a mark between cells",
+            (".csv", ".tsv", ".txt", ".tab", ".psv"),
+            read_csv,
+        ),
         Reader("jsonl", "one JSON object a line", (".jsonl", ".ndjson"), read_jsonl),
     )
 }
@@ -63,6 +70,7 @@ def open_batches(
     batch_rows: int = 4096,
     max_cell_chars: int = MAX_CELL_CHARS,
     has_header: bool = True,
+    csv: CsvFormat | None = None,
 ) -> Iterator[TypedBatch]:
     """The rows of one file, typed as the contract says, in batches of at most `batch_rows` rows.
 
@@ -77,7 +85,7 @@ def open_batches(
     if format not in READERS:
         raise UnknownName("file format", format, READERS, where="files.format")
     limits = {"batch_rows": batch_rows, "max_cell_chars": max_cell_chars}
-    of_csv = {"has_header": has_header} if format == "csv" else {}
+    of_csv: dict[str, Any] = {"has_header": has_header, "csv": csv} if format == "csv" else {}
     return READERS[format].read(uri, columns, **limits, **of_csv)
 
 
@@ -114,14 +122,15 @@ def open_delivery(
         columns=contract.columns,
         batch_rows=batch_rows,
         has_header=contract.files.header,
+        csv=contract.files.csv,
     )
 
 
 def told_format(uri: str) -> str:
-    """The format that a file's ending tells, compression aside.
+    """The format that a file's ending tells, compression aside; without any it is text.
 
-    >>> told_format("/data/a.CSV.gz")
-    'csv'
+    >>> told_format("/data/a.CSV.gz"), told_format("/data/a.tsv"), told_format("/data/export")
+    ('csv', 'csv', 'csv')
 
     Raises:
         InputError: if no format has this ending.
@@ -132,6 +141,8 @@ def told_format(uri: str) -> str:
     for reader in READERS.values():
         if name.endswith(reader.endings):
             return reader.name
+    if "." not in name.lstrip("."):
+        return "csv"
     endings = sorted(ending for reader in READERS.values() for ending in reader.endings)
     raise InputError(
         "The file's ending names no known format.",

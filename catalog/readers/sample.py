@@ -13,15 +13,14 @@ from catalog.contracts.contract import ColumnType
 from catalog.readers.arrow_cells import decoded_bytes, fits, is_declarable, plain_cells
 from catalog.readers.batches import BATCH_BYTES
 from catalog.readers.cells import NESTED, Convert, cast_column, from_text, from_value
+from catalog.readers.csv_headers import csv_header
 from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.headers import is_header, is_number_like, looks_like_value
-from catalog.readers.naming import DraftName, draft_names
+from catalog.readers.naming import DraftName, check_distinct, draft_names
 from catalog.readers.parquet import parquet_file
 from catalog.readers.rows import csv_rows, json_lines, row_bytes, sampled
 from catalog.readers.tabular import (
     MAX_LINE_BYTES,
-    check_distinct,
-    csv_header,
     json_row,
     refuse_array,
 )

@@ -218,7 +218,7 @@ def test_lines_that_are_no_object_are_bad_rows(tmp_path):
 def test_every_reason_has_a_sentence():
     assert set(REASONS) == {
         "wrong_type", "not_finite", "too_long", "outside_calendar", "ragged_row", "invalid_utf8",
-        "invalid_json",
+        "invalid_json", "undecodable",
     }  # fmt: skip
 
 
