@@ -26,7 +26,8 @@ _NUMBER: Mapping[str, str] = {
 }  # fmt: skip
 _DIRECTIVES: Mapping[str, str] = {
     **_NUMBER,
-    "b": r"[A-Za-z]{3,4}\.?", "B": r"[A-Za-z]{3,9}", "a": r"[A-Za-z]{3}", "A": r"[A-Za-z]{6,9}",
+    "b": r"(?:[A-Za-z]{3}|[Ss][Ee][Pp][Tt])\.?", "B": r"[A-Za-z]{3,9}",
+    "a": r"[A-Za-z]{3}", "A": r"[A-Za-z]{6,9}",
     "p": r"[AaPp]\.?[Mm]\.?", "z": r"[+-][0-9]{2}:?[0-9]{2}|[Zz]", "Z": r"UTC|GMT|Z",
 }  # fmt: skip
 _LONGER = {"september": "sept"}

@@ -57,9 +57,9 @@ def text_converter(csv: CsvFormat) -> Convert:
     reason = "invalid_utf8" if codec_of(csv.encoding) == "utf-8" else "undecodable"
     nulls = frozenset(csv.nulls)
     written: Mapping[ColumnType, Callable[[str], str]] = {
-        "integer": _plain_number(csv),
-        "number": _plain_number(csv),
-        "boolean": _plain_boolean(csv),
+        "integer": plain_number(csv),
+        "number": plain_number(csv),
+        "boolean": plain_boolean(csv),
     }
 
     def convert(cell: bytes, column_type: ColumnType) -> Any:
@@ -78,7 +78,7 @@ def text_converter(csv: CsvFormat) -> Convert:
     return convert
 
 
-def _plain_number(csv: CsvFormat) -> Callable[[str], str]:
+def plain_number(csv: CsvFormat) -> Callable[[str], str]:
     """A number with a point and without marks between thousands; else what no number is."""
     if csv.decimal == "." and csv.thousands is None:
         return str
@@ -103,7 +103,8 @@ def _plain_number(csv: CsvFormat) -> Callable[[str], str]:
     return plain
 
 
-def _plain_boolean(csv: CsvFormat) -> Callable[[str], str]:
+def plain_boolean(csv: CsvFormat) -> Callable[[str], str]:
+    """A truth value as a plain file has it; else what no truth value is."""
     if not csv.true:
         return str
     words = {word.strip().casefold(): "true" for word in csv.true}

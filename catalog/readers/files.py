@@ -175,6 +175,17 @@ def raw_file(uri: str) -> Iterator[Any]:
 
 
 @contextmanager
+def plain_file(uri: str) -> Iterator[io.BufferedReader]:
+    """The decompressed bytes of a file.
+
+    Raises:
+        FileUnreadable: if they cannot be read to the end.
+    """
+    with raw_file(uri) as raw:
+        yield io.BufferedReader(_decompressed(raw, uri), BUFFER_BYTES)
+
+
+@contextmanager
 def text_file(uri: str, *, encoding: str = "utf-8", remedy: str = "") -> Iterator[Any]:
     """The decompressed bytes of a text file as UTF-8, after its byte order mark.
 
@@ -183,8 +194,7 @@ def text_file(uri: str, *, encoding: str = "utf-8", remedy: str = "") -> Iterato
     Raises:
         FileUnreadable: if it is empty, damaged, cut off, or visibly in another encoding.
     """
-    with raw_file(uri) as raw:
-        stream = io.BufferedReader(_decompressed(raw, uri), BUFFER_BYTES)
+    with plain_file(uri) as stream:
         head = stream.peek(4)[:_HEAD_BYTES]
         if not head:
             raise FileUnreadable(uri, "it is empty", remedy="deliver a file with rows, or none")

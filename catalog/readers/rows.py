@@ -22,7 +22,7 @@ PIECE_BYTES = 1 << 20
 MAX_COLUMNS = 100_000
 _LINE = re.compile(rb"[^\r\n]*(?:\r*\n|\r)|[^\r\n]+")
 _LINE_ENDS = (b"\n", b"\r")
-_HINT = re.compile(rb'"?sep=([^\r\n]{1,4}?)"?[\r\n]+', re.IGNORECASE)  # what Excel writes and obeys
+HINT = re.compile(rb'"?sep=([^\r\n]{1,4}?)"?[\r\n]+', re.IGNORECASE)  # what Excel writes and obeys
 _BETWEEN_OBJECTS = re.compile(rb"(?<=\})[ \t]*\r[\r \t]*(?=\{)")
 # Where the next byte stands: before a cell, in a plain one, inside quotes, right after a closing
 # quote, or past that, where nothing but the end of the cell may come
@@ -50,12 +50,14 @@ def csv_rows(
     max_cell_bytes: int,
     key: str | int = "",
     marks: Marks = PLAIN_MARKS,
+    first_is_widest: bool = True,
 ) -> Iterator[CsvRow]:
     """Records of a CSV file: its marks, any line end; blank lines and comments are left out.
 
     A cell longer than `max_cell_bytes` is scanned to its end and not kept. `key` is the column that
     names a row, or its place from 1, by default the first: by it a row is known that stands inside
-    the quotes of another.
+    the quotes of another. Cells beyond the first record's are counted up to one more, and not kept,
+    unless the caller says that a title may stand above the table.
 
     Raises:
         FileUnreadable: if a quote is never closed, since all rows after it would be lost in it; or
@@ -75,7 +77,7 @@ def csv_rows(
         for row in found:
             if not lines.n_cells:
                 lines.begin(row.cells, key)
-                cutter.max_cells = lines.n_cells + 1
+                cutter.max_cells = lines.n_cells + 1 if first_is_widest else MAX_COLUMNS + 1
             yield lines.judged(row) if cells is None else row
     if cutter.state == _QUOTED:
         raise FileUnreadable(
@@ -113,7 +115,7 @@ def _table_parts(stream: Any, cutter: _CsvCutter, uri: str) -> Iterator[bytes]:
         while n_left and (part := next(parts, b"")):
             n_left -= part.endswith(_LINE_ENDS)
     elif first := next(parts, b""):
-        hint = _HINT.fullmatch(first)
+        hint = HINT.fullmatch(first)
         _check_hint(hint, marks, uri)
         parts = parts if hint else chain([first], parts)
     return _without_comments(parts, cutter) if marks.comment else parts
