@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalog.contracts.contract import Files
 from catalog.contracts.databases import SERVERS
+from catalog.contracts.files import Files
 from catalog.contracts.load import read_yaml
 from catalog.errors import ContractViolated, StoreUnavailable
 from catalog.stores.disk import disk_errors

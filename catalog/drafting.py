@@ -19,6 +19,7 @@ from catalog.contracts.load import TO_FILL
 from catalog.deid.check import row_codes, scan_column
 from catalog.deid.rule import PHI, UNJUDGED
 from catalog.errors import Fault
+from catalog.readers.csv_draft import csv_lines
 from catalog.readers.files import FileUnreadable, file_name
 from catalog.readers.folders import drafted_sample, found_files
 from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery
@@ -33,6 +34,7 @@ from rpe_core.errors import InputError, shown_name
 
 MAX_FILES_SAMPLED = 20
 MAX_ROWS_SHOWN = 5
+MAX_MIXED_SHARE = 0.01  # of a column's cells that may look identifying, where a draft allows 2 %
 PHI_CODE = "looks_identifying"
 _YAML_WORDS = frozenset({"true", "false", "null"})
 LINE_CHARS = 10**9  # YAML scalars are never folded
@@ -116,15 +118,27 @@ def _word(text: str) -> str:
 
 
 def _settled(column: ColumnProfile, roles: Roles) -> ColumnProfile:
-    """A column whose type holds its cells only as a name of rows or groups is left out else."""
-    if column.is_name_only and column.name not in (roles.key, roles.group):
+    """A column without a part in the contract is left out where `rpe source add` would refuse it.
+
+    Its type may hold its cells only as a name of rows or groups; or it mixes numbers with words,
+    and the gate, which reads no column of numbers, finds too many of them identifying.
+    """
+    if column.name in (roles.key, roles.group, roles.input, roles.target):
+        return column
+    if column.is_name_only:
         return replace(column, type=None)
+    if column.is_mixed and column.n_identifying > MAX_MIXED_SHARE * column.n_scanned:
+        found = f"{column.n_identifying} of {column.n_scanned} look identifying"
+        return replace(column, type=None, why=f"numbers and words, of which {found}")
     return column
 
 
 def _sample_lines(sample: Sample) -> Iterator[str]:
     n_placed = sum(not name.is_told for name in sample.names)
-    if not sample.has_sure_header:
+    if sample.csv is not None and sample.csv.header == "none":
+        yield "# Its first line has numbers or dates where the rows below have some: it is a row,"
+        yield "# and none of it stands here. Columns are called by their place: name them."
+    elif not sample.has_sure_header:
         yield "# Its first line is not surely a header, so none of it stands here: columns are"
         yield "# called by their place. Say in `files` whether it is one, and name the columns."
     elif n_placed:
@@ -137,10 +151,13 @@ def _sample_lines(sample: Sample) -> Iterator[str]:
 
 
 def _file_lines(path: str, file_format: str, sample: Sample) -> Iterator[str]:
+    if sample.csv is not None:
+        yield from csv_lines(_quoted(path), sample.csv)
+        return
+    more = "".join(f", {key}: {_told(value)}" for key, value in sample.files.items())
     header = "" if sample.has_sure_header else f", header: {TO_FILL}"
-    header = "".join(f", {key}: {_told(value)}" for key, value in sample.files.items()) + header
-    yield f"files: {{path: {_quoted(path)}, format: {file_format}{header}}}"
-    if not sample.has_sure_header:
+    yield f"files: {{path: {_quoted(path)}, format: {file_format}{more}{header}}}"
+    if header:
         yield "# header: true if the first line holds names of columns, false if it is a row"
 
 
@@ -192,6 +209,8 @@ def _rule(column: ColumnProfile, roles: Roles) -> Iterator[str]:
         in_file = column.in_file
         yield f"in_file: {in_file if isinstance(in_file, int) else _quoted(in_file)}"
     yield from (f"{key}: {_quoted(text)}" for key, text in column.said)
+    if column.format:
+        yield f"format: {TO_FILL if column.format == TO_FILL else _quoted(column.format)}"
     if column.name == roles.key:
         yield "key: true"
     elif column.name == roles.group:

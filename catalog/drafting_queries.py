@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from catalog.contracts.contract import Files
 from catalog.contracts.database_rules import database_faults
+from catalog.contracts.files import Files
 from catalog.databases import write_rows
 from catalog.drafting import draft_contract
 from rpe_core.errors import DeclarationError

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from catalog.contracts.contract import Name, Strict
+from catalog.contracts.contract import Name
+from catalog.contracts.strict import Strict
 from rpe_core.adapters.methods import ADAPTER_METHODS
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name

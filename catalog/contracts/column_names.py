@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from catalog.contracts.contract import ColumnRule, Files
+from catalog.contracts.contract import ColumnRule
 from catalog.contracts.faults import shown_path
+from catalog.contracts.files import Files
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.errors import Fault
 

@@ -7,7 +7,6 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Discriminator,
     Field,
@@ -23,8 +22,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from catalog.contracts.databases import with_extracts
+from catalog.contracts.files import Files, is_unsaid
 from catalog.contracts.images import with_facts
+from catalog.contracts.strict import Strict
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import TaskSpec
 
@@ -34,104 +34,9 @@ SPLITS = ("train", "validation", "test")
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
 Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
-FileFormat = Literal[
-    "parquet", "csv", "jsonl", "xlsx", "fhir", "database", "image", "npz", "nifti", "dicom"
-]
 Transform = Literal["flip_rows", "flip_columns", "quarter_turns", "brightness"]
 PrivateElement = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{3}[13579bdf]xx[0-9a-f]{2}$")]
 PixelValue = Annotated[int, Field(ge=1, le=65535)]  # 0 is always background
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors, values are frozen, and an error never holds the input."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-
-def _is_unsaid(value: object) -> bool:
-    """Left out of a dump where it says nothing, so that hashes of older contracts stay."""
-    return value is None or value is False
-
-
-class Excel(Strict):
-    """Where the table lies in a workbook; rows are counted as the sheet shows them, from 1.
-
-    Without a `sheet` it is the only one that holds cells. Cells of a merged area that are not its
-    first are bad unless `merged` says that they are empty or repeat the first one.
-    """
-
-    sheet: StrictInt | StrictStr | None = None  # its name, or its place from 1
-    header_row: int = Field(default=1, ge=1)
-    first_row: int | None = Field(default=None, ge=1)  # default: below the header
-    last_row: int | None = Field(default=None, ge=1)
-    merged: Literal["empty", "repeat"] | None = None
-
-
-class PatternOrder(Strict):
-    """An order by what the groups of a regular expression find in the name or path of a file.
-
-    Groups compare one after another, numbers in them as numbers. Those that are called year, month,
-    day, hour, minute and second come first, in this order.
-    """
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    read: Literal["name", "path"] = Field(alias="from")
-    pattern: StrictStr = Field(min_length=1)
-
-
-def _order_kind(data: Any) -> str:
-    """Tell a word from a pattern, so that faults name the one that was meant."""
-    return "pattern" if isinstance(data, dict | PatternOrder) else "word"
-
-
-Order = Annotated[
-    Annotated[Literal["name", "natural", "modified"], Tag("word")]
-    | Annotated[PatternOrder, Tag("pattern")],
-    Discriminator(_order_kind),
-]
-
-
-class Files(Strict):
-    """Where deliveries appear: a path, glob or fsspec URL; compression is told by the ending.
-
-    Of images the path is a template, see template.py, and `mask` the template of their masks.
-    `header: false` is of a CSV file or a sheet whose first line is a row, not names. `order` says
-    which of two files that disagree counts, the later one; without it they are taken by their
-    names, numbers in these as numbers, and none that arrive together may disagree. Of FHIR the
-    `resource` is the type whose resources are rows. Of a database `query` says which rows and `uri`
-    where, see databases.py; `path` is where its extracts lie.
-    """
-
-    path: str = Field(min_length=1)
-    format: FileFormat
-    mask: str | None = Field(default=None, min_length=1)
-    # Left out of a dump where it says nothing, so that hashes of older contracts stay
-    header: bool = Field(default=True, exclude_if=bool)
-    order: Order | None = Field(default=None, exclude_if=_is_unsaid)
-    excel: Excel | None = Field(default=None, exclude_if=_is_unsaid)
-    resource: str | None = Field(default=None, pattern="^[A-Z][A-Za-z]+$", exclude_if=_is_unsaid)
-    query: StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
-    uri: StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
-    credentials: StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
-    cursor: StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_database(cls, data: Any) -> Any:
-        """A query needs neither path nor format."""
-        return with_extracts(data)
-
-    @model_serializer(mode="wrap")
-    def _leave_out_place(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Place and order of extracts are no part of what a contract says, nor of its hash."""
-        written: dict[str, Any] = write(self)
-        if self.query is not None:
-            written.pop("path", None)
-            written.pop("order", None)
-        return written
 
 
 Mapped = StrictBool | StrictInt | StrictFloat | StrictStr | None
@@ -142,20 +47,21 @@ class ColumnRule(Strict):
 
     `from` is a path into nested columns, or several that `join` makes one text, see paths.py.
     `join` makes one text of a list, `explode` a row of each of its elements, `decode` a text of
-    its base64. `map` says what lands for the text of a cell.
+    its base64. `map` says what lands for the text of a cell. `format` is how a date or timestamp
+    is written that is not as ISO 8601 has it.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     type: ColumnType
-    in_file: StrictInt | StrictStr | None = Field(default=None, exclude_if=_is_unsaid)
+    in_file: StrictInt | StrictStr | None = Field(default=None, exclude_if=is_unsaid)
     from_: StrictStr | tuple[StrictStr, ...] | None = Field(
-        default=None, alias="from", exclude_if=_is_unsaid
+        default=None, alias="from", exclude_if=is_unsaid
     )
-    join: str | None = Field(default=None, exclude_if=_is_unsaid)
-    explode: bool = Field(default=False, exclude_if=_is_unsaid)
-    decode: Literal["base64"] | None = Field(default=None, exclude_if=_is_unsaid)
-    map: dict[str, Mapped] | None = Field(default=None, exclude_if=_is_unsaid)
+    join: str | None = Field(default=None, exclude_if=is_unsaid)
+    explode: bool = Field(default=False, exclude_if=is_unsaid)
+    decode: Literal["base64"] | None = Field(default=None, exclude_if=is_unsaid)
+    map: dict[str, Mapped] | None = Field(default=None, exclude_if=is_unsaid)
     key: bool = False
     group: bool = False
     slice: bool = False
@@ -167,6 +73,7 @@ class ColumnRule(Strict):
     max: float | None = None
     values: tuple[str, ...] | None = None
     pattern: str | None = None
+    format: StrictStr | None = Field(default=None, exclude_if=lambda told: told is None)
 
 
 class Classification(Strict):

@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from catalog.contracts.contract import ColumnRule, Files
+from catalog.contracts.contract import ColumnRule
 from catalog.contracts.databases import DATABASE, KEYS, LOCAL, SERVERS
+from catalog.contracts.files import Files
 from catalog.errors import Fault
 
 CURSOR_TYPES = ("integer", "date", "timestamp")

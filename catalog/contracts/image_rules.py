@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from catalog.contracts.contract import (
-    Files,
     ImageClassification,
     OfImages,
     Segmentation,
@@ -14,6 +13,7 @@ from catalog.contracts.contract import (
     Task,
 )
 from catalog.contracts.faults import shown_path
+from catalog.contracts.files import Files
 from catalog.contracts.images import IMAGE_ENDINGS, IMAGE_FORMATS, facts_of, image_format
 from catalog.contracts.parts import Parts
 from catalog.contracts.template import PLACEHOLDER, Template

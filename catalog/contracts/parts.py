@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from catalog.contracts.contract import ColumnRule, Expectation, Files, Splits, Task
+from catalog.contracts.contract import ColumnRule, Expectation, Splits, Task
+from catalog.contracts.files import Files
 from catalog.contracts.images import with_facts
 
 

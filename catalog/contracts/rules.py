@@ -18,12 +18,14 @@ from catalog.contracts.contract import (
     Generation,
     ImageClassification,
     Labelled,
-    PatternOrder,
     Segmentation,
     SplitColumn,
 )
+from catalog.contracts.csv_files import csv_faults
 from catalog.contracts.database_rules import database_faults
+from catalog.contracts.date_format import format_faults
 from catalog.contracts.faults import nearest_first, shown_path
+from catalog.contracts.files import PatternOrder
 from catalog.contracts.image_rules import image_faults
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.contracts.labels import LABEL_TYPES, is_label_of
@@ -55,6 +57,7 @@ def contract_faults(data: Mapping[str, Any]) -> list[Fault]:
         *_order_faults(parts),
         *name_faults(parts.names),
         *in_file_faults(parts.columns, parts.files),
+        *(csv_faults(parts.files.csv, parts.files.format) if parts.files else ()),
         *shape_rule_faults(parts),
         *database_faults(data.get("files"), parts.files, parts.columns),
         *_key_faults(parts),
@@ -204,6 +207,8 @@ def _column_faults(name: str, rule: ColumnRule) -> Iterator[Fault]:
         yield Fault(_column(name, "values"), "is empty or repeats itself", "distinct values")
     if rule.pattern is not None:
         yield from _pattern_faults(_column(name, "pattern"), rule.pattern)
+    if rule.format is not None:
+        yield from format_faults(_column(name, "format"), rule.format, rule.type)
 
 
 def _pattern_faults(place: str, pattern: str) -> Iterator[Fault]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from catalog.contracts.contract import ColumnRule, ColumnType, Files, Labelled
+from catalog.contracts.contract import ColumnRule, ColumnType, Labelled
 from catalog.contracts.faults import shown_path
+from catalog.contracts.files import Files
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.contracts.labels import label_of
 from catalog.contracts.parts import Parts

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from catalog.contracts.contract import ColumnRule, ColumnType
+from catalog.contracts.date_format import parse_moment
 
 REASONS: Mapping[str, str] = {
     "wrong_type": "the cell is not of the type that the contract says",
@@ -22,6 +23,7 @@ REASONS: Mapping[str, str] = {
     "outside_calendar": "the date or time lies outside the years 1 to 9999",
     "ragged_row": "the row has more or fewer cells than the header, or is quoted wrongly",
     "invalid_utf8": "the bytes are not UTF-8",
+    "undecodable": "the bytes are not text in the encoding that files.csv.encoding says",
     "invalid_json": "the line is not one JSON object with distinct keys",
     "not_fhir": "the line or the entry of the Bundle is no FHIR resource",
     "several_values": "several elements of a list match where the column takes one",
@@ -130,6 +132,8 @@ def converter(rule: ColumnRule, convert: Convert) -> Convert:
         return lambda cell, kind: plain(decoded_cell(cell, rule), kind)
     if rule.map is not None:
         return _mapping(rule.map)
+    if rule.format is not None:
+        return _by_format(rule.format, convert)
     if rule.type == "number" and rule.nullable:
         return lambda cell, kind: None if is_nan(cell) else convert(cell, kind)
     if rule.type == "string" and (rule.key or rule.group):
@@ -192,6 +196,24 @@ def _texts_of(cell: Any) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
+def _by_format(form: str, convert: Convert) -> Convert:
+    """Texts are read by the format; a cell that is a date already is as any other."""
+
+    def read(cell: Any, kind: ColumnType) -> Any:
+        if isinstance(cell, date):
+            return convert(cell, kind)
+        text = convert(str(cell) if _is_whole(cell) else cell, "string")
+        if text is None:
+            return None
+        try:
+            moment = parse_moment(text.strip(" "), form)
+        except ValueError:
+            raise CellRefusedError("wrong_type") from None
+        return moment.date() if kind == "date" else moment
+
+    return read
+
+
 def is_nan(cell: Any) -> bool:
     """Whether a cell says that there is no number.
 
@@ -213,6 +235,11 @@ def from_text(cell: bytes, column_type: ColumnType) -> Any:
     if not text:
         return None
     return text if column_type == "string" else _PARSE[column_type](text.strip(" "))
+
+
+def parse_plain(text: str, column_type: ColumnType) -> Any:
+    """A value of another type than text, from a text without blanks around it."""
+    return _PARSE[column_type](text)
 
 
 def from_value(cell: Any, column_type: ColumnType) -> Any:

@@ -16,13 +16,14 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from catalog.errors import ContractViolated
+from catalog.readers.encodings import as_utf8, told_encoding
 from rpe_core.errors import InputError
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 BUFFER_BYTES = 1 << 20
 _CHECKSUMS = (".crc", ".md5", ".sha1", ".sha256", ".sha512")
 _BOM = b"\xef\xbb\xbf"
-_OTHER_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_HEAD_BYTES = 4096
 
 
 class FileUnreadable(ContractViolated):
@@ -195,22 +196,48 @@ def raw_file(uri: str) -> Iterator[Any]:
 
 
 @contextmanager
-def text_file(uri: str) -> Iterator[io.BufferedReader]:
-    """The decompressed bytes of a text file, after its byte order mark, read in pieces of 1 MiB.
+def plain_file(uri: str) -> Iterator[io.BufferedReader]:
+    """The decompressed bytes of a file.
 
     Raises:
-        FileUnreadable: if it is empty, in another encoding than UTF-8, damaged or cut off.
+        FileUnreadable: if they cannot be read to the end.
     """
     with raw_file(uri) as raw:
-        stream = io.BufferedReader(_decompressed(raw, uri), BUFFER_BYTES)
-        head = stream.peek(4)[:4]
+        yield io.BufferedReader(_decompressed(raw, uri), BUFFER_BYTES)
+
+
+@contextmanager
+def text_file(uri: str, *, encoding: str = "utf-8", remedy: str = "") -> Iterator[Any]:
+    """The decompressed bytes of a text file as UTF-8, after its byte order mark.
+
+    `remedy` is what to do about a file in another encoding than this.
+
+    Raises:
+        FileUnreadable: if it is empty, damaged, cut off, or visibly in another encoding.
+    """
+    with plain_file(uri) as stream:
+        head = stream.peek(4)[:_HEAD_BYTES]
         if not head:
             raise FileUnreadable(uri, "it is empty", remedy="deliver a file with rows, or none")
-        if head.startswith(_OTHER_BOMS) or b"\0" in head:
-            raise FileUnreadable(uri, "it is not UTF-8 text", remedy="export it as UTF-8")
-        if head.startswith(_BOM):
+        told = told_encoding(head)
+        if told == encoding == "utf-8":
             stream.read(len(_BOM))
-        yield stream
+        elif fault := _encoding_fault(head, told, encoding):
+            raise FileUnreadable(uri, fault, remedy=remedy or "export it as UTF-8")
+        yield stream if encoding == "utf-8" else as_utf8(stream, encoding)
+
+
+def _encoding_fault(head: bytes, told: str, encoding: str) -> str:
+    """Why the first bytes cannot be of this encoding, in words."""
+    if told:
+        is_same = told == encoding or (encoding in ("utf-16", "utf-32") and encoding in told)
+        other = f", but {told} as its byte order mark says" if encoding != "utf-8" else ""
+        return "" if is_same else f"it is not {encoding.upper()} text{other}"
+    if encoding in ("utf-16", "utf-32"):
+        return f"it has no byte order mark to tell which {encoding.upper()} it is"
+    if encoding.startswith(("utf-16", "utf-32")):
+        return "" if b"\0" in head else f"it is not {encoding.upper()} text"
+    return f"it is not {encoding.upper()} text" if b"\0" in head[:4] else ""
 
 
 def _decompressed(raw: Any, uri: str) -> Any:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.contracts.contract import ColumnRule, Excel, Files, SourceContract
+from catalog.contracts.contract import ColumnRule, SourceContract
+from catalog.contracts.csv_files import CsvFormat
+from catalog.contracts.files import Excel, Files
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.readers.cells import BadCell, TypedBatch
 from catalog.readers.fhir import read_fhir
@@ -61,7 +63,12 @@ READERS: Mapping[str, Reader] = {
     reader.name: reader
     for reader in (
         Reader("parquet", "Apache Parquet", (".parquet", ".pq"), read_parquet),
-        Reader("csv", "comma-separated text with a header line", (".csv",), read_csv),
+        Reader(
+            "csv",
+            "text with a mark between cells",
+            (".csv", ".tsv", ".txt", ".tab", ".psv"),
+            read_csv,
+        ),
         Reader("jsonl", "one JSON object a line", (".jsonl", ".ndjson"), read_jsonl),
         Reader("fhir", "FHIR resources of one type, NDJSON or Bundles", (".json",), read_fhir),
         Reader("xlsx", "one sheet of an Excel workbook", (".xlsx", ".xlsm"), _read_xlsx),
@@ -77,6 +84,7 @@ def open_batches(
     batch_rows: int = 4096,
     max_cell_chars: int = MAX_CELL_CHARS,
     has_header: bool = True,
+    csv: CsvFormat | None = None,
     excel: Excel | None = None,
     resource: str | None = None,
 ) -> Iterator[TypedBatch]:
@@ -94,7 +102,7 @@ def open_batches(
         raise UnknownName("file format", format, READERS, where="files.format")
     limits = {"batch_rows": batch_rows, "max_cell_chars": max_cell_chars}
     options: Mapping[str, Mapping[str, Any]] = {
-        "csv": {"has_header": has_header},
+        "csv": {"has_header": has_header, "csv": csv},
         "xlsx": {"has_header": has_header, "excel": excel},
         "fhir": {"resource": resource},
     }
@@ -140,16 +148,17 @@ def open_delivery(
         columns=contract.columns,
         batch_rows=batch_rows,
         has_header=contract.files.header,
+        csv=contract.files.csv,
         excel=contract.files.excel,
         resource=contract.files.resource,
     )
 
 
 def told_format(uri: str) -> str:
-    """The format that a file's ending tells, compression aside.
+    """The format that a file's ending tells, compression aside; without any it is text.
 
-    >>> told_format("/data/a.CSV.gz")
-    'csv'
+    >>> told_format("/data/a.CSV.gz"), told_format("/data/a.tsv"), told_format("/data/export")
+    ('csv', 'csv', 'csv')
 
     Raises:
         InputError: if no format has this ending.
@@ -167,6 +176,8 @@ def told_format(uri: str) -> str:
             expected=".xlsx or .xlsm",
             remedy="open it in Excel or LibreOffice and save it as .xlsx",
         )
+    if "." not in name.lstrip("."):
+        return "csv"
     endings = sorted(ending for reader in READERS.values() for ending in reader.endings)
     raise InputError(
         "The file's ending names no known format.",

@@ -23,6 +23,7 @@ from catalog.readers.cells import (
 )
 
 MAX_BAD_SHARE = 0.01  # of cells that a draft's type may leave to quarantine, as drafts allow
+CHECKED_ROWS = 1000  # that `rpe source add` reads, fewer than a draft
 MAX_DIGITS = 17  # that a float keeps, zeros at the ends aside
 NO_LIMIT = 1 << 40
 # In the order of trying: a column is the first type that all its cells are
@@ -55,7 +56,12 @@ class Guess:
 
 
 def guess_type(
-    cells: Sequence[Any], convert: Convert, *, words: str, stored: ColumnType = "string"
+    cells: Sequence[Any],
+    convert: Convert,
+    *,
+    words: str,
+    stored: ColumnType = "string",
+    is_text: bool = False,
 ) -> Guess:
     """The type of a column by its cells and the words of its name; without cells as it is stored.
 
@@ -76,7 +82,7 @@ def guess_type(
         return Guess("number", pa.nulls(0), 0)
     if not present:
         return Guess(stored, pa.nulls(0), 0)
-    for kind in TYPE_ORDER[:-1]:
+    for kind in () if is_text else TYPE_ORDER[:-1]:
         is_numeric = kind in ("integer", "number")
         if is_numeric and not _keeps_all(numbers, kind, convert):
             continue
@@ -89,7 +95,8 @@ def guess_type(
 
 def _text(cells: Sequence[Any], present: Sequence[Any], convert: Convert) -> Guess:
     values, bad = cast_column(present, "string", convert=convert, max_cell_chars=NO_LIMIT)
-    if len(bad) <= MAX_BAD_SHARE * len(cells):
+    is_text = all(reason != "wrong_type" for _, reason in bad)
+    if is_text and _are_rare(bad, cells):
         why = f"{len(bad)} cells are no text" if bad else ""
         return Guess("string", values, len(present), why)
     as_name = converter(_AS_NAME, convert)
@@ -118,8 +125,18 @@ def _why(present: Sequence[Any], bad: Sequence[tuple[int, str]]) -> str:
 
 def _are_few(bad: Sequence[tuple[int, str]], cells: Sequence[Any]) -> bool:
     """Whether no cell is of another type, and quarantine may take those that are infinite."""
-    is_of_type = all(reason == "not_finite" for _, reason in bad)
-    return is_of_type and len(bad) <= MAX_BAD_SHARE * len(cells)
+    return all(reason == "not_finite" for _, reason in bad) and _are_rare(bad, cells)
+
+
+def _are_rare(bad: Sequence[tuple[int, str]], cells: Sequence[Any]) -> bool:
+    """Whether quarantine may take these cells, also among the rows that a check of the draft reads.
+
+    The places are counted without empty cells, so that no bad one is taken for a later one.
+    """
+    return all(
+        sum(place < n_rows for place, _ in bad) <= MAX_BAD_SHARE * n_rows
+        for n_rows in (min(CHECKED_ROWS, len(cells)), len(cells))
+    )
 
 
 def _keeps_all(cells: Sequence[Any], kind: ColumnType, convert: Convert) -> bool:

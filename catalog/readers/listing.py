@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from catalog.contracts.contract import Files
+from catalog.contracts.files import Files
 from catalog.contracts.template import Template
 from catalog.readers.files import FileUnreadable, anchored, file_name, file_sha256, list_files
 from rpe_core.errors import InputError

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from catalog.contracts.column_names import is_column_name
 from catalog.contracts.contract import ColumnRule
 from catalog.contracts.paths import flat_name
+from catalog.readers.files import FileUnreadable
 from catalog.readers.headers import looks_like_value
 
 
@@ -83,3 +85,15 @@ def contract_names(names: Sequence[str], columns: Mapping[str, ColumnRule]) -> l
 def _undeclared(name: str, place: int, columns: Mapping[str, ColumnRule]) -> str:
     told = name or f"column {place}"
     return f"{told} (not declared)" if told in columns else told
+
+
+def check_distinct(names: Sequence[str], uri: str) -> None:
+    """Refuse a file in which two columns have one name.
+
+    Raises:
+        FileUnreadable: if a name is there twice.
+    """
+    doubles = sum(count - 1 for count in Counter(names).values())
+    if doubles:
+        reason = f"{doubles} of its {len(names)} column names repeat another"
+        raise FileUnreadable(uri, reason, remedy="export it with distinct column names")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from catalog.contracts.contract import Files, PatternOrder
+from catalog.contracts.files import Files, PatternOrder
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.readers.files import COMPRESSIONS, anchored, file_name, modified_at
 from catalog.readers.formats import READERS

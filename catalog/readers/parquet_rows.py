@@ -14,12 +14,11 @@ from catalog.readers.batches import Columns, PendingRows
 from catalog.readers.cells import TypedBatch, from_value
 from catalog.readers.files import FileUnreadable
 from catalog.readers.leaves import Names, is_list, wanted_names
-from catalog.readers.naming import contract_names
+from catalog.readers.naming import check_distinct, contract_names
 from catalog.readers.nested import Shape
 from catalog.readers.nested_arrow import nested_bytes, nested_cells
 from catalog.readers.objects import text_bytes
 from catalog.readers.parquet import parquet_file
-from catalog.readers.tabular import check_distinct
 from rpe_core.errors import shown_name
 
 MAX_NAMES_SHOWN = 20

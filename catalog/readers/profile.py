@@ -16,8 +16,10 @@ from catalog.contracts.labels import LABEL_TYPES, label_of
 from catalog.deid.check import row_codes, scan_column
 from catalog.readers.cells import Convert
 from catalog.readers.guess import Guess, guess_type
+from catalog.readers.headers import is_number_like
 from catalog.readers.naming import DraftName
 from catalog.readers.sample import Sample
+from catalog.readers.sniffed_values import ToldColumn
 
 MAX_SCANNED_CHARS = 200_000  # of a column; the gate is slow beside the rest of a draft
 MADE_CODES = frozenset({"code_uuid", "code_hash"})  # rules of codes that only programs make
@@ -53,6 +55,8 @@ class ColumnProfile:
     why: str = ""  # why it has no type, or what to know of its type
     is_name_only: bool = False  # of its type only as key or group
     has_blank: bool = False  # some text is empty or white space, which names nothing
+    format: str = ""  # of dates that are not written as ISO 8601 has it
+    is_mixed: bool = False  # some of its texts are numbers, some are not
     codes: Codes = ""  # what looks identifying, where each cell is one word and no name
 
     @property
@@ -85,8 +89,9 @@ class ColumnProfile:
 def profile_sample(sample: Sample) -> list[ColumnProfile]:
     """The columns of a file as its sampled rows show them."""
     stored = sample.stored or ["string"] * len(sample.names)
-    triples = zip(sample.names, sample.cells, stored, strict=True)
-    return [_profile(name, cells, kind, sample.convert) for name, cells, kind in triples]
+    told = sample.csv.columns if sample.csv else [ToldColumn(cells) for cells in sample.cells]
+    triples = zip(sample.names, told, stored, strict=True)
+    return [_profile(name, column, kind, sample.convert) for name, column, kind in triples]
 
 
 def _words(name: str) -> str:
@@ -94,10 +99,10 @@ def _words(name: str) -> str:
 
 
 def _profile(
-    name: DraftName, cells: Sequence[Any], stored: ColumnType, convert: Convert
+    name: DraftName, told: ToldColumn, stored: ColumnType, convert: Convert
 ) -> ColumnProfile:
-    words = _words(name.name) if name.is_told else ""
-    guess = guess_type(cells, convert, words=words, stored=stored)
+    words, cells = _words(name.name) if name.is_told else "", told.cells
+    guess = guess_type(cells, convert, words=words, stored=stored, is_text=told.is_text)
     present = [value for value in guess.values.to_pylist() if value is not None]
     texts = [value for value in present if isinstance(value, str)]
     lengths = [len(text) for text in texts]
@@ -116,9 +121,11 @@ def _profile(
         labels=_labels(guess, present),
         in_file=name.in_file,
         said=name.said,
-        why=guess.why,
+        why=guess.why or told.remark,
         is_name_only=guess.is_name_only,
         has_blank=not all(text.strip() for text in texts),
+        format=told.format,
+        is_mixed=0 < sum(map(is_number_like, texts)) < len(texts),
         codes=_codes(texts, found),
     )
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 
 from catalog.readers.batches import BATCH_BYTES, CELL_BYTES
 from catalog.readers.cells import TOO_LONG
+from catalog.readers.dialect import PLAIN_MARKS, Marks
 from catalog.readers.files import FileUnreadable
 from catalog.readers.swallowed import RecordLines
 
 T = TypeVar("T")
 PIECE_BYTES = 1 << 20
 MAX_COLUMNS = 100_000
-_CELL_END = re.compile(rb"[,\r\n]")
-_WHOLE_CELL = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",]*))(,|\Z)')
 _LINE = re.compile(rb"[^\r\n]*(?:\r*\n|\r)|[^\r\n]+")
 _LINE_ENDS = (b"\n", b"\r")
+HINT = re.compile(rb'"?sep=([^\r\n]{1,4}?)"?[\r\n]+', re.IGNORECASE)  # what Excel writes and obeys
 _BETWEEN_OBJECTS = re.compile(rb"(?<=\})[ \t]*\r[\r \t]*(?=\{)")
 # Where the next byte stands: before a cell, in a plain one, inside quotes, right after a closing
 # quote, or past that, where nothing but the end of the cell may come
@@ -44,21 +44,30 @@ class CsvRow(NamedTuple):
 
 
 def csv_rows(
-    stream: Any, *, uri: str, max_cell_bytes: int, key: str | int = ""
+    stream: Any,
+    *,
+    uri: str,
+    max_cell_bytes: int,
+    key: str | int = "",
+    marks: Marks = PLAIN_MARKS,
+    first_is_widest: bool = True,
 ) -> Iterator[CsvRow]:
-    """Records of a CSV file: commas, double quotes, any line end; blank lines are left out.
+    """Records of a CSV file: its marks, any line end; blank lines and comments are left out.
 
     A cell longer than `max_cell_bytes` is scanned to its end and not kept. `key` is the column that
     names a row, or its place from 1, by default the first: by it a row is known that stands inside
-    the quotes of another.
+    the quotes of another. Cells beyond the first record's are counted up to one more, and not kept,
+    unless the caller says that a title may stand above the table.
 
     Raises:
-        FileUnreadable: if a quote is never closed, since all rows after it would be lost in it.
+        FileUnreadable: if a quote is never closed, since all rows after it would be lost in it; or
+            if its first line tells another mark between cells than the contract.
     """
-    cutter = _CsvCutter(max_cell_bytes)
-    lines = RecordLines()
-    for part in _parts(stream, cutter):
-        cells = _whole_line(part, cutter.max_cells) if cutter.is_fresh else None
+    cutter = _CsvCutter(max_cell_bytes, marks)
+    lines = RecordLines(marks.delimiter, marks.quote)
+    whole_line = cutter.whole_line
+    for part in _table_parts(stream, cutter, uri):
+        cells = whole_line(part, cutter.max_cells) if cutter.is_fresh else None
         if cells is None:
             lines.see(part)
             found: Iterable[CsvRow] = cutter.feed(part)
@@ -68,13 +77,14 @@ def csv_rows(
         for row in found:
             if not lines.n_cells:
                 lines.begin(row.cells, key)
-                cutter.max_cells = lines.n_cells + 1
+                cutter.max_cells = lines.n_cells + 1 if first_is_widest else MAX_COLUMNS + 1
             yield lines.judged(row) if cells is None else row
     if cutter.state == _QUOTED:
         raise FileUnreadable(
             uri,
             "a quoted cell is never closed, so the file is cut off or badly quoted",
-            remedy='export it again with every quote inside a cell doubled ("")',
+            remedy="export it again with every quote inside a cell written twice; or say in"
+            " `files: {csv: {quote: ..., escape: ...}}` how its cells are quoted",
         )
     if not cutter.is_fresh:
         lines.see(b"\n")
@@ -96,13 +106,50 @@ def row_bytes(row: CsvRow) -> int:
     return sum(CELL_BYTES + len(cell) for cell in row.cells)
 
 
+def _table_parts(stream: Any, cutter: _CsvCutter, uri: str) -> Iterator[bytes]:
+    """The parts of a file without what stands above its table, and without comments."""
+    marks = cutter.marks
+    parts = _parts(stream, cutter)
+    if marks.skip_rows:
+        n_left = marks.skip_rows
+        while n_left and (part := next(parts, b"")):
+            n_left -= part.endswith(_LINE_ENDS)
+    elif first := next(parts, b""):
+        hint = HINT.fullmatch(first)
+        _check_hint(hint, marks, uri)
+        parts = parts if hint else chain([first], parts)
+    return _without_comments(parts, cutter) if marks.comment else parts
+
+
+def _check_hint(hint: re.Match[bytes] | None, marks: Marks, uri: str) -> None:
+    if hint and hint.group(1) != marks.delimiter:
+        raise FileUnreadable(
+            uri,
+            "its first line, `sep=`, tells another mark between cells than files.csv.delimiter,"
+            " which is a comma where the contract does not say it",
+            remedy="correct files.csv.delimiter",
+        )
+
+
+def _without_comments(parts: Iterator[bytes], cutter: _CsvCutter) -> Iterator[bytes]:
+    is_inside = False
+    for part in parts:
+        is_inside = is_inside or (cutter.is_fresh and part.startswith(cutter.marks.comment))
+        if not is_inside:
+            yield part
+        is_inside = is_inside and not part.endswith(_LINE_ENDS)
+
+
 def _parts(stream: Any, cutter: _CsvCutter) -> Iterator[bytes]:
-    """Physical lines with their ends, cut where they are very long.
+    """Physical lines with their ends, cut where they are very long, but never inside a mark.
 
     A line ends with LF, CR LF or CR. But pandas and the csv module write a bare CR inside a text
     without quotes: where a line up to LF has as many cells as the header, CR is a part of its cell.
     """
+    begun = cutter.begun_marks
     while piece := stream.readline(PIECE_BYTES):
+        while begun and piece.endswith(begun) and (more := stream.readline(1)):
+            piece += more
         if b"\r" not in piece.rstrip(b"\r\n") or _is_row(piece, cutter):
             yield piece
         else:
@@ -110,37 +157,64 @@ def _parts(stream: Any, cutter: _CsvCutter) -> Iterator[bytes]:
 
 
 def _is_row(piece: bytes, cutter: _CsvCutter) -> bool:
-    cells = _whole_line(piece, cutter.max_cells) if cutter.is_fresh else None
+    cells = cutter.whole_line(piece, cutter.max_cells) if cutter.is_fresh else None
     return piece.endswith(b"\n") and cells is not None and len(cells) + 1 == cutter.max_cells
 
 
-def _whole_line(part: bytes, max_cells: int) -> list[Any] | None:
+def _line_cutter(marks: Marks) -> Callable[[bytes, int], list[Any] | None]:
     """The cells of a line that is a record and soundly quoted, none if it is blank, else None.
 
     The same cells as the cutter below gives, several times faster.
     """
-    if not part.endswith(_LINE_ENDS):
-        return None
-    line = part.rstrip(b"\r\n")
-    if b'"' not in line:
-        return line.split(b",", max_cells)[:max_cells] if line else []
-    cells: list[Any] = []
-    at, is_open = 0, True
-    while is_open:
-        found = _WHOLE_CELL.match(line, at)
-        if found is None or len(cells) == max_cells:
+    delimiter, quote, escape = marks.delimiter, marks.quote, marks.escape
+    stop, mark = re.escape(delimiter), re.escape(quote) or rb"(?!)"
+    whole_cell = re.compile(
+        rb"(?:%b((?:(?!%b).)*(?:%b%b(?:(?!%b).)*)*)%b|((?:(?!%b|%b).)*))(%b|\Z)"
+        % (mark, mark, mark, mark, mark, mark, mark, stop, stop),
+        re.DOTALL,
+    )
+    if len(delimiter) == len(quote) == 1:
+        whole_cell = re.compile(
+            rb"(?:%b([^%b]*(?:%b%b[^%b]*)*)%b|([^%b%b]*))(%b|\Z)"
+            % (mark, mark, mark, mark, mark, mark, mark, stop, stop)
+        )
+
+    def whole_line(part: bytes, max_cells: int) -> list[Any] | None:
+        if not part.endswith(_LINE_ENDS) or (escape and escape in part):
             return None
-        quoted, plain, end = found.groups()
-        cells.append(plain if quoted is None else quoted.replace(b'""', b'"'))
-        at, is_open = found.end(), bool(end)
-    return cells
+        line = part.rstrip(b"\r\n")
+        if not quote or quote not in line:
+            return line.split(delimiter, max_cells)[:max_cells] if line else []
+        cells: list[Any] = []
+        at, is_open = 0, True
+        while is_open:
+            found = whole_cell.match(line, at)
+            if found is None or len(cells) == max_cells:
+                return None
+            quoted, plain, end = found.groups()
+            cells.append(plain if quoted is None else quoted.replace(quote + quote, quote))
+            at, is_open = found.end(), bool(end)
+        return cells
+
+    return whole_line
 
 
 class _CsvCutter:
     """The state between two pieces of a file: the cells so far, and the bytes of the open one."""
 
-    def __init__(self, max_cell_bytes: int) -> None:
+    def __init__(self, max_cell_bytes: int, marks: Marks) -> None:
         self.max_cell_bytes, self.max_cells = max_cell_bytes, MAX_COLUMNS + 1
+        self.marks, self.whole_line = marks, _line_cutter(marks)
+        stop, escape = re.escape(marks.delimiter), re.escape(marks.escape)
+        escaped = rb"%b(?P<escaped>.)" % escape if escape else rb"(?P<escaped>(?!))"
+        self.cell_end = re.compile(rb"%b|%b|[\r\n]" % (escaped, stop), re.DOTALL)
+        self.quoted_end = re.compile(
+            rb"%b|%b" % (escaped, re.escape(marks.quote) or rb"(?!)"), re.DOTALL
+        )
+        kept = b"|".join(map(re.escape, marks.kept))
+        self.kept = re.compile(rb"(?:%b)(?=%b|[\r\n])" % (kept, stop)) if kept else None
+        told = (marks.delimiter, marks.quote, marks.escape + b"?" if escape else b"")
+        self.begun_marks = tuple(mark[:n] for mark in told for n in range(1, len(mark)))
         self.state = _START
         self.cells: list[Any] = []
         self.open: list[bytes] = []
@@ -154,41 +228,50 @@ class _CsvCutter:
 
     def feed(self, piece: bytes) -> Iterator[CsvRow]:
         """The records that end in these bytes, which follow the bytes fed before."""
-        at = 0
+        at, quote = 0, self.marks.quote
         while at < len(piece):
             if self.state == _QUOTED:
                 at = self._inside_quotes(piece, at)
-            elif self.state == _START and piece[at] == ord('"'):
-                self.state, at = _QUOTED, at + 1
-            elif self.state == _CLOSED and piece[at] == ord('"'):
-                self._keep(b'"')
-                self.state, at = _QUOTED, at + 1
+            elif self.state in (_START, _CLOSED) and quote and piece.startswith(quote, at):
+                if self.state == _CLOSED:
+                    self._keep(quote)
+                self.state, at = _QUOTED, at + len(quote)
+            elif self.state == _START and self.kept and (found := self.kept.match(piece, at)):
+                self._keep(found.group())
+                self.state, at = _CLOSED, found.end()
             else:
                 at = yield from self._to_cell_end(piece, at)
 
     def _inside_quotes(self, piece: bytes, at: int) -> int:
-        end = piece.find(b'"', at)
-        self._keep(piece[at:] if end < 0 else piece[at:end])
-        if end < 0:
+        found = self.quoted_end.search(piece, at)
+        self._keep(piece[at : found.start()] if found else piece[at:])
+        if found is None:
             return len(piece)
-        self.state = _CLOSED
-        return end + 1
+        if found["escaped"] is None:
+            self.state = _CLOSED
+        else:
+            self._keep(found["escaped"])
+        return found.end()
 
     def _to_cell_end(self, piece: bytes, at: int) -> Generator[CsvRow, None, int]:
-        found = _CELL_END.search(piece, at)
+        found = self.cell_end.search(piece, at)
+        is_escaped = found is not None and found["escaped"] is not None
         end = found.start() if found else len(piece)
         rest = piece[at:end]
-        if rest and self.state in (_CLOSED, _PAST):
+        if (rest or is_escaped) and self.state in (_CLOSED, _PAST):
             self.is_sound, self.state = False, _PAST
-        elif rest:
+        elif rest or is_escaped:
             self.state = _PLAIN
-            self.is_odd = self.is_odd or b'"' in rest
+            self.is_odd = self.is_odd or (bool(self.marks.quote) and self.marks.quote in rest)
             self._keep(rest)
         if found is None:
             return end
-        if found.group() == b",":
+        if is_escaped:
+            self._keep(found["escaped"])
+            return found.end()
+        if found.group() not in _LINE_ENDS:
             self._end_cell()
-            return end + 1
+            return found.end()
         if not self.is_fresh:
             self._end_cell()
             yield CsvRow(self.cells, self.is_sound, self.is_odd)

@@ -12,23 +12,20 @@ import pyarrow as pa
 from catalog.contracts.contract import ColumnType
 from catalog.readers.arrow_cells import decoded_bytes, fits, is_declarable, plain_cells
 from catalog.readers.batches import BATCH_BYTES
-from catalog.readers.cells import NESTED, Convert, cast_column, from_text, from_value
+from catalog.readers.cells import NESTED, Convert, from_text, from_value
+from catalog.readers.csv_sample import MAX_SAMPLE_CHARS, CsvSample, sample_csv
 from catalog.readers.files import FileUnreadable, text_file
-from catalog.readers.headers import is_header, is_number_like, looks_like_value
-from catalog.readers.naming import DraftName, draft_names
+from catalog.readers.headers import looks_like_value
+from catalog.readers.naming import DraftName, check_distinct, draft_names
 from catalog.readers.parquet import parquet_file
-from catalog.readers.rows import csv_rows, json_lines, row_bytes, sampled
+from catalog.readers.rows import json_lines, sampled
 from catalog.readers.tabular import (
     MAX_LINE_BYTES,
-    check_distinct,
-    csv_header,
     json_row,
     refuse_array,
 )
 
-MAX_SAMPLE_CHARS = 100_000  # of a cell; the rest of it is not looked at
 MAX_KEYS = 200  # of JSON; where there are more, only those of many lines are columns
-_OTHER_MARKS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class Sample:
     convert: Convert = from_value
     stored: Sequence[ColumnType] = ()  # of each column, where the file says so
     has_sure_header: bool = True
+    csv: CsvSample | None = None  # how a CSV file is written
     files: Mapping[str, Any] = field(default_factory=dict)  # further keys of `files`
     n_sheets: int = 1  # of a workbook that could be meant
     n_hidden: int = 0  # keys of JSON that look like values, which have no place to be called by
@@ -60,65 +58,14 @@ def read_sample(uri: str, file_format: str, *, rows: int) -> Sample:
 
 
 def _csv_sample(uri: str, rows: int) -> Sample:
-    with text_file(uri) as stream:
-        found = csv_rows(stream, uri=uri, max_cell_bytes=4 * MAX_SAMPLE_CHARS)
-        names = csv_header(next(found, None), uri)
-        read = [row.cells if row.is_sound else [] for row in sampled(found, rows, row_bytes)]
-    _check_width(names, read, uri)
-    sound = [cells for cells in read if len(cells) == len(names)]
-    columns: list[list[Any]] = [[row[i] or None for row in sound] for i in range(len(names))]
-    is_sure = _is_sure(names, columns)
-    if is_sure:
-        check_distinct([name for name in names if name], uri)
-    if not is_sure and any(map(is_number_like, names)):
-        # A first line with numbers or dates is a row of data: none of it may be shown
-        remedy = (
-            "its first line must hold the column names, separated by commas; of a file that has"
-            " none, write the contract by hand with files.header: false and in_file"
-        )
-        raise FileUnreadable(uri, "its first line does not look like a header", remedy=remedy)
+    found = sample_csv(uri, rows=rows)
     return Sample(
-        draft_names(names, is_header=is_sure), columns, from_text, has_sure_header=is_sure
+        draft_names(found.names, is_header=found.header == "sure"),
+        [column.cells for column in found.columns],
+        from_text,
+        has_sure_header=found.header == "sure",
+        csv=found,
     )
-
-
-def _check_width(names: Sequence[str], rows: Sequence[Sequence[Any]], uri: str) -> None:
-    """Refuse a table that is not cut by commas, or that begins below its first line."""
-    other = [told for mark, told in _OTHER_MARKS.items() if mark in names[0]]
-    if len(names) == 1 and other:
-        reason = f"its first line has no comma, and its cells seem to be separated by {other[0]}"
-        raise FileUnreadable(uri, reason, remedy="export it with commas between the cells")
-    n_other = sum(len(cells) != len(names) for cells in rows)
-    if 2 * n_other > len(rows):
-        reason = (
-            f"its first line has {len(names)} cells, and {n_other} of the {len(rows)} lines below"
-            " have more or fewer"
-        )
-        remedy = "remove what stands above the column names, and give each line as many cells"
-        raise FileUnreadable(uri, reason, remedy=remedy)
-
-
-def _is_sure(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> bool:
-    n_rows = len(columns[0])
-    texts = [[_text(cell) for cell in column] for column in columns]
-    repeats = {row for row in range(n_rows) if [column[row] for column in texts] == [*names]}
-    below = [
-        [text for row, text in enumerate(column) if text and row not in repeats] for column in texts
-    ]
-    return is_header(names, below, [_is_typed(column) for column in below])
-
-
-def _is_typed(texts: Sequence[str]) -> bool:
-    cells = [text.encode() for text in texts]
-    kinds: tuple[ColumnType, ...] = ("number", "boolean", "date", "timestamp")
-    return bool(cells) and any(
-        not cast_column(cells, kind, convert=from_text, max_cell_chars=MAX_SAMPLE_CHARS)[1]
-        for kind in kinds
-    )
-
-
-def _text(cell: Any) -> str:
-    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else ""
 
 
 def _jsonl_sample(uri: str, rows: int) -> Sample:

@@ -21,7 +21,8 @@ class RecordLines:
     the cell of the key looks like a key, they are rows that a broken quote took in.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, delimiter: bytes = b",", quote: bytes = b'"') -> None:
+        self._delimiter, self._blank = delimiter, quote + b" "
         self.n_cells = 0  # of the header; 0 before it is known
         self._key = 0
         self._n_learnt = 0
@@ -45,7 +46,7 @@ class RecordLines:
         self._is_after_broken = self._is_after_broken and not cells
         if cells and self._n_learnt < _ROWS_LEARNT and self.n_cells == len(cells):
             self._n_learnt += 1
-            look = _look(cells[self._key])
+            look = _look(cells[self._key], self._blank)
             self._looks |= {look} if look else set()
 
     def see(self, part: bytes) -> None:
@@ -57,7 +58,7 @@ class RecordLines:
         line, self._line = self._line.rstrip(b"\r\n"), b""
         if line:
             if self.n_cells and len(line) < _MAX_LINE_BYTES:
-                self._note(line.split(b",", self.n_cells))
+                self._note(line.split(self._delimiter, self.n_cells))
             self._n_lines += 1
 
     def judged(self, row: Any) -> Any:
@@ -80,7 +81,7 @@ class RecordLines:
         return row
 
     def _note(self, cells: list[bytes]) -> None:
-        look = _look(cells[self._key]) if len(cells) > self._key else None
+        look = _look(cells[self._key], self._blank) if len(cells) > self._key else None
         is_whole = len(cells) == self.n_cells
         if not self._n_lines:
             self._own, self._is_first_whole = look, is_whole
@@ -95,7 +96,7 @@ class RecordLines:
         self._line, self._own = b"", None
 
 
-def _look(cell: Any) -> Look | None:
+def _look(cell: Any, blank: bytes = b'" ') -> Look | None:
     """Whether a cell has digits and letters, and which other marks; None if it is no short text.
 
     >>> _look(b'"2026-01') == _look(b"1999-12"), _look(b"n12") == _look(b"He is well")
@@ -103,7 +104,7 @@ def _look(cell: Any) -> Look | None:
     """
     if not isinstance(cell, bytes) or len(cell) > _MAX_KEY_BYTES:
         return None
-    text = cell.strip(b'" ')
+    text = cell.strip(blank)
     has_digit = re.search(rb"[0-9]", text) is not None
     has_letter = re.search(rb"[A-Za-z\x80-\xff]", text) is not None
     return (has_digit, has_letter, frozenset(_MARKS.findall(text))) if text else None

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+from catalog.contracts.csv_files import PLAIN, CsvFormat
 from catalog.readers.batches import Columns, PendingRows
-from catalog.readers.cells import TypedBatch, from_text, from_value
+from catalog.readers.cells import TypedBatch, from_value
+from catalog.readers.csv_headers import csv_file, csv_header, refuse_one_cell
+from catalog.readers.dialect import marks_of, text_converter
 from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.naming import contract_names
 from catalog.readers.objects import ObjectRows, flattened
-from catalog.readers.rows import MAX_COLUMNS, csv_rows, json_lines
+from catalog.readers.rows import csv_rows, json_lines
 
 MAX_LINE_BYTES = 64 << 20
 MAX_LINE_VALUES = 2_000_000  # of a line of JSON: an empty list of two bytes takes sixty when read
@@ -26,6 +28,7 @@ def read_csv(
     batch_rows: int,
     max_cell_chars: int,
     has_header: bool = True,
+    csv: CsvFormat | None = None,
 ) -> Iterator[TypedBatch]:
     """Batches of a CSV file; an empty cell is null, a ragged row is a bad row.
 
@@ -34,16 +37,19 @@ def read_csv(
     Raises:
         FileUnreadable: if it is empty, damaged, or its first line is no header of these columns.
     """
-    with text_file(uri) as stream:
+    csv = csv or PLAIN
+    with csv_file(uri, csv.encoding) as stream:
         key = next((rule.in_file or name for name, rule in columns.items() if rule.key), "")
-        rows = csv_rows(stream, uri=uri, max_cell_bytes=4 * max_cell_chars, key=key)
+        limit = 4 * max_cell_chars
+        rows = csv_rows(stream, uri=uri, max_cell_bytes=limit, key=key, marks=marks_of(csv))
         first = next(rows, None)
         if has_header or first is None:
-            header = csv_header(first, uri, columns)
+            header = csv_header(first, uri, columns, csv)
         else:
+            refuse_one_cell(first, uri, columns, csv)
             header = contract_names([""] * len(first.cells), columns)
             rows = chain([first], rows)
-        pending = PendingRows(columns, from_text, max_cell_chars)
+        pending = PendingRows(columns, text_converter(csv), max_cell_chars)
         pending.see(header)
         for row in rows:
             is_sound = row.is_sound and len(row.cells) == len(header)
@@ -57,35 +63,6 @@ def read_csv(
                     pending.see(header)
         if pending.n_rows:
             yield pending.take()
-
-
-def csv_header(row: Any, uri: str, columns: Columns | None = None) -> list[str]:
-    """The cells of a first line as text; where a contract is given, its names for the columns.
-
-    Names of another table are counted, not shown.
-
-    Raises:
-        FileUnreadable: if the line is no header.
-    """
-    remedy = "its first line must hold the column names, separated by commas"
-    if row is None or not row.is_sound:
-        raise FileUnreadable(uri, "it has no header line", remedy=remedy)
-    if len(row.cells) > MAX_COLUMNS:
-        remedy = "leave out the columns that the contract does not name"
-        raise FileUnreadable(uri, f"it has more than {MAX_COLUMNS:,} columns", remedy=remedy)
-    try:
-        names = [cell.decode("utf-8") for cell in row.cells]
-    except (UnicodeDecodeError, AttributeError):
-        raise FileUnreadable(uri, "its header line is not UTF-8 text", remedy=remedy) from None
-    if columns is None:
-        return names
-    check_distinct([name for name in names if name], uri)
-    called = contract_names(names, columns)
-    if not set(called) & set(columns):
-        # Without a header the first line is a patient's row: none of it may be shown
-        reason = f"its first line has {len(names)} names and none is a column of the contract"
-        raise FileUnreadable(uri, reason, remedy=remedy)
-    return called
 
 
 def read_jsonl(
@@ -152,15 +129,3 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) != len(pairs):
         raise ValueError("a key is written twice")
     return row
-
-
-def check_distinct(names: Sequence[str], uri: str) -> None:
-    """Refuse a file in which two columns have one name.
-
-    Raises:
-        FileUnreadable: if a name is there twice.
-    """
-    doubles = sum(count - 1 for count in Counter(names).values())
-    if doubles:
-        reason = f"{doubles} of its {len(names)} column names repeat another"
-        raise FileUnreadable(uri, reason, remedy="export it with distinct column names")

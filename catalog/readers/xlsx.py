@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from catalog.contracts.contract import ColumnType, Excel
+from catalog.contracts.contract import ColumnType
+from catalog.contracts.files import Excel
 from catalog.readers.batches import CELL_BYTES, Columns, PendingRows
 from catalog.readers.cells import (
     MAX_EXACT_FLOAT,
@@ -18,8 +19,7 @@ from catalog.readers.cells import (
 )
 from catalog.readers.files import FileUnreadable
 from catalog.readers.headers import may_be_shown
-from catalog.readers.naming import contract_names
-from catalog.readers.tabular import check_distinct
+from catalog.readers.naming import check_distinct, contract_names
 from catalog.readers.workbooks import MERGED, Merged, Sheet, SheetRow, Workbook, open_workbook
 
 MAX_NAMES_SHOWN = 20

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from catalog.contracts.contract import Excel
+from catalog.contracts.files import Excel
 from catalog.readers.batches import BATCH_BYTES, CELL_BYTES
 from catalog.readers.cells import cast_column
+from catalog.readers.csv_sample import MAX_SAMPLE_CHARS
 from catalog.readers.files import FileUnreadable
 from catalog.readers.headers import is_header, looks_like_value
 from catalog.readers.naming import draft_names
 from catalog.readers.rows import sampled
-from catalog.readers.sample import MAX_SAMPLE_CHARS, Sample, cut_cell
+from catalog.readers.sample import Sample, cut_cell
 from catalog.readers.workbooks import MERGED, Sheet, SheetRow, Workbook, open_workbook
 from catalog.readers.xlsx import from_sheet, header_text, unmerged
 

@@ -14,7 +14,6 @@ from catalog.contracts.contract import Expectation
 from catalog.contracts.load import TO_FILL, load_contract, parse_contract, parse_yaml
 from catalog.drafting import check_sample, draft_contract
 from catalog.errors import ContractInvalid
-from catalog.readers.files import FileUnreadable
 from rpe_core.errors import InputError
 
 SECRET = "Hildegunst Geheim"
@@ -129,12 +128,14 @@ def test_leading_zeros_stay_text(tmp_path):
     assert data["columns"]["id"] == {"type": "string", "key": True}
 
 
-def test_a_file_without_a_header_is_not_drafted(tmp_path):
+def test_a_file_without_a_header_is_drafted_by_places(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(f"{SECRET},1970-01-01,41\n" * 3)
-    with pytest.raises(FileUnreadable) as caught:
-        draft_contract(str(path))
-    assert "Geheim" not in str(caught.value)
+    draft = draft_contract(str(path))
+    data = parse_yaml(draft, file="x.yaml")
+    assert data["files"]["header"] is False
+    assert [rule["type"] for rule in data["columns"].values()] == ["string", "date", "integer"]
+    assert "Geheim" not in draft
 
 
 def test_what_cannot_be_drafted_is_told(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from catalog.contracts.contract import Files
+from catalog.contracts.files import Files
 from catalog.readers.formats import delivery_sha256
 from catalog.readers.images import load_image
 from catalog.readers.items import ItemSource, read_item

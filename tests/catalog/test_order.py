@@ -15,7 +15,8 @@ import pytest
 import yaml
 from fsspec.implementations.local import LocalFileSystem
 
-from catalog.contracts.contract import Files, SourceContract
+from catalog.contracts.contract import SourceContract
+from catalog.contracts.files import Files
 from catalog.contracts.load import load_contract
 from catalog.contracts.rules import contract_faults
 from catalog.deliveries import arrived_late, pending_files

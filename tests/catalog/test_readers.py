@@ -219,7 +219,7 @@ def test_lines_that_are_no_object_are_bad_rows(tmp_path):
 def test_every_reason_has_a_sentence():
     assert set(REASONS) == {
         "wrong_type", "not_finite", "too_long", "outside_calendar", "ragged_row", "invalid_utf8",
-        "invalid_json", "several_values", "not_in_map", "not_base64",
+        "invalid_json", "several_values", "not_in_map", "not_base64", "undecodable",
         "differs_from_folder", "excel_error", "not_computed", "merged_cell", "not_fhir",
     }  # fmt: skip
 

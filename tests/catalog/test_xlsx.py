@@ -12,7 +12,7 @@ import pytest
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 from openpyxl.xml.constants import SHEET_MAIN_NS
 
-from catalog.contracts.contract import Excel
+from catalog.contracts.files import Excel
 from catalog.readers.files import FileUnreadable
 from catalog.readers.formats import open_batches, told_format
 from rpe_core.errors import InputError

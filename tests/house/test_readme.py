@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 import typer
 
-from catalog.contracts.contract import FileFormat
+from catalog.contracts.files import FileFormat
 from flows.cli import app
 from flows.plans import AUTO, BASELINE_MERGES
 from rpe_core.adapters.methods import ADAPTER_METHODS
