@@ -56,9 +56,11 @@ def _pending(
     # Equal bytes in other folders are other rows, where the folders hold columns
     seen: dict[File, int] = {}
     held: set[File] = set()
+    gone = {row["file_sha256"] for row in batches if row["retracted_at"] is not None}
     for row in batches:
-        content = (row["file_sha256"], delivery_mark(contract, row["file_uri"]))
-        if row["contract_sha256"] == contract.sha256 or row["retracted_at"] is not None:
+        # The path of withdrawn bytes is erased with them, and they are held under any
+        content = (row["file_sha256"], delivery_mark(contract, row["file_uri"] or ""))
+        if row["contract_sha256"] == contract.sha256:
             held.add(content)
         if row["outcome"] == "accepted":
             seen.setdefault(content, len(seen))
@@ -72,6 +74,10 @@ def _pending(
             except FileUnreadable:
                 unreadable.append((uri, ""))
     except InputError:  # nothing is there
-        return [] if seen or held or is_withdrawn else [(contract.files.path, "")]
-    new = [(seen.get(c, len(seen)), uri, c[0]) for c, uri in found.items() if c not in held]
+        return [] if seen or held or gone or is_withdrawn else [(contract.files.path, "")]
+    new = [
+        (seen.get(content, len(seen)), uri, content[0])
+        for content, uri in found.items()
+        if content not in held and content[0] not in gone
+    ]
     return [(uri, sha256) for _, uri, sha256 in sorted(new)] + ([] if is_withdrawn else unreadable)

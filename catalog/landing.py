@@ -228,7 +228,7 @@ def _deliveries(
     lake: Lake, contract: SourceContract, files: Sequence[tuple[str, str]]
 ) -> Iterator[Delivery]:
     accepted = {
-        (row["file_sha256"], delivery_mark(contract, row["file_uri"]))
+        (row["file_sha256"], delivery_mark(contract, row["file_uri"] or ""))
         for row in lake.rows(
             "SELECT file_sha256, file_uri FROM core.batches"
             " WHERE source = ? AND outcome = 'accepted'",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from catalog.contracts.paths import flat_name
 from catalog.readers.batches import Columns, PendingRows
 from catalog.readers.cells import TypedBatch, from_text, from_value
 from catalog.readers.files import FileUnreadable, text_file
@@ -35,8 +36,8 @@ def read_csv(
         FileUnreadable: if it is empty, damaged, or its first line is no header of these columns.
     """
     with text_file(uri) as stream:
-        key = next((rule.in_file or name for name, rule in columns.items() if rule.key), "")
-        rows = csv_rows(stream, uri=uri, max_cell_bytes=4 * max_cell_chars, key=key)
+        key = next((flat_name(name, rule) for name, rule in columns.items() if rule.key), None)
+        rows = csv_rows(stream, uri=uri, max_cell_bytes=4 * max_cell_chars, key=key or "")
         first = next(rows, None)
         if has_header or first is None:
             header = csv_header(first, uri, columns)
