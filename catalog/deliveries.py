@@ -119,8 +119,8 @@ def _in_force(lake: Rows) -> dict[str, str]:
 
 
 def content_of(contract: SourceContract, batch: Mapping[str, Any]) -> Content:
-    """What a batch on record was made of."""
-    return batch["file_sha256"], delivery_mark(contract, batch["file_uri"])
+    """What a batch on record was made of; the path of withdrawn bytes is erased with them."""
+    return batch["file_sha256"], delivery_mark(contract, batch["file_uri"] or "")
 
 
 def place_of_batch(
@@ -143,8 +143,12 @@ def _lying(
     contract: SourceContract, batches: Sequence[Row], *, is_withdrawn: bool, is_returning: bool
 ) -> list[Lying]:
     of_content: dict[Content, list[Row]] = defaultdict(list)
+    withdrawn: dict[str, list[Row]] = defaultdict(list)  # held under any folder
     for row in batches:
-        of_content[content_of(contract, row)].append(row)
+        if row["retracted_at"] is not None:
+            withdrawn[row["file_sha256"]].append(row)
+        else:
+            of_content[content_of(contract, row)].append(row)
     came = (content_of(contract, row) for row in batches if row["outcome"] == "accepted")
     arrivals = {content: number for number, content in enumerate(dict.fromkeys(came))}
     try:
@@ -157,7 +161,7 @@ def _lying(
         replace(
             one,
             arrival=arrivals.get((one.sha256, one.mark)),
-            before=_under(contract, of_content[one.sha256, one.mark]),
+            before=_under(contract, [*withdrawn[one.sha256], *of_content[one.sha256, one.mark]]),
         )
         for one in found
     ]

@@ -121,7 +121,9 @@ class _Walk:
         self, values: Iterable[Any], names: tuple[str, ...], path: str, *, is_list: bool, depth: int
     ) -> Iterator[Field]:
         held = [value for value in values if value is not None]
-        if held and all(isinstance(value, list) for value in held):
+        if depth > MAX_DEPTH:
+            self.n_hidden += bool(held)
+        elif held and all(isinstance(value, list) for value in held):
             inner = [element for value in held for element in value]
             is_deep = any(isinstance(element, dict | list) for element in inner)
             end = f"{path}[]" if is_deep else path
@@ -143,10 +145,10 @@ class _Walk:
         depth: int,
     ) -> Iterator[Field]:
         keys = list(dict.fromkeys(key for value in held for key in value))
-        shown = [key for key in keys if not looks_like_value(key)]
-        if len(keys) > MAX_KEYS or depth >= MAX_DEPTH:
+        if len(keys) > MAX_KEYS:
             self.n_hidden += len(keys)
             return
+        shown = [key for key in keys if not looks_like_value(key)]
         self.n_hidden += len(keys) - len(shown)
         for key in shown:
             inner = [value.get(key) for value in held]

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 from catalog.contracts.csv_files import PLAIN, CsvFormat
+from catalog.contracts.paths import flat_name
 from catalog.readers.batches import Columns, PendingRows
 from catalog.readers.cells import TypedBatch, from_value
 from catalog.readers.csv_headers import csv_file, csv_header, refuse_one_cell
@@ -39,9 +40,9 @@ def read_csv(
     """
     csv = csv or PLAIN
     with csv_file(uri, csv.encoding) as stream:
-        key = next((rule.in_file or name for name, rule in columns.items() if rule.key), "")
+        key = next((flat_name(name, rule) for name, rule in columns.items() if rule.key), None)
         limit = 4 * max_cell_chars
-        rows = csv_rows(stream, uri=uri, max_cell_bytes=limit, key=key, marks=marks_of(csv))
+        rows = csv_rows(stream, uri=uri, max_cell_bytes=limit, key=key or "", marks=marks_of(csv))
         first = next(rows, None)
         if has_header or first is None:
             header = csv_header(first, uri, columns, csv)

@@ -98,6 +98,18 @@ def test_a_draft_of_nested_rows_tells_roles_and_shows_no_key_that_is_data(tmp_pa
     assert "keys look like values" in draft
 
 
+def test_rows_that_are_nested_without_end_are_drafted(tmp_path):
+    deep: object = 1
+    wide: object = 1
+    for _ in range(200):
+        deep, wide = [deep], {"a": wide}
+    many = {f"k{n}": n for n in range(500)}
+    rows = [{**row, "deep": deep, "wide": wide, "many": many} for row in nested_rows()]
+    columns = parse_yaml(signed(draft_contract(delivered(tmp_path, "jsonl", rows))), file="a.yaml")
+    assert not any(name.startswith(("deep_", "wide_", "many_")) for name in columns["columns"])
+    assert columns["on_violation"]["unknown_column"] == "ignore"
+
+
 def test_folders_of_hive(tmp_path):
     root = tmp_path / "lake"
     for year in (2023, 2024):
