@@ -22,6 +22,7 @@ from catalog.readers.naming import DraftName, draft_names
 from catalog.readers.nested_sample import with_nested
 from catalog.readers.partitions import folder_values
 from catalog.readers.sample import Sample, read_sample
+from catalog.readers.sniffed_values import ToldColumn
 from rpe_core.errors import InputError
 
 MAX_FOLDERS_READ = 2000  # files whose folders are looked at
@@ -130,8 +131,12 @@ def with_folders(sample: Sample, uris: Sequence[str]) -> Sample:
     ]
     cells = [[*islice(cycle(_cells([v.get(key) for v in told], sample)), n_rows)] for key in shown]
     texts: list[ColumnType] = ["string"] * len(shown)
+    csv = sample.csv
+    if csv is not None:
+        csv = replace(csv, columns=[*csv.columns, *map(ToldColumn, cells)])
     return replace(
         sample,
+        csv=csv,
         names=[*sample.names, *names],
         cells=[*sample.cells, *cells],
         stored=[*sample.stored, *texts] if sample.stored else (),

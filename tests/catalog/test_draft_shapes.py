@@ -133,6 +133,20 @@ def test_folders_of_hive(tmp_path):
     assert contract.columns["year"].type == "integer"
 
 
+def test_folders_of_hive_around_files_of_another_dialect(tmp_path):
+    root = tmp_path / "lake"
+    for year in (2024, 2025):
+        folder = root / f"year={year}"
+        folder.mkdir(parents=True)
+        lines = ["report;findings;finding;dose"]
+        lines += [f"r{year}-{n:03};{text(n)};{'np'[n % 2]};{n},5" for n in range(20)]
+        (folder / "part.csv").write_text("\n".join(lines) + "\n")
+    rows = landed(tmp_path, root, name="lake")
+    assert [(row["report"], row["year"], row["dose"]) for row in rows] == [
+        (f"r{year}-{n:03}", year, n + 0.5) for year in (2024, 2025) for n in range(20)
+    ]
+
+
 def test_a_folder_of_other_files_is_told_so(tmp_path):
     (tmp_path / "a.csv").write_text("id,text\na,b\n")
     (tmp_path / "b.jsonl").write_text('{"id": "a"}\n')
