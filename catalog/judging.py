@@ -133,7 +133,8 @@ def _deliveries(
         for (uri, _), moment in zip(files, moments, strict=True)
     ]
     lying = {sha256: moment for (_, sha256), moment in zip(files, moments, strict=True)}
-    former = [place_of_batch(contract, row, moments=lying) for row in batches]
+    told = batches if contract.keeps_places else []
+    former = [place_of_batch(contract, row, moments=lying) for row in told]
     ranks = _ranks([*places, *former])
     names = _names(contract, files)
     deliveries = [
@@ -154,7 +155,7 @@ def _deliveries(
     if contract.keeps_places:
         before = [
             (row["batch_id"], ranks.get(place, _NO_PLACE), row["file_uri"])
-            for row, place in zip(batches, former, strict=True)
+            for row, place in zip(told, former, strict=True)
         ]
         now = [(one.batch_id, one.rank, one.file_uri) for one in deliveries]
         index.load_places(_places_table([*before, *now]))
