@@ -193,9 +193,10 @@ def _found(contract: SourceContract) -> tuple[list[Lying], list[str]]:
             unreadable.append(uri)
             continue
         mark = delivery_mark(contract, uri)
-        one = Lying(uri, sha256, mark, place_of(files, uri, modified=modified), modified)
+        place = place_of(files, uri, modified=modified) if files.order is not None else ()
+        one = Lying(uri, sha256, mark, place, modified)
         other = found.get((sha256, mark))
-        if other is None or (contract.files.order is not None and _is_later(one, other)):
+        if other is None or _is_later(one, other):
             found[sha256, mark] = one
     return list(found.values()), unreadable
 
@@ -276,5 +277,8 @@ def _lone_moments(batches: Sequence[Row], lying: Collection[str]) -> frozenset[d
 
 def _landing_order(contract: SourceContract, one: Lying) -> tuple[Any, ...]:
     """By place; where no contract orders them, those that were here before come first, as then."""
-    arrived = (one.arrival is None, one.arrival or 0) if contract.files.order is None else ()
-    return (*arrived, one.place is not None, one.place or (), one.uri)
+    if contract.files.order is not None:
+        return (one.place is not None, one.place or (), one.uri)
+    is_new = one.arrival is None and one.is_pending
+    place = place_of(contract.files, one.uri) if is_new else ()
+    return (one.arrival is None, one.arrival or 0, place, one.uri)

@@ -140,7 +140,8 @@ def _deliveries(
         for (uri, _), moment in zip(files, moments, strict=True)
     ]
     lying = {sha256: moment for (_, sha256), moment in zip(files, moments, strict=True)}
-    former = [place_of_batch(contract, row, moments=lying) for row in batches]
+    told = batches if contract.keeps_places else []
+    former = [place_of_batch(contract, row, moments=lying) for row in told]
     ranks = _ranks([*places, *former])
     names = _names(contract, files)
     deliveries = [
@@ -151,20 +152,17 @@ def _deliveries(
             split=splits.split_of_file(contract, uri),
             is_known=(sha256, delivery_mark(contract, uri)) in accepted,
             is_withdrawn=is_gone or sha256 in gone,
-            rank=ranks.get(place, _NO_PLACE) if place is not None else _NO_PLACE,
+            rank=ranks.get(place, _NO_PLACE),
             has_place=place is not None,
             modified=moment,
             shown_name=name,
         )
         for (uri, sha256), place, moment, name in zip(files, places, moments, names, strict=True)
     ]
-    if contract.keeps_places:
-        before = [
-            (row["batch_id"], ranks.get(place, _NO_PLACE), row["file_uri"])
-            for row, place in zip(batches, former, strict=True)
-        ]
-        now = [(one.batch_id, one.rank, one.file_uri) for one in deliveries]
-        index.load_places(_places_table([*before, *now]))
+    said = [(one.batch_id, one.rank, one.file_uri) for one in deliveries]
+    for row, place in zip(told, former, strict=True):
+        said.append((row["batch_id"], ranks.get(place, _NO_PLACE), row["file_uri"]))
+    index.load_places(_places_table(said))
     return deliveries
 
 
