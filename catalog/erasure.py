@@ -137,15 +137,8 @@ def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
     }
     return {
         "sources": ("source = ?", [source]),
-        "checks": (
-            "list_contains(?, record_id) OR list_contains(?, former_record_id)",
-            [[*evaluations, *places], [*evaluations, *places]],
-        ),
+        **_pairs(places, [*evaluations, *places]),
         "confirmations": ("source = ?", [source]),
-        "drifts": (
-            "list_contains(?, representation_id) OR list_contains(?, former_id)",
-            [places, places],
-        ),
         # what a person took back stays taken back, should the same model come out again
         "promotions": (
             "list_contains(?, promotion_id) AND action <> 'rolled_back'",
@@ -156,6 +149,15 @@ def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
         **{
             table: (f"list_contains(?, {column})", [ids]) for table, (column, ids) in listed.items()
         },
+    }
+
+
+def _pairs(places: list[str], seen: list[str]) -> dict[str, tuple[str, list[Any]]]:
+    """Rows that compare two of these: representations, and what was looked at for an alert."""
+    either = "list_contains(?, {}) OR list_contains(?, {})"
+    return {
+        "checks": (either.format("record_id", "former_record_id"), [seen, seen]),
+        "drifts": (either.format("representation_id", "former_id"), [places, places]),
     }
 
 

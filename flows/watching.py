@@ -231,21 +231,9 @@ def _move(
         for shares in [*known] or [()]
     ]
     move = max(moves, key=lambda move: move.p_value)
-    made_of = {
-        "kind": DRIFT,
-        "subject": unit.source,
-        "ensemble_id": "",
-        "former_ensemble_id": "",
-        "record_id": now.representation_id,
-        "former_record_id": then.representation_id,
-        "metric": "distance",
-    }
     return {
-        **made_of,
-        "check_id": fingerprint(made_of)[:SHORT],
+        **_named(unit.source, now, then),
         "run_id": workspace.run.run_id,
-        "dataset_version_id": now.dataset_version_id,
-        "former_dataset_version_id": then.dataset_version_id,
         "value": distance,
         "former_value": 0.0,
         "difference": distance,
@@ -256,6 +244,25 @@ def _move(
         "n_former_items": then.n_items,
         "n_groups": shared.n_new_groups,
         "result": move.result,
+    }
+
+
+def _named(source: str, now: Representation, then: Representation) -> Row:
+    """What a look at a move is called, and what it compares."""
+    made_of = {
+        "kind": DRIFT,
+        "subject": source,
+        "ensemble_id": "",
+        "former_ensemble_id": "",
+        "record_id": now.representation_id,
+        "former_record_id": then.representation_id,
+        "metric": "distance",
+    }
+    return {
+        **made_of,
+        "check_id": fingerprint(made_of)[:SHORT],
+        "dataset_version_id": now.dataset_version_id,
+        "former_dataset_version_id": then.dataset_version_id,
     }
 
 
