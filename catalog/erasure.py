@@ -120,14 +120,7 @@ def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
     }
     return {
         "sources": ("source = ?", [source]),
-        "checks": (
-            "list_contains(?, record_id) OR list_contains(?, former_record_id)",
-            [[*evaluations, *places], [*evaluations, *places]],
-        ),
-        "drifts": (
-            "list_contains(?, representation_id) OR list_contains(?, former_id)",
-            [places, places],
-        ),
+        **_pairs(places, [*evaluations, *places]),
         # what a person took back stays taken back, should the same model come out again
         "promotions": (
             "list_contains(?, promotion_id) AND action <> 'rolled_back'",
@@ -138,6 +131,15 @@ def _conditions(influence: Influence) -> Mapping[str, tuple[str, list[Any]]]:
         **{
             table: (f"list_contains(?, {column})", [ids]) for table, (column, ids) in listed.items()
         },
+    }
+
+
+def _pairs(places: list[str], seen: list[str]) -> dict[str, tuple[str, list[Any]]]:
+    """Rows that compare two of these: representations, and what was looked at for an alert."""
+    either = "list_contains(?, {}) OR list_contains(?, {})"
+    return {
+        "checks": (either.format("record_id", "former_record_id"), [seen, seen]),
+        "drifts": (either.format("representation_id", "former_id"), [places, places]),
     }
 
 

@@ -59,6 +59,17 @@ def served_before(lake: Lake, evaluations: Mapping[str, str]) -> dict[str, Row]:
     return {row["target_name"]: row for row in rows}
 
 
+def last_looked_at(lake: Lake, kind: str, targets: Collection[str]) -> dict[str, Row]:
+    """Target -> the ensemble and the evaluation that the newest look of a kind was at."""
+    rows = lake.rows(
+        "SELECT subject, ensemble_id, record_id FROM core.checks"
+        " WHERE kind = ? AND list_contains(?, subject) AND retracted_at IS NULL"
+        " QUALIFY row_number() OVER (PARTITION BY subject ORDER BY recorded_at DESC, check_id) = 1",
+        [kind, sorted(targets)],
+    )
+    return {row["subject"]: row for row in rows}
+
+
 def version_of(lake: Lake, target: str, evaluation_ids: Collection[str]) -> dict[str, str]:
     """Evaluation -> the dataset version of the target that it scored."""
     rows = lake.rows(

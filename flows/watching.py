@@ -114,15 +114,28 @@ def _at_promotion(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> di
 
 
 def _before(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> dict[str, Served]:
-    """Target -> what served before its newest evaluation, and the last that had scored it."""
+    """Target -> what served before its evaluation, and the one before that had scored it.
+
+    That is what was looked at last, for an older evaluation may stand again; before the first look
+    it is what the promotions tell.
+    """
     lake, ensembles = workspace.stores.lake, workspace.standing.ensembles
-    found = {}
+    wanted = {name: unit.evaluation_id for name, unit in units.items()}
+    last = watched.last_looked_at(lake, FALL, wanted)
+    told = {
+        name: (row["ensemble_id"], row["record_id"])
+        for name, row in last.items()
+        if row["record_id"] != wanted[name]
+    }
     for name, row in watched.served_before(
-        lake, {name: unit.evaluation_id for name, unit in units.items()}
+        lake, {name: one for name, one in wanted.items() if name not in told}
     ).items():
-        if row["ensemble_id"] in ensembles:
-            found[name] = Served(ensembles[row["ensemble_id"]], row["evaluation_id"])
-    return found
+        told[name] = (row["ensemble_id"], row["evaluation_id"])
+    return {
+        name: Served(ensembles[ensemble_id], evaluation_id)
+        for name, (ensemble_id, evaluation_id) in told.items()
+        if ensemble_id in ensembles
+    }
 
 
 def _compared(
@@ -218,21 +231,9 @@ def _move(
         for shares in [*known] or [()]
     ]
     move = max(moves, key=lambda move: move.p_value)
-    made_of = {
-        "kind": DRIFT,
-        "subject": unit.source,
-        "ensemble_id": "",
-        "former_ensemble_id": "",
-        "record_id": now.representation_id,
-        "former_record_id": then.representation_id,
-        "metric": "distance",
-    }
     return {
-        **made_of,
-        "check_id": fingerprint(made_of)[:SHORT],
+        **_named(unit.source, now, then),
         "run_id": workspace.run.run_id,
-        "dataset_version_id": now.dataset_version_id,
-        "former_dataset_version_id": then.dataset_version_id,
         "value": distance,
         "former_value": 0.0,
         "difference": distance,
@@ -243,6 +244,25 @@ def _move(
         "n_former_items": then.n_items,
         "n_groups": shared.n_new_groups,
         "result": move.result,
+    }
+
+
+def _named(source: str, now: Representation, then: Representation) -> Row:
+    """What a look at a move is called, and what it compares."""
+    made_of = {
+        "kind": DRIFT,
+        "subject": source,
+        "ensemble_id": "",
+        "former_ensemble_id": "",
+        "record_id": now.representation_id,
+        "former_record_id": then.representation_id,
+        "metric": "distance",
+    }
+    return {
+        **made_of,
+        "check_id": fingerprint(made_of)[:SHORT],
+        "dataset_version_id": now.dataset_version_id,
+        "former_dataset_version_id": then.dataset_version_id,
     }
 
 

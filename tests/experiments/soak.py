@@ -3,8 +3,10 @@
     python -m tests.experiments.soak FOLDER [--nights 30]
 
 Of every three nights one brings new rows of a reference, one of the target, one nothing; one night
-brings a file that is refused; each week ends with `rpe maintain`. The platform's clock goes on by a
-day a night. FOLDER gets the workspace, soak.csv and soak.png. Exit code 1: a bound does not hold.
+brings a file that is refused, which is gone the night after; each week ends with `rpe
+maintain`. The platform's clock goes on by a day a night. No alert may be raised but for that file,
+and for the source that falls silent. FOLDER gets the workspace, soak.csv and soak.png. Exit code 1:
+a bound does not hold.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -33,6 +36,7 @@ from tests.pico_world import make_pico_workspace, write_rows
 WEEK, BAD_NIGHT = 7, 11
 ROWS = 12  # that come in a night
 QUIET = ("unchanged", "alert")  # the source that only ever delivered once falls silent
+EXPECTED = {"refused site_b": 1, "silent site_b": 1}  # alerts, and how often each is raised
 STORES = ("lake", "vectors", "artifacts", "mlartifacts", "mlflow.db", "prefect")
 # the bounds, as the docstring of `broken_bounds` states them
 IDLE_BYTES, RISE, SPREAD = 256 << 10, 2.0, 5
@@ -46,6 +50,7 @@ class Night:
     kind: str  # idle, reference, target, refused
     outcome: str
     exit_code: int
+    raised: str  # kind and subject of each alert that it raised
     wall_seconds: float
     cpu_seconds: float
     lake: int
@@ -76,11 +81,13 @@ def soak(folder: Path, nights: int, on_night: Callable[[Night], None]) -> list[N
             summary = run_night(settings)
             if number % WEEK == 0:
                 maintain(settings)
-            seen.append(measure(settings, number, kind, summary.outcome, summary.exit_code))
+            raised = [f"{a.kind} {a.subject}" for a in summary.alerts if a.is_raised]
+            told = (summary.outcome, summary.exit_code, "; ".join(raised))
+            seen.append(measure(settings, number, kind, *told))
             on_night(seen[-1])
         set_clock(timedelta(days=nights + 31))
         maintain(settings)
-        seen.append(measure(settings, nights + 1, "maintain", "", 0))
+        seen.append(measure(settings, nights + 1, "maintain", "", 0, ""))
         on_night(seen[-1])
     return seen
 
@@ -105,6 +112,7 @@ def deliver(data: Path, number: int) -> str:
     """Lay the night's files where the sources deliver them; what kind of night it is then."""
     if number == 1:
         return "first"
+    (data / f"site_b_{BAD_NIGHT}.jsonl").unlink(missing_ok=True)
     if number == BAD_NIGHT:
         (data / f"site_b_{number}.jsonl").write_bytes(b"\xff\xfe no rows")
         return "refused"
@@ -115,7 +123,9 @@ def deliver(data: Path, number: int) -> str:
     return kind
 
 
-def measure(settings: Settings, number: int, kind: str, outcome: str, exit_code: int) -> Night:
+def measure(
+    settings: Settings, number: int, kind: str, outcome: str, exit_code: int, raised: str
+) -> Night:
     """Look at the stores, and at what the newest night says of its costs."""
     with open_lake(settings, read_only=True) as lake:
         (cost,) = lake.rows("SELECT wall_seconds, cpu_seconds FROM mart.nights LIMIT 1")
@@ -130,8 +140,8 @@ def measure(settings: Settings, number: int, kind: str, outcome: str, exit_code:
         )
     sizes = {name.removesuffix(".db"): size_of(settings.root / name) for name in STORES}
     files = sum(1 for path in (settings.root / "lake").rglob("*.parquet"))
-    return Night(number, kind, outcome, exit_code, **cost, **sizes, n_rows=n_rows, **counted,
-                 n_lake_files=files)  # fmt: skip
+    told = (number, kind, outcome, exit_code, raised)
+    return Night(*told, **cost, **sizes, n_rows=n_rows, **counted, n_lake_files=files)
 
 
 def size_of(place: Path) -> int:
@@ -141,12 +151,17 @@ def size_of(place: Path) -> int:
 
 
 def broken_bounds(seen: Sequence[Night]) -> list[str]:
-    """What does not hold of the two bounds.
+    """What does not hold of the bounds.
+
+    Alerts are raised for the refused file and the silent source, once each, and for nothing else.
 
     An idle night adds one row and at most 256 KiB. Of the nights of one kind the last five take at
     most twice the CPU seconds, and twice the bytes, of the first five.
     """
-    broken = []
+    raised = Counter(name for night in seen for name in night.raised.split("; ") if name)
+    expected = Counter(EXPECTED if len(seen) > BAD_NIGHT else {})
+    broken = [f"alert {name}: raised, and nothing was wrong" for name in raised - expected]
+    broken += [f"alert {name}: not raised" for name in expected - raised]
     plain = [(before, now) for before, now in pairwise(seen) if now.number % WEEK]
     for before, now in plain:
         if now.kind != "idle":
