@@ -33,6 +33,11 @@ def write(lake: Lake, home: Path, *targets: str) -> str:
     return file.read_text()
 
 
+def steps_of(*done: str) -> str:
+    """The steps of a run that asked the gate about these targets."""
+    return json.dumps([{"name": "promote", "done": done, "failed": []}], separators=(",", ":"))
+
+
 def one_night(nights: Nights, number: int, *, flow: str = "night", outcome: str = "ok") -> None:
     """A night: the first one promotes, later ones refuse the next challenger."""
     arms = {"linear": f"n{number}", "base": ""} | ({"champion": "n0"} if number else {})
@@ -44,8 +49,7 @@ def one_night(nights: Nights, number: int, *, flow: str = "night", outcome: str 
         nights.verdict(number + 0.05, action, "linear", f"n{number}", champion=champion,
                        version=version, reasons="There is no champion yet." if not number else
                        "Ties against the champion.")  # fmt: skip
-    done = [] if outcome == "unchanged" else [TARGET]
-    steps = json.dumps([{"name": "promote", "done": done, "failed": []}], separators=(",", ":"))
+    steps = steps_of(*([] if outcome == "unchanged" else [TARGET]))
     nights.run(
         number, flow=flow, outcome=outcome, steps_json=steps, ended_at=day(number + 0.1),
         wall_seconds=60.0, cpu_seconds=50.0, peak_memory_bytes=1 << 30, written_bytes=0,
@@ -65,7 +69,8 @@ def test_a_promotion_of_the_first_night_is_not_told_as_tonights(tmp_path: Path) 
         first = write(lake, tmp_path, "old", "young")
         young.evaluation(1, {"linear": 0.8, "base": 0.5}, {"linear": "n0"})
         young.verdict(1.05, "promoted", "linear", "n0", version="1", reasons="There is no champion")
-        young.run(1, ended_at=day(1.1), wall_seconds=1.0, cpu_seconds=1.0, written_bytes=0)
+        young.run(1, ended_at=day(1.1), wall_seconds=1.0, cpu_seconds=1.0, written_bytes=0,
+                  steps_json=steps_of("young"))  # fmt: skip
         young.write()
         second = write(lake, tmp_path, "old", "young")
     assert "From then on linear serves old." in block(first, "tonight")
