@@ -22,7 +22,8 @@ PIECE_BYTES = 1 << 20
 MAX_COLUMNS = 100_000
 _LINE = re.compile(rb"[^\r\n]*(?:\r*\n|\r)|[^\r\n]+")
 _LINE_ENDS = (b"\n", b"\r")
-HINT = re.compile(rb'"?sep=([^\r\n]{1,4}?)"?[\r\n]+', re.IGNORECASE)  # what Excel writes and obeys
+# What Excel writes above a table, and obeys
+HINT = re.compile(rb'"?sep=([^\r\nA-Za-z0-9"]{1,4}?)"?[\r\n]+', re.IGNORECASE)
 _BETWEEN_OBJECTS = re.compile(rb"(?<=\})[ \t]*\r[\r \t]*(?=\{)")
 # Where the next byte stands: before a cell, in a plain one, inside quotes, right after a closing
 # quote, or past that, where nothing but the end of the cell may come
