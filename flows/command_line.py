@@ -35,6 +35,9 @@ _OWN = {
 }
 
 
+_MAY_BE_EMPTY = {("predict", "text")}  # an input, which is answered by null
+
+
 class Command(TyperCommand):
     """A command that takes no value for another and says with which codes it ends."""
 
@@ -62,7 +65,7 @@ class Command(TyperCommand):
         options = {name for p in self.params for name in (*p.opts, *p.secondary_opts)}
         for parameter in self.params:
             for value in _texts(given.get(parameter.name)):
-                if not value.strip():
+                if not value.strip() and (ctx.info_name, parameter.name) not in _MAY_BE_EMPTY:
                     _refuse(ctx, parameter, "must not be empty.")
                 if value in options and value.startswith("-"):
                     _refuse(ctx, parameter, f"requires a value, and {value} is an option.")

@@ -279,7 +279,7 @@ def test_memory_is_bounded_by_decoded_size(tmp_path, make):
     assert peak_mib(DRAFT, path) < 600
 
 
-def test_a_column_of_lists_or_objects_costs_a_draft_nothing(tmp_path):
+def test_a_draft_looks_into_lists_and_objects_within_a_few_batches(tmp_path):
     path = tmp_path / "x.parquet"
     keys = pa.array(["k" * 50_000] * 2_000)
     nested = pa.MapArray.from_arrays(pa.array(range(0, 2_001, 2), pa.int32()), keys, keys)
@@ -288,7 +288,7 @@ def test_a_column_of_lists_or_objects_costs_a_draft_nothing(tmp_path):
     )
     written(path, {"id": pa.array(range(1_000)), "m": nested, "l": lists})
     assert path.stat().st_size < 500_000
-    assert peak_mib(DRAFT, path) < 200
+    assert peak_mib(DRAFT, path) < 300
     kinds = {
         column.name: column.type
         for column in profile_sample(read_sample(str(path), "parquet", rows=50))

@@ -81,6 +81,9 @@ def test_verdicts_before_an_upgrade_count_as_trials(lake: Lake) -> None:
             tx.execute(f"ALTER TABLE core.runs DROP COLUMN {column}")
         for column in ("train_seconds", "peak_memory_bytes"):
             tx.execute(f"ALTER TABLE core.adapters DROP COLUMN {column}")
+        for column in ("file_modified_at", "n_outdated"):
+            tx.execute(f"ALTER TABLE core.batches DROP COLUMN {column}")
+        tx.execute("ALTER TABLE core.model_versions DROP COLUMN served_sha256")
         tx.execute("UPDATE core.migrations SET version = 4")
     lake.migrate()
     rows = lake.rows("FROM core.comparisons ORDER BY comparison_id")

@@ -296,7 +296,7 @@ def test_a_refused_batch_ends_with_3_and_the_others_land(
     (data / "site_b.jsonl").write_text("")
     assert rpe("ingest", "--json") == 3
     answer = json.loads(capfd.readouterr().out)
-    assert answer["status"] == "ok"
+    assert answer["status"] == "refused"
     assert [fault["path"] for fault in answer["faults"]] == ["ingest site_b"]
     assert rpe("sql", "--json", "SELECT n_rows FROM core.batches WHERE n_rows = 40") == 0
     assert json.loads(capfd.readouterr().out) == [{"n_rows": 40}]

@@ -121,7 +121,6 @@ NO_VALUES = (
     (("nearest", "site-d", "-k", "0"), "-k"),
     (("nearest", "site-d", "-k", "-3"), "-k"),
     (("nearest", "site-d", "-k", "two"), "-k"),
-    (("predict", "site-d", "--text", ""), "--text must not be empty"),
     (("predict", "site-d", "--file", ""), "--file must not be empty"),
     (("source", "draft", ""), "path must not be empty"),
     (("source", "draft", "x.csv", "--out", ""), "--out must not be empty"),

@@ -84,6 +84,9 @@ def test_a_check_says_so_before_anything_lands(
     contract_file: Path, rpe: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     contract_file.write_text(contract_file.read_text().replace("0.9}", "0.1}"))
+    lake = open_lake(Settings())
+    lake.migrate()
+    lake.close()
     assert rpe("source", "check", "scans", "--json") == 2
     told = capsys.readouterr().out
     assert told_reason(PACKED) in told
