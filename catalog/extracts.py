@@ -29,6 +29,7 @@ from rpe_core.errors import InputError
 from rpe_core.fingerprint import SHORT, fingerprint
 
 _SCRATCH = ".new-"
+_WITHDRAWN = "withdrawn"  # an empty file: some of this query's extracts were erased
 _FILE = '"extract of rpe"'  # which none of its columns is called
 
 
@@ -59,8 +60,10 @@ def refresh(
 
     Raises:
         StoreUnavailable, InputError, ContractViolated: as `databases.write_rows`.
+        InputError: rows of this query were withdrawn, which it may give again.
     """
     folder = Path(contract.files.path).parent
+    _require_not_withdrawn(folder)
     with disk_errors("the extracts", folder):
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"{_SCRATCH}*"):  # by an ingest that was killed
@@ -91,6 +94,18 @@ def refresh(
     return True
 
 
+def _require_not_withdrawn(folder: Path) -> None:
+    """Raise InputError for a query that gave what was withdrawn: no hash knows its rows again."""
+    if (folder / _WITHDRAWN).exists():
+        raise InputError(
+            "Rows that this query gave were withdrawn, and it may give them again.",
+            where="files.query",
+            expected="a query that gives none of them; it begins anew, and asks for all rows",
+            remedy="leave them out in files.query; where the database has them no longer, or"
+            " mended, say so in a comment of the query, `-- withdrawn rows are out`",
+        )
+
+
 def _replaced(in_vain: Sequence[Path], held: Sequence[Path]) -> list[Path]:
     """Remove refused extracts that a later one replaced; those that none did."""
     last = _number(held)
@@ -113,7 +128,8 @@ def apart(contract: SourceContract, *, is_empty: bool = False) -> Iterator[Sourc
         other = located(contract, Path(place))
         folder = Path(other.files.path).parent
         folder.mkdir(parents=True)
-        held = [] if is_empty else Path(contract.files.path).parent.glob("[0-9]*.parquet")
+        here = Path(contract.files.path).parent
+        held = [] if is_empty else [*here.glob("[0-9]*.parquet"), *here.glob(_WITHDRAWN)]
         for file in held:
             (folder / file.name).symlink_to(file)
         yield other
@@ -133,13 +149,17 @@ def sampled(contract: SourceContract, *, rows: int) -> Iterator[SourceContract]:
 
 
 def erase(place: Path, source: str, sha256s: Collection[str] | None = None) -> None:
-    """Remove the extracts of a source, or those of them with these hashes."""
+    """Remove the extracts of a source, or those of them with these hashes.
+
+    A query of which some are removed is not asked again, before it is another one.
+    """
     folder = place / source
     if sha256s is None:
         shutil.rmtree(folder, ignore_errors=True)
         return
     for file in folder.glob("*/*.parquet"):
         if file_sha256(str(file)) in sha256s:
+            file.with_name(_WITHDRAWN).touch()
             file.unlink()
 
 

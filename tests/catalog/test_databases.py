@@ -289,8 +289,17 @@ def test_extracts_are_erased_by_hash_or_with_their_source(
     hospital.write(row(50))
     extracts.refresh(contract)
     one, other = held(contract)
-    extracts.erase(tmp_path / "x", "reports", {extracts.file_sha256(str(one))})
+    gone = {extracts.file_sha256(str(one))}
+    extracts.erase(tmp_path / "x", "reports", gone)
     assert held(contract) == [other]
+    with pytest.raises(InputError, match="withdrawn"):  # it would give those rows again
+        extracts.refresh(contract)
+    with extracts.apart(contract) as checked, pytest.raises(InputError, match="withdrawn"):
+        extracts.refresh(checked)
+    without = contract_of(hospital.uri, tmp_path / "x", query=f"{QUERY} WHERE report_id > 19")
+    assert extracts.refresh(without)
+    extracts.erase(tmp_path / "x", "reports", gone)  # again, as after a kill
+    assert not extracts.refresh(without)
     extracts.erase(tmp_path / "x", "reports")
     assert not (tmp_path / "x" / "reports").exists()
 
