@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from catalog.contracts.database_rules import one_statement
 from catalog.contracts.databases import SERVERS
 from catalog.contracts.files import Files
 from catalog.contracts.load import read_yaml
@@ -38,6 +40,7 @@ _EXTENSIONS |= {"sqlite": "sqlite_scanner"}
 # Types that Parquet or Arrow would round, or that no column of a contract holds as they are
 _AS_TEXT = ("UUID", "ENUM", "JSON", "INTERVAL", "BIT", "TIME", "HUGEINT", "UHUGEINT", "BIGNUM")
 _NO_TEXT = ("TIMESTAMP",)
+_LISTS = re.compile(r"\[\d*\](?=(?:\[\d*\])*$)")
 
 
 def write_rows(
@@ -59,7 +62,7 @@ def write_rows(
     """
     with (
         disk_errors("the extract", place),
-        _database_errors(),
+        _database_errors(files.query or ""),
         tempfile.TemporaryDirectory(dir=place.parent, prefix=".spill-") as spill,
         closing(duckdb.connect(":memory:", config=_CONFIG)) as connection,
     ):
@@ -89,7 +92,7 @@ def _written(batches: pa.RecordBatchReader, place: Path) -> int:
 
 def _bounded(query: str, bound: str, column: str) -> str:
     # on lines of its own: a query may end in a comment
-    inner = f"(\n{query.strip().rstrip(';')}\n) AS rows_of_source"
+    inner = f"(\n{one_statement(query)}\n) AS rows_of_source"
     if not bound:
         return f"SELECT * FROM {inner}"
     name = quoted(column)
@@ -108,7 +111,8 @@ def _relation(files: Files, sql: str) -> str:
 
 def _cast(name: str, kind: str) -> str:
     is_told = kind.startswith(_AS_TEXT) and not kind.startswith(_NO_TEXT)
-    return f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" if is_told else quoted(name)
+    text = f"VARCHAR{''.join(_LISTS.findall(kind))}"  # a list stays one
+    return f"CAST({quoted(name)} AS {text}) AS {quoted(name)}" if is_told else quoted(name)
 
 
 def _attach(connection: Any, files: Files) -> None:
@@ -165,29 +169,42 @@ def _credentials(file: str | None) -> tuple[str, str]:
 
 
 Marks = tuple[str, ...]
-_LOGIN: Marks = ("authentication", "no password supplied", "pg_hba", "role ")
+_LOGIN: Marks = ("authentication", "no password supplied", "pg_hba", 'role "" ')
 _ABSENT: Marks = ("could not connect", "connection refused", "could not translate", "timed out",
                   "timeout", "no route", "server closed", "connection to server")  # fmt: skip
+_LOCKED: Marks = ("is locked", "could not set lock")
 _CELLS: Marks = ("mismatch type", "conversion error", "invalid input syntax", "out of range")
 _REFUSALS: tuple[tuple[Marks, str], ...] = (
+    (("not a database", "not a valid duckdb"), "is none that the scheme of files.uri names"),
     (("permission denied",), "lets this user not read what the query names"),
     (("read-only", "read only", "cannot execute"), "may only be read, and the query would write"),
     (("does not exist", "not found", "no such"), "has no table, column or function of that name"),
     (
-        ("syntax error", "parser error", "multiple commands", "failed to prepare query"),
+        (
+            "syntax error",
+            "parser error",
+            "multiple commands",
+            "failed to prepare query",
+            "prepared",
+        ),
         "does not understand the query",
     ),
     (("binder error",), "cannot answer the query"),
+    (("not implemented", "unsupported"), "gives a column of a type that is not read here"),
 )
+# What an error quotes: names and cells in quotes, and from `LINE 1:` on the query itself
+_QUOTES = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`")
+_QUOTED_QUERY = re.compile(r"\nline \d+:.*", re.DOTALL)
 
 
 @contextmanager
-def _database_errors() -> Iterator[None]:
+def _database_errors(query: str) -> Iterator[None]:
     """Raise our own error for a driver's, whose text quotes cells, users and addresses."""
     try:
         yield
     except duckdb.Error as error:
-        raise _translated(str(error).lower()) from None
+        text = str(error).lower().replace(one_statement(query).lower(), "")
+        raise _translated(_QUOTES.sub('""', _QUOTED_QUERY.sub("", text))) from None
     except pa.ArrowException:
         raise _translated("") from None
 
@@ -203,6 +220,12 @@ def _translated(text: str) -> Exception:
             "The database does not answer.",
             where="files.uri",
             remedy="look whether it runs and can be reached from here; the next run asks again",
+        )
+    if says(_LOCKED):
+        return StoreUnavailable(
+            "The database is locked, for somebody writes to it.",
+            where="files.uri",
+            remedy="the next run asks again; a copy of the file could be read at any time",
         )
     if says(_CELLS):
         return ContractViolated(

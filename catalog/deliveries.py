@@ -85,6 +85,17 @@ def withdrawn_bytes(lake: Rows) -> frozenset[str]:
     return frozenset(row["file_sha256"] for row in rows)
 
 
+def refused_bytes(lake: Rows, contract: SourceContract) -> frozenset[str]:
+    """Hashes of the files of which, under this contract, nothing landed."""
+    rows = lake.rows(
+        "SELECT file_sha256 FROM core.batches WHERE source = ? AND contract_sha256 = ?"
+        " AND superseded_at IS NULL AND retracted_at IS NULL"
+        " GROUP BY file_sha256 HAVING bool_and(outcome = 'refused')",
+        [contract.source, contract.sha256],
+    )
+    return frozenset(row["file_sha256"] for row in rows)
+
+
 def arrived_late(lake: Rows, contract: SourceContract, batches: Collection[str]) -> dict[str, int]:
     """File of these batches -> rows that it replaced of files that come after it by their names.
 

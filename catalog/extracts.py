@@ -15,17 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog.contracts.contract import SourceContract
+from catalog.contracts.paths import Name, column_paths, flat_name
 from catalog.databases import write_rows
 from catalog.readers.files import file_sha256
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake_session import quoted_text
 from catalog.tables.migrate import quoted
+from rpe_core.errors import InputError
 from rpe_core.fingerprint import SHORT, fingerprint
 
 _SCRATCH = ".new-"
+_WITHDRAWN = "withdrawn"  # an empty file: some of this query's extracts were erased
+_FILE = '"extract of rpe"'  # which none of its columns is called
 
 
 def located(contract: SourceContract, place: Path) -> SourceContract:
@@ -40,23 +45,33 @@ def located(contract: SourceContract, place: Path) -> SourceContract:
 
 
 def refresh(
-    contract: SourceContract, *, withdrawn: Collection[str] = (), limit: int | None = None
+    contract: SourceContract,
+    *,
+    withdrawn: Collection[str] = (),
+    refused: Collection[str] = (),
+    limit: int | None = None,
 ) -> bool:
     """Ask the database of a located contract; whether it gave what no extract holds.
 
     With a cursor only rows at or above the highest that was seen are asked for, and those without
     one. Without a cursor all rows are, and written anew if any of them has changed. `withdrawn` are
-    hashes of extracts that may not lie here again.
+    hashes of extracts that may not lie here again. `refused` are those of which nothing landed:
+    what they hold is asked for again, and where the database gives it otherwise they are replaced.
 
     Raises:
         StoreUnavailable, InputError, ContractViolated: as `databases.write_rows`.
+        InputError: rows of this query were withdrawn, which it may give again.
     """
     folder = Path(contract.files.path).parent
+    _require_not_withdrawn(folder)
     with disk_errors("the extracts", folder):
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(f"{_SCRATCH}*"):  # by an ingest that was killed
             shutil.rmtree(left)
-    held = sorted(folder.glob("[0-9]*.parquet"))
+        lying = sorted(folder.glob("[0-9]*.parquet"))
+        in_vain = [file for file in lying if refused and file_sha256(str(file)) in refused]
+        held = [file for file in lying if file not in in_vain]
+        in_vain = _replaced(in_vain, held)
     cursor = _cursor_column(contract)
     bound = _bound(held, cursor)
     with (
@@ -64,16 +79,40 @@ def refresh(
         tempfile.TemporaryDirectory(dir=folder, prefix=_SCRATCH) as scratch,
     ):
         fresh = Path(scratch) / "fresh.parquet"
-        n_rows = write_rows(contract.files, fresh, bound=bound, column=cursor, limit=limit)
+        write_rows(contract.files, fresh, bound=bound, column=cursor, limit=limit)
+        _require_ordered(fresh, cursor)
         if held and bound:
-            fresh = _beyond(fresh, held, cursor, bound, Path(scratch) / "news.parquet")
-            n_rows = pq.read_metadata(fresh).num_rows
-        elif held and _is_same(fresh, held[-1]):
+            seen = _latest(held, _key_columns(contract))
+            fresh = _beyond(fresh, seen, cursor, bound, Path(scratch) / "news.parquet")
+        known = [*in_vain[-1:], *([] if bound else held[-1:])]
+        is_known = any(_is_same(fresh, file) for file in known)
+        is_empty = held and not pq.read_metadata(fresh).num_rows
+        if is_known or is_empty or file_sha256(str(fresh)) in withdrawn:
             return False
-        if (held and not n_rows) or file_sha256(str(fresh)) in withdrawn:
-            return False
-        fresh.rename(folder / f"{_number(held) + 1:06d}.parquet")
+        fresh.rename(folder / f"{_number(lying) + 1:06d}.parquet")
+        _replaced(in_vain, [fresh.with_stem(f"{_number(lying) + 1:06d}")])
     return True
+
+
+def _require_not_withdrawn(folder: Path) -> None:
+    """Raise InputError for a query that gave what was withdrawn: no hash knows its rows again."""
+    if (folder / _WITHDRAWN).exists():
+        raise InputError(
+            "Rows that this query gave were withdrawn, and it may give them again.",
+            where="files.query",
+            expected="a query that gives none of them; it begins anew, and asks for all rows",
+            remedy="leave them out in files.query; where the database has them no longer, or"
+            " mended, say so in a comment of the query, `-- withdrawn rows are out`",
+        )
+
+
+def _replaced(in_vain: Sequence[Path], held: Sequence[Path]) -> list[Path]:
+    """Remove refused extracts that a later one replaced; those that none did."""
+    last = _number(held)
+    for file in in_vain:
+        if int(file.stem) < last:
+            file.unlink()
+    return [file for file in in_vain if int(file.stem) > last]
 
 
 @contextmanager
@@ -89,7 +128,8 @@ def apart(contract: SourceContract, *, is_empty: bool = False) -> Iterator[Sourc
         other = located(contract, Path(place))
         folder = Path(other.files.path).parent
         folder.mkdir(parents=True)
-        held = [] if is_empty else Path(contract.files.path).parent.glob("[0-9]*.parquet")
+        here = Path(contract.files.path).parent
+        held = [] if is_empty else [*here.glob("[0-9]*.parquet"), *here.glob(_WITHDRAWN)]
         for file in held:
             (folder / file.name).symlink_to(file)
         yield other
@@ -109,13 +149,17 @@ def sampled(contract: SourceContract, *, rows: int) -> Iterator[SourceContract]:
 
 
 def erase(place: Path, source: str, sha256s: Collection[str] | None = None) -> None:
-    """Remove the extracts of a source, or those of them with these hashes."""
+    """Remove the extracts of a source, or those of them with these hashes.
+
+    A query of which some are removed is not asked again, before it is another one.
+    """
     folder = place / source
     if sha256s is None:
         shutil.rmtree(folder, ignore_errors=True)
         return
     for file in folder.glob("*/*.parquet"):
         if file_sha256(str(file)) in sha256s:
+            file.with_name(_WITHDRAWN).touch()
             file.unlink()
 
 
@@ -126,20 +170,46 @@ def _number(held: Sequence[Path]) -> int:
 def _cursor_column(contract: SourceContract) -> str:
     """What the query calls the cursor; '' without one."""
     cursor = contract.files.cursor
-    if cursor is None:
-        return ""
-    told = contract.columns[cursor].in_file
-    return told if isinstance(told, str) else cursor
+    return "" if cursor is None else str(flat_name(cursor, contract.columns[cursor]))
+
+
+def _key_columns(contract: SourceContract) -> list[str]:
+    """What the query calls the columns that the key is made of."""
+    name, rule = contract.key_column, contract.columns[contract.key_column]
+    flat = flat_name(name, rule)
+    if flat is not None:
+        return [str(flat)]
+    tops = (path[0] for path in column_paths(name, rule))
+    return list(dict.fromkeys(step.name for step in tops if isinstance(step, Name)))
+
+
+def _require_ordered(fresh: Path, cursor: str) -> None:
+    """Raise InputError where the cursor's column is of a type in which later is not more."""
+    schema = pq.read_schema(fresh)
+    if not cursor or cursor not in schema.names:
+        return  # judging the extract tells that the column is missing
+    kind = schema.field(cursor).type
+    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_nested(kind):
+        raise InputError(
+            "The cursor's column comes as text, in which later is not always more.",
+            where="files.cursor",
+            expected="a column of numbers, days or moments",
+            remedy="cast it in the query: CAST(changed_at AS TIMESTAMP) AS changed_at, or BIGINT",
+        )
 
 
 def _bound(held: Sequence[Path], cursor: str) -> str:
-    """The highest cursor of the extracts as a literal of SQL; '' if there is none yet."""
+    """The highest cursor of the extracts as a literal of SQL; '' if there is none yet.
+
+    Infinity is above every bound, and so asked for each time.
+    """
     if not cursor or not held:
         return ""
+    name = quoted(cursor)
     with closing(_files_only()) as connection:
         try:
             value = connection.execute(
-                f"SELECT max({quoted(cursor)}) FROM {_listed(held)}"
+                f"SELECT max({name}) FILTER (isfinite({name})) FROM {_listed(held)}"
             ).fetchone()[0]
         except duckdb.Error:  # a column of another name or type before: all is asked for again
             return ""
@@ -161,14 +231,23 @@ def _literal(value: Any) -> str:
     return f"DATE '{value.isoformat()}'" if isinstance(value, date) else str(value)
 
 
-def _beyond(fresh: Path, held: Sequence[Path], cursor: str, bound: str, place: Path) -> Path:
-    """The rows of a file that no extract holds, at the bound or without a cursor."""
+def _latest(held: Sequence[Path], keys: Sequence[str]) -> str:
+    """SQL of what the extracts hold: of rows of one key those that the last extract gave."""
+    by = ", ".join(map(quoted, keys))
+    return (
+        f"SELECT * EXCLUDE ({_FILE}) FROM {_listed(held, f'filename = {_FILE}')}"
+        f" QUALIFY {_FILE} = max({_FILE}) OVER (PARTITION BY {by})"
+    )
+
+
+def _beyond(fresh: Path, seen: str, cursor: str, bound: str, place: Path) -> Path:
+    """The rows of a file that `seen` does not give, at the bound or without a cursor."""
     name = quoted(cursor)
-    seen = f"SELECT * FROM {_listed(held)} WHERE {name} >= {bound} OR {name} IS NULL"
+    known = f"SELECT * FROM ({seen}) WHERE {name} >= {bound} OR {name} IS NULL"
     with closing(_files_only()) as connection:
         try:
             connection.execute(
-                f"COPY (SELECT * FROM (SELECT * FROM {_listed([fresh])} EXCEPT ALL {seen})"
+                f"COPY (SELECT * FROM (SELECT * FROM {_listed([fresh])} EXCEPT ALL {known})"
                 f" ORDER BY ALL) TO {quoted_text(str(place))} (FORMAT parquet)"
             )
         except duckdb.Error:  # other columns than before: every row is news
@@ -178,6 +257,8 @@ def _beyond(fresh: Path, held: Sequence[Path], cursor: str, bound: str, place: P
 
 def _is_same(fresh: Path, held: Path) -> bool:
     """Whether two files hold the same rows, which are sorted in both, whatever wrote them."""
+    if file_sha256(str(fresh)) == file_sha256(str(held)):
+        return True
     one, other = pq.ParquetFile(fresh), pq.ParquetFile(held)
     if one.schema_arrow != other.schema_arrow or one.metadata.num_rows != other.metadata.num_rows:
         return False
@@ -192,6 +273,6 @@ def _files_only() -> Any:
     return connection
 
 
-def _listed(held: Sequence[Path]) -> str:
+def _listed(held: Sequence[Path], more: str = "") -> str:
     names = ", ".join(quoted_text(str(file)) for file in held)
-    return f"read_parquet([{names}], union_by_name = true)"
+    return f"read_parquet([{names}], union_by_name = true{', ' * bool(more)}{more})"

@@ -13,8 +13,9 @@ from catalog.drafting import check_sample
 from catalog.errors import ContractInvalid, Fault
 from catalog.foretelling import Forecast, foretell
 from catalog.stores.disk import disk_errors
-from catalog.stores.lake_rows import NothingYet
+from catalog.stores.lake_rows import NothingYet, Rows
 from catalog.validation.expectations import expectation_faults
+from flows.ingest import ask
 from flows.plan_file import load_plan
 from flows.reading import read_rows_of, require_lake
 from flows.settings import Settings, require_workspace
@@ -46,12 +47,15 @@ def check_contract(settings: Settings, source: str) -> Forecast:
     """
     declared = load_contract(settings.sources_folder / f"{known_source(settings, source)}.yaml")
     with extracts.apart(extracts.located(declared, settings.extracts_folder)) as contract:
-        if contract.files.query is not None:
-            extracts.refresh(contract)
         if not settings.has_lake:
-            return foretell(NothingYet(), contract)
+            return _forecast(NothingYet(), contract)
         with open_lake(settings, read_only=True) as lake:
-            return foretell(lake, contract)
+            return _forecast(lake, contract)
+
+
+def _forecast(lake: Rows, contract: SourceContract) -> Forecast:
+    ask(lake, contract)
+    return foretell(lake, contract)
 
 
 def list_contracts(settings: Settings) -> list[dict[str, Any]]:

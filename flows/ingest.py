@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from catalog import extracts
-from catalog.deliveries import lying_files, withdrawn_bytes, withdrawn_sources
+from catalog.contracts.contract import SourceContract
+from catalog.deliveries import lying_files, refused_bytes, withdrawn_bytes, withdrawn_sources
 from catalog.landing import ingest
+from catalog.stores.lake_rows import Rows
 from flows.workspace import Workspace
 from rpe_core.errors import RpeError
 
@@ -48,10 +50,19 @@ def _is_asked(workspace: Workspace, source: str) -> bool:
 
 def _ask(workspace: Workspace, source: str) -> None:
     """Bring a new extract of a source that is a query, once a run; of none that is withdrawn."""
-    contract, lake = workspace.contracts[source], workspace.stores.lake
     asked: set[str] = workspace.memo.setdefault(ASKED, set())
-    if contract.files.query is None or source in asked:
+    if source not in asked:
+        ask(workspace.stores.lake, workspace.contracts[source])
+        asked.add(source)
+
+
+def ask(lake: Rows, contract: SourceContract) -> None:
+    """Bring what is new in the database of a located contract; of files, or withdrawn, nothing.
+
+    Raises:
+        StoreError, InputError, ContractViolated: as `extracts.refresh`.
+    """
+    if contract.files.query is None or contract.source in withdrawn_sources(lake):
         return
-    if source not in withdrawn_sources(lake):
-        extracts.refresh(contract, withdrawn=withdrawn_bytes(lake))
-    asked.add(source)
+    refused = refused_bytes(lake, contract)
+    extracts.refresh(contract, withdrawn=withdrawn_bytes(lake), refused=refused)

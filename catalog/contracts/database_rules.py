@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from catalog.contracts.contract import ColumnRule
 from catalog.contracts.databases import DATABASE, KEYS, LOCAL, SERVERS
 from catalog.contracts.files import Files
+from catalog.contracts.paths import flat_name
 from catalog.errors import Fault
 
 CURSOR_TYPES = ("integer", "date", "timestamp")
@@ -76,8 +77,20 @@ def _uri_faults(uri: str) -> Iterator[Fault]:
 def _query_faults(query: str) -> Iterator[Fault]:
     if _WRITES.match(query):
         yield Fault("files.query", "would write, and a source is only read", "one SELECT")
-    elif ";" in _QUOTED.sub("", query).strip().rstrip(";"):
+    elif ";" in _QUOTED.sub("", one_statement(query)):
         yield Fault("files.query", "has a semicolon inside", "one SELECT, without one")
+
+
+def one_statement(query: str) -> str:
+    """A query without the semicolon at its end, behind which comments may stand.
+
+    >>> one_statement("SELECT ';' AS a -- why;"), one_statement("SELECT 1 ; -- done;")
+    ("SELECT ';' AS a -- why;", 'SELECT 1')
+    """
+    bare = _QUOTED.sub(
+        lambda found: (" " if found[0][:2] in ("--", "/*") else "_") * len(found[0]), query
+    ).rstrip()
+    return query[: len(bare.rstrip("; \n"))].strip() if bare.endswith(";") else query.strip()
 
 
 def _place_faults(files: Files) -> Iterator[Fault]:
@@ -94,6 +107,10 @@ def _cursor_faults(cursor: str | None, columns: Mapping[str, ColumnRule]) -> Ite
         return
     if cursor not in columns:
         yield Fault("files.cursor", "is no declared column", ", ".join(columns))
+    elif not isinstance(flat_name(cursor, columns[cursor]), str) or columns[cursor].map is not None:
+        yield Fault(
+            "files.cursor", "is no column that the query gives as it is", ", ".join(columns)
+        )
     elif columns[cursor].type not in CURSOR_TYPES:
         what = f"is of type {columns[cursor].type}, in which later is not always more"
         yield Fault("files.cursor", what, f"a column of type {', '.join(CURSOR_TYPES)}")

@@ -19,7 +19,7 @@ from catalog.readers.guess import Guess, guess_type
 from catalog.readers.headers import is_number_like
 from catalog.readers.naming import DraftName
 from catalog.readers.sample import Sample
-from catalog.readers.sniffed_values import ToldColumn
+from catalog.readers.sniffed_values import ToldColumn, with_dates
 
 MAX_SCANNED_CHARS = 200_000  # of a column; the gate is slow beside the rest of a draft
 MADE_CODES = frozenset({"code_uuid", "code_hash"})  # rules of codes that only programs make
@@ -89,9 +89,18 @@ class ColumnProfile:
 def profile_sample(sample: Sample) -> list[ColumnProfile]:
     """The columns of a file as its sampled rows show them."""
     stored = sample.stored or ["string"] * len(sample.names)
-    told = sample.csv.columns if sample.csv else [ToldColumn(cells) for cells in sample.cells]
+    told = sample.csv.columns if sample.csv else _told(sample)
     triples = zip(sample.names, told, stored, strict=True)
     return [_profile(name, column, kind, sample.convert) for name, column, kind in triples]
+
+
+def _told(sample: Sample) -> list[ToldColumn]:
+    """The columns of a file that has types of its own; a list that is joined stays a text."""
+    pairs = zip(sample.names, sample.cells, strict=True)
+    return [
+        ToldColumn(cells) if "join" in dict(name.said) else with_dates(cells)
+        for name, cells in pairs
+    ]
 
 
 def _words(name: str) -> str:

@@ -84,6 +84,25 @@ def sniff_values(
     return csv, told
 
 
+def with_dates(cells: list[Any]) -> ToldColumn:
+    """A column of texts of a typed file, whose dates may be written otherwise than ISO 8601 has it.
+
+    >>> with_dates(["13.01.2026", None]).format, with_dates(["2026-01-13"]).format
+    ('%d.%m.%Y', '')
+    """
+    present = [cell for cell in cells if cell is not None]
+    if not all(isinstance(cell, str | bytes) for cell in present):
+        return ToldColumn(cells)
+    words = {cell: cell if isinstance(cell, str) else cell.decode("utf-8", "replace")
+             for cell in present}  # fmt: skip
+    distinct = list(dict.fromkeys(words.values()))
+    dates = sniff_dates(distinct)
+    if not dates.formats or _is_plain(distinct):
+        return ToldColumn(cells)
+    told = [None if cell is None else dates.iso(words[cell]) for cell in cells]
+    return ToldColumn(told, dates.formats[0] if dates.is_sure else TO_FILL, dates.remark)
+
+
 def _told(
     cells: list[Any], distinct: Sequence[str], number: Callable[[str], str],
     boolean: Callable[[str], str],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +18,7 @@ from catalog import extracts
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import parse_contract
 from catalog.databases import write_rows
+from catalog.deliveries import refused_bytes
 from catalog.drafting_queries import draft_query
 from catalog.errors import ContractInvalid, ContractViolated, StoreUnavailable
 from catalog.landing import ingest
@@ -67,7 +70,7 @@ def held(contract: SourceContract) -> list[Path]:
 
 
 def land(lake: Lake, contract: SourceContract, tmp_path: Path) -> list[dict[str, Any]]:
-    extracts.refresh(contract)
+    extracts.refresh(contract, refused=refused_bytes(lake, contract))
     ingest(lake, contract, run=RUN, scratch=tmp_path)
     return lake.rows(
         "SELECT report_id, verdict, changed_at FROM raw.reports WHERE _superseded_by IS NULL"
@@ -286,7 +289,142 @@ def test_extracts_are_erased_by_hash_or_with_their_source(
     hospital.write(row(50))
     extracts.refresh(contract)
     one, other = held(contract)
-    extracts.erase(tmp_path / "x", "reports", {extracts.file_sha256(str(one))})
+    gone = {extracts.file_sha256(str(one))}
+    extracts.erase(tmp_path / "x", "reports", gone)
     assert held(contract) == [other]
+    with pytest.raises(InputError, match="withdrawn"):  # it would give those rows again
+        extracts.refresh(contract)
+    with extracts.apart(contract) as checked, pytest.raises(InputError, match="withdrawn"):
+        extracts.refresh(checked)
+    without = contract_of(hospital.uri, tmp_path / "x", query=f"{QUERY} WHERE report_id > 19")
+    assert extracts.refresh(without)
+    extracts.erase(tmp_path / "x", "reports", gone)  # again, as after a kill
+    assert not extracts.refresh(without)
     extracts.erase(tmp_path / "x", "reports")
     assert not (tmp_path / "x" / "reports").exists()
+
+
+@pytest.mark.parametrize("more", [{}, {"cursor": "changed_at"}])
+def test_a_refused_extract_is_asked_for_again_until_the_database_is_mended(
+    hospital: Hospital, lake: Lake, tmp_path: Path, more: dict[str, str]
+) -> None:
+    contract = contract_of(hospital.uri, tmp_path / "x", **more)
+    hospital.do("UPDATE reports SET verdict = 'unsure' WHERE report_id < 15")
+    with pytest.raises(ContractViolated, match="max_quarantined_ratio"):
+        land(lake, contract, tmp_path)
+    refused = held(contract)[0].read_bytes()
+    assert not extracts.refresh(contract, refused=refused_bytes(lake, contract))
+    assert held(contract)[0].read_bytes() == refused
+    hospital.do("UPDATE reports SET verdict = 'normal', changed_at = '2026-01-03 00:00:00'"
+                " WHERE verdict = 'unsure'")  # fmt: skip
+    assert len(land(lake, contract, tmp_path)) == 20
+    assert [file.name for file in held(contract)] == ["000002.parquet"]
+    held(contract)[0].with_stem("000001").write_bytes(refused)  # as a kill between the two leaves
+    assert not extracts.refresh(contract, refused=refused_bytes(lake, contract))
+    assert [file.name for file in held(contract)] == ["000002.parquet"]
+
+
+def test_a_query_without_rows_is_refused_until_there_are_some(lake: Lake, tmp_path: Path) -> None:
+    made = Hospital("sqlite", tmp_path / "a.db")
+    contract = contract_of(made.uri, tmp_path / "x", cursor="changed_at")
+    with pytest.raises(ContractViolated, match="empty_file"):
+        land(lake, contract, tmp_path)
+    made.write(*map(row, range(20)))
+    assert len(land(lake, contract, tmp_path)) == 20
+    assert [file.name for file in held(contract)] == ["000002.parquet"]
+
+
+@pytest.mark.parametrize("more", [{}, {"cursor": "changed_at"}])
+def test_a_row_that_becomes_again_what_it_was_is_news(
+    hospital: Hospital, lake: Lake, tmp_path: Path, more: dict[str, str]
+) -> None:
+    contract = contract_of(hospital.uri, tmp_path / "x", **more)
+    for verdict in ("abnormal", "normal", "abnormal", "normal"):  # at one and the same moment
+        hospital.do(f"UPDATE reports SET verdict = '{verdict}' WHERE report_id = 3")
+        assert land(lake, contract, tmp_path)[3]["verdict"] == verdict
+
+
+def test_an_infinite_cursor_hides_no_later_row(lake: Lake, tmp_path: Path) -> None:
+    made = Hospital("duckdb", tmp_path / "a.db")
+    made.write(*map(row, range(20)), (30, "p", "never ends", "normal", "infinity"))
+    contract = contract_of(made.uri, tmp_path / "x", cursor="changed_at")
+    land(lake, contract, tmp_path)
+    made.write(row(21, minute=5))
+    assert land(lake, contract, tmp_path)[-1]["report_id"] == 21
+
+
+def test_no_number_is_no_news(tmp_path: Path) -> None:
+    made = Hospital("duckdb", tmp_path / "a.db")
+    made.write(row(1))
+    query = f"{QUERY}".replace("changed_at", "changed_at, 'nan'::DOUBLE AS dose")
+    contract = contract_of(made.uri, tmp_path / "x", query=query)
+    assert [extracts.refresh(contract) for _ in range(3)] == [True, False, False]
+
+
+def test_a_cursor_that_comes_as_text_is_refused_at_once(tmp_path: Path) -> None:
+    made = Hospital("duckdb", tmp_path / "a.db")
+    made.write(row(1))
+    query = QUERY.replace("changed_at", "changed_at::VARCHAR AS changed_at")
+    with pytest.raises(InputError, match="comes as text"):
+        extracts.refresh(contract_of(made.uri, tmp_path / "x", query=query, cursor="changed_at"))
+
+
+def test_a_cursor_under_another_name_is_asked_by_the_name_of_the_query(tmp_path: Path) -> None:
+    made = Hospital("duckdb", tmp_path / "a.db")
+    made.write(row(1))
+    for key in ("in_file", "from"):
+        text = text_of(made.uri, cursor="written").replace(
+            "changed_at: {type: timestamp}", f"written: {{type: timestamp, {key}: changed_at}}"
+        )
+        contract = extracts.located(parse_contract(text, file="reports.yaml"), tmp_path / key)
+        assert [extracts.refresh(contract) for _ in range(2)] == [True, False]
+        made.write(row(2, minute=1))
+        assert extracts.refresh(contract)
+
+
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        ("SELECT role FROM reports", "no table, column"),
+        ("SELECT timeout FROM reports", "no table, column"),
+        ("SELECT 'no password supplied' FROM nowhere", "no table, column"),
+        ("SELECT ? FROM reports", "does not understand"),
+    ],
+)
+def test_words_of_the_query_are_no_words_of_the_database(
+    hospital: Hospital, tmp_path: Path, query: str, what: str
+) -> None:
+    with pytest.raises(InputError, match=what):
+        extracts.refresh(contract_of(hospital.uri, tmp_path / "x", query=query))
+
+
+def test_a_file_that_is_locked_or_no_database_is_told_so(tmp_path: Path) -> None:
+    made = Hospital("duckdb", tmp_path / "a.db")
+    write = f"import duckdb; c = duckdb.connect({str(made.file)!r}); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", write], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        with pytest.raises(StoreUnavailable, match="is locked"):
+            extracts.refresh(contract_of(made.uri, tmp_path / "x"))
+        writer.communicate(b"\n")
+    for scheme in ("sqlite", "duckdb"):
+        (tmp_path / "junk").write_bytes(b"junk" * 5000)
+        with pytest.raises(InputError, match="scheme"):
+            extracts.refresh(contract_of(f"{scheme}:///{tmp_path}/junk", tmp_path / "x"))
+
+
+def test_lists_of_what_is_told_as_text_stay_lists(tmp_path: Path) -> None:
+    made = Hospital("duckdb", tmp_path / "a.db")
+    files = contract_of(made.uri, tmp_path, query="SELECT ['12:00'::TIME, NULL] AS t").files
+    write_rows(files, tmp_path / "t.parquet")
+    assert pq.read_table(tmp_path / "t.parquet")["t"].to_pylist() == [["12:00:00", None]]
+
+
+def test_a_semicolon_at_the_end_may_stand_before_a_comment(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    query = f"{QUERY} ; -- that is all; /* really */"
+    contract = contract_of(hospital.uri, tmp_path / "x", query=query)
+    assert extracts.refresh(contract)

@@ -254,3 +254,30 @@ def test_other_resources_are_drafted_by_their_fields(tmp_path):
     data = parse_yaml(signed(draft_contract(str(path))), file="a.yaml")
     assert (data["files"]["format"], data["files"]["resource"]) == ("fhir", "Communication")
     assert data["columns"]["payload_contentString"]["from"] == "payload[].contentString"
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet", "xlsx"])
+def test_dates_that_are_texts_of_a_typed_file(tmp_path, file_format):
+    days = [date(2024, 1, 1) + timedelta(days=n) for n in range(60)]
+    rows = [
+        {"id": f"rep-{n:03}", "body": text(n), "label": ["no", "sure"][n % 2],
+         "seen": f"{day:%d.%m.%Y}", "sent": f"{day:%m/%d/%Y} 12:30"}
+        for n, day in enumerate(days)
+    ]  # fmt: skip
+    if file_format == "xlsx":
+        book = openpyxl.Workbook()
+        for line in [[*rows[0]], *([*row.values()] for row in rows)]:
+            book.active.append(line)
+        book.save(path := tmp_path / "a.xlsx")
+    else:
+        path = delivered(tmp_path, file_format, rows)
+    found = landed(tmp_path, path, name="a")
+    assert [row["seen"] for row in found] == days
+    assert [(row["sent"].date(), row["sent"].hour) for row in found] == [(day, 12) for day in days]
+
+
+def test_a_day_that_may_be_a_month_waits_for_a_person_in_a_typed_file(tmp_path):
+    rows = [{"id": f"k{n}", "text": text(n), "seen": f"0{n % 9 + 1}.02.2024"} for n in range(30)]
+    draft = draft_contract(delivered(tmp_path, "jsonl", rows))
+    assert "seen: {type: date, format: TO-FILL}" in draft
+    assert "nothing tells days from months" in draft
