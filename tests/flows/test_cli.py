@@ -271,20 +271,6 @@ def test_a_variable_that_is_no_choice_ends_with_2(
     assert "RPE_TASK_RUNNER: is no valid choice (ray, thread)" in capfd.readouterr().err
 
 
-def test_where_there_is_no_workspace(
-    tmp_path: Path,
-    rpe: Callable[..., int],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("RPE_HOME", str(tmp_path / "nowhere"))
-    assert rpe("nightly") == 2
-    assert rpe("source", "list") == 2
-    assert rpe("sql", "SELECT 1") == 2
-    assert capfd.readouterr().err.count("rpe init") == 3
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_refused_batch_ends_with_3_and_the_others_land(
     night_copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
