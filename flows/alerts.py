@@ -118,13 +118,17 @@ def _look_at_sources(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
     """Silence, and refused files that lie there."""
     sources = [name for name in workspace.plan.sources if name in workspace.contracts]
     seen.look(SILENT, sources, silent_sources(workspace))
-    lying = workspace.memo.get(ingest.LYING)
-    if lying is None:  # the step could not even look
-        return []
-    contracts = [workspace.contracts[name] for name in sources]
-    refusals = standing_refusals(workspace.stores.lake, contracts, lying)
-    seen.look(REFUSED, sources, [_refused(one) for one in refusals])
+    if ingest.LYING in workspace.memo:  # else the step could not even look
+        seen.look(REFUSED, sources, refused_files(workspace))
     return []
+
+
+def refused_files(workspace: Workspace) -> list[Alert]:
+    """An alert for each refused file that lies there, as far as the step has looked."""
+    names = [name for name in workspace.plan.sources if name in workspace.contracts]
+    contracts = [workspace.contracts[name] for name in names]
+    lying = workspace.memo.get(ingest.LYING, {})
+    return [_refused(one) for one in standing_refusals(workspace.stores.lake, contracts, lying)]
 
 
 def _look_at_moves(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
@@ -193,7 +197,7 @@ def _drifted(workspace: Workspace, row: Row) -> Alert:
         f" {row['former_dataset_version_id']}, {row['value'] / (row['noise'] or row['value']):.1f}"
         f" times what chance makes ({row['n_groups']} groups came or went)",
         f"`rpe source show {source}` and `rpe source findings {source}` show what came; where it is"
-        f' wrong, `rpe retract {version} --reason "..."`',
+        f" wrong, {_withdrawing(version)}",
         source=source,
         cause=version,
         rests_on=(version, row["former_dataset_version_id"]),
@@ -227,8 +231,8 @@ def _abstained(workspace: Workspace, row: Row) -> Alert:
         target,
         f"{target} was served and abstains on {version}: {row['reasons']}",
         f"`rpe source show {source}` tells how far it moved, `rpe source findings {source}` what"
-        " came last; add references that are like it, or where the rows are wrong"
-        f' `rpe retract {version} --reason "..."`',
+        " came last; add references that are like it; where the rows are wrong,"
+        f" {_withdrawing(version)}",
         source=source,
         cause=row["promotion_id"],
         since=row["since"].isoformat(),
@@ -242,8 +246,16 @@ def _remedy(workspace: Workspace, target: str, version: str) -> str:
     parts = [f"`rpe source findings {source}` shows what came last"]
     if promotion.has_former(workspace.stores, target):
         parts.append(f"`rpe rollback {target} --actor YOU` lets the former champion serve")
-    parts.append(f'where rows or labels are wrong, `rpe retract {version} --reason "..."`')
+    parts.append(f"where rows or labels are wrong, {_withdrawing(version)}")
     return "; ".join(parts)
+
+
+def _withdrawing(version: str) -> str:
+    """What to do about wrong rows; a version takes every file with it that it is made of."""
+    return (
+        "have them delivered corrected, or withdraw the version and every file that it is made of:"
+        f" `rpe retract {version} --dry-run` shows what goes"
+    )
 
 
 def _source_of(workspace: Workspace, target: str) -> str:

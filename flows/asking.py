@@ -12,11 +12,11 @@ from catalog.lineage import ancestors
 from catalog.promotion import CHAMPION, NO_CHAMPION
 from catalog.report.queries import read_members
 from flows.contributions import score_changes
-from flows.reading import read_rows_of, require_lake
+from flows.reading import read_rows_of, reading, require_lake
 from flows.retrieval import Retrieval, retrieve
 from flows.run_record import open_run
 from flows.settings import Settings
-from flows.wiring import open_lake, open_registry, open_stores
+from flows.wiring import open_registry, open_stores
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 
@@ -54,11 +54,8 @@ def nearest_of(retrieval: Retrieval, *, k: int) -> Rows:
 def explain_ensembles(settings: Settings, target: str) -> Rows:
     """Members, weights, distances and guards of the ensembles that stand for a target."""
     name = load_declarations(settings).plan.target(target).name
-    lake = open_lake(settings, read_only=True)
-    try:
+    with reading(settings) as lake:
         return read_members(lake, targets=[name])
-    finally:
-        lake.close()
 
 
 def explain_scores(settings: Settings, target: str) -> Rows:

@@ -17,9 +17,8 @@ from catalog.stores.lake_rows import NothingYet, Rows
 from catalog.validation.expectations import expectation_faults
 from flows.ingest import ask
 from flows.plan_file import load_plan
-from flows.reading import read_rows_of, require_lake
+from flows.reading import read_rows_of, reading, require_lake
 from flows.settings import Settings, require_workspace
-from flows.wiring import open_lake
 from rpe_core.errors import InputError, UnknownName
 
 SAMPLE_ROWS = 1000  # of a query
@@ -49,7 +48,7 @@ def check_contract(settings: Settings, source: str) -> Forecast:
     with extracts.apart(extracts.located(declared, settings.extracts_folder)) as contract:
         if not settings.has_lake:
             return _forecast(NothingYet(), contract)
-        with open_lake(settings, read_only=True) as lake:
+        with reading(settings) as lake:
             return _forecast(lake, contract)
 
 

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from catalog import extracts
+from flows.alerts import refused_files
+from flows.ledger import Alert
 from flows.nightly import STEPS
 from flows.plans import Plan, TargetSpec
 from flows.reading import require_lake
@@ -23,8 +25,8 @@ _Unit = tuple[str, list[str]]  # what it is called, and the steps and units that
 
 def planned_units(
     settings: Settings, steps: Sequence[str]
-) -> tuple[list[dict[str, Any]], dict[str, RpeError]]:
-    """One row per unit, and the faults of contracts that these steps would stop at, by source.
+) -> tuple[list[dict[str, Any]], dict[str, RpeError], list[Alert]]:
+    """A row per unit, faults of contracts by source, and the refused files that lie there.
 
     `surely` is what is pending now. `would follow` is what comes of it as far as the plan tells:
     of files that turn out to hold nothing new, nothing does.
@@ -53,7 +55,8 @@ def planned_units(
                 for unit, after in reversed(later.items())
                 if unit not in sure
             ]
-    return rows, dict(declared.faulty) if "ingest" in steps else {}
+        refused = refused_files(workspace)
+    return rows, dict(declared.faulty) if "ingest" in steps else {}, refused
 
 
 def _row(step: str, unit: str, certainty: str, after: list[str]) -> dict[str, Any]:

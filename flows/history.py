@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,8 @@ from catalog.report import history
 from catalog.report.queries import in_the_past, read_champions, read_verdicts
 from catalog.stores.lake import Lake
 from flows.plans import TargetSpec
-from flows.reading import require_lake
+from flows.reading import reading
 from flows.settings import Settings
-from flows.wiring import open_lake
 from flows.workspace import load_declarations
 from rpe_core.errors import UnknownName
 
@@ -40,7 +38,7 @@ def occasions_of(settings: Settings, target: str) -> list[Row]:
     Raises:
         UnknownName: neither the plan nor the lake knows it.
     """
-    with _opened(settings) as lake:
+    with reading(settings) as lake:
         asked = _asked(settings, lake, target)
         return history.read_occasions(lake, asked.name, source=asked.source)
 
@@ -55,7 +53,7 @@ def champion_of(settings: Settings, target: str) -> Row:
     Raises:
         UnknownName: neither the plan nor the lake knows it.
     """
-    with _opened(settings) as lake:
+    with reading(settings) as lake:
         asked = _asked(settings, lake, target)
         champion = history.read_champion(lake, asked.name)
         verdict = read_verdicts(lake, targets=[asked.name])[0]
@@ -80,7 +78,7 @@ def champion_of(settings: Settings, target: str) -> Row:
 
 def overview(settings: Settings) -> list[Row]:
     """One row per target of the plan: who serves since when, how it does, what was decided last."""
-    with _opened(settings) as lake:
+    with reading(settings) as lake:
         names = load_declarations(settings).plan.target_names
         newest = history.read_newest(lake, targets=names)
         verdicts = read_verdicts(lake, targets=names)
@@ -118,20 +116,6 @@ def _why_not(verdict: Row, occasions: Sequence[Row]) -> str:
     if verdict["verdict"] == "waiting":
         parts.pop()
     return "\n".join(part for part in parts if part)
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Lake]:
-    """The lake for reading, with the views of this release."""
-    require_lake(settings)
-    with closing(open_lake(settings, read_only=True)) as lake:
-        is_current = lake.is_current
-        if is_current:
-            yield lake
-    if not is_current:  # an older release wrote it last
-        with closing(open_lake(settings)) as renewed:
-            renewed.migrate()
-            yield renewed
 
 
 def _asked(settings: Settings, lake: Lake, target: str) -> Asked:

@@ -9,11 +9,11 @@ from catalog.deliveries import arrived_late
 from catalog.foretelling import COUNTS
 from catalog.readers.files import file_name
 from flows.last_screen import tell_end
+from flows.ledger import REFUSED
 from flows.output import say, show_rows
-from flows.reading import read_rows_of
+from flows.reading import read_rows_of, reading
 from flows.run_record import Summary
 from flows.settings import Settings
-from flows.wiring import open_lake
 from flows.workspace import Declarations, load_declarations
 
 Row = dict[str, Any]
@@ -45,7 +45,7 @@ def _late(settings: Settings, declared: Declarations, batches: Sequence[Row]) ->
     replacing = {batch["source"] for batch in batches if batch["n_superseding"]}
     if not replacing:
         return
-    with open_lake(settings, read_only=True) as lake:
+    with reading(settings) as lake:
         for source in sorted(replacing & set(declared.contracts)):
             ids = [batch["batch_id"] for batch in batches if batch["source"] == source]
             for name, n_rows in arrived_late(lake, declared.contracts[source], ids).items():
@@ -59,6 +59,7 @@ def _late(settings: Settings, declared: Declarations, batches: Sequence[Row]) ->
 def _next(declared: Declarations, batches: Sequence[Row], summary: Summary) -> Iterator[str]:
     """The steps that fit what was ingested, the most urgent first."""
     refused = {batch["source"] for batch in batches if batch["outcome"] == "refused"}
+    refused |= {alert.subject for alert in summary.alerts if alert.kind == REFUSED}
     known = {*declared.contracts, *declared.faulty}
     failed = {fault.unit for fault in summary.faults} & known
     for source in sorted(refused):
@@ -72,5 +73,5 @@ def _next(declared: Declarations, batches: Sequence[Row], summary: Summary) -> I
         yield f"name {source} in plan.yaml, as a reference or a target: it was not ingested"
     if any(batch["n_accepted"] for batch in batches):
         yield "rpe nightly   # embed, train and evaluate what has come"
-    elif not batches and not failed:
+    elif not batches and not failed and not refused:
         yield "rpe source list   # nothing new lay there; this is what stands"

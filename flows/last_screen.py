@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -18,12 +17,11 @@ from catalog.report.experiments import (
 from catalog.report.history import first_words
 from catalog.report.queries import read_decisions, read_standing_verdicts, read_verdicts
 from flows.history_screen import date
-from flows.ledger import REFUSED, Alert
+from flows.ledger import BROKEN, REFUSED, Alert, is_told
 from flows.output import say, show_rows, write_json
-from flows.reading import read_rows_of
+from flows.reading import read_rows_of, reading
 from flows.run_record import NIGHT, Summary
 from flows.settings import Settings
-from flows.wiring import open_lake
 from flows.workspace import load_declarations
 
 DECIDED = "target challenger against_base against_champion why"
@@ -45,7 +43,7 @@ def show_summary(settings: Settings, summary: Summary) -> None:
         show_rows(rows, as_json=False, title="as before", columns=STANDING)
     quarantined = _quarantined(settings)
     if quarantined:
-        show_rows(quarantined, as_json=False, title="set aside")
+        show_rows(quarantined, as_json=False, title="set aside so far")
     tell_end(summary)
     _tell_withdrawn(settings)
     _tell_waiting([*decided, *standing])
@@ -56,7 +54,7 @@ def show_experiment(settings: Settings, summary: Summary, *, as_json: bool) -> N
     """Print scores by target and arm, what came of what was stated, and where the rest is."""
     tables = None
     if summary.experiment_id:
-        with open_lake(settings, read_only=True) as lake:
+        with reading(settings) as lake:
             tables = read_experiment(lake, summary.experiment_id)
     if as_json:
         write_json(
@@ -91,6 +89,11 @@ def alerts_of(summary: Summary) -> list[dict[str, str]]:
     return [asdict(alert) for alert in summary.alerts]
 
 
+def resolved_of(summary: Summary) -> list[dict[str, str]]:
+    """The alerts that a run found ended, in the same form, each with how."""
+    return [{**asdict(alert), "ending": alert.ending} for alert in summary.resolved]
+
+
 def _show_tables(tables: ExperimentTables) -> None:
     metric = tables.metrics[0]
     rows = [
@@ -123,9 +126,11 @@ def _show_findings(tables: ExperimentTables | MethodComparison) -> None:
 def tell_end(summary: Summary) -> None:
     """Say what failed, what calls for attention, how the run ended and where its report is."""
     for fault in summary.faults:
-        say(f"FAILED {fault.step} {fault.unit}: {fault.kind}: {fault.message}")
+        word = "REFUSED" if fault.exit_code == BROKEN else "FAILED"
+        say(f"{word} {fault.step} {fault.unit}: {fault.kind}: {fault.message}")
     for alert in summary.alerts:
-        say(f"{_word_for(alert)} {alert.message}; {alert.remedy}")
+        if not is_told(alert, summary.faults):
+            say(f"{_word_for(alert)} {alert.message}; {alert.remedy}")
     for alert in summary.resolved:
         say(f"RESOLVED {alert.ending}")
     say(f"{summary.run_id}: {summary.outcome} in {summary.wall_seconds:.0f} s")
@@ -155,11 +160,8 @@ def _tell_withdrawn(settings: Settings) -> None:
 
 def read_standing(settings: Settings) -> list[dict[str, Any]]:
     """The newest verdict of every target of the plan."""
-    lake = open_lake(settings, read_only=True)
-    try:
+    with reading(settings) as lake:
         return read_verdicts(lake, targets=load_declarations(settings).plan.target_names)
-    finally:
-        lake.close()
 
 
 def _tell_waiting(verdicts: Sequence[dict[str, Any]]) -> None:
@@ -176,7 +178,7 @@ def _verdicts(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What the run decided, and the newest verdict of every other target of the plan."""
     names = load_declarations(settings).plan.target_names
-    with closing(open_lake(settings, read_only=True)) as lake:
+    with reading(settings) as lake:
         asked = {"targets": names, "run_id": summary.run_id}
         return read_decisions(lake, **asked), read_standing_verdicts(lake, **asked)
 

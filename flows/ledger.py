@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ from flows.processes import used
 from rpe_core.errors import InputError, RpeError
 
 REFUSED = "refused"  # kind of the alert that a refused file lies there
+BROKEN = 3  # exit code of what broke its contract
 
 ENDED = {  # kind of an alert -> how it ends, if not by a retraction or by leaving the plan
     "abstained": "an ensemble may serve it again",
@@ -79,6 +80,14 @@ class Alert:
         how = ENDED.get(self.kind, "its cause has gone")
         since = f" since {self.since[:10]}" if self.since else ""
         return f"{self.kind.replace('_', ' ')} of {self.subject}{since}: {how}"
+
+
+def is_told(alert: Alert, faults: Iterable[StepFault]) -> bool:
+    """Whether a fault of the same run already names this refused file, with all its reasons."""
+    return alert.kind == REFUSED and any(
+        fault.exit_code == BROKEN and fault.unit == alert.subject and alert.cause in fault.message
+        for fault in faults
+    )
 
 
 @dataclass
@@ -160,7 +169,7 @@ class Ledger:
     @property
     def exit_code(self) -> int:
         """0 every step ran, 1 a step failed, 2 a declaration has faults, 3 a file is refused."""
-        lies_there = [3 for alert in self.alerts if alert.kind == REFUSED]
+        lies_there = [BROKEN for alert in self.alerts if alert.kind == REFUSED]
         return min([*(fault.exit_code for fault in self.faults), *lies_there], default=0)
 
     def as_rows(self) -> list[Mapping[str, Any]]:
@@ -171,7 +180,7 @@ class Ledger:
 def exit_code_of(error: BaseException) -> int:
     """The exit code that this error alone would have: the same table for a night and a command."""
     if isinstance(error, ContractViolated):
-        return 3
+        return BROKEN
     return 2 if isinstance(error, InputError) else 1
 
 

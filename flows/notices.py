@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx
 
-from flows.ledger import exit_code_of
+from flows.ledger import REFUSED, exit_code_of
 from flows.run_record import NIGHT, Summary
 from flows.settings import Settings
 
 PATIENCE_SECONDS = 5.0
+_BREACHES = ("ContractViolated", "PhiFound")  # kinds of faults that say a delivery was refused
 SCHEDULED = (NIGHT, "maintain")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every URL, and this one is a secret
 
@@ -80,15 +81,29 @@ def _send(settings: Settings, notice: Mapping[str, Any]) -> str:
 def _text(notice: Mapping[str, Any]) -> str:
     """The notice in a line, which is what chat rooms show.
 
-    >>> fault, alert = {"step": "train", "unit": "a"}, {"kind": "silent", "subject": "b"}
+    >>> fault = {"step": "train", "unit": "a", "kind": "RpeError"}
+    >>> alert = {"kind": "silent", "subject": "b"}
     >>> _text({"run_id": "run:night@1", "outcome": "failed", "exit_code": 1, "faults": [fault],
     ...     "alerts": [alert], "standing": [], "resolved": [{"kind": "fall", "subject": "c"}]})
     'run:night@1: failed (exit 1); failed: train a; silent: b; resolved: fall c'
+
+    A refused file is told once, as what it is.
+
+    >>> fault = {"step": "ingest", "unit": "a", "kind": "ContractViolated"}
+    >>> refused = {"kind": "refused", "subject": "a"}
+    >>> _text({"run_id": "run:night@2", "outcome": "refused", "exit_code": 3, "faults": [fault],
+    ...     "alerts": [refused, refused], "standing": [], "resolved": []})
+    'run:night@2: refused (exit 3); refused: a'
     """
     name = notice["run_id"] or notice["faults"][0]["step"]
     parts = [f"{name}: {notice['outcome']} (exit {notice['exit_code']})"]
-    parts += [f"failed: {fault['step']} {fault['unit']}" for fault in notice["faults"]]
+    refused = {alert["subject"] for alert in notice["alerts"] if alert["kind"] == REFUSED}
+    parts += [
+        f"failed: {fault['step']} {fault['unit']}"
+        for fault in notice["faults"]
+        if fault["kind"] not in _BREACHES or fault["unit"] not in refused
+    ]
     parts += [f"{alert['kind']}: {alert['subject']}" for alert in notice["alerts"]]
     for word in ("standing", "resolved"):
         parts += [f"{word}: {alert['kind']} {alert['subject']}" for alert in notice[word]]
-    return "; ".join(parts)
+    return "; ".join(dict.fromkeys(parts))

@@ -30,7 +30,10 @@ def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tup
     name = _name_asked(settings, target, "string", "this target is asked with --image")
     rows, note = _answers(settings, name, inputs)
     blank = [str(number) for number, text in enumerate(inputs, start=1) if is_blank(text)]
-    return rows, f"{note}; no answer to empty inputs: {', '.join(blank)}" if blank else note
+    return (
+        rows,
+        f"{note.rstrip('.')}; no answer to empty inputs: {', '.join(blank)}" if blank else note,
+    )
 
 
 def predict_images(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
+from catalog.stores.lake import Lake
 from flows.settings import Settings, require_workspace
 from flows.wiring import open_lake
 from rpe_core.errors import InputError
@@ -18,12 +20,32 @@ def read_rows_of(
     Raises:
         InputError: if the workspace has no lake yet.
     """
-    require_lake(settings)
-    lake = open_lake(settings, read_only=True)
-    try:
+    with reading(settings) as lake:
         return lake.rows(sql, parameters)
-    finally:
-        lake.close()
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[Lake]:
+    """The lake for reading, with the tables and views of this release.
+
+    Raises:
+        InputError: if the workspace has no lake yet.
+    """
+    require_lake(settings)
+    with closing(open_lake(settings, read_only=True)) as lake:
+        is_current = lake.is_current
+        if is_current:
+            yield lake
+    if not is_current:  # an older release wrote it last
+        with closing(open_lake(settings)) as renewed:
+            renewed.migrate()
+            yield renewed
+
+
+def require_current_lake(settings: Settings) -> None:
+    """Raise InputError if there is no lake yet; one of an older release is brought up to date."""
+    with reading(settings):
+        pass
 
 
 def require_lake(settings: Settings) -> None:

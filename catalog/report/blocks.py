@@ -70,7 +70,7 @@ def standing(
                 href=pages.get(v.get("run_id", ""), ""),
             ),
             plain(v.get("score")),
-            told(words.ACTIONS.get(v["verdict"], ""), note=_more(v)),
+            told(words.of_verdict(v), note=_more(v)),
         )
         for v in rows
     ])  # fmt: skip
@@ -94,13 +94,14 @@ def spending(rows: Sequence[Row]) -> Table:
     ])  # fmt: skip
 
 
-def sources(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
-    """Health of every source, in words."""
+def sources(rows: Sequence[Row], colours: Mapping[str, str], refused: Collection[str]) -> Table:
+    """Health of every source, in words; `refused` have a refused file lying there."""
     heads = ("source", "state", "last accepted", "rows", "set aside", "files", "owner")
     return Table("Deliveries so far", heads, [
         (
             strong(s["source"], note=s["title"] or "", colour=colours.get(s["source"], "")),
-            Cell(words.of_source(s), "tag", note=s["last_reason"] or _age(s)),
+            Cell(words.of_source(s, refused), "tag",
+                 note=_age(s) if s["source"] not in refused else s["last_reason"] or ""),
             moment(s["last_accepted_at"]),
             Cell("" if s["n_rows"] is None else f"{s['n_rows']:,}", "number",
                  note="" if s["n_labelled"] is None else f"{s['n_labelled']:,} with a label"),

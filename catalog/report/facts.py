@@ -22,6 +22,7 @@ from catalog.stores.lake import Lake
 from catalog.stores.vectors import Vectors
 
 CHARTED = 60  # targets with charts; the tables above them have every target
+_BREACH = 3  # exit code of a fault that says that a delivery was refused
 FIRST_LINES = 12  # of a fault; the rest is folded
 Row = Mapping[str, Any]
 
@@ -33,15 +34,17 @@ def read_facts(
     hues = colours_of(queries.read_order(lake))
     colours = {source: f"var(--s{number})" for number, source in enumerate(hues)}
     alerts = queries.read_alerts(lake)
+    ended = queries.read_ended(lake, run_id=run.get("run_id", ""))
     facts = {
         "palette": _palette(hues),
         "colours": colours,
         "alerts": alerts,
+        "ended": ended,
         "drawn": targets[:CHARTED],
         "maps": _maps(lake, vectors, min_groups),
         "height": map_chart.HEIGHT,
         "min_groups": min_groups,
-        **_night(lake, run, targets, colours, n_alerts=len(alerts)),
+        **_night(lake, run, targets, colours, alerts=alerts),
         **_sources(lake, targets, colours, alerts),
         **_experiments(lake),
     }
@@ -49,7 +52,12 @@ def read_facts(
 
 
 def _night(
-    lake: Lake, run: Row, targets: Sequence[str], colours: Mapping[str, str], *, n_alerts: int
+    lake: Lake,
+    run: Row,
+    targets: Sequence[str],
+    colours: Mapping[str, str],
+    *,
+    alerts: Sequence[Row],
 ) -> dict[str, Any]:
     """What became of the run: outcome, faults, decisions, costs."""
     run_id = run.get("run_id", "")
@@ -58,13 +66,13 @@ def _night(
     found = {row["target"]: row for row in (*tonight, *before)}  # a person's word came later
     verdicts = [found[name] for name in targets]
     steps = json.loads(run.get("steps_json") or "[]")
-    faults = json.loads(run.get("faults_json") or "[]")
+    faults = _untold(json.loads(run.get("faults_json") or "[]"), alerts)
     spent = queries.read_spending(lake, targets=targets)
     return {
         "title": _title(run),
         "run": run,
         "outcome": words.OUTCOMES.get(run.get("outcome", ""), ""),
-        "tiles": _tiles(tonight, verdicts, len(faults), n_alerts),
+        "tiles": _tiles(tonight, verdicts, len(faults), len(alerts)),
         "faults": [_fault(fault) for fault in faults],
         "tonight": blocks.decisions(tonight, targets[:CHARTED]) if tonight else None,
         "before": before,
@@ -82,10 +90,11 @@ def _sources(
     """Health and drift of the sources, and what of them is served."""
     sources, drifts = queries.read_sources(lake), queries.read_drifts(lake)
     served = queries.read_served(lake, targets=targets)
+    refused = {alert["source"] for alert in alerts if alert["kind"] == "refused"}
     drifting = {alert["source"] for alert in alerts if alert["kind"] == "drift"}
     return {
-        "sources": blocks.sources(sources, colours) if sources else None,
-        "sources_told": words.of_sources(sources),
+        "sources": blocks.sources(sources, colours, refused) if sources else None,
+        "sources_told": words.of_sources(sources, refused),
         "drifts": blocks.drifts(drifts, colours, drifting) if drifts else None,
         "served": blocks.served(served, colours) if served else None,
     }
@@ -103,6 +112,7 @@ def _blocks(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     known = (
         ("failed", "Failed", "faults"),
         ("alerts", "Needs a look", "alerts"),
+        ("ended", "No longer", "ended"),
         ("tonight", "Decided tonight", "tonight"),
         ("standing", "Standing", "before"),
         ("targets", "Targets", "targets"),
@@ -140,6 +150,20 @@ def _tiles(
         if n:
             tiles.append((n, counted(n, name).split(" ", 1)[1]))
     return tiles
+
+
+def _untold(faults: Sequence[Row], alerts: Sequence[Row]) -> list[Row]:
+    """The faults but for refused deliveries that stand among the alerts: once is enough."""
+    told = {
+        fault["unit"]
+        for fault in faults
+        for alert in alerts
+        if (alert["kind"], alert["subject"]) == ("refused", fault["unit"])
+        and alert["cause"] in fault["message"]
+    }
+    return [
+        fault for fault in faults if fault.get("exit_code") != _BREACH or fault["unit"] not in told
+    ]
 
 
 def _fault(fault: Row) -> dict[str, Any]:
@@ -190,7 +214,7 @@ def _target(
     if verdict["verdict"] == "abstained":
         told += f" {words.of_abstention(shown)}"
     else:
-        told += f" Last verdict: {words.ACTIONS.get(verdict['verdict'], verdict['verdict'])}."
+        told += f" Last verdict: {words.of_verdict(verdict)}."
     return {
         "name": verdict["target"],
         "anchor": blocks.anchor(verdict["target"]),

@@ -16,6 +16,7 @@ from catalog.stores.lake import Lake
 
 Row = dict[str, Any]
 
+_BREACH = 3  # exit code of a fault that says that a delivery was refused
 PERSONS = {"approved": "promote", "rolled_back": "rollback"}  # what a person did: by which command
 _ARM = {"version": "model_version", "arm": "arm", "value": "value", "ci_low": "ci_low",
         "ci_high": "ci_high"}  # fmt: skip
@@ -70,10 +71,12 @@ def read_occasions(lake: Lake, target: str, *, source: str = "") -> list[Row]:
         name = row["promotion_id"] if is_act else row["run_id"]
         one = _occasion(found, runs, name, row["recorded_at"], flow=PERSONS.get(row["action"], ""))
         one["decisions"].append(_decision(row))
+    alerts = lake.rows(_ALERTS, [list(_OF_SOURCES), source, target])
+    refusing = {alert["raised_run_id"] for alert in alerts if alert["kind"] == "refused"}
     for run in runs.values():
-        if failed := _failed(run, target, source):
+        if failed := _failed(run, target, source, is_told=run["run_id"] in refusing):
             _occasion(found, runs, run["run_id"], run["started_at"])["failed"] = failed
-    for alert in lake.rows(_ALERTS, [list(_OF_SOURCES), source, target]):
+    for alert in alerts:
         told = {"alerts": alert.pop("raised_run_id"), "resolved": alert.pop("resolved_run_id")}
         for name, run_id in told.items():
             if run_id:
@@ -238,11 +241,12 @@ def first_words(reasons: str) -> list[str]:
     return [words[:1].lower() + words[1:] for words in cut]
 
 
-def _failed(run: Row, target: str, source: str) -> list[str]:
-    """Steps of a run that failed for the target or its source."""
+def _failed(run: Row, target: str, source: str, *, is_told: bool) -> list[str]:
+    """Steps of a run that failed for the target or its source; a refused file once, as an alert."""
     units = {target, source} - {""}
     faults = json.loads(run["faults_json"] or "[]")
-    return sorted({fault["step"] for fault in faults if fault["unit"].split(" ")[0] in units})
+    mine = [fault for fault in faults if fault["unit"].split(" ")[0] in units]
+    return sorted({f["step"] for f in mine if not (is_told and f.get("exit_code") == _BREACH)})
 
 
 def _fill(occasions: Sequence[Row], scored: Sequence[list[Row]], champions: Sequence[Row]) -> None:

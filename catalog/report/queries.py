@@ -237,6 +237,13 @@ def read_alerts(lake: Lake) -> list[Row]:
     return lake.rows("FROM mart.alerts WHERE is_standing ORDER BY raised_at DESC, kind, subject")
 
 
+def read_ended(lake: Lake, *, run_id: str) -> list[Row]:
+    """The alerts whose cause this run found gone."""
+    return lake.rows(
+        "FROM mart.alerts WHERE resolved_run_id = ? ORDER BY raised_at, kind, subject", [run_id]
+    )
+
+
 def count_champions(lake: Lake) -> int:
     """How many targets an ensemble serves."""
     rows = lake.rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from catalog.report.tables import counted
@@ -14,7 +14,7 @@ OUTCOMES = {
     "ok": "Every step ran.",
     "unchanged": "Nothing was new: no step had anything to do.",
     "alert": "Every step ran; something needs a look that no step can mend.",
-    "refused": "Every step ran, and a delivery was refused: nothing of it has landed.",
+    "refused": "Every step ran; a refused file lies there, and nothing of it has landed.",
     "failed": "Something failed; everything that does not depend on it was done.",
 }
 ACTIONS = {
@@ -23,6 +23,7 @@ ACTIONS = {
     "rolled_back": "a person gave the former champion back",
     "pending": "won, and waits for a person",
     "refused": "was not shown to be better; what served goes on serving",
+    "kept": "is what serves already, so nothing was asked or spent",
     "abstained": "no ensemble is trusted on these data; what served goes on serving",
     "waiting": "there is nothing to decide yet",
 }
@@ -38,7 +39,7 @@ def of_decision(row: Row, serving: str) -> str:
     if action == "pending":
         ask = f"`rpe promote {target} --actor NAME`"
         return f"{serving} goes on serving until a person decides: {ask}."
-    if action == "abstained":
+    if action in ("abstained", "kept"):
         return f"{serving} goes on serving."
     if action == "refused":
         return f"{serving} goes on serving; {_of_refusal(row)}"
@@ -46,6 +47,8 @@ def of_decision(row: Row, serving: str) -> str:
 
 
 def _of_refusal(row: Row) -> str:
+    if "rolled back" in str(row["reason"]):
+        return "what a person took back is not promoted again; another challenger may be."
     if "unseen" in str(row["reason"]):
         return "more labelled test rows are needed before anything can be decided."
     if row.get("champion_result") == "tie" and row.get("base_result") == "win":
@@ -112,10 +115,17 @@ def of_drift(row: Row, *, is_alert: bool) -> str:
     )
 
 
-def of_source(row: Row) -> str:
-    """Whether a source delivers as its contract says."""
-    if row["last_outcome"] == "refused":
-        return "its last file was refused"
+def of_verdict(row: Row) -> str:
+    """What a verdict of before said, in a clause."""
+    if row["verdict"] == "refused" and "rolled back" in str(row["reason"]):
+        return "a person took that challenger back; what served goes on serving"
+    return ACTIONS.get(row["verdict"], str(row["verdict"]))
+
+
+def of_source(row: Row, refused: Collection[str]) -> str:
+    """Whether a source delivers as its contract says; `refused` have a refused file lying there."""
+    if row["source"] in refused:
+        return "a refused file lies there"
     if row["is_stale"]:
         return "silent" if row["last_accepted_at"] else "has delivered nothing"
     if row["last_accepted_at"] is None:
@@ -142,16 +152,16 @@ def of_guards(reasons: Sequence[str]) -> list[str]:
     return [f"{part[:1].upper()}{part[1:]}." for part in parts if part]
 
 
-def of_sources(sources: Sequence[Row]) -> str:
-    """Which sources need a look, and what to do."""
+def of_sources(sources: Sequence[Row], refused: Collection[str]) -> str:
+    """Which sources need a look, and what to do; `refused` have a refused file lying there."""
     silent = [row["source"] for row in sources if row["is_stale"]]
-    refused = [row["source"] for row in sources if row["last_outcome"] == "refused"]
+    lying = [row["source"] for row in sources if row["source"] in refused]
     parts = []
     if silent:
         parts.append(f"Silent for longer than allowed: {', '.join(silent)}; ask their owners.")
-    if refused:
+    if lying:
         parts.append(
-            f"The last file of {', '.join(refused)} was refused; `rpe source findings SOURCE` tells"
+            f"A refused file of {', '.join(lying)} lies there; `rpe source findings SOURCE` tells"
             " which rows and why."
         )
     return " ".join(parts) or "Every source has delivered within its limits; nothing to do."

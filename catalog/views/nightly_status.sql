@@ -17,9 +17,9 @@
 -- model_name: registered model
 -- model_version: version of the challenger
 -- decided_at [UTC]: when the verdict was committed
--- is_new: whether this night decided it
+-- is_new: whether this night decided it, or one that was killed and that it ended
 WITH night AS (
-    SELECT run_id, outcome, started_at, ended_at, wall_seconds,
+    SELECT run_id, outcome, started_at, ended_at, wall_seconds, recorded_at,
         array_to_string(list_transform(
             list_filter(json_extract(coalesce(alerts_json, '[]'), '$[*]'),
                 lambda a: a ->> '$.kind' <> 'refused'),
@@ -32,6 +32,10 @@ WITH night AS (
     WHERE flow LIKE 'night%'
     ORDER BY started_at DESC, run_id
     LIMIT 1
+), former AS (
+    SELECT max(r.recorded_at) AS asked_at
+    FROM core.runs AS r, night AS n
+    WHERE contains(r.steps_json, '"name":"promote"') AND r.recorded_at < n.recorded_at
 ), verdict AS (
     SELECT * FROM core.promotions
     WHERE retracted_at IS NULL
@@ -43,7 +47,12 @@ SELECT
     n.run_id, n.outcome, n.started_at, n.ended_at, n.wall_seconds, n.alerts, n.refusals,
     v.target_name, v.action, v.arm, v.evidence, v.reasons, v.actor,
     v.ensemble_id, v.champion_ensemble_id, v.model_name, v.model_version,
-    v.recorded_at AS decided_at, coalesce(v.run_id = n.run_id, false) AS is_new
+    v.recorded_at AS decided_at, coalesce(
+        v.run_id = n.run_id
+        OR v.action NOT IN ('approved', 'rolled_back') AND v.recorded_at <= n.recorded_at
+            AND (f.asked_at IS NULL OR v.recorded_at > f.asked_at),
+        false) AS is_new
 FROM night AS n
+CROSS JOIN former AS f
 FULL JOIN verdict AS v ON true
 ORDER BY v.target_name

@@ -45,13 +45,15 @@ def nightly(
         from flows.dry_run import WOULD_FOLLOW, planned_units
         from flows.settings import Settings
 
-        rows, faulty = planned_units(Settings(), steps)
+        rows, faulty, refused = planned_units(Settings(), steps)
         shown = rows if as_json else [{**row, "after": _some(row["after"])} for row in rows]
         show_rows(shown, as_json=as_json, title="would be done")
         if any(row["certainty"] == WOULD_FOLLOW for row in rows):
             say("surely: pending now; would follow: if what comes before it changes something")
         for source, error in faulty.items():
             say(f"WOULD FAIL ingest {source}: {error}")
+        for alert in refused:
+            say(f"REFUSED {alert.message}; {alert.remedy}")
         if faulty:
             raise typer.Exit(MISUSED)
         return
@@ -142,6 +144,7 @@ def run_steps(
     from flows.last_screen import (
         alerts_of,
         faults_of,
+        resolved_of,
         show_summary,
     )  # Prefect takes seconds to import
     from flows.nightly import run_night
@@ -158,6 +161,7 @@ def run_steps(
                 "ids": [summary.run_id],
                 "faults": faults_of(summary),
                 "alerts": alerts_of(summary),
+                "resolved": resolved_of(summary),
             }
         )
     else:

@@ -51,13 +51,13 @@ def sql(
     """
     from catalog.stores.lake import guarded_reader  # DuckDB is not needed for `--help`
     from flows.answers import rows_of, told_apart, write_csv
-    from flows.reading import require_lake
+    from flows.reading import require_current_lake
     from flows.settings import Settings
 
     if as_csv and as_json:
         raise typer.BadParameter("--csv and --json are two forms of one answer: choose one.")
     settings = Settings()
-    require_lake(settings)
+    require_current_lake(settings)
     with guarded_reader(settings.lake, settings.lake_data) as reader:
         answer = told_apart(reader.query(query))
     if as_csv:
@@ -75,17 +75,15 @@ def report(as_json: AsJson = False) -> None:
     """
     from catalog.report.page import write_report  # charts take seconds to import
     from flows.output import show_ids
+    from flows.reading import reading
     from flows.settings import Settings
-    from flows.wiring import open_lake, open_vectors
+    from flows.wiring import open_vectors
     from flows.workspace import load_declarations
 
     settings = Settings()
     plan = load_declarations(settings).plan
-    lake = open_lake(settings, read_only=True)
-    try:
+    with reading(settings) as lake:
         vectors, min_groups = open_vectors(settings), plan.publishing.min_groups
         place, names = settings.report_file, plan.target_names
         write_report(lake, vectors, place, targets=names, min_groups=min_groups)
-    finally:
-        lake.close()
     show_ids([str(settings.report_file)], as_json=as_json)

@@ -84,6 +84,8 @@ def ensemble(
     from flows.asking import explain_ensembles, explain_scores
     from flows.settings import Settings
 
+    if explain and scores:
+        raise InputError("--explain and --scores show different things.", expected="one of the two")
     if as_of:
         if scores:
             raise InputError("--scores tells of now, --as-of of then.", expected="one of the two")
@@ -137,7 +139,9 @@ def predict(
         list[Path] | None,
         typer.Option(help="An image file, or the folder of a DICOM series; may be repeated."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the masks of images.")] = Path("masks"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the masks of images; masks where none is named.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict with the champion as a registry consumer would; with the base where none serves.
@@ -148,8 +152,13 @@ def predict(
     from flows.predicting import predict_images, predict_texts
     from flows.settings import Settings
 
+    if (image or out) and (text or file):
+        named = "--image" if image else "--out"
+        raise InputError(
+            f"{named} asks about images, --text and --file about texts.", expected="one of the two"
+        )
     if image:
-        rows, note = predict_images(Settings(), target, image, out)
+        rows, note = predict_images(Settings(), target, image, out or Path("masks"))
     else:
         inputs = [*(text or []), *(_lines(file) if file else [])]
         rows, note = predict_texts(Settings(), target, inputs)

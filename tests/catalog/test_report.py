@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from catalog.report import archive, queries
+from catalog.report import archive, queries, words
 from catalog.report.facts import CHARTED
 from catalog.report.page import is_written, write_report
 from catalog.stores.lake import Lake
 from catalog.stores.vectors import Vectors
+from catalog.tables.views import load_views
 from tests.catalog.lakes import fresh_lake
 from tests.catalog.nights import Nights, day
 from tests.catalog.report_world import LONG, names_of, write_world
@@ -84,6 +85,24 @@ def test_a_promotion_of_the_first_night_is_not_told_as_tonights(tmp_path: Path) 
     tiles = second.partition('<ul class="tiles">')[2].partition("</ul>")[0]
     assert "<strong>1</strong>promoted tonight" in tiles
     assert "<strong>2</strong>of 2 targets served by an ensemble" in tiles
+
+
+def test_what_is_kept_or_was_taken_back_is_told_as_that() -> None:
+    kept = {"verdict": "kept", "target": TARGET, "reason": "The champion is this model already."}
+    taken = {"verdict": "refused", "target": TARGET, "reason": "It was rolled back by a person."}
+    assert words.of_decision(kept, "Version 1") == "Version 1 goes on serving."
+    assert words.of_verdict(kept) == "is what serves already, so nothing was asked or spent"
+    assert "what a person took back" in words.of_decision(taken, "Version 1")
+    assert "a person took that challenger back" in words.of_verdict(taken)
+    actions = load_views_actions()
+    assert actions <= {*words.ACTIONS}, "every action on record has words"
+
+
+def load_views_actions() -> set[str]:
+    """The actions that the documentation of mart.nightly_status names."""
+    views = {view.name: view for view in load_views()}
+    (told,) = [c for c in views["nightly_status"].columns if c.name == "action"]
+    return set(re.findall(r"\b[a-z_]+ed\b|pending|kept", told.doc.partition("(")[0]))
 
 
 def test_a_night_without_a_decision_says_so(tmp_path: Path) -> None:

@@ -75,6 +75,11 @@ def test_a_night_ends_what_a_killed_one_began(lake: Lake, nights: Nights) -> Non
     nights.run(5)
     nights.write()
     assert decided(lake, 5) == [("site-d", "refused")]
+    status = "SELECT target_name, is_new FROM mart.nightly_status WHERE is_new"
+    assert lake.rows(status) == [{"target_name": "site-d", "is_new": True}]
+    nights.run(6)
+    nights.write()
+    assert lake.rows(status) == []
     assert queries.read_decisions(lake, targets=NAMES, run_id="run:ingest@4.5") == []
 
 

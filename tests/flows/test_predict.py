@@ -34,3 +34,23 @@ def test_empty_inputs_keep_their_rows_and_get_no_answer(
     assert [row["score"] is None for row in rows] == [True, False, True, True, False]
     assert "no answer to empty inputs: 1, 3, 4" in shown.err
     assert "red flat a" not in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--image", "a.png", "--text", "red"), "--image asks about images"),
+        (("--image", "a.png", "--file", "a.txt"), "--image asks about images"),
+        (("--out", "masks", "--text", "red"), "--out asks about images"),
+    ],
+)
+def test_what_would_not_be_answered_is_refused(
+    rpe: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    told: str,
+) -> None:
+    assert rpe("predict", TARGET, *arguments) == 2
+    assert told in capsys.readouterr().err
+    assert rpe("ensemble", TARGET, "--explain", "--scores") == 2
+    assert "one of the two" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.deciding import approve
+from flows.last_screen import tell_end
 from flows.nightly import run_night
 from flows.reading import read_rows_of
 from flows.retract import retract
@@ -85,6 +86,7 @@ def test_a_collapsing_champion_is_told_on_the_very_night_and_once(
     assert "rpe source findings site_c" in remedy
     assert "rpe rollback" not in remedy, "there is no former champion"
     assert "rpe retract dataset:site_c@" in remedy
+    assert "--dry-run` shows what goes" in remedy, "a version takes all its files with it"
     page = night_copy.report_file.read_text()
     assert "below promotion" in page
     assert f"accuracy {scored['value']:.3f}" in page
@@ -160,12 +162,25 @@ def test_a_refused_file_is_told_every_night_until_it_is_gone(
     first = run_night(night_copy, only=SOURCES)
     assert (first.outcome, first.exit_code) == ("refused", 3)
     assert [fault.unit for fault in first.faults] == ["site_b"]
+    capfd.readouterr()
+    tell_end(first)
+    err = capfd.readouterr().err
+    assert (err.count("REFUSED"), err.count("FAILED")) == (1, 0), "once is enough"
+    assert "REFUSED ingest site_b: ContractViolated: 1 of 2 new files" in err
+    page = night_copy.report_file.read_text()
+    assert "What failed" not in page
+    assert page.count("site_b_2.jsonl lies there refused") == 1
+    assert "A refused file of site_b lies there" in page
     n_runs = len(read_rows_of(night_copy, "FROM core.runs"))
     capfd.readouterr()
     assert rpe("ingest") == 3
     err = capfd.readouterr().err
     assert "REFUSED site_b: site_b_2.jsonl lies there refused since" in err
     assert "unreadable_file; `rpe source findings site_b`" in err
+    assert "rpe source check site_b   # after it is mended" in err
+    assert "nothing new lay there" not in err
+    assert rpe("nightly", "--dry-run", "--only", "ingest") == 0
+    assert "REFUSED site_b: site_b_2.jsonl lies there" in capfd.readouterr().err
     rows = read_rows_of(night_copy, "FROM core.runs ORDER BY recorded_at")
     assert (len(rows), rows[-1]["outcome"], rows[-1]["faults_json"]) == (
         n_runs + 1,
@@ -181,6 +196,9 @@ def test_a_refused_file_is_told_every_night_until_it_is_gone(
         0,
         [("refused", "site_b")],
     )
+    page = night_copy.report_file.read_text()
+    assert "refused of <b>site_b</b>" in page.partition('<h2 id="ended">')[2].partition("<h2")[0]
+    assert "A refused file of site_b lies there" not in page
 
 
 @pytest.mark.slow
