@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from catalog import promotion
 from catalog.report import history
-from catalog.report.queries import in_the_past, read_champions, read_verdicts
+from catalog.report.queries import in_the_past, read_alerts, read_champions, read_verdicts
 from catalog.stores.lake import Lake
 from flows.plans import TargetSpec
 from flows.reading import reading
@@ -79,10 +79,28 @@ def champion_of(settings: Settings, target: str) -> Row:
 def overview(settings: Settings) -> list[Row]:
     """One row per target of the plan: who serves since when, how it does, what was decided last."""
     with reading(settings) as lake:
-        names = load_declarations(settings).plan.target_names
+        plan = load_declarations(settings).plan
+        names, alerts = plan.target_names, read_alerts(lake)
         newest = history.read_newest(lake, targets=names)
         verdicts = read_verdicts(lake, targets=names)
-    return [row | _arms(newest.get(row["target"], []), row) for row in verdicts]
+    asked = {spec.name: {("target", spec.name), ("source", spec.source)} for spec in plan.targets}
+    return [
+        row
+        | _arms(newest.get(row["target"], []), row)
+        | {"alerts": _kinds(alerts, asked[row["target"]])}
+        for row in verdicts
+    ]
+
+
+def _kinds(alerts: Sequence[Row], asked: Collection[tuple[str, str]]) -> list[str]:
+    """Kinds of the standing alerts about a target, or the source whose rows it serves."""
+    return list(
+        dict.fromkeys(
+            alert["kind"]
+            for alert in alerts
+            if (history.subject_kind(alert["kind"]), alert["subject"]) in asked
+        )
+    )
 
 
 def _arms(rows: Sequence[Row], verdict: Row) -> Row:

@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import Any
 
 from catalog.report.history import standing_alerts
+from catalog.report.tables import in_words
 from flows.output import say, show_rows, write_json
 
 Row = dict[str, Any]
@@ -38,6 +39,7 @@ def show_history(target: str, occasions: Sequence[Row], *, nights: int, as_json:
 
 def show_overview(rows: Sequence[Row], *, as_json: bool) -> None:
     """Print one line per target of the plan."""
+    is_told = any(row["alerts"] for row in rows)
     lines = [
         {
             "target": f"{row['target']}\n{row['serves']} {date(row['serves_since'])}".rstrip(),
@@ -45,6 +47,7 @@ def show_overview(rows: Sequence[Row], *, as_json: bool) -> None:
             "base": _arm("", row, "base"),
             "n": row["base_n_items"],
             "last_verdict": f"{row['verdict']}\n{date(row.get('decided_at'))}".rstrip(),
+            **({"alerts": "\n".join(map(in_words, row["alerts"]))} if is_told else {}),
         }
         for row in rows
     ]

@@ -92,6 +92,11 @@ def read_occasions(lake: Lake, target: str, *, source: str = "") -> list[Row]:
     return occasions
 
 
+def subject_kind(kind: str) -> str:
+    """What an alert of this kind is about: a target, or a source."""
+    return "source" if kind in _OF_SOURCES else "target"
+
+
 def standing_alerts(occasions: Iterable[Row]) -> list[Row]:
     """The alerts among them that stand, in the order in which they were raised."""
     return [alert for one in occasions for alert in one["alerts"] if alert["is_standing"]]

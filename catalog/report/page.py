@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from catalog.report import archive, blocks, queries
 from catalog.report.facts import read_facts
-from catalog.report.tables import duration, size, to_the_second
+from catalog.report.tables import counted, duration, size, to_the_second
 from catalog.stores.lake import Lake
 from catalog.stores.vectors import Vectors
 
@@ -59,7 +59,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["coded"] = _coded
-    environment.globals.update(at=to_the_second, duration=duration, size=size)
+    environment.globals.update(at=to_the_second, counted=counted, duration=duration, size=size)
     return environment
 
 

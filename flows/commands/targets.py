@@ -84,28 +84,25 @@ def ensemble(
     from flows.asking import explain_ensembles, explain_scores
     from flows.settings import Settings
 
-    if explain and scores:
-        raise InputError("--explain and --scores show different things.", expected="one of the two")
+    if scores and (as_of or explain):
+        other = "--as-of asks about then" if as_of else "--explain has a table of its own"
+        raise InputError(f"--scores compares scores of now, {other}.", expected="one of the two")
     if as_of:
-        if scores:
-            raise InputError("--scores tells of now, --as-of of then.", expected="one of the two")
         rows, note = weighed_as_of(Settings(), target, moment=moment_of(as_of))
         show_rows(rows, as_json=as_json, title=f"{target} as of {as_of}")
         say(note)
         return
     if scores:
-        show_rows(
-            explain_scores(Settings(), target), as_json=as_json, title=f"{target} without a source"
-        )
+        rows = explain_scores(Settings(), target)
+        show_rows(rows, as_json=as_json, title=f"{target} without a source")
         return
     if not explain:
         from flows.commands.nights import run_steps
 
         run_steps(("ensemble",), as_json=as_json, targets=(target,))
         return
-    show_rows(
-        explain_ensembles(Settings(), target), as_json=as_json, title=f"ensembles of {target}"
-    )
+    rows = explain_ensembles(Settings(), target)
+    show_rows(rows, as_json=as_json, title=f"ensembles of {target}")
 
 
 def replay(

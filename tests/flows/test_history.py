@@ -296,6 +296,9 @@ def test_alerts_stand_in_the_history_where_they_were_raised_and_resolved(
     ]
     assert [alert["subject"] for alert in rows[-1]["resolved"]] == [TARGET]
     assert "site_c: silent; look at it" in asked("champion", TARGET)[1]
+    (row,) = json.loads(asked("history", "--json")[0])["rows"]
+    assert row["alerts"] == ["silent"]
+    assert "silent" in asked("champion")[0]
 
 
 @pytest.mark.slow
