@@ -12,7 +12,13 @@ from typing import Any
 from catalog.contracts.contract import SourceContract
 from catalog.deliveries import File, Lying, lying_files
 from catalog.errors import ContractInvalid, Fault
-from catalog.judging import hold_against_standing, require_fitting, scratch_folder, staged
+from catalog.judging import (
+    hold_against_standing,
+    require_fitting,
+    scratch_folder,
+    shown_names,
+    staged,
+)
 from catalog.readers.files import FileUnreadable, file_name
 from catalog.readers.formats import delivery_sha256, list_deliveries
 from catalog.readers.headers import may_be_shown
@@ -57,7 +63,9 @@ def foretell(lake: Rows, contract: SourceContract, *, scratch: Path | None = Non
     pending = [(one.uri, one.sha256) for one in lying if one.is_pending and one.sha256]
     outcomes = _judged(lake, contract, pending, scratch=scratch) if pending else []
     told = {o.delivery.file_uri: o.report for o in outcomes}
-    rows = [_row(one, told.get(one.uri)) for one in lying if one.sha256]
+    read = [one for one in lying if one.sha256]
+    names = shown_names(contract, [one.uri for one in read])
+    rows = [_row(one, name, told.get(one.uri)) for one, name in zip(read, names, strict=True)]
     faults = [fault for outcome in outcomes for fault in _faults(contract, outcome)]
     unreadable = list(_unreadable(contract, lying))
     rows += [
@@ -85,17 +93,17 @@ def _judged(
     return outcomes
 
 
-def _row(one: Lying, report: BatchReport | None) -> Row:
+def _row(one: Lying, name: str, report: BatchReport | None) -> Row:
     if report is not None:
         verdict = "refuse" if report.is_refused else "land" if report.n_accepted else "nothing new"
         counts = {name: getattr(report, name) for name in COUNTS}
         reason = "; ".join(report.reasons)
-        return {"file": report.file_name, "verdict": verdict, **counts, "reason": reason}
+        return {"file": name, "verdict": verdict, **counts, "reason": reason}
     last = one.before[-1] if one.before else {}
     is_refused = all(row["outcome"] == "refused" for row in one.before)
     verdict = "refused before" if is_refused else "landed before"
     reason = (last.get("reason") or "") if is_refused else ""
-    return {"file": file_name(one.uri), "verdict": verdict, "reason": reason}
+    return {"file": name, "verdict": verdict, "reason": reason}
 
 
 def _set_aside(outcome: Outcome) -> Iterator[Row]:

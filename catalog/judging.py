@@ -143,7 +143,7 @@ def _deliveries(
     told = batches if contract.keeps_places else []
     former = [place_of_batch(contract, row, moments=lying) for row in told]
     ranks = _ranks([*places, *former])
-    names = _names(contract, files)
+    names = shown_names(contract, [uri for uri, _ in files])
     deliveries = [
         Delivery(
             batch_id=_batch_id(contract, (sha256, delivery_mark(contract, uri)), batches),
@@ -193,13 +193,13 @@ def _places_table(rows: Sequence[tuple[str, int, str]]) -> pa.Table:
     )
 
 
-def _names(contract: SourceContract, files: Sequence[File]) -> list[str]:
-    """What messages call the files: the last part of the path, with its folders where two agree."""
-    names = [file_name(uri) for uri, _ in files]
+def shown_names(contract: SourceContract, uris: Sequence[str]) -> list[str]:
+    """What messages call files: the last part of the path, with its folders where two agree."""
+    names = [file_name(uri) for uri in uris]
     common = {name for name, count in Counter(names).items() if count > 1}
     return [
         path_below(contract.files, uri) if name in common else name
-        for name, (uri, _) in zip(names, files, strict=True)
+        for name, uri in zip(names, uris, strict=True)
     ]
 
 

@@ -128,7 +128,9 @@ def refused_files(workspace: Workspace) -> list[Alert]:
     names = [name for name in workspace.plan.sources if name in workspace.contracts]
     contracts = [workspace.contracts[name] for name in names]
     lying = workspace.memo.get(ingest.LYING, {})
-    return [_refused(one) for one in standing_refusals(workspace.stores.lake, contracts, lying)]
+    asked = {one.source for one in contracts if one.files.query is not None}
+    refusals = standing_refusals(workspace.stores.lake, contracts, lying)
+    return [_refused(one, is_asked=one.source in asked) for one in refusals]
 
 
 def _look_at_moves(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
@@ -172,7 +174,9 @@ def _look_at_targets(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
     return watching.subjects(rows)
 
 
-def _refused(one: Refusal) -> Alert:
+def _refused(one: Refusal, *, is_asked: bool) -> Alert:
+    replace_it = "replace the file by one that is right, change the contract, or take the file away"
+    mend_it = "mend the rows in the database, or change the contract; each run asks again"
     codes = ", ".join(one.codes)
     since = one.since.isoformat() if one.since else ""
     told = f" since {one.since:%Y-%m-%d}" if one.since else ""
@@ -180,8 +184,7 @@ def _refused(one: Refusal) -> Alert:
         REFUSED,
         one.source,
         f"{one.source}: {one.file_name} lies there refused{told}: {codes}",
-        f"`rpe source findings {one.source}` lists why; replace the file by one that is right,"
-        " change the contract, or take the file away",
+        f"`rpe source findings {one.source}` lists why; {mend_it if is_asked else replace_it}",
         source=one.source,
         cause=one.batch_id or f"unreadable {one.file_name}",
         since=since,

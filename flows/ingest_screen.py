@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from catalog.deliveries import arrived_late
 from catalog.foretelling import COUNTS
+from catalog.judging import shown_names
 from catalog.readers.files import file_name
 from flows.last_screen import tell_end
 from flows.ledger import REFUSED
@@ -27,17 +30,29 @@ def show_ingest(settings: Settings, summary: Summary) -> None:
         " (SELECT started_at FROM core.runs WHERE run_id = ?) ORDER BY source, file_uri",
         [summary.run_id],
     )
-    rows = [{**batch, "file": file_name(batch["file_uri"])} for batch in batches]
+    declared = load_declarations(settings)
+    rows = _named(declared, batches)
     counted = [name for name in COUNTS if any(row[name] for row in rows)]
     columns = " ".join(["source", "file", "outcome", *counted, "reason"])
     show_rows(rows, as_json=False, title="new files", columns=columns)
     tell_end(summary)
-    declared = load_declarations(settings)
     for line in _late(settings, declared, batches):
         say(line)
     say("next:")
     for line in _next(declared, batches, summary):
         say(f"  {line}")
+
+
+def _named(declared: Declarations, batches: Sequence[Row]) -> list[Row]:
+    """The batches by source with the names of their files, with folders where two agree."""
+    rows = []
+    for source, found in groupby(batches, key=itemgetter("source")):
+        of_source = list(found)
+        uris = [batch["file_uri"] for batch in of_source]
+        contract = declared.contracts.get(source)
+        names = shown_names(contract, uris) if contract else [*map(file_name, uris)]
+        rows += [{**batch, "file": name} for batch, name in zip(of_source, names, strict=True)]
+    return rows
 
 
 def _late(settings: Settings, declared: Declarations, batches: Sequence[Row]) -> Iterator[str]:

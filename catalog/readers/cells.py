@@ -131,7 +131,7 @@ def converter(rule: ColumnRule, convert: Convert) -> Convert:
         plain = converter(rule.model_copy(update={"decode": None}), convert)
         return lambda cell, kind: plain(decoded_cell(cell, rule), kind)
     if rule.map is not None:
-        return _mapping(rule.map)
+        return _mapping(rule.map, convert)
     if rule.format is not None:
         return _by_format(rule.format, convert)
     if rule.type == "number" and rule.nullable:
@@ -159,8 +159,12 @@ def decoded_cell(cell: Any, rule: ColumnRule) -> Any:
         raise CellRefusedError("not_base64") from None
 
 
-def _mapping(entries: Mapping[str, Any]) -> Convert:
-    """What lands is what the map says of the cell's text; an empty cell stays empty."""
+def _mapping(entries: Mapping[str, Any], convert: Convert) -> Convert:
+    """What lands is what the map says of the cell's text; an empty cell stays empty.
+
+    A text file that declares its words for nothing, truth and numbers may be mapped by what they
+    mean.
+    """
     truths = {key.lower(): value for key, value in entries.items() if key.lower() in _TRUTHS}
     known = {**truths, **entries}
 
@@ -168,7 +172,24 @@ def _mapping(entries: Mapping[str, Any]) -> Convert:
         for text in _texts_of(cell):
             if text in known:
                 return known[text]
-        return None if cell in (b"", "") else _refuse("not_in_map")
+        if cell in (b"", ""):
+            return None
+        if isinstance(cell, bytes) and convert is not from_text:
+            return meant(cell)
+        return _refuse("not_in_map")
+
+    def meant(cell: bytes) -> Any:
+        for kind in _MEANINGS:
+            try:
+                value = convert(cell, kind)
+            except CellRefusedError:
+                continue
+            if value is None:
+                return None
+            for text in _texts_of(value):
+                if text in known:
+                    return known[text]
+        return _refuse("not_in_map")
 
     return mapped
 
@@ -275,6 +296,7 @@ def _check_encodable(text: str) -> None:
 
 MAX_EXACT_FLOAT = 2**53 - 1  # beyond, two whole numbers may be one float
 _TRUTHS = ("true", "false")
+_MEANINGS: tuple[ColumnType, ...] = ("string", "boolean", "number")
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0*")
 _INTEGER = re.compile(r"([+-]?[0-9]{1,19})(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")

@@ -88,6 +88,17 @@ def test_words_for_true_false_and_nothing(tmp_path):
     assert column(tmp_path, ["-", "7"], "integer", **told)[0] == [None, 7]
 
 
+def test_a_map_knows_the_words_that_the_file_declares(tmp_path):
+    told = CsvFormat(**{"true": ("ja",), "false": ("nein",), "nulls": ("k.A.",), "decimal": ","})
+    path = tmp_path / "x.csv"
+    path.write_text('id,v\na,JA\nb,nein\nc,k.A.\nd,\ne,"2,0"\nf,vielleicht\ng,own\n')
+    entries = {"true": "sick", "false": "well", "2": "two", "own": None}
+    columns = {"id": KEY, "v": ColumnRule(type="string", nullable=True, map=entries)}
+    batches = list(open_batches(str(path), "csv", columns=columns, csv=told))
+    assert cells(batches) == ["sick", "well", None, None, "two", None, None]
+    assert [row for row, _, _ in bad_of(batches)] == [6]
+
+
 @pytest.mark.parametrize(
     ("form", "kind", "good", "bad"),
     [

@@ -113,6 +113,23 @@ def test_files_that_disagree_and_late_files_are_told(world):
     assert (late["verdict"], late["n_outdated"], late["n_unchanged"]) == ("nothing new", 1, 3)
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(world):
+    files = {"path": f"{world.inbox}/*/*.jsonl", "format": "jsonl"}
+    contract = world.contract(files=files)
+    for number, folder in enumerate(("june", "july")):
+        (world.inbox / folder).mkdir()
+        world.deliver(f"{folder}/a.jsonl", notes(4, start=10 * number))
+    assert verdicts(told(world, contract)) == {"june/a.jsonl": "land", "july/a.jsonl": "land"}
+    world.ingest(contract)
+    (world.inbox / "may").mkdir()
+    world.deliver("may/a.jsonl", notes(4, start=30))
+    assert verdicts(told(world, contract)) == {
+        "june/a.jsonl": "landed before",
+        "july/a.jsonl": "landed before",
+        "may/a.jsonl": "land",
+    }
+
+
 def test_rows_set_aside_are_told_with_rule_and_place_though_the_file_lands(world):
     contract = ordered(world, None, columns={
         **ordered(world).model_dump(mode="json")["columns"],

@@ -44,6 +44,15 @@ def write_notes(file: Path, first: int, n: int) -> None:
         connection.commit()
 
 
+def change_answer(file: Path, key: str, answer: str) -> str:
+    """Write another answer at the same moment; the one that stood there."""
+    with closing(sqlite3.connect(file)) as connection:
+        before = connection.execute("SELECT answer FROM notes WHERE id = ?", [key]).fetchone()[0]
+        connection.execute("UPDATE notes SET answer = ? WHERE id = ?", [answer, key])
+        connection.commit()
+    return str(before)
+
+
 def add_notes(settings: Settings, file: Path, rpe: Callable[..., int]) -> None:
     """Draft, fill in, add, and name the source in the plan."""
     drafted = settings.root.parent / "notes.yaml"
@@ -92,6 +101,23 @@ def test_a_query_is_a_source_like_any_other(
     assert "not there" in absent.faults[0].message
     moved.rename(file)
     assert run_night(settings, only=("ingest",)).outcome == "unchanged"
+
+
+@pytest.mark.slow
+def test_a_refused_query_heals_when_the_database_is_mended(
+    settings: Settings, tmp_path: Path, prefect_api: str, rpe: Callable[..., int]
+) -> None:
+    file = tmp_path / "notes.db"
+    write_notes(file, 0, 60)
+    add_notes(settings, file, rpe)
+    run_night(settings, only=("ingest",))
+    answer = change_answer(file, "n0059", "unheard of")
+    refused = run_night(settings, only=("ingest",))
+    assert (refused.outcome, [alert.kind for alert in refused.alerts]) == ("refused", ["refused"])
+    assert "mend the rows in the database" in refused.alerts[0].remedy
+    change_answer(file, "n0059", answer)
+    mended = run_night(settings, only=("ingest",))
+    assert (mended.exit_code, [alert.kind for alert in mended.resolved]) == (0, ["refused"])
 
 
 @pytest.mark.slow

@@ -104,3 +104,7 @@ def test_the_last_lines_of_an_ingest_fit_what_was_ingested(
     assert "rpe source check site_b" in err
     assert "rpe nightly" in err
     assert "source draft" not in err
+    assert rpe("ingest") == 3  # nothing new, and what was refused stands
+    err = capfd.readouterr().err
+    assert "rpe source findings site_b" in err
+    assert "rpe source list" not in err
