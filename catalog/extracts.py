@@ -84,10 +84,14 @@ def refresh(
         if held and bound:
             seen = _latest(held, _key_columns(contract))
             fresh = _beyond(fresh, seen, cursor, bound, Path(scratch) / "news.parquet")
-        known = [*in_vain[-1:], *([] if bound else held[-1:])]
-        is_known = any(_is_same(fresh, file) for file in known)
-        is_empty = held and not pq.read_metadata(fresh).num_rows
-        if is_known or is_empty or file_sha256(str(fresh)) in withdrawn:
+        if any(_is_same(fresh, file) for file in in_vain[-1:]):
+            return False
+        is_known = any(_is_same(fresh, file) for file in ([] if bound else held[-1:]))
+        if is_known or (held and not pq.read_metadata(fresh).num_rows):
+            for file in in_vain:  # the database says what it said before, and that landed
+                file.unlink()
+            return False
+        if file_sha256(str(fresh)) in withdrawn:
             return False
         fresh.rename(folder / f"{_number(lying) + 1:06d}.parquet")
         _replaced(in_vain, [fresh.with_stem(f"{_number(lying) + 1:06d}")])

@@ -324,6 +324,22 @@ def test_a_refused_extract_is_asked_for_again_until_the_database_is_mended(
     assert [file.name for file in held(contract)] == ["000002.parquet"]
 
 
+@pytest.mark.parametrize("more", [{}, {"cursor": "changed_at"}])
+def test_a_refused_extract_is_gone_when_the_database_says_again_what_landed(
+    hospital: Hospital, lake: Lake, tmp_path: Path, more: dict[str, str]
+) -> None:
+    contract = contract_of(hospital.uri, tmp_path / "x", **more)
+    land(lake, contract, tmp_path)
+    (landed,) = held(contract)
+    hospital.do("UPDATE reports SET verdict = 'unsure'")
+    with pytest.raises(ContractViolated, match="max_quarantined_ratio"):
+        land(lake, contract, tmp_path)
+    hospital.do("UPDATE reports SET verdict = CASE WHEN report_id % 2 = 1 THEN 'abnormal'"
+                " ELSE 'normal' END")  # fmt: skip
+    land(lake, contract, tmp_path)
+    assert held(contract) == [landed]
+
+
 def test_a_query_without_rows_is_refused_until_there_are_some(lake: Lake, tmp_path: Path) -> None:
     made = Hospital("sqlite", tmp_path / "a.db")
     contract = contract_of(made.uri, tmp_path / "x", cursor="changed_at")
