@@ -84,12 +84,7 @@ def refresh(
         if held and bound:
             seen = _latest(held, _key_columns(contract))
             fresh = _beyond(fresh, seen, cursor, bound, Path(scratch) / "news.parquet")
-        if any(_is_same(fresh, file) for file in in_vain[-1:]):
-            return False
-        is_known = any(_is_same(fresh, file) for file in ([] if bound else held[-1:]))
-        if is_known or (held and not pq.read_metadata(fresh).num_rows):
-            for file in in_vain:  # the database says what it said before, and that landed
-                file.unlink()
+        if not _is_news(fresh, [] if bound else held[-1:], in_vain, has_more=bool(held)):
             return False
         if file_sha256(str(fresh)) in withdrawn:
             return False
@@ -108,6 +103,18 @@ def _require_not_withdrawn(folder: Path) -> None:
             remedy="leave them out in files.query; where the database has them no longer, or"
             " mended, say so in a comment of the query, `-- withdrawn rows are out`",
         )
+
+
+def _is_news(fresh: Path, last: Sequence[Path], in_vain: Sequence[Path], *, has_more: bool) -> bool:
+    """Whether no extract says the same; refused ones go where the database says what landed."""
+    if any(_is_same(fresh, file) for file in in_vain[-1:]):
+        return False
+    is_known = any(_is_same(fresh, file) for file in last)
+    if is_known or (has_more and not pq.read_metadata(fresh).num_rows):
+        for file in in_vain:
+            file.unlink()
+        return False
+    return True
 
 
 def _replaced(in_vain: Sequence[Path], held: Sequence[Path]) -> list[Path]:
