@@ -20,21 +20,14 @@ from catalog.contracts.files import Files
 from catalog.contracts.load import read_yaml
 from catalog.errors import ContractViolated, StoreUnavailable
 from catalog.stores.disk import disk_errors
-from catalog.stores.lake_session import extension_path, quoted_text
+from catalog.stores.lake_session import CONFIG, extension_path, quoted_text
 from catalog.tables.migrate import quoted
 from rpe_core.errors import InputError
 
 BATCH_ROWS = 8192  # of a row group
 MEMORY = "1GB"  # for sorting; what does not fit is spilled beside the extract
 CONNECT_SECONDS = "10"
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "allow_community_extensions": "false",
-    "python_enable_replacements": "false",
-    "threads": "1",  # so that equal rows give equal bytes
-    "memory_limit": MEMORY,
-}
+_CONFIG = {**CONFIG, "threads": "1", "memory_limit": MEMORY}  # one thread: equal rows, equal bytes
 _EXTENSIONS = {"postgresql": "postgres_scanner", "postgres": "postgres_scanner"}
 _EXTENSIONS |= {"sqlite": "sqlite_scanner"}
 # Types that Parquet or Arrow would round, or that no column of a contract holds as they are

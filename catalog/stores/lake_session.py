@@ -21,7 +21,7 @@ from catalog.stores.object_store import (
 )
 
 ALIAS = "lake"
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # extensions come from the installed packages: nothing is downloaded, now or later
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -75,7 +75,7 @@ def connect(
     with lake_errors("open the lake", where=catalog.where):
         # secrets are looked for where none are, not in the home of the user
         private = {"secret_directory": str(catalog.spill / "secrets")}
-        connection = duckdb.connect(":memory:", config={**_CONFIG, **private})
+        connection = duckdb.connect(":memory:", config={**CONFIG, **private})
         for name in extensions_of(catalog, data_uri):
             connection.execute(f"LOAD {quoted_text(str(extension_path(name)))}")
         if is_in_bucket(data_uri):
