@@ -15,7 +15,7 @@ _CODES = {
     DONE: "done",
     FAILED: "failed: a store or a file, or another run holds the workspace",
     MISUSED: "usage, or a fault of plan.yaml, a contract or the environment",
-    REFUSED: "a batch was refused; the others have landed",
+    REFUSED: "a refused file lies there; what else came has landed",
     LOST: "the gate refuses the challenger of at least one target",
 }
 _STEP = {FAILED: "a step failed, or another run holds the workspace"}

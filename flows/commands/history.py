@@ -26,7 +26,7 @@ def history(
     ] = 14,
     as_json: AsJson = False,
 ) -> None:
-    """Show champion, challenger and base over the nights of a target, and what was decided.
+    """Tell how a target did over its nights: champion, challenger, base, and what was decided.
 
     Nights in which nothing happened to the target are counted, not listed. Without a target: one
     line for each of the plan.
@@ -45,7 +45,7 @@ def history(
 
 
 def champion(target: Target = "", as_json: AsJson = False) -> None:
-    """Show which version serves a target, since when, who decided, why, and its members.
+    """Tell which version serves a target: since when, who decided, why, and its members.
 
     Where none serves it says what answers instead, why, and what to do. Without a target: one line
     for each of the plan.
