@@ -11,12 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog import extracts
+from catalog.contracts.load import parse_contract
 from catalog.databases import write_rows
+from catalog.drafting_queries import draft_query
 from catalog.errors import StoreUnavailable
 from catalog.landing import ingest
 from rpe_core.errors import InputError
 from tests.catalog.database_world import QUERY, contract_of
 from tests.catalog.lakes import RUN, SECRET, fresh_lake
+from tests.catalog.test_drafting import signed
 from tests.cluster.postgres import Postgres, postgres
 
 pytestmark = pytest.mark.cluster
@@ -126,3 +129,24 @@ def test_a_wrong_password_and_an_absent_server_are_told_apart(
     absent = contract_of("postgresql://127.0.0.1:1/reports", tmp_path, credentials=wrong).files
     with pytest.raises(StoreUnavailable, match="does not answer"):
         write_rows(absent, tmp_path / "a.parquet")
+
+
+def test_a_table_lands_by_its_own_draft(hospital: Hospital, tmp_path: Path) -> None:
+    query = "SELECT report_id, patient, findings, verdict, changed_at FROM reports"
+    draft = draft_query(hospital.uri, query, hospital.login)
+    assert "is clear" not in draft
+    contract = extracts.located(
+        parse_contract(signed(draft), file=f"{hospital.name}.yaml"), tmp_path / "x"
+    )
+    with fresh_lake(tmp_path) as lake:
+        extracts.refresh(contract)
+        ingest(lake, contract, run=RUN, scratch=tmp_path)
+        found = lake.rows(
+            f"SELECT report_id, patient, findings, verdict, changed_at FROM raw.{hospital.name}"
+            " ORDER BY report_id"
+        )
+    told = hospital.do(
+        "SELECT report_id, patient, findings, verdict, to_char(changed_at AT TIME ZONE 'UTC',"
+        " 'YYYY-MM-DD HH24:MI:SS+00:00') FROM reports ORDER BY report_id"
+    )
+    assert ["|".join(map(str, row.values())) for row in found] == told.splitlines()
