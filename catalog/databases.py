@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import duckdb
 import pyarrow as pa
@@ -110,21 +110,12 @@ def _cast(name: str, kind: str) -> str:
 
 def _attach(connection: Any, files: Files) -> None:
     parts = urlsplit(files.uri or "")
-    extension = _EXTENSIONS.get(parts.scheme)
-    if extension:
+    login = _login(parts, files.credentials) if parts.scheme in SERVERS else ""
+    if extension := _EXTENSIONS.get(parts.scheme):
         connection.execute(f"LOAD {quoted_text(str(extension_path(extension)))}")
     connection.execute("SET TimeZone = 'UTC'")
-    if parts.scheme in SERVERS:
-        user, password = _credentials(files.credentials)
-        options = {
-            "HOST": parts.hostname or "",
-            "PORT": str(parts.port or 5432),
-            "DATABASE": unquote(parts.path.strip("/")),
-            "USER": user or unquote(parts.username or ""),
-            "PASSWORD": password,
-        }
-        told = ", ".join(f"{key} {quoted_text(value)}" for key, value in options.items() if value)
-        connection.execute(f"CREATE SECRET source_login (TYPE postgres, {told})")
+    if login:
+        connection.execute(f"CREATE SECRET source_login (TYPE postgres, {login})")
         more = quoted_text(f"connect_timeout={CONNECT_SECONDS} options='-c TimeZone=UTC'")
         access = "TYPE postgres, SECRET source_login, READ_ONLY"
         connection.execute(f"ATTACH {more} AS source ({access})")
@@ -139,6 +130,19 @@ def _attach(connection: Any, files: Files) -> None:
     kind = "TYPE sqlite, " if parts.scheme == "sqlite" else ""
     connection.execute(f"ATTACH {quoted_text(str(path))} AS source ({kind}READ_ONLY)")
     connection.execute("USE source")
+
+
+def _login(parts: SplitResult, credentials: str | None) -> str:
+    """Options of DuckDB's secret for a server: where it is, and who asks."""
+    user, password = _credentials(credentials)
+    options = {
+        "HOST": parts.hostname or "",
+        "PORT": str(parts.port or 5432),
+        "DATABASE": unquote(parts.path.strip("/")),
+        "USER": user or unquote(parts.username or ""),
+        "PASSWORD": password,
+    }
+    return ", ".join(f"{key} {quoted_text(value)}" for key, value in options.items() if value)
 
 
 def _credentials(file: str | None) -> tuple[str, str]:

@@ -54,9 +54,10 @@ def watch(workspace: Workspace, ledger: Ledger, steps: Collection[str], *, plan:
         "promote": _look_at_targets,
     }
     wanted = {"evaluate": "promote"}
-    with ledger.step("watch") as step:
-        for name in dict.fromkeys(wanted.get(name, name) for name in steps):
-            if name in lookers:
+    names = dict.fromkeys(wanted.get(name, name) for name in steps)
+    if looks := [name for name in names if name in lookers]:
+        with ledger.step("watch") as step:
+            for name in looks:
                 with ledger.unit(step, name, is_done=False):
                     step.done += lookers[name](workspace, plan, seen)
     settle(workspace, ledger, seen, plan=plan)

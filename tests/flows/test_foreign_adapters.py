@@ -70,11 +70,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def importing(world: Settings, rpe: Rpe, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
     """Import one folder: exit code, what was said, and the folder that was filed, if any."""
 
-    def run(folder: Path, *options: str) -> tuple[int, str, Path | None]:
+    def run(folder: Path, *options: str, source: str = "lab") -> tuple[int, str, Path | None]:
         np.save(folder / "z.npy", np.arange(32.0))
         capfd.readouterr()
         code = rpe(
-            "adapters", "import", str(folder), "--base", "pico", "--source", "lab",
+            "adapters", "import", str(folder), "--base", "pico", "--source", source,
             "--license", "mit", "--task-of", "site_a", "--representation", "z.npy",
             "--confirm-base", "--no-register", *options,
         )  # fmt: skip
@@ -368,7 +368,7 @@ def test_recipes_that_differ_have_ids_that_differ(
         for name in (CONFIG, WEIGHTS):
             (folder / name).write_bytes((tmp_path / "plain" / name).read_bytes())
         edit_config(folder, **recipe)
-        code, told, _ = importing(folder, "--source", f"lab{number}")
+        code, told, _ = importing(folder, source=f"lab{number}")
         assert code == 0, told
     with opened(world) as stores:
         for row in stores.lake.rows("SELECT source, recipe_id, recipe_json FROM core.adapters"):
@@ -392,7 +392,7 @@ def test_the_same_weights_by_another_recipe_are_not_taken_for_known(
     code, told, _ = importing(tmp_path / "lab")
     assert code != 0
     assert "another recipe" in told
-    code, told, _ = importing(tmp_path / "lab", "--source", "lab2")
+    code, told, _ = importing(tmp_path / "lab", source="lab2")
     assert code == 0, told
 
 
