@@ -21,9 +21,10 @@ QUERY = "SELECT id, patient, words, answer, written FROM notes"
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     made = make_pico_workspace(tmp_path)
     monkeypatch.setenv("RPE_HOME", str(made.root))
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
     return made
 
 
@@ -72,10 +73,10 @@ def n_rows(settings: Settings) -> int:
     return int(read_rows_of(settings, "SELECT count(*) AS n FROM raw.notes")[0]["n"])
 
 
+@pytest.mark.slow
 def test_a_query_is_a_source_like_any_other(
     settings: Settings,
     tmp_path: Path,
-    prefect_api: str,
     rpe: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -105,7 +106,7 @@ def test_a_query_is_a_source_like_any_other(
 
 @pytest.mark.slow
 def test_a_refused_query_heals_when_the_database_is_mended(
-    settings: Settings, tmp_path: Path, prefect_api: str, rpe: Callable[..., int]
+    settings: Settings, tmp_path: Path, rpe: Callable[..., int]
 ) -> None:
     file = tmp_path / "notes.db"
     write_notes(file, 0, 60)
@@ -122,7 +123,7 @@ def test_a_refused_query_heals_when_the_database_is_mended(
 
 @pytest.mark.slow
 def test_a_withdrawn_query_leaves_no_extract_and_is_asked_no_more(
-    settings: Settings, tmp_path: Path, prefect_api: str, rpe: Callable[..., int]
+    settings: Settings, tmp_path: Path, rpe: Callable[..., int]
 ) -> None:
     file = tmp_path / "notes.db"
     write_notes(file, 0, 60)

@@ -243,6 +243,7 @@ def test_a_contract_that_lets_the_file_in_ends_the_refusal(
     assert (after.outcome, after.faults, ended(after)) == ("ok", (), [("refused", "site_a")])
 
 
+@pytest.mark.slow
 def test_rows_of_another_kind_are_a_drift_and_rows_of_the_same_are_none(
     night_copy: Settings, inbox: Path
 ) -> None:
