@@ -38,8 +38,8 @@ _LISTS = re.compile(r"\[\d*\](?=(?:\[\d*\])*$)")
 
 def write_rows(
     files: Files, place: Path, *, bound: str = "", column: str = "", limit: int | None = None
-) -> int:
-    """Write the rows of a contract's query to a Parquet file, sorted; how many they are.
+) -> None:
+    """Write the rows of a contract's query to a Parquet file, sorted.
 
     Args:
         files: the contract's `files`, with query and uri.
@@ -71,16 +71,9 @@ def write_rows(
         tail = "ORDER BY ALL" if limit is None else f"LIMIT {limit}"
         sql = f"SELECT {', '.join(columns)} FROM {relation} {tail}"
         batches = connection.execute(sql).to_arrow_reader(BATCH_ROWS)
-        return _written(batches, place)
-
-
-def _written(batches: pa.RecordBatchReader, place: Path) -> int:
-    n_rows = 0
-    with pq.ParquetWriter(place, batches.schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            n_rows += batch.num_rows
-    return n_rows
+        with pq.ParquetWriter(place, batches.schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(batch)
 
 
 def _bounded(query: str, bound: str, column: str) -> str:

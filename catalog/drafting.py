@@ -23,14 +23,13 @@ from catalog.readers.csv_draft import csv_lines
 from catalog.readers.files import FileUnreadable, file_name
 from catalog.readers.folders import drafted_sample, found_files
 from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery
-from catalog.readers.headers import may_be_shown
 from catalog.readers.profile import ColumnProfile, profile_sample
-from catalog.readers.reasons import told_reason
+from catalog.readers.reasons import told_reason, unknown_column_faults
 from catalog.readers.roles import Roles, is_slice, told_roles
 from catalog.readers.sample import Sample
 from catalog.validation.expectations import expectation_faults
 from catalog.validation.row_rules import check_rows
-from rpe_core.errors import InputError, shown_name
+from rpe_core.errors import InputError
 
 MAX_FILES_SAMPLED = 20
 MAX_ROWS_SHOWN = 5
@@ -340,14 +339,7 @@ def _file_faults(
     missing: Iterable[str],
 ) -> Iterator[Fault]:
     if contract.on_violation.unknown_column == "refuse":
-        expected = "declare it, or on_violation.unknown_column: ignore"
-        shown = [*filter(may_be_shown, unknown)]
-        for column in shown:
-            what = f"{name} has a column {shown_name(column)} that is not declared"
-            yield Fault("columns", what, expected)
-        if n_hidden := len(unknown) - len(shown):
-            what = f"{name} has {n_hidden} columns that are not declared, whose names are not shown"
-            yield Fault("columns", what, expected)
+        yield from unknown_column_faults(name, unknown)
     for column in missing:
         if not contract.columns[column].nullable:
             expected = "the column, or nullable: true"

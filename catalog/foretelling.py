@@ -21,15 +21,14 @@ from catalog.judging import (
 )
 from catalog.readers.files import FileUnreadable, file_name
 from catalog.readers.formats import delivery_sha256, list_deliveries
-from catalog.readers.headers import may_be_shown
 from catalog.readers.ordering import moment_of
-from catalog.readers.reasons import told_reason
+from catalog.readers.reasons import told_reason, unknown_column_faults
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake_errors import lake_errors
 from catalog.stores.lake_rows import Rows
 from catalog.validation.keys import KeyIndex
 from catalog.validation.outcome import BatchReport, Outcome, remedies
-from rpe_core.errors import InputError, shown_name
+from rpe_core.errors import InputError
 
 Row = dict[str, Any]
 
@@ -127,22 +126,11 @@ def _faults(contract: SourceContract, outcome: Outcome) -> Iterator[Fault]:
     expected = "; ".join(remedies(contract.source, report.reasons)[1:])
     for reason in report.reasons:
         if reason.startswith("unknown_column"):
-            yield from _unknown_columns(report.file_name, outcome.unknown_columns)
+            yield from unknown_column_faults(report.file_name, outcome.unknown_columns)
         else:
             yield Fault(report.file_name, reason, expected)
     for meaning in meanings:
         yield Fault(report.file_name, meaning)
-
-
-def _unknown_columns(name: str, columns: Sequence[str]) -> Iterator[Fault]:
-    expected = "declare it, or on_violation.unknown_column: ignore"
-    shown = [*filter(may_be_shown, columns)]
-    for column in shown:
-        what = f"{name} has a column {shown_name(column)} that is not declared"
-        yield Fault("columns", what, expected)
-    if n_hidden := len(columns) - len(shown):
-        what = f"{name} has {n_hidden} columns that are not declared, whose names are not shown"
-        yield Fault("columns", what, expected)
 
 
 def _unreadable(contract: SourceContract, lying: Sequence[Lying]) -> Iterator[Fault]:

@@ -1,10 +1,13 @@
-"""Why a cell or an image is set aside: each code with the sentence that it stands for."""
+"""Why a cell, an image or a file is not taken: each reason with the sentence that it stands for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+from catalog.errors import Fault
 from catalog.readers.cells import REASONS
+from catalog.readers.headers import may_be_shown
+from rpe_core.errors import shown_name
 
 # What DICOM pixels may be compressed as that the extra decodes: reason -> transfer syntax
 COMPRESSED: Mapping[str, str] = {
@@ -57,3 +60,15 @@ def told_reason(code: str) -> str:
     if column in ("", "image", "mask"):
         return {**REASONS, **IMAGE_REASONS}.get(reason, "")
     return REASONS[reason] if reason in _OF_TABLES else ""
+
+
+def unknown_column_faults(name: str, columns: Collection[str]) -> Iterator[Fault]:
+    """Columns of a file, by its name, that no contract declares; none that looks like a value."""
+    expected = "declare it, or on_violation.unknown_column: ignore"
+    shown = [*filter(may_be_shown, columns)]
+    for column in shown:
+        what = f"{name} has a column {shown_name(column)} that is not declared"
+        yield Fault("columns", what, expected)
+    if n_hidden := len(columns) - len(shown):
+        what = f"{name} has {n_hidden} columns that are not declared, whose names are not shown"
+        yield Fault("columns", what, expected)
