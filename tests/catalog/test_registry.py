@@ -435,7 +435,7 @@ def test_opening_leaves_nothing_in_the_current_folder(
 CONSUMER = """
 import json, sys
 repository, tracking_uri, uri, column, texts = sys.argv[1:]
-sys.path = [p for p in sys.path if p and not p.startswith(repository)]
+sys.path = [p for p in sys.path if p and ("site-packages" in p or not p.startswith(repository))]
 sys.meta_path = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "").lower()]
 for name in ("flows", "catalog", "rpe_core"):
     try:

@@ -214,7 +214,7 @@ def test_a_scoring_server_answers_in_json_that_anybody_reads(
 CONSUMER = """
 import json, sys
 repository, tracking_uri, uri, column = sys.argv[1:]
-sys.path = [p for p in sys.path if p and not p.startswith(repository)]
+sys.path = [p for p in sys.path if p and ("site-packages" in p or not p.startswith(repository))]
 sys.meta_path = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "").lower()]
 for name in ("flows", "catalog", "rpe_core"):
     sys.modules[name] = None

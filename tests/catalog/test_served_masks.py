@@ -44,7 +44,7 @@ Path(answer).write_bytes(found.loc[7, "mask"])
 """
 ALONE = """
 import sys
-sys.path = [p for p in sys.path if p and not p.startswith(sys.argv[1])]
+sys.path = [p for p in sys.path if "site-packages" in p or not p.startswith(sys.argv[1])]
 for name in ("flows", "catalog", "rpe_core", "scipy"):
     sys.modules[name] = None  # an import of it fails
 """
