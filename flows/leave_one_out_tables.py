@@ -150,7 +150,7 @@ class LeaveOneOut(Experiment):
 def _verdicts(arms: Mapping[str, Items], arm: str, metric: str) -> Row:
     row: Row = {}
     for baseline in (BASE_ARM, "average"):
-        found = compare(arms[arm], arms[baseline], metric, confidence=CONFIDENCE)
+        found = compare(arms[arm], arms[baseline], metric, confidence=CONFIDENCE, mean_over="items")
         row[f"{baseline}_difference"] = found.difference
         row[f"{baseline}_ci_low"], row[f"{baseline}_ci_high"] = found.ci_low, found.ci_high
         row[f"{baseline}_result"] = found.result

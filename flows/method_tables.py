@@ -108,7 +108,7 @@ class MethodComparison(Experiment):
         if method == yardstick:
             return NOT_COMPARED
         other = pairs(yardstick, source, self.protocol.seeds)
-        found = compare(mine[0], other[0], self.metric, confidence=CONFIDENCE)
+        found = compare(mine[0], other[0], self.metric, confidence=CONFIDENCE, mean_over="items")
         return {
             "difference": found.difference,
             "difference_ci_low": found.ci_low,
@@ -191,7 +191,7 @@ def _interval(pair: Pair, metric: str) -> Row:
     if baseline is None:
         value, low, high = score_interval(items, metric, confidence=CONFIDENCE, seed=0)
     else:
-        told = compare(items, baseline, metric, confidence=CONFIDENCE)
+        told = compare(items, baseline, metric, confidence=CONFIDENCE, mean_over="items")
         value, low, high = told.difference, told.ci_low, told.ci_high
     return {"value": value, "ci_low": low, "ci_high": high}
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+MeanOver = Literal["groups", "items"]
 Result = Literal["win", "tie", "loss"]
 Evidence = Literal["labels", "leave_one_out"]
 Role = Literal["reference", "target"]
@@ -116,7 +117,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired head-to-head on the same items: challenger minus baseline, with its interval."""
+    """Paired head-to-head on the same items: challenger minus baseline, with its interval.
+
+    `mean_over` is what the difference is a mean of: groups, each by the mean of its items, or items
+    with groups as clusters.
+    """
 
     metric: str
     difference: float
@@ -126,6 +131,7 @@ class Comparison:
     n_items: int
     n_groups: int
     result: Result
+    mean_over: MeanOver = "items"
 
 
 @dataclass(frozen=True)

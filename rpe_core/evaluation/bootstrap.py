@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rpe_core.errors import InputError, ShapeMismatch
+from rpe_core.errors import InputError
 from rpe_core.evaluation.metrics import Floats, Items, Metric, find_metric
+from rpe_core.evaluation.paired import Paired, require_paired
 
 N_RESAMPLES = 10_000
 CELLS = 1 << 21  # counts held at once: 16 MB, whatever the number of groups or resamples
@@ -81,19 +82,21 @@ def paired_difference(
     return Interval(found.value(challenger) - found.value(baseline), low, high)
 
 
-def require_paired(challenger: Items, baseline: Items) -> None:
-    """Raise ShapeMismatch unless both arms have the same targets and groups in the same order."""
-    nobody = np.zeros(0)  # of an open answer there is no index of the truth to compare
-    truth, other = (items.statistics.get("target", nobody) for items in (challenger, baseline))
-    if not (
-        np.array_equal(truth, other)
-        and np.array_equal(challenger.groups.astype(str), baseline.groups.astype(str))
-    ):
-        raise ShapeMismatch(
-            "the two arms did not answer the same items in the same order.",
-            expected=f"{baseline.n_items} items with the baseline's targets and groups",
-            remedy="score both arms on one split of one dataset version",
-        )
+def mean_difference(
+    paired: Paired, *, confidence: float, n_resamples: int = N_RESAMPLES, seed: int
+) -> Interval:
+    """The mean over groups of their mean differences, better being positive, and its interval.
+
+    Raises:
+        InputError: a confidence outside (0, 1) or no resamples.
+    """
+    _check(confidence, n_resamples)
+    n_groups = len(paired.means)
+    resampled = [
+        counts @ paired.means / n_groups for counts in _draws(n_groups, n_resamples, seed=seed)
+    ]
+    low, high = _ends(np.concatenate(resampled), confidence)
+    return Interval(paired.by_groups, low, high)
 
 
 def group_sums(items: Items, metric: Metric) -> Floats:

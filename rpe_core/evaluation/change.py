@@ -8,7 +8,7 @@ one kind with at most that chance, however many targets or sources there are.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,6 @@ from scipy.special import stdtr, stdtrit
 from rpe_core.errors import InputError
 from rpe_core.evaluation.gates import MIN_GROUPS
 from rpe_core.evaluation.metrics import Floats, Items, find_metric
-from rpe_core.evaluation.spending import jackknifed
 from rpe_core.spectrum import chance_beyond
 
 NIGHTLY_LEVEL = 1e-3  # of false alarms of one kind in a calm night: thirty of them give 3 %
@@ -112,6 +111,26 @@ def judge_move(
     chance = chance_beyond(ratio, shares)
     told = "moved" if chance <= level else "steady"
     return Move(distance, noise, chance, told if n_new_groups >= MIN_NEW_GROUPS else "too_few")
+
+
+def jackknifed(
+    ours: Floats, theirs: Floats, score: Callable[[Floats], Floats]
+) -> tuple[Floats, Floats]:
+    """score(ours) - score(theirs) and its standard error, from sums by group (..., n_groups, m).
+
+    A group that only one of them has is zeros in the other: then their samples differ, and the
+    error takes in what they share and what they do not.
+    """
+
+    def gap(mine: Floats, other: Floats) -> Floats:
+        return score(mine) - score(other)
+
+    n_groups = ours.shape[-2]
+    all_ours, all_theirs = (sums.sum(axis=-2, keepdims=True) for sums in (ours, theirs))
+    left_out = gap(all_ours - ours, all_theirs - theirs)
+    spread = np.square(left_out - left_out.mean(axis=-1, keepdims=True)).sum(axis=-1)
+    error = np.sqrt((n_groups - 1) / n_groups * spread)
+    return gap(all_ours, all_theirs)[..., 0], np.asarray(error, dtype=np.float64)
 
 
 def _sums(now: Items, then: Items, metric: str) -> tuple[Floats, Floats]:

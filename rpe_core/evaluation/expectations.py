@@ -94,7 +94,7 @@ def _l1_stands(stated: Expectation, arms: Arms, metric: str, confidence: float) 
 
     def against(challenger: str, baseline: str, targets: Sequence[str]) -> Comparison:
         ours, theirs = pool_arm(arms, challenger, targets), pool_arm(arms, baseline, targets)
-        return compare(ours, theirs, metric, confidence=confidence)
+        return compare(ours, theirs, metric, confidence=confidence, mean_over="items")
 
     collapsed = [t for t in arms if against("linear", "average", [t]).result == "loss"]
     if not collapsed:
@@ -137,7 +137,10 @@ def _all_win(
     if missing := _missing(arms, [arm for pair in pairs for arm in pair]):
         return undecided(stated, f"not run: {missing}")
     pooled = {arm: pool_arm(arms, arm) for pair in pairs for arm in pair}
-    found = {(a, b): compare(pooled[a], pooled[b], metric, confidence=confidence) for a, b in pairs}
+    found = {
+        (a, b): compare(pooled[a], pooled[b], metric, confidence=confidence, mean_over="items")
+        for a, b in pairs
+    }
     results = {one.result for one in found.values()}
     verdict: Standing = (
         "fails" if "loss" in results else "holds" if results == {"win"} else "undecided"

@@ -3,36 +3,62 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from rpe_core.errors import InputError
-from rpe_core.evaluation.bootstrap import N_RESAMPLES, paired_difference
+from rpe_core.evaluation.bootstrap import (
+    N_RESAMPLES,
+    Interval,
+    mean_difference,
+    paired_difference,
+)
 from rpe_core.evaluation.metrics import Items, find_metric
-from rpe_core.records import Comparison, Result
+from rpe_core.evaluation.paired import pair
+from rpe_core.records import Comparison, MeanOver, Result
 
 MAX_RESAMPLES = 1_000_000
 TAIL_RESAMPLES = 20  # resamples that should lie beyond each end of the interval
 
 
 def compare(
-    challenger: Items, baseline: Items, metric: str, *, confidence: float, seed: int = 0
+    challenger: Items,
+    baseline: Items,
+    metric: str,
+    *,
+    confidence: float,
+    seed: int = 0,
+    mean_over: MeanOver = "groups",
+    cap: float | None = None,
 ) -> Comparison:
-    """The paired bootstrap of challenger minus baseline, read as win, tie or loss.
+    """The paired bootstrap by group of challenger minus baseline, read as win, tie or loss.
 
-    A win is an interval wholly on the better side of zero; identical answers are a tie.
+    A win is an interval wholly on the better side of zero; identical answers are a tie. Over groups
+    it is a mean of their mean differences; over items, the difference of the two scores.
+
+    Args:
+        challenger: answers of one arm.
+        baseline: answers of the other to the same items.
+        metric: name of the metric.
+        confidence: of the interval.
+        seed: of the resamples.
+        mean_over: groups, as the gate judges, or items, as scores are told.
+        cap: of a metric without bounds, over groups: from which on scores count alike.
 
     Raises:
         ShapeMismatch: the arms did not answer the same items in the same order.
         UnknownName: no such metric.
-        InputError: a confidence outside (0, 1).
+        InputError: a confidence outside (0, 1), or a metric that is no mean over groups.
     """
-    difference, low, high = paired_difference(
-        challenger,
-        baseline,
-        metric,
-        confidence=confidence,
-        n_resamples=resamples_for(confidence),
-        seed=seed,
-    )
+    n_resamples = resamples_for(confidence)
+    how: dict[str, Any] = {"confidence": confidence, "n_resamples": n_resamples, "seed": seed}
+    is_higher_better = find_metric(metric).is_higher_better
+    if mean_over == "groups":
+        found = mean_difference(pair(challenger, baseline, metric, cap=cap), **how)
+        if not is_higher_better:  # told as challenger minus baseline, whichever side is better
+            found = Interval(-found.value, -found.high, -found.low)
+    else:
+        found = paired_difference(challenger, baseline, metric, **how)
+    difference, low, high = (one + 0.0 for one in found)  # no -0.0
     return Comparison(
         metric=metric,
         difference=difference,
@@ -41,7 +67,8 @@ def compare(
         confidence=confidence,
         n_items=challenger.n_items,
         n_groups=challenger.n_groups,
-        result=read_interval(low, high, higher_is_better=find_metric(metric).is_higher_better),
+        result=read_interval(low, high, higher_is_better=is_higher_better),
+        mean_over=mean_over,
     )
 
 

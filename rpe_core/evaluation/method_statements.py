@@ -64,7 +64,7 @@ def _pruned_as_good(stated: Statement, methods: Methods, metric: str, confidence
         return undecided(stated, f"{told_share}; set threshold in the recipe's options")
     value = find_metric(metric).value(sora.own)
     _, low, high = score_interval(lora.own, metric, confidence=confidence, seed=0)
-    one = compare(sora.own, lora.own, metric, confidence=confidence)
+    one = compare(sora.own, lora.own, metric, confidence=confidence, mean_over="items")
     verdict: Standing = "holds" if low <= value <= high else "fails"
     details = f"{share:.0%} of the gates open; {value:.4f} against [{low:.4f}, {high:.4f}]; "
     return finding(stated, verdict, one, details + told("sora", "lora", one))
@@ -72,8 +72,10 @@ def _pruned_as_good(stated: Statement, methods: Methods, metric: str, confidence
 
 def _forgets_less(stated: Statement, methods: Methods, metric: str, confidence: float) -> Finding:
     ours, theirs = methods["promptsrc"], methods["lora"]
-    own = compare(ours.own, theirs.own, metric, confidence=confidence)
-    one = compare(ours.elsewhere, theirs.elsewhere, metric, confidence=confidence)
+    own = compare(ours.own, theirs.own, metric, confidence=confidence, mean_over="items")
+    one = compare(
+        ours.elsewhere, theirs.elsewhere, metric, confidence=confidence, mean_over="items"
+    )
     is_lost = "loss" in (own.result, one.result)
     verdict: Standing = "fails" if is_lost else "holds" if one.result == "win" else "undecided"
     details = f"on the other sources {told('promptsrc', 'lora', one)}; on its own "

@@ -26,6 +26,7 @@ GATE_METRIC = {  # by type of task
     "text-generation": "rouge_l",
 }
 CLASSIFICATION = ("text-classification", "image-classification")
+UNIT = (0.0, 1.0)
 LABELS = ("correct", "predicted", "target")  # statistics of a closed answer set: whole numbers
 
 
@@ -158,7 +159,13 @@ class Metric:
     doc: str
     statistics: Callable[[Items], Floats]
     from_sums: Callable[[Floats], Floats]
-    is_unit_mean: bool = False  # the mean of item scores that lie between 0 and 1
+    is_mean: bool = True  # of item scores; else of the set as a whole
+    bounds: tuple[float, float] | None = None  # between which an item's score lies
+    is_binary: bool = False  # an item scores 0 or 1
+
+    def item_scores(self, items: Items) -> Floats:
+        """The score of each item, shape (n,), of a metric that is their mean."""
+        return self.statistics(items)[:, 0]
 
     def value(self, items: Items) -> float:
         """The score of all items, a plain number without unit."""
@@ -198,7 +205,8 @@ METRICS: dict[str, Metric] = {
             "share of items answered with the right label",
             _mean_of("correct"),
             _ratio,
-            is_unit_mean=True,
+            bounds=UNIT,
+            is_binary=True,
         ),
         Metric(
             "macro_f1",
@@ -209,6 +217,7 @@ METRICS: dict[str, Metric] = {
             "mean over labels, predicted or true, of F1 = 2 tp / (2 tp + fp + fn)",
             _f1_statistics,
             _macro_f1,
+            is_mean=False,
         ),
         Metric(
             "rouge_l",
@@ -219,7 +228,7 @@ METRICS: dict[str, Metric] = {
             "mean F-measure of the longest common subsequence of stemmed words (Lin, 2004)",
             _mean_of("rouge_l"),
             _ratio,
-            is_unit_mean=True,
+            bounds=UNIT,
         ),
         Metric(
             "exact_match",
@@ -230,7 +239,8 @@ METRICS: dict[str, Metric] = {
             "share of texts equal to the target but for white space",
             _mean_of("exact_match"),
             _ratio,
-            is_unit_mean=True,
+            bounds=UNIT,
+            is_binary=True,
         ),
         Metric(
             "bert_f1",
@@ -251,7 +261,7 @@ METRICS: dict[str, Metric] = {
             "mean grade of a language model, 0 to 1, weighed by its probability (G-Eval, 2023)",
             _mean_of("judge"),
             _ratio,
-            is_unit_mean=True,
+            bounds=UNIT,
         ),
         Metric(
             "dice",
@@ -262,7 +272,7 @@ METRICS: dict[str, Metric] = {
             "mean over cases and classes of 2 |P and T| / (|P| + |T|) (Dice, 1945)",
             _mean_of("dice"),
             _ratio,
-            is_unit_mean=True,
+            bounds=UNIT,
         ),
         Metric(
             "hd95",

@@ -25,8 +25,8 @@ def _arms(rng, n=200, n_groups=80, better=0.8, worse=0.6):
 def test_a_clear_difference_is_a_win_one_way_and_a_loss_the_other(metric):
     higher, lower = (items_for(metric, arm) for arm in _arms(np.random.default_rng(1)))
     better, worse = (higher, lower) if METRICS[metric].is_higher_better else (lower, higher)
-    win = compare(better, worse, metric, confidence=0.95)
-    loss = compare(worse, better, metric, confidence=0.95)
+    win = compare(better, worse, metric, confidence=0.95, mean_over="items")
+    loss = compare(worse, better, metric, confidence=0.95, mean_over="items")
     assert (win.result, loss.result) == ("win", "loss")
     up, down = (win, loss) if METRICS[metric].is_higher_better else (loss, win)
     assert up.ci_low > 0 > down.ci_high
@@ -38,7 +38,9 @@ def test_a_clear_difference_is_a_win_one_way_and_a_loss_the_other(metric):
 def test_identical_answers_are_a_degenerate_tie(metric):
     arm, _ = _arms(np.random.default_rng(2))
     same = make_items(arm["predicted"], arm["target"], arm.groups)
-    found = compare(items_for(metric, arm), items_for(metric, same), metric, confidence=0.95)
+    found = compare(
+        items_for(metric, arm), items_for(metric, same), metric, confidence=0.95, mean_over="items"
+    )
     assert (found.difference, found.ci_low, found.ci_high, found.result) == (0.0, 0.0, 0.0, "tie")
 
 
@@ -96,7 +98,7 @@ def test_arms_on_other_items_cannot_be_compared():
         make_items([0, 1, 1], [0, 1, 1], list("abd")),
     ):
         with pytest.raises(ShapeMismatch):
-            compare(one, other, "accuracy", confidence=0.95)
+            compare(one, other, "accuracy", confidence=0.95, mean_over="items")
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -1.0, 95.0, float("nan"), float("inf")])
@@ -105,7 +107,7 @@ def test_a_confidence_outside_zero_and_one_is_refused(confidence):
     with pytest.raises(InputError):
         score_interval(items, "accuracy", confidence=confidence, seed=0)
     with pytest.raises(InputError):
-        compare(items, items, "accuracy", confidence=confidence)
+        compare(items, items, "accuracy", confidence=confidence, mean_over="items")
 
 
 def test_other_faults_of_the_call_are_refused():

@@ -74,7 +74,7 @@ def test_masks_are_scored_on_each_class_too():
     assert pool([items, items]).statistics.keys() == items.statistics.keys()
     far = Items({"hd95": np.arange(40.0) + 1}, np.arange(40))
     near = Items({"hd95": np.arange(40.0)}, np.arange(40))
-    assert compare(near, far, "hd95", confidence=0.95).result == "win", (
+    assert compare(near, far, "hd95", confidence=0.95, mean_over="items").result == "win", (
         "the lower distance is the better one"
     )
 

@@ -1,46 +1,41 @@
 """The gate over 1,000 histories of 200 nights: how often noise is promoted, how often merit.
 
     python -m tests.experiments.gate_histories [--histories 1000] [--nights 200] [--seed 0]
+        [--only nulls search hopes merits] [--out FILE]
 
-Items are right or wrong; a group (patient) of items has a difficulty that both arms share. A
-history ends with its first promotion. The p and the wealth of all histories are found at once, by
-the gate's own arithmetic; wherever a guard would vouch, `compare`, `put_to_test` and `decide` of
-the gate itself give the verdict.
+A history ends with its first promotion. The chance and the wealth of all histories are found at
+once, by the gate's own arithmetic; wherever a guard would license, `compare`, `put_to_test` and
+`decide` of the gate itself give the verdict. The search looks for the two-point and three-point
+differences of mean zero that are promoted most often, and asks the worst again with another seed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from scipy.special import bdtrc, stdtr
 
 from rpe_core.evaluation import betting, spending
+from rpe_core.evaluation.chance import best_capitals, drawing_order
 from rpe_core.evaluation.gates import GatePolicy, Past, decide, put_to_test
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import Items, make_items
 from rpe_core.weighting.binomial import Rate, measured_rate
+from tests.experiments.gate_worlds import HOPES, MERITS, NULLS, Drawn, World, cases
 
-POLICY = GatePolicy("accuracy")
-ALPHA = 1.0 - POLICY.confidence
-ITEMS = 3  # of a group
-RIGHT, SPREAD = 0.7, 0.15  # share of right answers, and how much groups differ in it
-
-
-@dataclass(frozen=True)
-class World:
-    """What happens every night: how many groups there are first, how many come, who asks.
-
-    `effect` is how much likelier a challenger is to be right, from night `since` on; `alike` is the
-    share of items that it answers as the base did, like an adapter that changes little.
-    """
-
-    n_first: int
-    n_nightly: int  # 0: one test set, and a new challenger every night
-    effect: float = 0.0
-    since: int = 1
-    alike: float = 0.0
+ALPHA = 1.0 - GatePolicy("accuracy").confidence
+GROUPS = (40, 60, 100, 300)
+NIGHTS = (1, 10, 30, 200)
+PARTS = ("nulls", "search", "hopes", "merits")
+LOSSES = (-1.0, -0.8, -0.6, -0.3, -0.1)
+CHANCES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
+SEARCHED = ((60, 0), (300, 0), (60, 5))  # groups first, and new each night
 
 
 @dataclass(frozen=True)
@@ -60,107 +55,171 @@ class Outcome:
         return len(self.promoted)
 
 
+class Histories:
+    """What was answered so far in many histories of one world, and what bets on it are worth."""
+
+    def __init__(self, world: World, rng: np.random.Generator, n: int) -> None:
+        self.world, self.rng, self.n = world, rng, n
+        self.policy = GatePolicy(world.metric)
+        self.names = np.array([f"g{i:05}" for i in range(world.n_first + 200 * world.n_nightly)])
+        self.parts: list[Drawn] = []
+        self.n_seen = 0
+        self.logs = np.zeros((n, betting.MEANS, len(betting.BETS)))
+
+    def ask(self, night: int, open_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether the gate promotes in each open history, and whether a bare test would."""
+        world, before = self.world, self.n_seen
+        n = world.n_first + world.n_nightly * (night - 1)
+        if world.n_nightly or not self.parts:
+            fresh = world.at(night)(self.rng, (self.n, n - before), before)
+            self.parts.append(fresh)
+        else:  # the same test set under another challenger
+            self.parts = [world.at(night)(self.rng, (self.n, n), 0)]
+        means = np.concatenate([part.means for part in self.parts], axis=1)
+        sizes = np.concatenate([part.sizes for part in self.parts], axis=1)
+        stakes = np.stack([means, means * sizes / sizes.max(axis=1, keepdims=True)], axis=1)
+        gains = betting.log_capitals(stakes[:, :, before:n])
+        level = spending.level(night, self.policy.budget)
+        p = self._chances(stakes, sizes, level)
+        is_rich = (n > before) & (_poorer(self.logs + gains) >= 1.0 / self.policy.budget)
+        licensed = open_ & ((p <= level * (1 + 1e-9)) | is_rich)
+        past = Past(night - 1, frozenset(self.names[:before].tolist()))
+        verdicts = np.zeros(self.n, dtype=bool)
+        for row in np.flatnonzero(licensed):
+            verdicts[row] = self._verdict(row, Past(past.n_tried, past.groups, self.logs[row]))
+        self.logs, self.n_seen = self.logs + gains, n
+        return verdicts, _t_chances(means) <= ALPHA / 2
+
+    def _chances(self, stakes: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:
+        """The p of every history, as `chance` finds it of one."""
+        if self.world.metric == "accuracy" and (sizes == 1).all():
+            won, lost = ((sign * stakes[:, 0] > 0).sum(axis=1) for sign in (1, -1))
+            return np.where(won > 0, bdtrc(won - 1, np.maximum(won + lost, 1), 0.5), 1.0)
+        is_even = (sizes == sizes[:, :1]).all()
+        order = drawing_order(self.names[: sizes.shape[1]])
+        capitals = best_capitals(stakes[:, : 1 if is_even else 2, order], level)
+        return 1.0 / capitals.min(axis=1)
+
+    def _verdict(self, row: int, past: Past) -> bool:
+        parts = [[one[row][part.is_there[row]] for one in part[:2]] for part in self.parts]
+        ours, base = (np.concatenate(scores) for scores in zip(*parts, strict=True))
+        counts = np.concatenate([part.sizes[row] for part in self.parts])
+        groups = np.repeat(self.names[: len(counts)], counts)
+        mine, theirs = (self._items(scores, groups) for scores in (ours, base))
+        policy = self.policy
+        comparison = compare(mine, theirs, policy.metric, confidence=policy.confidence)
+        return decide(policy, put_to_test(policy, comparison, mine, theirs, past), None).is_promoted
+
+    def _items(self, scores: np.ndarray, groups: np.ndarray) -> Items:
+        if self.world.metric == "accuracy":
+            return make_items(1 - scores.astype(int), np.zeros(len(scores), dtype=int), groups)
+        return Items({self.world.metric: scores}, groups)
+
+
 def simulate(world: World, *, histories: int, nights: int, seed: int) -> Outcome:
     """Ask the gate every night."""
-    rng = np.random.default_rng(seed)
-    n_groups = world.n_first + world.n_nightly * nights
-    hard = np.clip(RIGHT + SPREAD * rng.standard_normal((histories, n_groups)), 0.05, 0.95)
-    base = rng.random((histories, n_groups, ITEMS)) < hard[..., None]
-    ours = np.empty_like(base)
+    asked = Histories(world, np.random.default_rng(seed), histories)
     promoted, unguarded = np.zeros((2, histories), dtype=int)
-    logs = np.zeros((histories, len(betting.BETS)))
-    n_seen = 0
     for night in range(1, nights + 1):
-        n = world.n_first + world.n_nightly * (night - 1)
-        better = hard + (world.effect if night >= world.since else 0.0)
-        fresh = slice(n_seen if world.n_nightly else 0, n)
-        shape = (histories, fresh.stop - fresh.start, ITEMS)
-        own = rng.random(shape) < better[:, fresh, None]
-        ours[:, fresh] = np.where(rng.random(shape) < world.alike, base[:, fresh], own)
-        gaps = ours[:, n_seen:n].mean(axis=2) - base[:, n_seen:n].mean(axis=2)
-        gains = betting.log_capitals(gaps)
-        p = spending.p_values(_sums(ours[:, :n]), _sums(base[:, :n]), _share)
-        unguarded[(unguarded == 0) & (p <= ALPHA / 2)] = night
-        is_rich = (n > n_seen) & (_wealth(logs + gains) >= 1.0 / POLICY.budget)
-        is_vouched = (p <= spending.level(night, POLICY.budget)) | is_rich
-        for row in np.flatnonzero(is_vouched & (promoted == 0)):
-            past = Past(night - 1, frozenset(_names(n_seen)), logs[row])
-            if _is_promoted(ours[row, :n], base[row, :n], past):
-                promoted[row] = night
-        logs, n_seen = logs + gains, n
+        verdicts, bare = asked.ask(night, promoted == 0)
+        promoted[verdicts] = night
+        unguarded[(unguarded == 0) & bare] = night
     return Outcome(promoted, unguarded)
 
 
-def _sums(right: np.ndarray) -> np.ndarray:
-    hits = right.sum(axis=2, dtype=float)
-    return np.stack([hits, np.full_like(hits, ITEMS)], axis=-1)
+def search(*, histories: int, nights: int, seed: int) -> tuple[str, Outcome, int]:
+    """The null of two or three points that is promoted most often, and how many were tried."""
+    worst, n_tried = ("", 0.0, None), 0
+    few = max(histories // 5, 50)
+    for n_first, n_nightly in SEARCHED:
+        for chance in CHANCES:
+            for loss in LOSSES:
+                for tied in (0.0, 0.5, 0.9):
+                    if chance + tied >= 1.0:
+                        continue
+                    points = [(chance, loss), (tied, 0.0)] if tied else [(chance, loss)]
+                    if -chance * loss / (1.0 - chance - tied) > 1.0:
+                        continue  # no gain makes up for it
+                    world, n_tried = World(cases(points), n_first, n_nightly), n_tried + 1
+                    rate = simulate(world, histories=few, nights=nights, seed=seed).by(nights)
+                    if rate.ratio >= worst[1]:
+                        name = f"{chance:.1%} of cases lose {-loss:g}, {tied:.0%} are ties"
+                        more = f"{n_first} groups, {n_nightly} new each night"
+                        worst = (f"{name}; {more}", rate.ratio, world)
+    assert worst[2] is not None
+    return worst[0], simulate(worst[2], histories=histories, nights=nights, seed=seed + 1), n_tried
 
 
-def _share(sums: np.ndarray) -> np.ndarray:
-    return sums[..., 0] / sums[..., 1]
+def _poorer(logs: np.ndarray) -> np.ndarray:
+    return np.exp(logs).mean(axis=-1).min(axis=-1)
 
 
-def _wealth(logs: np.ndarray) -> np.ndarray:
-    return np.exp(logs).mean(axis=-1)
-
-
-def _names(n: int) -> list[str]:
-    return [f"g{i:05}" for i in range(n)]
-
-
-def _is_promoted(ours: np.ndarray, base: np.ndarray, past: Past) -> bool:
-    groups = np.repeat(_names(len(ours)), ITEMS)
-    mine, theirs = (_items(right, groups) for right in (ours, base))
-    comparison = compare(mine, theirs, "accuracy", confidence=POLICY.confidence)
-    return decide(POLICY, put_to_test(POLICY, comparison, mine, theirs, past), None).is_promoted
-
-
-def _items(right: np.ndarray, groups: np.ndarray) -> Items:
-    return make_items(np.where(right.ravel(), 0, 1), np.zeros(right.size, dtype=int), groups)
-
-
-NULLS = {
-    "no better, asked every night: 40 groups, 5 new each night": World(40, 5),
-    "the same from 20 groups, 1 new each night": World(20, 1),
-    "a new challenger every night on one test set of 60 groups": World(60, 0),
-    "the same of 20 groups": World(20, 0),
-}
-MERITS = {
-    "0.05 better, 40 groups and 5 new each night": World(40, 5, effect=0.05),
-    "0.10 better, 40 groups and 5 new each night": World(40, 5, effect=0.10),
-    "0.10 better from the 1st challenger on, 60 groups": World(60, 0, effect=0.10),
-    "0.10 better from the 10th on, 60 groups": World(60, 0, effect=0.10, since=10),
-    "0.20 better from the 10th on, 60 groups": World(60, 0, effect=0.20, since=10),
-}
-
-
-def main() -> int:
-    """Print both tables; 1 if some null was promoted in more than alpha of the histories."""
-    parser = argparse.ArgumentParser(prog="python -m tests.experiments.gate_histories")
-    parser.add_argument("--histories", type=int, default=1000)
-    parser.add_argument("--nights", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = vars(parser.parse_args())
-    nights, worst = asked["nights"], 0.0
-    print("| null | histories with a promotion | a bare interval |\n|---|---|---|")
-    for name, world in NULLS.items():
-        found = simulate(world, **asked)
-        rate, bare = found.by(nights), measured_rate(int((found.unguarded > 0).sum()), found.n)
-        worst = max(worst, rate.ratio)
-        print(f"| {name} | {told(rate)} | {bare.ratio:.2f} |", flush=True)
-    shown = [night for night in (1, 10, 30, nights) if night <= nights]
-    print(f"\n| challenger | {' | '.join(f'by night {n}' for n in shown)} |")
-    print("|---" * (len(shown) + 1) + "|")
-    for name, world in MERITS.items():
-        found = simulate(world, **asked)
-        rates = " | ".join(told(found.by(night)) for night in shown)
-        print(f"| {name} | {rates} |", flush=True)
-    return int(worst > ALPHA)
+def _t_chances(means: np.ndarray) -> np.ndarray:
+    """One-sided p of a t-test over groups: what a bare interval goes by."""
+    n = means.shape[1]
+    error = means.std(axis=1, ddof=1) / np.sqrt(n)
+    certain = np.where(means.mean(axis=1) > 0, np.inf, -np.inf)  # every group alike
+    t = np.divide(means.mean(axis=1), error, out=certain, where=error > 1e-12)
+    return stdtr(n - 1, -t)
 
 
 def told(rate: Rate) -> str:
     """The share with its exact 95 % interval."""
     return f"{rate.ratio:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
+
+
+def _row(part: str, name: str, *cells: str) -> dict[str, Any]:
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    return {"part": part, "name": name, "cells": cells}
+
+
+def _head(*cells: str) -> None:
+    print(f"\n| {' | '.join(cells)} |\n|{'---|' * len(cells)}", flush=True)
+
+
+def main() -> int:
+    """Print the tables; 1 if the interval of some null reaches beyond alpha."""
+    parser = argparse.ArgumentParser(prog="python -m tests.experiments.gate_histories")
+    parser.add_argument("--histories", type=int, default=1000)
+    parser.add_argument("--nights", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    how = {"histories": asked.histories, "nights": asked.nights, "seed": asked.seed}
+    rows: list[dict[str, Any]] = []
+    worst = 0.0
+    if "nulls" in asked.only:
+        _head("no better than the base", "histories with a promotion", "with a bare t-test at .025")
+        for name, world in NULLS.items():
+            found = simulate(world, **how)
+            rate, bare = (
+                found.by(asked.nights),
+                measured_rate(int((found.unguarded > 0).sum()), found.n),
+            )
+            worst = max(worst, rate.high)
+            rows.append(_row("nulls", name, told(rate), f"{bare.ratio:.2f}"))
+    if "search" in asked.only:
+        name, found, n_tried = search(**how)
+        worst = max(worst, found.by(asked.nights).high)
+        _head(
+            f"the worst of {n_tried} two-point and three-point nulls", "histories with a promotion"
+        )
+        rows.append(_row("search", name, told(found.by(asked.nights))))
+    if "hopes" in asked.only:
+        _head("one challenger, better by", *(f"{n} groups" for n in GROUPS))
+        for name, make in HOPES.items():
+            rates = [simulate(make(n), **{**how, "nights": 1}).by(1).ratio for n in GROUPS]
+            rows.append(_row("hopes", name, *(f"{rate:.2f}" for rate in rates)))
+    if "merits" in asked.only:
+        shown = [night for night in NIGHTS if night <= asked.nights]
+        _head("better than the base", *(f"by night {night}" for night in shown))
+        for name, world in MERITS.items():
+            found = simulate(world, **how)
+            rows.append(_row("merits", name, *(f"{found.by(n).ratio:.2f}" for n in shown)))
+    if asked.out:
+        asked.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return int(worst > ALPHA)
 
 
 if __name__ == "__main__":
