@@ -1,21 +1,51 @@
 """Many nights of the gate, small: `python -m tests.experiments.gate_histories` is the whole."""
 
+import numpy as np
 import pytest
 
-from tests.experiments.gate_histories import ALPHA, World, simulate
+from tests.experiments.gate_histories import ALPHA, simulate
+from tests.experiments.gate_worlds import NULLS, World, answers, bell, cases
+
+FOOLED = [name for name in NULLS if "2 % of" in name or "size tells" in name]
+NEAR = {  # as likely as may be: many small steps, or one chance in two
+    "halves": World(cases([(0.5, -1.0)]), 60, 5),
+    "rare": World(cases([(0.005, -1.0)]), 300, 0),
+    "ties": World(cases([(0.05, -1.0), (0.9, 0.0)]), 60, 5),
+}
 
 
-@pytest.mark.parametrize(
-    "world", [World(20, 10, alike=0.7), World(40, 0, alike=0.7)], ids=["new items", "reused"]
-)
-def test_noise_that_asks_every_night_is_rarely_promoted(world):
-    found = simulate(world, histories=300, nights=40, seed=1)
-    assert found.by(40).ratio <= ALPHA
-    assert (found.unguarded > 0).mean() > 2 * ALPHA, "a bare interval falls for it"
+@pytest.mark.parametrize("name", NULLS)
+def test_noise_that_asks_every_night_is_rarely_promoted(name):
+    rate = simulate(NULLS[name], histories=200, nights=15, seed=1).by(15)
+    assert rate.ratio <= ALPHA
+    assert rate.low <= ALPHA / 2, "far below what two guards may err by"
+
+
+@pytest.mark.parametrize("name", FOOLED)
+def test_a_bare_test_falls_for_what_the_gate_does_not(name):
+    found = simulate(NULLS[name], histories=200, nights=15, seed=1)
+    assert (found.unguarded > 0).mean() > 2 * ALPHA
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_the_worst_of_two_and_three_points_is_rarely_promoted(name):
+    assert simulate(NEAR[name], histories=300, nights=20, seed=2).by(20).ratio <= ALPHA
 
 
 def test_merit_is_promoted_at_once_where_it_is_plain_and_later_where_it_is_not():
-    plain = simulate(World(60, 0, effect=0.25), histories=30, nights=1, seed=1)
+    plain = simulate(World(answers(0.25), 60, 0, "accuracy"), histories=30, nights=1, seed=1)
     assert plain.by(1).ratio > 0.9
-    slow = simulate(World(30, 5, effect=0.1), histories=20, nights=60, seed=1)
-    assert slow.by(60).ratio > 0.9 > slow.by(1).ratio
+    slow = simulate(World(answers(0.1), 30, 5, "accuracy"), histories=20, nights=80, seed=1)
+    assert slow.by(80).ratio > 0.9 > slow.by(1).ratio
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_a_null_is_one(name):
+    drawn = NULLS[name].draw(np.random.default_rng(0), (400, 1000), 0)
+    sums = (drawn.means * drawn.sizes).mean() if "over items" in name else drawn.means.mean()
+    assert abs(sums) < 0.003
+
+
+def test_a_merit_is_what_it_says():
+    drawn = bell(0.1, 0.2)(np.random.default_rng(0), (400, 1000), 0)
+    assert drawn.means.mean() == pytest.approx(0.1, abs=0.01)

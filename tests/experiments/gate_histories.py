@@ -33,8 +33,9 @@ ALPHA = 1.0 - GatePolicy("accuracy").confidence
 GROUPS = (40, 60, 100, 300)
 NIGHTS = (1, 10, 30, 200)
 PARTS = ("nulls", "search", "hopes", "merits")
-LOSSES = (-1.0, -0.8, -0.6, -0.3, -0.1)
-CHANCES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
+LOSSES = (-1.0, -0.6, -0.3, -0.1)
+CHANCES = (0.005, 0.02, 0.05, 0.1, 0.3, 0.5)
+TIED = (0.0, 0.9)
 SEARCHED = ((60, 0), (300, 0), (60, 5))  # groups first, and new each night
 
 
@@ -134,7 +135,7 @@ def search(*, histories: int, nights: int, seed: int) -> tuple[str, Outcome, int
     for n_first, n_nightly in SEARCHED:
         for chance in CHANCES:
             for loss in LOSSES:
-                for tied in (0.0, 0.5, 0.9):
+                for tied in TIED:
                     if chance + tied >= 1.0:
                         continue
                     points = [(chance, loss), (tied, 0.0)] if tied else [(chance, loss)]
