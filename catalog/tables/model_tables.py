@@ -160,6 +160,13 @@ MODEL_VERSIONS = TableSpec(
             "hash over what it answers by: weights and configuration of the adapter, base, task and"
             " label prompts; '' for a base, null of versions made before it was recorded",
         ),
+        text(
+            "sums_sha256",
+            "sha256 of SHA256SUMS among its files, which has that of every other one; null of"
+            " versions made before it was recorded, until a night or `rpe maintain` files them",
+        ),
+        Column("n_files", "BIGINT", "files that SHA256SUMS names", "files"),
+        Column("n_bytes", "BIGINT", "bytes of them", "bytes"),
         *HISTORY,
     ),
 )
