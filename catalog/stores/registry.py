@@ -228,6 +228,11 @@ class Registry:
             found = [_version(v) for v in self._search(f"name = '{name}'")]
         return sorted(found, key=lambda v: int(v.ref.version))
 
+    def all_versions(self) -> list[ModelVersion]:
+        """Every version of every registered model, in one question."""
+        with translate_mlflow_errors("versions"):
+            return [_version(found) for found in self._search("")]
+
     def aliases(self, name: str) -> dict[str, str]:
         """Alias -> version of one registered model; empty if it does not exist."""
         return self.all_aliases().get(name, {})

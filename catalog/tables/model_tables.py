@@ -185,12 +185,13 @@ PROMOTIONS = TableSpec(
         text("champion_ensemble_id", "champion at that time; '' if there was none"),
         text(
             "action",
-            "promoted, refused, abstained, pending, approved, rolled_back, or kept: the challenger"
-            " is the champion's very model",
+            "promoted, refused, abstained, pending, approved, rolled_back; kept: the challenger is"
+            " the champion's very model; withdrawn_damaged: the champion's files were damaged, and"
+            " another serves, or none; restored: they are what was kept again",
         ),
         text("evidence", "labels or leave_one_out"),
         text("reasons", "why, in words"),
-        text("actor", "who decided: gate, or a person's name"),
+        text("actor", "who decided: gate, night where damage did, or a person's name"),
         text("model_name", "registered model"),
         text("model_version", "version of the challenger, or of the same model"),
         *HISTORY,
