@@ -25,8 +25,10 @@ from catalog.stores.cards import (
     model_row,
     representation_row,
 )
+from catalog.stores.chain import head_of
 from catalog.stores.drafts import BaseArguments, base_arguments
-from catalog.stores.registry import ModelVersionRef, require_target_name
+from catalog.stores.registry import ModelVersionRef, VersionDraft, require_target_name
+from catalog.stores.sums import Sums
 from rpe_core.errors import InputError
 from rpe_core.records import BaseModel, Representation, RunRef
 
@@ -34,11 +36,13 @@ __all__ = [
     "AdapterCard",
     "Challenger",
     "EnsembleCard",
+    "challenger_drafts",
     "keep_representations",
     "register_adapter",
     "register_base",
     "register_challengers",
     "register_ensembles",
+    "shown_model",
 ]
 
 Row = dict[str, Any]
@@ -67,17 +71,22 @@ def register_base(
             remedy="start the run again; it identifies the base anew",
         )
     intents.intend(stores.lake, [base.base_id], run=run)
-    # a local folder is known by its name, because a path names a machine
-    shown = base.model if is_hub or base.model.startswith("builtin:") else Path(base.model).name
-    ref = stores.registry.register(drafts.base_draft(base, files, model=shown, is_hub=is_hub))
+    shown = shown_model(base, is_hub=is_hub)
+    draft = drafts.base_draft(base, files, model=shown, is_hub=is_hub)
+    ref, sums = _kept(stores, draft)
     revision = base.revision if is_hub else ""
     with stores.lake.transaction(message="register base", run=run) as commit:
         commit.insert_new("bases", [base_row(base, ref, model=shown, revision=revision)])
         commit.insert_new(
-            "model_versions", [model_row(ref, "base", base.base_id, served_sha256="")]
+            "model_versions", [model_row(ref, "base", base.base_id, served_sha256="", sums=sums)]
         )
         intents.fulfil(commit, [base.base_id])
     return ref
+
+
+def shown_model(base: BaseModel, *, is_hub: bool) -> str:
+    """What a base is called on record: a local folder by its name, for a path names a machine."""
+    return base.model if is_hub or base.model.startswith("builtin:") else Path(base.model).name
 
 
 def keep_representations(
@@ -125,9 +134,10 @@ def register_adapter(
     draft = drafts.adapter_draft(
         card,
         **_registered_base(stores, card.base),
-        folder=stores.artifacts.folder(artifact_sha256),
+        folder=stores.artifacts.folder(artifact_sha256, is_verified=True),
     )
-    ref = stores.registry.register(draft)
+    ref, sums = _kept(stores, draft)
+    served = draft.served_sha256
     filed = stores.vectors.representation(card.representation_id)
     stores.vectors.put(filed, adapter_id=card.adapter_id)
     parents = [
@@ -139,7 +149,7 @@ def register_adapter(
         commit.insert_new("adapters", [adapter_row(card, ref, artifact_sha256)])
         commit.insert_new(
             "model_versions",
-            [model_row(ref, "adapter", card.adapter_id, served_sha256=draft.served_sha256)],
+            [model_row(ref, "adapter", card.adapter_id, served_sha256=served, sums=sums)],
         )
         commit.insert_new("lineage", lineage.edges(card.adapter_id, parents))
         intents.fulfil(commit, [card.adapter_id])
@@ -190,33 +200,56 @@ def register_challengers(
     known = _find_all(stores, "model_versions", "record_id", ids)
     refs = {ensemble_id: _ref(row) for ensemble_id, row in known.items()}
     new = [one for one in challengers if one.ensemble_id not in refs]
-    rows = _find_all(stores, "ensembles", "ensemble_id", [one.ensemble_id for one in new])
-    for one in new:
+    written = challenger_drafts(stores, new)
+    intents.intend(stores.lake, [one.ensemble_id for one in new], run=run)
+    made = []
+    for ensemble_id, draft in written.items():
+        refs[ensemble_id], sums = _kept(stores, draft)
+        named = (refs[ensemble_id], "ensemble", ensemble_id)
+        made.append(model_row(*named, served_sha256=draft.served_sha256, sums=sums))
+    with stores.lake.transaction(message="register challengers", run=run) as commit:
+        commit.insert_new("model_versions", made)
+        intents.fulfil(commit, [one.ensemble_id for one in new])
+    return [refs[ensemble_id] for ensemble_id in ids]
+
+
+def challenger_drafts(stores: Stores, challengers: Sequence[Challenger]) -> dict[str, VersionDraft]:
+    """What the versions of kept ensembles are made of, by ensemble; nothing is written.
+
+    Raises:
+        RecordNotFound: no such ensemble, its base was not registered, or its artifact is gone.
+        RecordConflict: its artifact is not what was kept.
+        InputError: base is not the one that the ensemble was merged for.
+    """
+    rows = _find_all(stores, "ensembles", "ensemble_id", [one.ensemble_id for one in challengers])
+    for one in challengers:
         if one.ensemble_id not in rows:
             raise RecordNotFound("There is no such ensemble.", where=one.ensemble_id)
         lineage.require_same_base(
             one.base.base_id, {one.ensemble_id: rows[one.ensemble_id]["base_id"]}
         )
-    facts = facts_of(stores, rows, {one.ensemble_id: one.evidence for one in new})
-    bases = {base: _registered_base(stores, base) for base in {one.base for one in new}}
-    intents.intend(stores.lake, [one.ensemble_id for one in new], run=run)
-    made = []
-    for one in new:
-        draft = drafts.ensemble_draft(
+    facts = facts_of(stores, rows, {one.ensemble_id: one.evidence for one in challengers})
+    bases = {base: _registered_base(stores, base) for base in {one.base for one in challengers}}
+    return {
+        one.ensemble_id: drafts.ensemble_draft(
             facts[one.ensemble_id],
             one.base,
             one.task,
             **bases[one.base],
-            folder=stores.artifacts.folder(rows[one.ensemble_id]["artifact_sha256"]),
+            # hashed again: what is registered now is sealed as what was kept
+            folder=stores.artifacts.folder(
+                rows[one.ensemble_id]["artifact_sha256"], is_verified=True
+            ),
             weights_sha256=rows[one.ensemble_id]["weights_sha256"],
         )
-        refs[one.ensemble_id] = ref = stores.registry.register(draft)
-        row = model_row(ref, "ensemble", one.ensemble_id, served_sha256=draft.served_sha256)
-        made.append(row)
-    with stores.lake.transaction(message="register challengers", run=run) as commit:
-        commit.insert_new("model_versions", made)
-        intents.fulfil(commit, [one.ensemble_id for one in new])
-    return [refs[ensemble_id] for ensemble_id in ids]
+        for one in challengers
+    }
+
+
+def _kept(stores: Stores, draft: VersionDraft) -> tuple[ModelVersionRef, Sums]:
+    """Register a version under the chain's head, and what is to be on record of its files."""
+    ref = stores.registry.register(draft, head=head_of(stores.lake))
+    return ref, stores.registry.sums(ref)
 
 
 def _edges(card: EnsembleCard) -> list[Row]:
