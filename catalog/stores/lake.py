@@ -53,7 +53,7 @@ class Lake:
         is_read_only: bool,
         workspace: str = "",
     ) -> None:
-        self._connection, self._data_uri, self._lock = connection, data_uri, lock
+        self._connection, self.data_uri, self._lock = connection, data_uri, lock
         self._clock, self._is_read_only = clock, is_read_only
         self.workspace = workspace  # whose runs write through this object
         self._threads = threading.local()
@@ -299,7 +299,7 @@ class Lake:
                 with lake_errors("begin to write"):
                     _begin(cursor, message=message, run=run)
                 yield cursor
-                flush_files(self._data_uri, since_ns=began - _CLOCK_SLACK_NS)
+                flush_files(self.data_uri, since_ns=began - _CLOCK_SLACK_NS)
                 with lake_errors("commit"):
                     cursor.execute("COMMIT")
                 self.n_commits += 1
