@@ -241,6 +241,16 @@ class Lake:
                 cursor.execute(f"CALL {tidy}('{ALIAS}', cleanup_all => true)").fetchall()
 
     @property
+    def has_records(self) -> bool:
+        """Whether any table but that of its own making ever got a row that still lies in a file."""
+        return bool(
+            self.rows(
+                f"SELECT 1 FROM ducklake_table_info('{ALIAS}')"
+                " WHERE file_count > 0 AND table_name <> 'migrations' LIMIT 1"
+            )
+        )
+
+    @property
     def snapshot_id(self) -> int:
         """Number of the last committed snapshot."""
         return int(self.rows(f"SELECT id FROM {ALIAS}.current_snapshot() AS t(id)")[0]["id"])
