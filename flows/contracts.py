@@ -20,6 +20,7 @@ from flows.plan_file import load_plan
 from flows.reading import has_lake, read_rows_of, reading, require_lake
 from flows.settings import Settings, require_workspace
 from rpe_core.errors import InputError, UnknownName
+from rpe_core.regular_files import read_regular
 
 SAMPLE_ROWS = 1000  # of a query
 
@@ -136,7 +137,7 @@ def add_contract(settings: Settings, file: Path) -> Path:
     if faults:
         raise ContractInvalid(file.name, faults)
     kept = settings.sources_folder / f"{contract.source}.yaml"
-    if kept.exists() and kept.read_bytes() != file.read_bytes():
+    if kept.exists() and read_regular(kept) != read_regular(file):
         raise InputError(
             f"source {contract.source} is already there with another contract.",
             where=str(kept),

@@ -32,6 +32,7 @@ from rpe_core.fingerprint import SHORT, fingerprint, make_id
 from rpe_core.merging.folders import AdapterFiles, read_adapter
 from rpe_core.merging.hyperparameters import NARROWING, Hyperparameters
 from rpe_core.records import BaseModel, Representation
+from rpe_core.regular_files import special_kind
 
 Row = dict[str, Any]
 _HEADED = ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "SEQ_2_SEQ_LM")
@@ -122,6 +123,8 @@ def _folders(places: Sequence[str]) -> list[Path]:
                 [p for p in sorted(folder.iterdir()) if _is_adapter(p)] if folder.is_dir() else []
             )
             found += [folder] if _is_adapter(folder) or not inside else inside
+    if kinds := [special_kind(path) for path in found if not path.is_dir() and special_kind(path)]:
+        raise InputError(f"What is to be imported is {kinds[0]}.", expected="folders of adapters")
     folders = [folder.absolute() for folder in dict.fromkeys(found) if folder.is_dir()]
     if not folders:
         raise InputError(
@@ -132,7 +135,8 @@ def _folders(places: Sequence[str]) -> list[Path]:
 
 
 def _is_adapter(folder: Path) -> bool:
-    return is_bundle(folder) or (folder / "adapter_config.json").is_file()
+    config = folder / "adapter_config.json"
+    return is_bundle(folder) or config.is_file() or bool(special_kind(config))
 
 
 def _checked(

@@ -18,6 +18,7 @@ from catalog.stores.model_code import input_of
 from flows.workspace import Workspace
 from rpe_core.errors import InputError
 from rpe_core.records import TaskSpec
+from rpe_core.regular_files import read_regular, special_kind
 from rpe_core.representation import mean_feature
 
 MAX_BYTES = 64 << 20  # of a file that holds one vector
@@ -60,6 +61,12 @@ def _find(folder: Path, name: str) -> Path:
     for path in (folder / name, Path(name).expanduser()):
         if path.is_file():
             return path
+        if kind := special_kind(path):
+            raise InputError(
+                f"The file that says where the adapter is filed is {kind}.",
+                where=path.name,
+                expected="a regular file",
+            )
     raise InputError(
         "The file that says where the adapter is filed is missing.",
         expected=f"{Path(name).name} in the adapter's folder, or a path",
@@ -75,7 +82,7 @@ def _vector(path: Path, sha256: str) -> Place:
             # mapped, a header that claims more than the file holds allocates nothing
             told = {"z": np.load(path, mmap_mode="r", allow_pickle=False).tolist()}
         else:
-            loaded = json.loads(path.read_text(encoding="utf-8"))
+            loaded = json.loads(read_regular(path))
             told = {"z": loaded} if isinstance(loaded, list) else dict(loaded)
         z = tuple(float(x) for x in told["z"])
         variance = tuple(float(x) for x in told.get("variance", [0.0] * len(z)))
@@ -97,7 +104,8 @@ def _inputs(path: Path, task: TaskSpec) -> Sequence[Any]:
     column = task.input
     if path.suffix == ".txt":
         try:
-            return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = read_regular(path).decode("utf-8").splitlines()
+            return [line for line in lines if line.strip()]
         except (OSError, UnicodeDecodeError):
             raise InputError("The sample is no UTF-8 text.", where=path.name) from None
     rule = {column: ColumnRule(type="string")}

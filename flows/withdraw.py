@@ -30,6 +30,7 @@ from flows.wiring import open_stores
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import RunRef
+from rpe_core.regular_files import read_regular
 
 REBUILT = ("embed", "ensemble", "evaluate", "promote")  # steps that make anew what was erased
 LANDED = ("ingest", *REBUILT[:1], "train", *REBUILT[1:])  # and deliveries that stay
@@ -183,7 +184,7 @@ def _known(settings: Settings, one: Retraction) -> dict[str, Any]:
     path = _known_file(settings, one)
     if not path.exists():
         return {"texts": [], "n_rows": {}}
-    known: dict[str, Any] = json.loads(path.read_text())
+    known: dict[str, Any] = json.loads(read_regular(path))
     return known
 
 

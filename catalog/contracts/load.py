@@ -21,6 +21,7 @@ from catalog.contracts.rules import (
 )
 from catalog.errors import ContractInvalid, Fault
 from rpe_core.errors import DeclarationError
+from rpe_core.regular_files import read_regular, special_kind
 
 __all__ = ["MAX_BYTES", "TO_FILL", "load_contract", "parse_contract", "parse_yaml", "read_yaml"]
 
@@ -58,7 +59,7 @@ def read_yaml(path: Path, *, error: type[DeclarationError] = DeclarationError) -
     text = ""
     if fault is None:
         try:
-            text = path.read_bytes().decode("utf-8-sig")
+            text = read_regular(path, limit=MAX_BYTES + 1).decode("utf-8-sig")
         except UnicodeDecodeError:
             fault = Fault("(file)", "is not UTF-8 text", "a YAML file saved as UTF-8")
         except OSError:
@@ -110,11 +111,15 @@ def _contract(data: Mapping[str, Any], *, file: str, more: list[Fault]) -> Sourc
     return contract
 
 
+_YAML_FILE = "the path of a YAML file"
+
+
 def _file_fault(path: Path) -> Fault | None:
     if not path.exists():
-        return Fault("(file)", "does not exist", "the path of a YAML file")
+        return Fault("(file)", "does not exist", _YAML_FILE)
     if not path.is_file():
-        return Fault("(file)", "is not a file", "the path of a YAML file")
+        kind = special_kind(path)
+        return Fault("(file)", f"is {kind}, no file" if kind else "is not a file", _YAML_FILE)
     return _TOO_LARGE if path.stat().st_size > MAX_BYTES else None
 
 

@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from catalog.errors import ContractViolated
 from catalog.readers.encodings import as_utf8, told_encoding
 from rpe_core.errors import InputError
+from rpe_core.regular_files import NotRegularFile, open_regular, special_kind
 
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 BUFFER_BYTES = 1 << 20
@@ -67,15 +68,23 @@ def list_files(pattern: str) -> list[str]:
                 expected="a file or a glob",
                 remedy="name the files in it, such as `<directory>/*.parquet`",
             )
-        if filesystem.isfile(path):
+        if _is_listed(filesystem, path):
             found = [path]
         else:
-            found = [name for name in filesystem.glob(path) if filesystem.isfile(name)]
+            found = [name for name in filesystem.glob(path) if _is_listed(filesystem, name)]
     except OSError:
         raise _no_match(pattern) from None
     if not found:
         raise _no_match(pattern)
     return sorted(_uri(filesystem, name) for name in found)
+
+
+def _is_listed(filesystem: Any, path: str) -> bool:
+    """Whether a name is a file's, or that of a FIFO and its kin, which are refused when opened."""
+    if filesystem.isfile(path):
+        return True
+    is_local = isinstance(filesystem, LocalFileSystem)
+    return is_local and not filesystem.isdir(path) and bool(special_kind(path))
 
 
 def list_parts(pattern: str) -> list[str]:
@@ -189,7 +198,8 @@ def raw_file(uri: str) -> Iterator[Any]:
     """
     filesystem, path = _filesystem(uri)
     try:
-        with filesystem.open(path, "rb") as raw:
+        is_local = isinstance(filesystem, LocalFileSystem)
+        with open_regular(path) if is_local else filesystem.open(path, "rb") as raw:
             yield raw
     except (OSError, EOFError) as error:
         raise FileUnreadable(uri, _reason(error, uri)) from None
@@ -276,8 +286,8 @@ def _no_match(pattern: str) -> InputError:
 def _reason(error: Exception, uri: str) -> str:
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
-    if isinstance(error, IsADirectoryError):
-        return "it is a directory"
+    if isinstance(error, NotRegularFile):
+        return str(error)
     if isinstance(error, PermissionError):
         return "its permissions forbid it"
     compression = compression_of(uri)

@@ -123,7 +123,7 @@ def read_item(path: Path) -> Any:
         InputError: if the ending names no format, or there is no image of it.
     """
     if path.is_dir():
-        files = (str(file) for file in path.iterdir() if file.is_file())
+        files = (str(file) for file in path.iterdir() if not file.is_dir())
         uris, kind = sorted(file for file in files if not is_left_behind(file)), "dicom"
     else:
         uris, kind = [str(path)], image_format(path.name) or ""

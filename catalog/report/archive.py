@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.stores.disk import disk_errors
+from rpe_core.regular_files import read_regular
 
 FOLDER = "nights"
 NEWEST = LIST = "index.html"
@@ -63,7 +64,7 @@ def write_page(path: Path, html: str) -> None:
 
 
 def _holds(path: Path, sought: Collection[bytes]) -> bool:
-    content = path.read_bytes()
+    content = read_regular(path)
     return any(word in content for word in sought)
 
 

@@ -23,6 +23,7 @@ from catalog.stores.disk import disk_errors, flush
 from catalog.stores.object_store import is_in_bucket
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import fingerprint, fingerprint_stream
+from rpe_core.regular_files import open_regular
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INCOMING = re.compile(r"\.incoming-(?P<pid>\d+)-[0-9a-f]{32}")
@@ -194,7 +195,7 @@ class Artifacts:
     @staticmethod
     def hash_file(path: Path) -> str:
         """sha256 of a file's bytes, read as a stream."""
-        with disk_errors(_STORE, path), path.open("rb") as file:
+        with disk_errors(_STORE, path), open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     @staticmethod

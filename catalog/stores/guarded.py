@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -14,10 +13,20 @@ import pyarrow as pa
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_errors import translated
 from catalog.stores.lake_session import (
+    ALIAS,
     connect,
     open_cursor,
     quoted_text,
 )
+from catalog.stores.reading_rules import (
+    PLACE_OF_FILE,
+    closed_functions,
+    nodes,
+    place_of_files,
+    require_open_names,
+    tables_asked_for_place,
+)
+from catalog.stores.shown_plans import without_files
 from catalog.stores.table_names import (
     SHOW_TABLES,
     given_name,
@@ -33,14 +42,15 @@ _EXPLAIN = re.compile(
 _TRY = "SHOW TABLES lists what is here, DESCRIBE mart.leaderboard the columns of one"
 _PIVOT = re.compile(r"\s*PIVOT\b", re.IGNORECASE)
 _MISSING_TABLE = re.compile(r"Table with name (.+?) does not exist")
-# A list of what is allowed, because what is forbidden is not known whole: measured on DuckDB 1.5.5,
-# with external access off `sqlite_scan` still opens any SQLite file of the machine.
-_TABLE_FUNCTIONS = {
-    "current_snapshot", "duckdb_columns", "duckdb_schemas", "duckdb_tables", "duckdb_types",
-    "duckdb_views", "generate_series", "json_each", "json_tree", "last_committed_snapshot",
-    "options", "pragma_table_info", "range", "snapshots", "table_changes", "table_deletions",
-    "table_info", "table_insertions", "unnest",
-}  # fmt: skip
+_SYSTEM_VIEWS = (
+    "SELECT view_name FROM duckdb_views()"
+    " WHERE database_name = 'system' AND schema_name IN ('main', 'pg_catalog')"
+)
+_FUNCTIONS = "SELECT DISTINCT function_name FROM duckdb_functions()"
+_HAVE_PLACE = (
+    "SELECT schema_name || '.' || table_name FROM duckdb_columns()"
+    f" WHERE database_name = {quoted_text(ALIAS)} AND lower(column_name) = '{PLACE_OF_FILE}'"
+)
 
 
 class GuardedReader:
@@ -74,7 +84,8 @@ class GuardedReader:
             if any(str(kind) == "UHUGEINT" for _, kind, *_ in found.description):
                 # measured on DuckDB 1.5.5: as Arrow the largest of these come out negative
                 raise InputError("UHUGEINT cannot be told exactly.", remedy="cast it to VARCHAR")
-            return found.to_arrow_table()
+            table = found.to_arrow_table()
+            return without_files(table) if _EXPLAIN.match(sql) else table
         except duckdb.CatalogException as error:
             raise self._unknown_name(str(error), tree) from None
         except duckdb.BinderException as error:
@@ -109,25 +120,37 @@ class GuardedReader:
             )
         is_explain = statements[0].type == duckdb.StatementType.EXPLAIN
         tree = self._tree(_EXPLAIN.sub("", sql, count=1) if is_explain else sql)
-        if any("/" in name for name in _tables(tree)):
-            # an object store knows no folders: below an allowed one `..` would lead out of it
-            raise InputError("A file is not read here.", expected=_EXPECTED)
+        self._require_open(tree)
         if not is_explain and self._shows_tables_inside(tree):
             raise InputError(
                 "SHOW TABLES stands by itself here.",
                 remedy="SELECT * FROM information_schema.tables may stand anywhere",
             )
-        functions = {name for name in _table_functions(tree) if name not in _TABLE_FUNCTIONS}
-        if functions:
-            raise InputError(
-                f"Table function {', '.join(map(shown_name, sorted(functions)))} is not allowed.",
-                expected="tables and views of the lake; see mart.columns",
-            )
         return tree
+
+    def _require_open(self, tree: Any) -> None:
+        """A statement names nothing but the lake, and functions that only compute."""
+        require_open_names(tree, system=self._names(_SYSTEM_VIEWS), known=self._tables())
+        closed = closed_functions(tree)
+        known = closed and closed & self._names(_FUNCTIONS)
+        if known:
+            shown = ", ".join(map(shown_name, sorted(known)))
+            raise InputError(f"Function {shown} is not allowed.", expected="one that only computes")
+        if closed:
+            raise _unknown_function()
+        asked = tables_asked_for_place(tree)
+        if asked and asked - self._names(_HAVE_PLACE):
+            raise place_of_files()
+
+    def _tables(self) -> list[str]:
+        return [name for name, *_ in self._cursor.execute(SHOW_TABLES).fetchall()]
+
+    def _names(self, sql: str) -> set[str]:
+        return {str(name).lower() for (name,) in self._cursor.execute(sql).fetchall()}
 
     def _shows_tables_inside(self, tree: Any) -> bool:
         """Whether SHOW TABLES is a part of a larger statement, where it would find nothing."""
-        shown = [n for n in _nodes(tree) if n.get("type") == "SHOW_REF"]
+        shown = [n for n in nodes(tree) if n.get("type") == "SHOW_REF"]
         alone = _without_places(self._tree("SHOW TABLES"))
         is_there = any(node.get("table_name") == '"tables"' for node in shown)
         return is_there and _without_places(tree) != alone
@@ -147,9 +170,12 @@ class GuardedReader:
             return unknown_schema()
         match = _MISSING_TABLE.search(text)
         if not match:
-            return InputError("The statement names a function that is not known.")
-        rows = self._cursor.execute(SHOW_TABLES).fetchall()
-        return unknown_table(given_name(match[1], _nodes(tree)), [name for name, *_ in rows])
+            return _unknown_function()
+        return unknown_table(given_name(match[1], nodes(tree)), self._tables())
+
+
+def _unknown_function() -> InputError:
+    return InputError("The statement names a function that is not known.")
 
 
 def _without_places(tree: Any) -> Any:
@@ -172,25 +198,3 @@ def _unknown_column(text: str) -> InputError:
         expected=f"a column such as {', '.join(near)}" if near else "a column; see mart.columns",
         remedy="write text in single quotes and names in double quotes",
     )
-
-
-def _table_functions(tree: Any) -> Iterator[str]:
-    """Names of the functions in FROM, at any depth of a serialised statement."""
-    for node in _nodes(tree):
-        if node.get("type") == "TABLE_FUNCTION":
-            yield str(node["function"]["function_name"]).lower()
-
-
-def _tables(tree: Any) -> Iterator[str]:
-    """Names of the tables in FROM; of a file its path."""
-    for node in _nodes(tree):
-        if node.get("type") == "BASE_TABLE":
-            yield str(node["table_name"])
-
-
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(tree, dict):
-        yield tree
-    for child in tree.values() if isinstance(tree, dict) else tree:
-        if isinstance(child, dict | list):
-            yield from _nodes(child)

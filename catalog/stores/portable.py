@@ -14,6 +14,7 @@ from catalog.stores.artifacts import Artifacts
 from catalog.stores.disk import disk_errors, flush
 from catalog.stores.outgoing import HubName, write_outgoing
 from rpe_core.errors import InputError
+from rpe_core.regular_files import NotRegularFile, read_regular, special_kind
 
 ADAPTER, CARD, REPRESENTATION, HASHES = (
     "adapter",
@@ -37,7 +38,7 @@ class Bundle:
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder claims to be a bundle."""
-    return (folder / CARD).is_file()
+    return (folder / CARD).is_file() or bool(special_kind(folder / CARD))
 
 
 def write_bundle(
@@ -111,11 +112,14 @@ def _refuse(constant: str) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_JSON_BYTES + 1)
+        text = read_regular(path, limit=MAX_JSON_BYTES + 1)
         found = None
         if len(text) <= MAX_JSON_BYTES:
             found = json.loads(text, parse_constant=_refuse)
+    except NotRegularFile as error:
+        raise InputError(
+            f"The bundle's {path.name} is {error.kind}.", expected="a regular file"
+        ) from None
     except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -205,9 +205,16 @@ def rollback(target: Target, actor: Actor = "", as_json: AsJson = False) -> None
 
 def _lines(file: Path) -> list[str]:
     """The lines as an editor counts them: other marks that Python takes for ends are of a text."""
+    from rpe_core.regular_files import NotRegularFile, read_regular
+
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        text = read_regular(file).decode("utf-8-sig")
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         return lines if lines[-1] else lines[:-1]
+    except NotRegularFile as error:
+        raise InputError(
+            f"The file of inputs is {error.kind}.", where=str(file), expected="a regular file"
+        ) from None
     except (OSError, UnicodeDecodeError):
         raise InputError(
             "The file of inputs cannot be read.",

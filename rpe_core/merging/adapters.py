@@ -13,6 +13,7 @@ from rpe_core.merging.hyperparameters import check_config
 from rpe_core.merging.layout import read_layout
 from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import is_finite
+from rpe_core.regular_files import NotRegularFile, read_regular, special_kind
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 MAX_JSON_BYTES = 1 << 20
@@ -31,7 +32,7 @@ class AdapterFolder:
         self.config = read_json(folder / CONFIG, what="adapter")
         check_config(self.config, where=where)
         path = folder / WEIGHTS
-        if not path.is_file():
+        if not path.is_file() and not special_kind(path):
             found = " (a .bin file is never opened)" if list(folder.glob("*.bin")) else ""
             raise InputError(f"The adapter has no {WEIGHTS}{found}.", where=where)
         self.tensors = TensorFile(path, what=f"The adapter's {WEIGHTS}")
@@ -76,11 +77,16 @@ def read_json(path: Path, *, what: str, max_bytes: int = MAX_JSON_BYTES) -> dict
         InputError: there is none, or it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(max_bytes + 1)
+        text = read_regular(path, limit=max_bytes + 1)
         value = json.loads(text) if len(text) <= max_bytes else None
     except FileNotFoundError:
         raise InputError(f"The {what} has no {path.name}.", where=str(path.parent)) from None
+    except NotRegularFile as error:
+        raise InputError(
+            f"The {what}'s {path.name} is {error.kind}.",
+            where=str(path.parent),
+            expected="a regular file",
+        ) from None
     except (OSError, ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

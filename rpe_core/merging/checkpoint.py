@@ -15,6 +15,7 @@ from rpe_core.merging.adapters import read_json
 from rpe_core.merging.names import find_all
 from rpe_core.merging.reading import DTYPES, TensorFile, TensorSpec
 from rpe_core.merging.ties import Tie, find_tie, is_head
+from rpe_core.regular_files import special_kind
 
 INDEX, SINGLE, CONFIG = "model.safetensors.index.json", "model.safetensors", "config.json"
 _MAX_INDEX_BYTES = 64 << 20
@@ -32,7 +33,8 @@ class Checkpoint:
         self.folder = folder
         homes = self._read_index()
         names = sorted(set(homes.values())) or [SINGLE]
-        if not (folder / names[0]).is_file():
+        first = folder / names[0]
+        if not first.is_file() and not special_kind(first):
             raise InputError(
                 "The base is no safetensors checkpoint.",
                 where=str(folder),
@@ -118,7 +120,7 @@ class Checkpoint:
     @cached_property
     def config(self) -> dict[str, Any]:
         """Its config.json; empty where there is none."""
-        has_one = (self.folder / CONFIG).is_file()
+        has_one = (self.folder / CONFIG).is_file() or special_kind(self.folder / CONFIG)
         return read_json(self.folder / CONFIG, what="base") if has_one else {}
 
     def _are_equal(self, one: str, other: str) -> bool:
@@ -134,12 +136,18 @@ class Checkpoint:
     @cached_property
     def index(self) -> dict[str, Any]:
         """Its index; empty where all tensors are in one file, which goes first as elsewhere."""
-        if not (self.folder / INDEX).is_file() or (self.folder / SINGLE).is_file():
+        if not self._has_index:
             return {}
         return read_json(self.folder / INDEX, what="base", max_bytes=_MAX_INDEX_BYTES)
 
+    @property
+    def _has_index(self) -> bool:
+        index = self.folder / INDEX
+        is_there = index.is_file() or bool(special_kind(index))
+        return is_there and not (self.folder / SINGLE).is_file()
+
     def _read_index(self) -> dict[str, str]:
-        if not (self.folder / INDEX).is_file() or (self.folder / SINGLE).is_file():
+        if not self._has_index:
             return {}
         found = self.index.get("weight_map")
         homes: dict[str, str] = found if isinstance(found, dict) else {}

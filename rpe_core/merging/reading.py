@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from rpe_core.errors import InputError, shown_name
+from rpe_core.regular_files import NotRegularFile, open_regular
 
 DTYPES = {
     "F64": torch.float64,
@@ -51,10 +52,14 @@ class TensorFile:
 
     def __init__(self, path: Path, *, what: str) -> None:
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 # private and writable, because torch wants memory that it may write; nobody does
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             self.data_start, self.specs = _read_header(self._map)
+        except NotRegularFile as error:
+            raise InputError(
+                f"{what} is {error.kind}.", where=str(path.parent), expected="a regular file"
+            ) from None
         except (OSError, ValueError, LookupError, TypeError, RecursionError, AttributeError):
             raise InputError(
                 f"{what} is no readable safetensors file.",

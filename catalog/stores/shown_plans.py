@@ -1,0 +1,68 @@
+"""Plans of EXPLAIN as they are shown: without the files that ANALYZE lists, which tell places."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from rpe_core.errors import InputError
+
+_FILES = "Filename(s)"
+_PLAN = "explain_value"
+_CELL = re.compile(r"[^\u2500-\u257f]+")  # what stands between lines of a drawn box
+
+
+def without_files(plans: pa.Table) -> pa.Table:
+    """Plans whose lists of files are blank; as text a box keeps its size.
+
+    Raises:
+        InputError: the plan lists files in another form, in which they are not found.
+    """
+    shown = [_shown(str(plan)) for plan in plans[_PLAN].to_pylist()]
+    place = plans.schema.get_field_index(_PLAN)
+    return plans.set_column(place, _PLAN, pa.array(shown, pa.string()))
+
+
+def _shown(plan: str) -> str:
+    if _FILES not in plan:
+        return plan
+    if plan.lstrip()[:1] in "{[":
+        return json.dumps(_dropped(json.loads(plan)), indent=4)
+    if "\u2502" not in plan:
+        raise InputError(
+            "This form of EXPLAIN ANALYZE would tell where the files of the lake lie.",
+            expected="EXPLAIN ANALYZE, or EXPLAIN (ANALYZE, FORMAT json)",
+        )
+    return _blanked(plan)
+
+
+def _dropped(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _dropped(value) for name, value in tree.items() if name != _FILES}
+    return [_dropped(one) for one in tree] if isinstance(tree, list) else tree
+
+
+def _blanked(plan: str) -> str:
+    r"""A drawn plan: from the heading down to the next empty line of its box all is blank.
+
+    >>> print(_blanked("│ Filename(s): ││ b │\n│ /home/a.par- ││ c │\n│              ││ d │"))
+    │              ││ b │
+    │              ││ c │
+    │              ││ d │
+    """
+    hidden: set[int] = set()  # where in a line the boxes begin that are inside a list of files
+    lines = []
+    for line in plan.split("\n"):
+        cells = {cell.start(): cell for cell in _CELL.finditer(line)}
+        listing = {start for start in hidden if start in cells and cells[start][0].strip()}
+        hidden = listing | {
+            start for start, cell in cells.items() if cell[0].strip() == f"{_FILES}:"
+        }
+        for start in hidden:
+            width = len(cells[start][0])
+            line = line[:start] + " " * width + line[start + width :]
+        lines.append(line)
+    return "\n".join(lines)
