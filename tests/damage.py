@@ -206,13 +206,13 @@ def ask(world: World, words: tuple[str, ...], *, end: Path | None = None) -> lis
     return answers
 
 
-def make_world(root: Path, url: str) -> tuple[World, dict[str, Any]]:
-    """A workspace after two nights with a champion, and the state in which a third leaves it."""
+def make_world(root: Path, url: str, *, nights: int = 2) -> World:
+    """A workspace after some nights with a champion, and a copy of it in `kept`."""
     settings = make_pico_workspace(root)
     plan = settings.plan_file.read_text().replace("epochs: 1", "epochs: 6")
     settings.plan_file.write_text(plan.replace("learning_rate: 5.0e-3", "learning_rate: 2.0e-2"))
     world = World(root, {"PREFECT_API_URL": url, "OMP_NUM_THREADS": "1"})
-    for number in range(2):
+    for number in range(nights):
         if number:
             for source in ("site_a", "site_c"):
                 more = root / "data" / f"{source}-2.jsonl"
@@ -221,19 +221,31 @@ def make_world(root: Path, url: str) -> tuple[World, dict[str, Any]]:
         if night.code:
             raise RuntimeError(str(night))
     shutil.copytree(world.home, root / "kept")
-    state = root / "calm.json"
-    for answer in ask(world, AFTER, end=state):
-        if answer.code:
-            raise RuntimeError(str(answer))
-    return world, json.loads(state.read_text())
+    return world
 
 
-def try_damage(
-    world: World, calm: Mapping[str, Any], seed: int, *, only: str = ""
-) -> Iterator[str]:
-    """Spoil a copy; what was not as it should be, after one line that says what was spoilt."""
+def undisturbed(world: World) -> dict[str, Any]:
+    """The state in which one more night leaves the workspace; found once."""
+    state = world.root / "calm.json"
+    if not state.exists():
+        put_back(world)
+        for answer in ask(world, AFTER, end=state):
+            if answer.code:
+                raise RuntimeError(str(answer))
+    found: dict[str, Any] = json.loads(state.read_text())
+    return found
+
+
+def put_back(world: World) -> None:
+    """The workspace as its nights left it."""
     shutil.rmtree(world.home, ignore_errors=True)
     shutil.copytree(world.root / "kept", world.home)
+
+
+def try_damage(world: World, seed: int, *, only: str = "") -> Iterator[str]:
+    """Spoil a copy; what was not as it should be, after one line that says what was spoilt."""
+    calm = undisturbed(world)
+    put_back(world)
     spoilt = damage(world.home, seed, only=only)
     yield str(spoilt)
     looks = ask(world, LOOK)
@@ -273,9 +285,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rpe-damage-") as folder:
         root = Path(folder)
         with prefect_server(Settings(home=root / "prefect")) as url:
-            world, calm = make_world(root, url)
+            world = make_world(root, url)
             for seed in range(asked.seed, asked.seed + asked.runs):
-                spoilt, *faults = try_damage(world, calm, seed, only=asked.only)
+                spoilt, *faults = try_damage(world, seed, only=asked.only)
                 n_good += not faults
                 print(f"{spoilt}: {'good' if not faults else ''}", flush=True)
                 for fault in faults:
