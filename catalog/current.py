@@ -39,7 +39,8 @@ def read_standing(lake: Lake, *, as_of: datetime | None = None) -> Standing:
     ensembles = _by(lake, "ensemble_id", f"FROM core.ensembles WHERE {standing}", at_standing)
     serving = lake.rows(
         f"SELECT target_name, ensemble_id FROM core.promotions WHERE {standing}"
-        " AND action IN ('promoted', 'approved', 'rolled_back')"
+        " AND action IN ('promoted', 'approved', 'rolled_back',"
+        " 'withdrawn_damaged', 'restored')"
         " QUALIFY row_number() OVER (PARTITION BY target_name"
         " ORDER BY recorded_at DESC, promotion_id) = 1",
         at_standing,

@@ -17,6 +17,7 @@ from catalog.stores import drafts
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.bundle import Stores
 from catalog.stores.cards import AdapterCard, adapter_row, model_row, representation_row
+from catalog.stores.chain import head_of
 from catalog.stores.registry import ModelVersionRef
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import canonical_json
@@ -155,12 +156,13 @@ def _register(
         [sorted({one.card.base.base_id for one in new})],
     )
     bases = {row["base_id"]: drafts.base_arguments(row) for row in rows}
-    made = []
+    made, head = [], head_of(stores.lake)
     for one, sha256 in zip(new, artifacts, strict=True):
         base, folder = bases[one.card.base.base_id], stores.artifacts.folder(sha256)
         draft = drafts.adapter_draft(one.card, **base, folder=folder)
-        ref, record_id = stores.registry.register(draft), one.card.adapter_id
-        row = model_row(ref, "adapter", record_id, served_sha256=draft.served_sha256)
+        ref, record_id = stores.registry.register(draft, head=head), one.card.adapter_id
+        sums = stores.registry.sums(ref)
+        row = model_row(ref, "adapter", record_id, served_sha256=draft.served_sha256, sums=sums)
         made.append((ref, row))
     return made
 

@@ -9,7 +9,8 @@ from typing import Any, get_args
 from catalog import intents
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.stores.bundle import Stores
-from catalog.stores.registry import ModelVersionRef, RegisteredModel
+from catalog.stores.lake import Lake
+from catalog.stores.registry import ModelVersionRef, RegisteredModel, Registry
 from rpe_core.errors import InputError, UnknownName, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
 from rpe_core.records import Evidence, RunRef
@@ -18,8 +19,13 @@ Row = dict[str, Any]
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = "rpe.no_champion"  # tag of a registered model that no version serves: why
+NIGHT = "night"  # who decided where damage did, and no gate and no person
 _WHY_CHARS = 1000
-SERVING = ("promoted", "approved", "rolled_back")  # after these the named ensemble is champion
+WITHDRAWN = "withdrawn_damaged"  # the champion's files were damaged: another serves, or none
+RESTORED = "restored"  # they are what was kept again
+# after these the named ensemble is champion; none is where '' is named
+SERVING = ("promoted", "approved", "rolled_back", WITHDRAWN, RESTORED)
+_JUDGED = ("promoted", "approved", "kept", "refused", "abstained", "pending")
 KEPT = "kept"  # the challenger is the champion's very model: nothing was asked
 ACTIONS = (*SERVING, KEPT, "refused", "abstained", "pending")
 
@@ -83,7 +89,7 @@ def record_verdicts(
     models = _models_of(stores, [v.ensemble_id for v, _ in verdicts if v.model is None])
     rows = [_verdict_row(v, v.model or models.get(v.ensemble_id), run) for v, _ in verdicts]
     message = ", ".join(sorted({verdict.action for verdict, _ in verdicts}))
-    named = [row["target_name"] for row in rows if row["model_version"]]
+    named = [r["target_name"] for r in rows if r["model_version"] or r["action"] == WITHDRAWN]
     with stores.lake.transaction(message=message, run=run) as commit:
         commit.insert_new("comparisons", [row for _, compared in verdicts for row in compared])
         is_new = commit.insert_new("promotions", rows) > 0
@@ -137,7 +143,7 @@ def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
 
 def waiting(stores: Stores, targets: Sequence[str]) -> dict[str, Row]:
     """Target -> the pending verdict that a person may approve, where there is one."""
-    found = {name: _pending(rows) for name, rows in _histories(stores, targets).items()}
+    found = {name: _pending(rows) for name, rows in _histories(stores.lake, targets).items()}
     return {name: row for name, row in found.items() if row}
 
 
@@ -174,6 +180,105 @@ def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
 
 
+@dataclass(frozen=True)
+class Serving:
+    """What serves a target by core.promotions, what it stands on, and what damage took away."""
+
+    champion: Row | None
+    formers: tuple[Row, ...]  # champions before it, the newest first
+    withdrawal: Row | None = None  # since which nothing else was decided
+    withdrawn: Row | None = None  # the champion that it took away
+
+
+def serving(lake: Lake, targets: Sequence[str] | None = None) -> dict[str, Serving]:
+    """Target -> what serves it, of every target that something was decided about."""
+    found = {}
+    for target, rows in _histories(lake, targets).items():
+        stack, newest = _served(rows), [row for row in rows if row["action"] in SERVING][-1:]
+        withdrawal = newest[0] if newest and newest[0]["action"] == WITHDRAWN else None
+        before = _served(rows[: rows.index(withdrawal)]) if withdrawal else []
+        found[target] = Serving(
+            _champion(rows),
+            tuple(reversed(stack[:-1])),
+            withdrawal,
+            before[-1] if before else None,
+        )
+    return found
+
+
+def withdraw_damaged(
+    stores: Stores, target: str, *, sound: Row | None, reason: str, run: RunRef
+) -> Row:
+    """Take a champion whose files are damaged away: a sound one before it serves, or none.
+
+    Raises:
+        RecordNotFound: there is no champion.
+    """
+    champion = _champion(_history(stores, target))
+    if champion is None:
+        raise RecordNotFound("There is no champion to withdraw.", where=target)
+    told = sound or {**champion, "ensemble_id": "", "arm": "base"}
+    return _act(stores, told, champion, WITHDRAWN, (reason,), run=run)
+
+
+def restore(stores: Stores, target: str, *, run: RunRef) -> Row:
+    """Let a champion serve again that was withdrawn because of damage, and is sound now.
+
+    Raises:
+        RecordNotFound: something else was decided since.
+    """
+    now = serving(stores.lake, [target]).get(target)
+    if not now or not now.withdrawal or not now.withdrawn:
+        raise RecordNotFound("No champion was withdrawn because of damage.", where=target)
+    reason = f"The files of {now.withdrawn['ensemble_id']} are what was kept again."
+    return _act(stores, now.withdrawn, now.withdrawal, RESTORED, (reason,), run=run)
+
+
+def _act(
+    stores: Stores,
+    serves: Row,
+    present: Row,
+    action: str,
+    reasons: tuple[str, ...],
+    *,
+    run: RunRef,
+) -> Row:
+    """Let what a row names serve in the place of the present champion, by the night itself."""
+    verdict = VerdictRecord(
+        target_name=present["target_name"],
+        dataset_version_id=serves["dataset_version_id"],
+        arm=serves["arm"],
+        ensemble_id=serves["ensemble_id"],
+        champion_ensemble_id=present["ensemble_id"],
+        action=action,
+        evidence=serves["evidence"],
+        reasons=reasons,
+        actor=NIGHT,
+        follows=present["promotion_id"],
+        model=ModelVersionRef(serves["model_name"], serves["model_version"])
+        if serves["ensemble_id"]
+        else None,
+    )
+    return record_verdicts(stores, [(verdict, ())], run=run)[0]
+
+
+def aliases_apart(lake: Lake, registry: Registry) -> list[tuple[str, str, str, str]]:
+    """Aliases that are not what core.promotions says: model, alias, version wanted, and found.
+
+    Those that a run is moving, or left behind, are no matter of it.
+    """
+    moving = {one.record_id for one in intents.open_intents(lake)}
+    there, apart = registry.models(), []
+    for target, rows in sorted(_histories(lake, None).items()):
+        wanted = _wanted(rows)
+        aliases = there[target].aliases if target in there else {}
+        for alias in (CHALLENGER, CHAMPION):
+            told = (wanted.get(alias, ""), aliases.get(alias, ""))
+            if told[0] != told[1] and intents.aliases_of(target) not in moving:
+                apart.append((target, alias, *told))
+    return apart
+
+
 def has_former(stores: Stores, target: str) -> bool:
     """Whether there is a champion before the present one to roll back to."""
     return len(_served(_history(stores, target))) > 1
@@ -189,7 +294,7 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
     Raises:
         RecordNotFound: the registry lacks a version that a standing verdict names.
     """
-    histories, there = _histories(stores, targets), stores.registry.models()
+    histories, there = _histories(stores.lake, targets), stores.registry.models()
     wanted = {target: _wanted(rows) for target, rows in histories.items()}
     done: list[str] = []
     for name in sorted(wanted):
@@ -200,12 +305,23 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
                 continue
             if version is None:
                 stores.registry.delete_alias(name, alias)
-            else:
+            elif alias == CHAMPION or _is_there(stores, ModelVersionRef(name, version)):
                 stores.registry.set_alias(ModelVersionRef(name, version), alias)
+            else:
+                continue
             done.append(f"{name}@{alias} -> {version or 'nothing'}")
         if name in there:
             tell_none(stores, name, there[name], _why_none(histories[name]))
     return done
+
+
+def _is_there(stores: Stores, ref: ModelVersionRef) -> bool:
+    """Whether the registry has a version; who is only a challenger may be gone, doctor tells."""
+    try:
+        stores.registry.version(ref)
+    except RecordNotFound:
+        return False
+    return True
 
 
 def tell_none(stores: Stores, name: str, model: RegisteredModel, why: str) -> None:
@@ -216,7 +332,7 @@ def tell_none(stores: Stores, name: str, model: RegisteredModel, why: str) -> No
 
 def why_no_champion(stores: Stores, targets: Sequence[str]) -> dict[str, str]:
     """Target -> why none serves it, in words; '' where one does, nothing of an unjudged target."""
-    histories = _histories(stores, targets)
+    histories = _histories(stores.lake, targets)
     return {name: _why_none(rows) for name, rows in histories.items()}
 
 
@@ -225,7 +341,11 @@ def _why_none(rows: Sequence[Row]) -> str:
         return ""
     if not rows:
         return "What was decided was withdrawn, and nothing has been judged since."
+    newest = [row for row in rows if row["action"] in SERVING][-1:]
+    if newest:  # it names no ensemble
+        rows = newest
     words = {
+        WITHDRAWN: "The files of the champion are damaged",
         "abstained": "The challenger is the base itself",
         "pending": "A challenger waits for approval",
         "refused": "The gate refused the challenger",
@@ -237,7 +357,7 @@ def _why_none(rows: Sequence[Row]) -> str:
 def _wanted(rows: Sequence[Row]) -> dict[str, str]:
     """Alias -> version: the newest judged challenger, and the champion."""
     wanted = {}
-    judged = [row for row in rows if row["model_version"] and row["action"] != "rolled_back"]
+    judged = [row for row in rows if row["model_version"] and row["action"] in _JUDGED]
     champion = _champion(rows)
     if judged:
         wanted[CHALLENGER] = judged[-1]["model_version"]
@@ -249,10 +369,16 @@ def _wanted(rows: Sequence[Row]) -> dict[str, str]:
 def _served(rows: Sequence[Row]) -> list[Row]:
     """The champions that stand on each other, the present one last; a roll-back takes one off."""
     stack: list[Row] = []
+    before: list[Row] = []  # what stood when damage took a champion away
     for row in rows:
-        if row["action"] == "rolled_back":
-            while stack and stack[-1]["ensemble_id"] != row["ensemble_id"]:
-                stack.pop()
+        if row["action"] == WITHDRAWN:
+            before, stack = stack, _down_to(stack, row["ensemble_id"])
+            # as of a roll-back; where none is sound there is none to go back to
+            stack = [*stack[:-1], row] if row["ensemble_id"] else []
+        elif row["action"] == RESTORED:
+            stack, before = [*_down_to(before or stack, row["ensemble_id"])[:-1], row], []
+        elif row["action"] == "rolled_back":
+            stack = _down_to(stack, row["ensemble_id"])
             # the roll-back is what the next act answers, so it takes the place of what it restored
             stack = [*stack[:-1], row]
         elif row["action"] in SERVING:
@@ -260,9 +386,15 @@ def _served(rows: Sequence[Row]) -> list[Row]:
     return stack
 
 
+def _down_to(stack: Sequence[Row], ensemble_id: str) -> list[Row]:
+    """The champions up to the last time that this ensemble served; none where it never did."""
+    places = [place for place, row in enumerate(stack) if row["ensemble_id"] == ensemble_id]
+    return list(stack[: places[-1] + 1]) if places else []
+
+
 def _pending(rows: Sequence[Row]) -> Row | None:
     """The newest judgement, if it waits for a person."""
-    judged = [row for row in rows if row["action"] != "abstained"]
+    judged = [row for row in rows if row["action"] not in ("abstained", WITHDRAWN, RESTORED)]
     return judged[-1] if judged and judged[-1]["action"] == "pending" else None
 
 
@@ -274,17 +406,17 @@ def former_of(rows: Sequence[Row]) -> Row | None:
 
 def _champion(rows: Sequence[Row]) -> Row | None:
     served = [row for row in rows if row["action"] in SERVING]
-    return served[-1] if served else None
+    return served[-1] if served and served[-1]["ensemble_id"] else None
 
 
 def _history(stores: Stores, target: str) -> list[Row]:
-    return _histories(stores, [target]).get(target, [])
+    return _histories(stores.lake, [target]).get(target, [])
 
 
-def _histories(stores: Stores, targets: Sequence[str] | None) -> dict[str, list[Row]]:
+def _histories(lake: Lake, targets: Sequence[str] | None) -> dict[str, list[Row]]:
     """Standing verdicts per target, the oldest first; none where all of them were retracted."""
     chosen = "" if targets is None else " WHERE list_contains(?, target_name)"
-    rows = stores.lake.rows(
+    rows = lake.rows(
         f"SELECT * FROM core.promotions{chosen}"
         # the newest is what `current.champion` takes: ties by id, the other way round
         " ORDER BY recorded_at, promotion_id DESC",
@@ -349,9 +481,11 @@ def _require_known(verdict: VerdictRecord) -> None:
         raise UnknownName("action", verdict.action, ACTIONS)
     if verdict.evidence not in get_args(Evidence):
         raise UnknownName("evidence", verdict.evidence, get_args(Evidence))
-    if not verdict.ensemble_id and verdict.action != "abstained":
+    if not verdict.ensemble_id and verdict.action not in ("abstained", WITHDRAWN):
         raise InputError(
-            "Only an abstention names no ensemble.", where=verdict.target_name, expected="abstained"
+            "Only an abstention, or a withdrawal, names no ensemble.",
+            where=verdict.target_name,
+            expected=f"abstained or {WITHDRAWN}",
         )
 
 

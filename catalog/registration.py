@@ -25,8 +25,10 @@ from catalog.stores.cards import (
     model_row,
     representation_row,
 )
+from catalog.stores.chain import head_of
 from catalog.stores.drafts import BaseArguments, base_arguments
-from catalog.stores.registry import ModelVersionRef, require_target_name
+from catalog.stores.registry import ModelVersionRef, VersionDraft, require_target_name
+from catalog.stores.sums import Sums
 from rpe_core.errors import InputError
 from rpe_core.records import BaseModel, Representation, RunRef
 
@@ -69,12 +71,13 @@ def register_base(
     intents.intend(stores.lake, [base.base_id], run=run)
     # a local folder is known by its name, because a path names a machine
     shown = base.model if is_hub or base.model.startswith("builtin:") else Path(base.model).name
-    ref = stores.registry.register(drafts.base_draft(base, files, model=shown, is_hub=is_hub))
+    draft = drafts.base_draft(base, files, model=shown, is_hub=is_hub)
+    ref, sums = _kept(stores, draft)
     revision = base.revision if is_hub else ""
     with stores.lake.transaction(message="register base", run=run) as commit:
         commit.insert_new("bases", [base_row(base, ref, model=shown, revision=revision)])
         commit.insert_new(
-            "model_versions", [model_row(ref, "base", base.base_id, served_sha256="")]
+            "model_versions", [model_row(ref, "base", base.base_id, served_sha256="", sums=sums)]
         )
         intents.fulfil(commit, [base.base_id])
     return ref
@@ -125,9 +128,10 @@ def register_adapter(
     draft = drafts.adapter_draft(
         card,
         **_registered_base(stores, card.base),
-        folder=stores.artifacts.folder(artifact_sha256),
+        folder=stores.artifacts.folder(artifact_sha256, is_verified=True),
     )
-    ref = stores.registry.register(draft)
+    ref, sums = _kept(stores, draft)
+    served = draft.served_sha256
     filed = stores.vectors.representation(card.representation_id)
     stores.vectors.put(filed, adapter_id=card.adapter_id)
     parents = [
@@ -139,7 +143,7 @@ def register_adapter(
         commit.insert_new("adapters", [adapter_row(card, ref, artifact_sha256)])
         commit.insert_new(
             "model_versions",
-            [model_row(ref, "adapter", card.adapter_id, served_sha256=draft.served_sha256)],
+            [model_row(ref, "adapter", card.adapter_id, served_sha256=served, sums=sums)],
         )
         commit.insert_new("lineage", lineage.edges(card.adapter_id, parents))
         intents.fulfil(commit, [card.adapter_id])
@@ -207,16 +211,25 @@ def register_challengers(
             one.base,
             one.task,
             **bases[one.base],
-            folder=stores.artifacts.folder(rows[one.ensemble_id]["artifact_sha256"]),
+            # hashed again: what is registered now is sealed as what was kept
+            folder=stores.artifacts.folder(
+                rows[one.ensemble_id]["artifact_sha256"], is_verified=True
+            ),
             weights_sha256=rows[one.ensemble_id]["weights_sha256"],
         )
-        refs[one.ensemble_id] = ref = stores.registry.register(draft)
-        row = model_row(ref, "ensemble", one.ensemble_id, served_sha256=draft.served_sha256)
-        made.append(row)
+        refs[one.ensemble_id], sums = _kept(stores, draft)
+        named = (refs[one.ensemble_id], "ensemble", one.ensemble_id)
+        made.append(model_row(*named, served_sha256=draft.served_sha256, sums=sums))
     with stores.lake.transaction(message="register challengers", run=run) as commit:
         commit.insert_new("model_versions", made)
         intents.fulfil(commit, [one.ensemble_id for one in new])
     return [refs[ensemble_id] for ensemble_id in ids]
+
+
+def _kept(stores: Stores, draft: VersionDraft) -> tuple[ModelVersionRef, Sums]:
+    """Register a version under the chain's head, and what is to be on record of its files."""
+    ref = stores.registry.register(draft, head=head_of(stores.lake))
+    return ref, stores.registry.sums(ref)
 
 
 def _edges(card: EnsembleCard) -> list[Row]:

@@ -9,7 +9,7 @@ from catalog.stores.lake import Lake
 
 Row = dict[str, Any]
 
-_SERVING = "('promoted', 'approved', 'rolled_back')"
+_SERVING = "('promoted', 'approved', 'rolled_back', 'withdrawn_damaged', 'restored')"
 _PROMOTING = """
 SELECT p.target_name, p.ensemble_id, c.evaluation_id
 FROM core.promotions AS p JOIN core.comparisons AS c
@@ -27,7 +27,7 @@ WITH newest AS (
     SELECT n.target_name, n.made_at, p.ensemble_id, e.strategy
     FROM newest AS n JOIN core.promotions AS p
         ON p.target_name = n.target_name AND p.recorded_at < n.made_at
-    JOIN core.ensembles AS e ON e.ensemble_id = p.ensemble_id
+    LEFT JOIN core.ensembles AS e ON e.ensemble_id = p.ensemble_id
     WHERE p.action IN {serving} AND p.retracted_at IS NULL
     QUALIFY row_number() OVER (PARTITION BY n.target_name
         ORDER BY p.recorded_at DESC, p.promotion_id) = 1
@@ -37,7 +37,8 @@ FROM serving AS s JOIN core.scores AS o
     ON o.target_name = s.target_name AND o.recorded_at < s.made_at AND (
         o.ensemble_id = s.ensemble_id OR o.split = 'leave_one_out' AND o.arm = s.strategy
     )
-WHERE o.slice = '' AND o.retracted_at IS NULL AND NOT list_contains(?, o.evaluation_id)
+WHERE s.ensemble_id <> '' AND o.slice = '' AND o.retracted_at IS NULL
+    AND NOT list_contains(?, o.evaluation_id)
 QUALIFY row_number() OVER (PARTITION BY s.target_name
     ORDER BY o.recorded_at DESC, o.evaluation_id) = 1
 """

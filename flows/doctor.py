@@ -9,8 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from catalog import intents
+from catalog.damage_of_artifacts import damage_of_artifacts, measure_artifacts
+from catalog.damage_of_lake import damage_of_lake, measure_files
+from catalog.damage_of_vectors import damage_of_vectors
+from catalog.damaged import Damage
 from catalog.integrity import Finding, at_of, read_chain
-from catalog.integrity_of_artifacts import hash_artifacts, measure_artifacts
 from catalog.promotion import CHAMPION
 from catalog.stores.places import require_forgetting
 from flows import surroundings
@@ -30,7 +33,15 @@ PACKAGES = (
     *("prefect", "duckdb", "duckdb-extension-ducklake", "duckdb-extension-sqlite-scanner"),
     *("lancedb", "mlflow", "great-expectations", "torch", "peft", "transformers"),
 )
-PROVED = ("declarations", "lake", "registry", "vectors", "records", "artifacts")  # of a copy too
+PROVED = (
+    "declarations",
+    "lake",
+    "registry",
+    "files",
+    "vectors",
+    "records",
+    "artifacts",
+)  # of a copy too
 BAD, WORKSPACE = "bad", "workspace"
 RESTORE = "restore it from a back-up, or withdraw what was made of it"
 
@@ -65,11 +76,12 @@ def _stores(settings: Settings, *, is_deep: bool) -> list[dict[str, Any]]:
         "places": lambda: _places(settings),
         "lake": lambda: _lake(settings),
         "registry": lambda: _registry(settings),
-        "vectors": lambda: _vectors(settings),
         "intents": lambda: _intents(settings),
     }
     return (
         _checked(checks)
+        + _found("files", lambda: _files(settings, is_deep=is_deep))
+        + _found("vectors", lambda: _vectors(settings, is_deep=is_deep))
         + _found("records", lambda: _records(settings))
         + _found("artifacts", lambda: _artifacts(settings, is_deep=is_deep))
     )
@@ -91,14 +103,20 @@ def _workspace(settings: Settings) -> str:
     return str(settings.root)
 
 
-def _found(name: str, look: Callable[[], tuple[str, Sequence[Finding]]]) -> list[dict[str, Any]]:
+def _found(
+    name: str, look: Callable[[], tuple[str, Sequence[Finding | Damage]]]
+) -> list[dict[str, Any]]:
     """A row for each thing that is not what was kept, then one about all."""
     try:
         detail, findings = look()
     except RpeError as error:
         return [_row(name, False, str(error))]
-    odd = [_row(name, False, f"{found}; {RESTORE}") for found in findings]
+    odd = [_row(name, False, _told(found)) for found in findings]
     return [*odd, _row(name, not odd, detail)]
+
+
+def _told(found: Finding | Damage) -> str:
+    return str(found) if isinstance(found, Damage) else f"{found}; {RESTORE}"
 
 
 def _package(name: str) -> dict[str, Any]:
@@ -130,17 +148,18 @@ def _lake(settings: Settings) -> str:
         lake.close()
 
 
-def _vectors(settings: Settings) -> str:
+def _files(settings: Settings, *, is_deep: bool) -> tuple[str, Sequence[Damage]]:
     with open_lake(settings, read_only=True) as lake:
-        rows = lake.rows("SELECT DISTINCT representation_id AS name FROM core.representations")
-    lost = {row["name"] for row in rows} - open_vectors(settings, read_only=True).keys()
-    if lost:
-        raise RpeError(
-            f"{len(lost)} of {len(rows)} representations have no vector.",
-            where=min(lost),
-            remedy=RESTORE,
-        )
-    return f"{len(rows)} representations with their vectors"
+        found = damage_of_lake(lake, is_deep=is_deep)
+        n_files, n_bytes = measure_files(lake)
+    return f"{n_files} files of the lake, {n_bytes:,} bytes", found
+
+
+def _vectors(settings: Settings, *, is_deep: bool) -> tuple[str, Sequence[Damage]]:
+    with open_lake(settings, read_only=True) as lake:
+        n = lake.rows("SELECT count(*) AS n FROM core.representations")[0]["n"]
+        found = damage_of_vectors(lake, open_vectors(settings, read_only=True), is_deep=is_deep)
+    return f"{n} representations with their vectors", found
 
 
 def _intents(settings: Settings) -> str:
@@ -166,14 +185,14 @@ def _records(settings: Settings) -> tuple[str, Sequence[Finding]]:
     return f"{detail}, {chain.n_open} rows not sealed yet", chain.findings
 
 
-def _artifacts(settings: Settings, *, is_deep: bool) -> tuple[str, Sequence[Finding]]:
+def _artifacts(settings: Settings, *, is_deep: bool) -> tuple[str, Sequence[Damage]]:
     store = open_artifacts(settings, read_only=True)
     with open_lake(settings, read_only=True) as lake:
-        found = hash_artifacts(lake, store) if is_deep else measure_artifacts(lake, store)
-    size = f"{found.n_folders} folders, {found.n_bytes:,} bytes"
-    if not is_deep:
-        return f"{size}, not read: `rpe doctor --deep` hashes them", ()
-    return f"{size} read and hashed", found.findings
+        measured = measure_artifacts(lake, store)
+        found = damage_of_artifacts(lake, store, is_deep=is_deep)
+    size = f"{measured.n_folders} folders, {measured.n_bytes:,} bytes"
+    told = "read and hashed" if is_deep else "not read: `rpe doctor --deep` hashes them"
+    return f"{size}{' ' if is_deep else ', '}{told}", found
 
 
 def _registry(settings: Settings) -> str:

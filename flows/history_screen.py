@@ -171,6 +171,8 @@ def _event(decision: Row, one: Row) -> str:
         return f"{named} approved by {who}"
     if action == "rolled_back":
         return f"rolled back to {named} by {who}"
+    if action == "withdrawn_damaged":
+        return f"champion withdrawn, damaged: {named or 'the base'} serves"
     said = f"{named} {action}".strip()
     if action == "promoted" and one["former_version"]:
         return f"{said} over v{one['former_version']} ({_number(one['former_value'])})"

@@ -14,6 +14,7 @@ from prefect import flow
 
 from catalog import orphans, promotion
 from catalog.current import read_standing
+from catalog.stores.set_aside import Aside
 from flows import input_statistics
 from flows.locking import hold_workspace
 from flows.notices import tell_stop
@@ -60,6 +61,8 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
             rows.append({"what": "replaced lake files", "count": removed})
         finally:
             stores.lake.close()
+        aside = Aside(settings.aside_folder).clear(before=utc_now() - KEPT)
+        rows.append({"what": "damaged files set aside a month ago", "count": aside})
         rows.append({"what": "scratch folders", "count": _clear_scratch(settings)})
         return rows
 

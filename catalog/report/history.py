@@ -18,6 +18,7 @@ Row = dict[str, Any]
 
 _BREACH = 3  # exit code of a fault that says that a delivery was refused
 PERSONS = {"approved": "promote", "rolled_back": "rollback"}  # what a person did: by which command
+_UNASKED = (*PERSONS, "withdrawn_damaged", "restored")  # no verdict about an evaluation
 _ARM = {"version": "model_version", "arm": "arm", "value": "value", "ci_low": "ci_low",
         "ci_high": "ci_high"}  # fmt: skip
 _SHARED = (
@@ -257,12 +258,15 @@ def _failed(run: Row, target: str, source: str, *, is_told: bool) -> list[str]:
 def _fill(occasions: Sequence[Row], scored: Sequence[list[Row]], champions: Sequence[Row]) -> None:
     """Say who served after each occasion, and give a verdict without scores those that it saw."""
     for one in occasions:
-        is_judged = any(decision["action"] not in PERSONS for decision in one["decisions"])
+        is_judged = any(decision["action"] not in _UNASKED for decision in one["decisions"])
         seen = [arms for arms in scored if arms[0]["evaluated_at"] <= one["until"]]
         if is_judged and seen and one["metric"] is None:
             one.update(_scores(seen[-1]))
         served = [row for row in champions if row["since_at"] <= one["until"]]
-        one["serves"] = f"v{served[-1]['model_version']}" if served else "base"
+        # damage may have taken the last one away
+        until = served[-1]["until_at"] if served else None
+        is_served = bool(served) and (until is None or until > one["until"])
+        one["serves"] = f"v{served[-1]['model_version']}" if is_served else "base"
 
 
 def _count_quiet(occasions: Sequence[Row], nights: Sequence[Row]) -> None:

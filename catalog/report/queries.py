@@ -13,6 +13,8 @@ Row = dict[str, Any]
 _NEWEST = """
 QUALIFY row_number() OVER (PARTITION BY target_name ORDER BY recorded_at DESC, promotion_id) = 1
 """
+# one that names no ensemble took a damaged champion away
+_SERVES = "action IN ('promoted', 'approved', 'rolled_back', 'withdrawn_damaged', 'restored')"
 _VERDICTS = f"""
 SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL {_NEWEST}
 """
@@ -24,13 +26,13 @@ this AS (SELECT recorded_at AS until_at FROM asking WHERE run_id = ?),
 former AS (SELECT max(recorded_at) AS since_at FROM asking, this WHERE recorded_at < until_at)
 SELECT p.* FROM core.promotions AS p, this, former
 WHERE list_contains(?, p.target_name) AND p.retracted_at IS NULL
-    AND p.action NOT IN ('approved', 'rolled_back')
+    AND p.action NOT IN ('approved', 'rolled_back', 'withdrawn_damaged', 'restored')
     AND p.recorded_at <= until_at AND (since_at IS NULL OR p.recorded_at > since_at) {_NEWEST}
 """
 _SERVING = f"""
 WITH newest AS (
     SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL
-        AND action IN ('promoted', 'approved', 'rolled_back') {_NEWEST}
+        AND {_SERVES} {_NEWEST}
 )
 SELECT newest.* FROM newest JOIN core.ensembles AS e USING (ensemble_id)
 WHERE e.retracted_at IS NULL
@@ -65,12 +67,12 @@ WHERE list_contains(?, e.target_name) AND e.retracted_at IS NULL
 QUALIFY rank() OVER (PARTITION BY e.target_name, e.strategy ORDER BY e.recorded_at DESC) = 1
 ORDER BY e.target_name, e.strategy, a.source
 """
-_SERVED = """
+_SERVED = f"""
 SELECT DISTINCT l.model_name, l.model_version, l.source, l.weight, l.dataset_version_id, l.file_uri,
     l.file_sha256, l.n_rows
 FROM mart.adapter_lineage l JOIN (
     SELECT model_name, model_version FROM core.promotions
-    WHERE action IN ('promoted', 'approved', 'rolled_back') AND list_contains(?, target_name)
+    WHERE {_SERVES} AND list_contains(?, target_name)
     QUALIFY row_number() OVER (PARTITION BY target_name ORDER BY recorded_at DESC) = 1
 ) USING (model_name, model_version)
 ORDER BY l.model_name, l.weight DESC, l.source, l.file_uri
@@ -248,7 +250,7 @@ def count_champions(lake: Lake) -> int:
     """How many targets an ensemble serves."""
     rows = lake.rows(
         "SELECT count(*) AS n FROM (SELECT ensemble_id FROM core.promotions"
-        " WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back')"
+        f" WHERE retracted_at IS NULL AND {_SERVES}"
         " QUALIFY row_number() OVER (PARTITION BY target_name"
         " ORDER BY recorded_at DESC, promotion_id) = 1)"
         " JOIN core.ensembles AS e USING (ensemble_id) WHERE e.retracted_at IS NULL"

@@ -21,6 +21,8 @@ ACTIONS = {
     "promoted": "won against all that it had to beat, and serves",
     "approved": "was approved by a person, and serves",
     "rolled_back": "a person gave the former champion back",
+    "withdrawn_damaged": "damage took the champion away; what is sound serves, or the base",
+    "restored": "its files are what was kept again, and it serves",
     "pending": "won, and waits for a person",
     "refused": "was not shown to be better; what served goes on serving",
     "kept": "is what serves already, so nothing was asked or spent",
@@ -36,6 +38,10 @@ def of_decision(row: Row, serving: str) -> str:
         return f"From then on {row['challenger']} serves {target}."
     if action == "rolled_back":
         return "The version before serves again; the gate will not promote the other one once more."
+    if action == "withdrawn_damaged":
+        return f"{serving} serves {target} until `rpe repair` and a night bring the champion back."
+    if action == "restored":
+        return f"From then on {row['challenger']} serves {target} again."
     if action == "pending":
         ask = f"`rpe promote {target} --actor NAME`"
         return f"{serving} goes on serving until a person decides: {ask}."

@@ -15,6 +15,7 @@ from catalog.stores.model_code import (
     write_json,
     write_mlmodel,
 )
+from catalog.stores.sums import write_sums
 from rpe_core.families.table import FAMILIES
 from rpe_core.records import BaseModel
 
@@ -67,3 +68,4 @@ def write_base(
             (folder / "model").mkdir()
             for file in files:
                 shutil.copyfile(file, folder / "model" / file.name)
+        write_sums(folder)

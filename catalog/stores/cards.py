@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from catalog.stores.registry import ModelVersionRef
+from catalog.stores.sums import Sums
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import BaseModel, Member, Representation, StrategySpec, TaskSpec
 
@@ -190,7 +191,9 @@ def member_rows(card: EnsembleCard) -> list[Row]:
     ]
 
 
-def model_row(ref: ModelVersionRef, kind: str, record_id: str, *, served_sha256: str) -> Row:
+def model_row(
+    ref: ModelVersionRef, kind: str, record_id: str, *, served_sha256: str, sums: Sums
+) -> Row:
     """The row of core.model_versions."""
     return {
         "model_name": ref.name,
@@ -198,4 +201,5 @@ def model_row(ref: ModelVersionRef, kind: str, record_id: str, *, served_sha256:
         "kind": kind,
         "record_id": record_id,
         "served_sha256": served_sha256,
+        **asdict(sums),
     }

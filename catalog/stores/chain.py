@@ -226,7 +226,13 @@ def _hashes(commit: Transaction, spec: TableSpec, condition: str) -> list[Row]:
     )
 
 
-def _last_link(commit: Transaction) -> Row | None:
+def head_of(lake: Lake) -> str:
+    """The hash of the chain's last link; '' before the first run has closed."""
+    last = _last_link(lake)
+    return str(last["link_sha256"]) if last else ""
+
+
+def _last_link(commit: Lake | Transaction) -> Row | None:
     """Run, link and moment of the last close; what is recorded after it is not sealed yet."""
     rows = commit.rows(
         "SELECT run_id, link_sha256, recorded_at FROM core.runs WHERE link_sha256 IS NOT NULL"

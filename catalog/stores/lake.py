@@ -53,7 +53,7 @@ class Lake:
         is_read_only: bool,
         workspace: str = "",
     ) -> None:
-        self._connection, self._data_uri, self._lock = connection, data_uri, lock
+        self._connection, self.data_uri, self._lock = connection, data_uri, lock
         self._clock, self._is_read_only = clock, is_read_only
         self.workspace = workspace  # whose runs write through this object
         self._threads = threading.local()
@@ -235,6 +235,16 @@ class Lake:
                 cursor.execute(f"CALL {tidy}('{ALIAS}', cleanup_all => true)").fetchall()
 
     @property
+    def has_records(self) -> bool:
+        """Whether any table but that of its own making ever got a row that still lies in a file."""
+        return bool(
+            self.rows(
+                f"SELECT 1 FROM ducklake_table_info('{ALIAS}')"
+                " WHERE file_count > 0 AND table_name <> 'migrations' LIMIT 1"
+            )
+        )
+
+    @property
     def snapshot_id(self) -> int:
         """Number of the last committed snapshot."""
         return int(self.rows(f"SELECT id FROM {ALIAS}.current_snapshot() AS t(id)")[0]["id"])
@@ -289,7 +299,7 @@ class Lake:
                 with lake_errors("begin to write"):
                     _begin(cursor, message=message, run=run)
                 yield cursor
-                flush_files(self._data_uri, since_ns=began - _CLOCK_SLACK_NS)
+                flush_files(self.data_uri, since_ns=began - _CLOCK_SLACK_NS)
                 with lake_errors("commit"):
                     cursor.execute("COMMIT")
                 self.n_commits += 1

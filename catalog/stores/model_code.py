@@ -20,6 +20,7 @@ import numpy as np
 from catalog.stores.disk import disk_errors
 from catalog.stores.outgoing import HubName, write_outgoing
 from catalog.stores.served import served_task
+from catalog.stores.sums import write_sums
 from rpe_core.errors import UnknownName
 from rpe_core.families.table import family_source
 from rpe_core.records import BaseModel, TaskSpec
@@ -143,6 +144,7 @@ def write_served_model(folder: Path, parts: ServedParts) -> None:
         artifacts = ("adapter", "base.json", "task.json")
         paths = {name.removesuffix(".json"): f"artifacts/{name}" for name in artifacts}
         write_mlmodel(folder, column, kind, outputs_of(parts.task), artifacts=paths)
+        write_sums(folder)
 
 
 def _base(parts: ServedParts) -> dict[str, str]:

@@ -25,6 +25,7 @@ class PlacedFile:
     path: Path | None
     _files: Any
     _key: str
+    stamp: tuple[int, ...] = ()  # what changes whenever it is written
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
@@ -53,8 +54,9 @@ def files_below(place: str) -> Iterator[PlacedFile]:
     if not is_in_bucket(place):
         root = Path(unquote(urlparse(place).path) if place.startswith("file:") else place)
         for path in sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink()):
-            name = path.relative_to(root).as_posix()
-            yield PlacedFile(name, path.stat().st_size, path, None, "")
+            name, stat = path.relative_to(root).as_posix(), path.stat()
+            stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+            yield PlacedFile(name, stat.st_size, path, None, "", stamp)
         return
     from pyarrow.fs import FileSelector  # like the file system itself
 
@@ -63,7 +65,7 @@ def files_below(place: str) -> Iterator[PlacedFile]:
         found = files.get_file_info(FileSelector(root_key, recursive=True, allow_not_found=True))
     for info in sorted((i for i in found if i.is_file), key=lambda i: i.path):
         name = info.path.removeprefix(f"{root_key}/")
-        yield PlacedFile(name, info.size, None, files, info.path)
+        yield PlacedFile(name, info.size, None, files, info.path, (info.size, info.mtime_ns or 0))
 
 
 def require_forgetting(place: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from mlflow.pyfunc import PythonModel
 # MLflow's error about a schema would hold the whole input; a consumer's own setting stays
 os.environ.setdefault("MLFLOW_DISABLE_SCHEMA_DETAILS", "true")  # noqa: TID251
 
+SUMS = "SHA256SUMS"  # `sha256sum -c` reads it too
+REMEDY = "`rpe repair` makes it again, on the platform that registered it; else copy it again."
+
 
 class ServedModel(PythonModel):  # type: ignore[misc]
     """A base fetched through MLflow and verified, with the adapter of this version attached."""
@@ -24,7 +28,12 @@ class ServedModel(PythonModel):  # type: ignore[misc]
     inputs: Any  # is_blank, require_items, answer_each and spread; set at the end
 
     def load_context(self, context: Any) -> None:
-        """Build the model once; labels are embedded before the adapter is attached."""
+        """Build the model once; labels are embedded before the adapter is attached.
+
+        Raises:
+            RuntimeError: a file of this version, or of its base, is not what was kept.
+        """
+        require_files(Path(context.artifacts["task"]).parent.parent)
         task = json.loads(Path(context.artifacts["task"]).read_text(encoding="utf-8"))
         base = json.loads(Path(context.artifacts["base"]).read_text(encoding="utf-8"))
         options = context.model_config or {}
@@ -71,7 +80,13 @@ class ServedBase(PythonModel):  # type: ignore[misc]
     inputs: Any  # is_blank, require_items, answer_each and spread; set at the end
 
     def load_context(self, context: Any) -> None:
-        """Load the base from the version's own folder, or from the hub's cache."""
+        """Load the base from the version's own folder, or from the hub's cache.
+
+        Raises:
+            RuntimeError: as a served model's.
+        """
+        # the hash of the base is over the files of the model
+        require_files(Path(context.artifacts["base"]).parent, but="model/")
         told, options = Path(context.artifacts["base"]), context.model_config or {}
         how = json.loads(Path(context.artifacts["encoder"]).read_text(encoding="utf-8"))
         self.input_name: str = how["input"]
@@ -138,9 +153,37 @@ def fetch_base(base: dict[str, str]) -> Path:
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=version))
     try:
         return verified_base(folder, base["sha256"])
-    except RuntimeError:
-        told = f"The files of {version} are not those that this adapter was made for."
-        raise RuntimeError(told) from None
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        why = str(error) if isinstance(error, RuntimeError) else "One is gone or cannot be read."
+        told = f"The files of {version} are not those that this adapter was made for. {why}"
+        raise RuntimeError(f"{told} {REMEDY}") from None
+
+
+def require_files(folder: Path, *, but: str = "") -> None:
+    """Hash every file of a version once more, `but` those below a folder that others look at.
+
+    Raises:
+        RuntimeError: one is gone or is not what SHA256SUMS says; it names the first.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        raise RuntimeError(f"{SUMS} of this version is gone or cannot be read. {REMEDY}") from None
+    for line in lines:
+        sha256, name = line.lstrip("\\")[:64], line.lstrip("\\")[66:]
+        if line.startswith("\\"):  # as coreutils writes odd names
+            name = re.sub(
+                r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), name
+            )
+        if not line or line.startswith("#") or (but and name.startswith(but)):
+            continue
+        what = "is not what was kept"
+        try:
+            is_kept = hash_file(folder / name) == sha256
+        except OSError:
+            is_kept, what = False, "is gone or cannot be read"
+        if not is_kept:
+            raise RuntimeError(f"{name} of this version {what}: nothing of it was loaded. {REMEDY}")
 
 
 def verified_base(folder: Path, sha256: str) -> Path:
@@ -164,7 +207,17 @@ def hash_files(files: list[Path]) -> str:
     """The sha256 over names and contents, as the platform computes it."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
-        with file.open("rb") as content:
-            inner = hashlib.file_digest(content, "sha256").hexdigest()
-        digest.update(f"{file.name} {inner}\n".encode())
+        digest.update(f"{file.name} {hash_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def hash_file(file: Path) -> str:
+    """The sha256 of a plain file's bytes.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    if not file.is_file():  # a named pipe would never end
+        raise FileNotFoundError(file.name)
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -14,10 +14,11 @@ from catalog.stores.locks import WriterLock
 from catalog.stores.mlflow_door import connect, connect_reading, pages, translate_mlflow_errors
 from catalog.stores.mlflow_erasure import delete_drafts, erase_deleted, remove_run_files
 from catalog.stores.mlflow_move import follow
+from catalog.stores.sums import HEAD_TAG, SUMS, SUMS_TAG, Sums, sha256_of, sums_of, write_head
+from catalog.stores.version_files import FOLDER, VersionFile, files_of
 from rpe_core.errors import InputError, shown_name
 
 EXPERIMENT = "rpe"
-FOLDER = "model"  # of a version inside the artifacts of its run
 RESERVED = "rpe-"  # registered models of ours; a target may not be called so
 DESCRIPTION_LIMIT = 5000  # characters that MLflow's column holds
 _DRAFT_TAG = "rpe.draft"
@@ -145,8 +146,10 @@ class Registry:
                 experiment_id = experiment.experiment_id
         return cls(client, experiment_id=str(experiment_id), artifacts_uri=artifacts_uri, lock=lock)
 
-    def register(self, draft: VersionDraft) -> ModelVersionRef:
+    def register(self, draft: VersionDraft, *, head: str = "") -> ModelVersionRef:
         """A version of these files and tags; one of the same record and tags is returned as it is.
+
+        Beside its files it says what SHA256SUMS of them is, and where the chain ended: `head`.
 
         The version appears last and with all of its tags in one transaction, so a version that
         can be seen is whole; what a killed attempt left is its run, which is taken up again.
@@ -158,17 +161,18 @@ class Registry:
         with translate_mlflow_errors(draft.name), self._lock.hold():
             found = self._find(draft.name, draft.id_tag, draft.record_id)
             if found is not None:
-                if dict(found.tags) == dict(draft.tags):
+                told = {k: v for k, v in found.tags.items() if k not in (SUMS_TAG, HEAD_TAG)}
+                if told == dict(draft.tags):
                     return found.ref
                 self._delete(found)
             run = self._run_of(draft)
-            self._upload(run.info.run_id, draft)
+            seals = self._upload(run.info.run_id, draft, head)
             self._require_model(draft.name, draft.about)
             made = self._client.create_model_version(
                 draft.name,
                 f"{run.info.artifact_uri}/{FOLDER}",
                 run_id=run.info.run_id,
-                tags=dict(draft.tags),
+                tags={**draft.tags, **seals},
                 description=_description(draft.card),
                 await_creation_for=0,
             )
@@ -200,11 +204,34 @@ class Registry:
             found = self._client.download_artifacts(run_id, f"{FOLDER}/{file}", scratch)
             return Path(found).read_bytes()
 
+    def files(self, version: ModelVersion) -> dict[str, VersionFile]:
+        """Every file of a version by its name, wherever it lies; none where its folder is gone.
+
+        Raises:
+            StoreError: the place cannot be listed.
+        """
+        with translate_mlflow_errors(version.ref.uri):
+            return files_of(version.source, version.run_id, self._client, root=self._artifacts_uri)
+
+    def sums(self, ref: ModelVersionRef) -> Sums:
+        """What is put on record of the files of a version that was just registered.
+
+        Raises:
+            StoreError: it has no SHA256SUMS.
+        """
+        files = self.files(self.version(ref))
+        return sums_of(self.read(ref, SUMS), {name: file.n_bytes for name, file in files.items()})
+
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a registered model, the oldest first; none if it does not exist."""
         with translate_mlflow_errors(name):
             found = [_version(v) for v in self._search(f"name = '{name}'")]
         return sorted(found, key=lambda v: int(v.ref.version))
+
+    def all_versions(self) -> list[ModelVersion]:
+        """Every version of every registered model, in one question."""
+        with translate_mlflow_errors("versions"):
+            return [_version(found) for found in self._search("")]
 
     def aliases(self, name: str) -> dict[str, str]:
         """Alias -> version of one registered model; empty if it does not exist."""
@@ -304,11 +331,14 @@ class Registry:
         tags = {_DRAFT_TAG: key, draft.id_tag: draft.record_id}
         return self._client.create_run(self._experiment_id, run_name=draft.record_id, tags=tags)
 
-    def _upload(self, run_id: str, draft: VersionDraft) -> None:
+    def _upload(self, run_id: str, draft: VersionDraft, head: str) -> dict[str, str]:
+        """Write the files of a draft; the tags that tell of them."""
         from mlflow.entities import Dataset, DatasetInput, InputTag  # loaded by open() already
 
         with tempfile.TemporaryDirectory() as scratch:
             draft.write(Path(scratch))
+            write_head(Path(scratch), head)
+            seals = {SUMS_TAG: sha256_of(Path(scratch) / SUMS)}
             self._client.log_artifacts(run_id, scratch, FOLDER)
         inputs = [
             DatasetInput(
@@ -320,6 +350,7 @@ class Registry:
         if inputs:
             self._client.log_inputs(run_id, inputs)
         self._client.set_terminated(run_id)
+        return {**seals, **({HEAD_TAG: head} if head else {})}
 
     def _require_model(self, name: str, about: str) -> bool:
         """Make the registered model; to be told that there is one costs less than to ask first."""

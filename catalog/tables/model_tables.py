@@ -160,6 +160,13 @@ MODEL_VERSIONS = TableSpec(
             "hash over what it answers by: weights and configuration of the adapter, base, task and"
             " label prompts; '' for a base, null of versions made before it was recorded",
         ),
+        text(
+            "sums_sha256",
+            "sha256 of SHA256SUMS among its files, which has that of every other one; null of"
+            " versions made before it was recorded, until a night or `rpe maintain` files them",
+        ),
+        Column("n_files", "BIGINT", "files that SHA256SUMS names", "files"),
+        Column("n_bytes", "BIGINT", "bytes of them", "bytes"),
         *HISTORY,
     ),
 )
@@ -178,12 +185,13 @@ PROMOTIONS = TableSpec(
         text("champion_ensemble_id", "champion at that time; '' if there was none"),
         text(
             "action",
-            "promoted, refused, abstained, pending, approved, rolled_back, or kept: the challenger"
-            " is the champion's very model",
+            "promoted, refused, abstained, pending, approved, rolled_back; kept: the challenger is"
+            " the champion's very model; withdrawn_damaged: the champion's files were damaged, and"
+            " another serves, or none; restored: they are what was kept again",
         ),
         text("evidence", "labels or leave_one_out"),
         text("reasons", "why, in words"),
-        text("actor", "who decided: gate, or a person's name"),
+        text("actor", "who decided: gate, night where damage did, or a person's name"),
         text("model_name", "registered model"),
         text("model_version", "version of the challenger, or of the same model"),
         *HISTORY,

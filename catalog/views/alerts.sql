@@ -1,5 +1,5 @@
 -- One row per alert, those that stand first: what no step of a night can mend, from the run that raised it to the last that held it
--- kind: below_promotion, fall, drift, abstained, silent or refused
+-- kind: below_promotion, fall, drift, abstained, damaged, silent or refused
 -- subject: target of the plan, or source
 -- is_standing: whether it held when the newest run ended
 -- message: what was found, in words; as of the last run that held it

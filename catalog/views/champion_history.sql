@@ -4,9 +4,9 @@
 -- model_version: its version
 -- is_champion: whether it serves now
 -- since_at [UTC]: when it began to serve
--- until_at [UTC]: when another took its place; null while it serves
--- action: promoted by the gate, approved by a person after the gate, or rolled_back to by a person
--- actor: who decided: gate, or a person's name
+-- until_at [UTC]: when another took its place, or damage its files; null while it serves
+-- action: promoted by the gate, approved by a person after the gate, rolled_back to by a person, withdrawn_damaged: it took the place of one whose files were damaged, or restored: its own files are sound again
+-- actor: who decided: gate, night where damage did, or a person's name
 -- reasons: why, in words
 -- arm: arm that it was: a strategy's name
 -- ensemble_id: ensemble behind it
@@ -38,7 +38,7 @@ WITH served AS (
         lead(recorded_at) OVER following AS until_at,
         row_number() OVER following AS place
     FROM core.promotions
-    WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back')
+    WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back', 'withdrawn_damaged', 'restored')
     WINDOW following AS (
         PARTITION BY target_name ORDER BY recorded_at, promotion_id DESC
     )
@@ -96,4 +96,5 @@ LEFT JOIN core.scores AS s
     AND s.metric = b.metric AND s.slice = '' AND s.split = b.split AND s.arm = b.tried_arm
     AND s.retracted_at IS NULL
 LEFT JOIN withdrawn AS w ON w.promotion_id = p.promotion_id
+WHERE p.ensemble_id <> ''
 ORDER BY p.target_name, p.place

@@ -7,11 +7,11 @@
 -- alerts: what it found that no step can mend, and still holds, one a line; '' if nothing
 -- refusals: refused files that lie there, one a line: source, file, codes, since when; '' if none
 -- target_name: target of the plan
--- action: promoted, refused, abstained, pending, approved, rolled_back or kept (the challenger is the champion's very model)
+-- action: promoted, refused, abstained, pending, approved, rolled_back, withdrawn_damaged, restored or kept (the challenger is the champion's very model)
 -- arm: arm of the challenger
 -- evidence: labels or leave_one_out
 -- reasons: why, in words
--- actor: who decided: gate, or a person's name
+-- actor: who decided: gate, night where damage did, or a person's name
 -- ensemble_id: challenger
 -- champion_ensemble_id: champion at that time; '' if there was none
 -- model_name: registered model
@@ -49,7 +49,7 @@ SELECT
     v.ensemble_id, v.champion_ensemble_id, v.model_name, v.model_version,
     v.recorded_at AS decided_at, coalesce(
         v.run_id = n.run_id
-        OR v.action NOT IN ('approved', 'rolled_back') AND v.recorded_at <= n.recorded_at
+        OR v.action NOT IN ('approved', 'rolled_back', 'withdrawn_damaged', 'restored') AND v.recorded_at <= n.recorded_at
             AND (f.asked_at IS NULL OR v.recorded_at > f.asked_at),
         false) AS is_new
 FROM night AS n

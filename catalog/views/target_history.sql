@@ -50,7 +50,7 @@ WITH standing AS (
     WHERE retracted_at IS NULL
 ), asked AS (
     SELECT * FROM core.promotions
-    WHERE retracted_at IS NULL AND action NOT IN ('approved', 'rolled_back')
+    WHERE retracted_at IS NULL AND action NOT IN ('approved', 'rolled_back', 'withdrawn_damaged', 'restored')
 ), verdicts AS (
     -- the first verdict about an evaluation is that of its night
     SELECT p.*, coalesce(c.evaluation_id, e.evaluation_id) AS evaluation_id
@@ -70,9 +70,12 @@ WITH standing AS (
     LEFT JOIN verdicts AS v
         ON v.target_name = e.target_name AND v.evaluation_id = e.evaluation_id
 ), moves AS (
-    SELECT target_name, ensemble_id, arm, model_version, recorded_at AS since_at
+    -- one without an ensemble takes a damaged champion away, and none serves
+    SELECT target_name, nullif(ensemble_id, '') AS ensemble_id,
+        CASE WHEN ensemble_id <> '' THEN arm END AS arm,
+        nullif(model_version, '') AS model_version, recorded_at AS since_at
     FROM core.promotions
-    WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back')
+    WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back', 'withdrawn_damaged', 'restored')
 ), served AS (
     SELECT e.*, h.ensemble_id AS champion_id, h.arm AS champion_arm,
         h.model_version AS champion_version

@@ -27,9 +27,18 @@ def init(
         str,
         typer.Option(help=f"Make a small synthetic world: {WORLDS}.", autocompletion=complete_demo),
     ] = "",
+    new_lake: Annotated[
+        bool,
+        typer.Option(
+            "--new-lake", help="Give up a lake whose catalog is gone: its history is lost."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a workspace: plan, sources and stores. What is there already is left alone.
+
+    `--new-lake` sets what the lost lake left aside and begins anew. What is served stays served
+    until the next promotion.
 
     Example: rpe init --demo text
     """
@@ -39,7 +48,7 @@ def init(
 
     settings = Settings()
     with progress_on_stderr("making the workspace"):
-        made = init_workspace(settings, demo=demo)
+        made = init_workspace(settings, demo=demo, is_new_lake=new_lake)
     show_ids([str(settings.root)], as_json=as_json)
     say(f"{made}; next: `rpe nightly`")
 

@@ -79,7 +79,7 @@ def test_an_edited_row_or_byte_is_named(
     rows = json.loads(capfd.readouterr().out)["rows"]
     odd = [row["detail"] for row in rows if row["check"] == "artifacts"][:-1]
     assert {detail.split()[1] for detail in odd} == {adapter[:12], merged[:12]}
-    assert all("adapter_model.safetensors is not what was kept" in detail for detail in odd)
+    assert all("is not what was kept: adapter_model.safetensors" in detail for detail in odd)
 
 
 def test_what_lies_open_to_others_is_told_with_what_to_type() -> None:
