@@ -90,6 +90,11 @@ def flip(content: bytes) -> bytes:
     return bytes(spoilt)
 
 
+def cut(content: bytes) -> bytes:
+    """All but the end."""
+    return content[:-40]
+
+
 def change(store: str, within: str, how: Callable[[bytes], bytes]) -> Callable[..., None]:
     """Spoil the first file of a store with this in its name."""
 
@@ -111,7 +116,7 @@ def lose(store: str, within: str) -> Callable[..., None]:
 
 
 def named(settings: Settings, files: Files, store: str, within: str) -> list[str]:
-    """Files with this in their name; `{run}` and `{artifact}` are those of what serves the target."""
+    """Files with this in their name; `{run}` and `{artifact}` are those of the champion."""
     version = open_registry(settings, read_only=True).aliases(TARGET).get("champion", "")
     if "{" in within:
         within = within.format(**served(settings, version))
