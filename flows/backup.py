@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.integrity import read_chain
-from catalog.stores.disk import disk_errors
+from catalog.stores.disk import disk_errors, flush, flush_files
 from catalog.stores.locks import WriterLock
 from catalog.stores.sqlite_files import SUFFIXES, copy_database
 from flows.doctor import PROVED, examine
@@ -18,8 +18,10 @@ from flows.settings import Settings
 from flows.wiring import open_lake
 from rpe_core.errors import InputError, RpeError
 
-# locks, scratch, copies of objects, and Prefect's copy of what core.runs says
-_LEFT_OUT = ("*.lock", "*-wal", "*-shm", "cache", "prefect", "tmp")
+# of the workspace's own folder: scratch, copies of objects, and Prefect's copy of core.runs; a
+# source or a target may be called so too, and its folder in a store is copied
+_LEFT_OUT = ("cache", "prefect", "tmp")
+_LOCK, _LOGS = ".lock", ("-wal", "-shm")  # beside a database, which is copied with its log
 
 
 class BackupFailed(RpeError):
@@ -57,13 +59,19 @@ def back_up(settings: Settings, place: Path) -> Backup:
         head = _head(settings)
         with disk_errors("the backup", part):
             shutil.rmtree(part, ignore_errors=True)  # of one that was killed
-            _copy(settings.root, part)
-            part.chmod(0o700)
+            _copy(settings, part)
     _prove(Settings(home=part), head)
     with disk_errors("the backup", place):
-        part.rename(place)
+        publish(part, place)
     sizes = [path.stat().st_size for path in place.rglob("*") if path.is_file()]
     return Backup(place, len(sizes), sum(sizes), head)
+
+
+def publish(part: Path, place: Path) -> None:
+    """Let a proved copy count: not before every byte of it would outlast a power cut."""
+    flush_files(str(part), since_ns=0)
+    part.rename(place)
+    flush(place.parent)
 
 
 def _require_place(settings: Settings, place: Path) -> None:
@@ -82,18 +90,50 @@ def _require_place(settings: Settings, place: Path) -> None:
         )
 
 
-def _copy(root: Path, place: Path) -> None:
-    """Databases by their own means, which know their logs; everything else byte by byte."""
+def _copy(settings: Settings, place: Path) -> None:
+    """Databases by their own means, which know their logs; everything else byte by byte.
 
-    def copy(origin: str, goal: str) -> str:
-        if Path(origin).suffix in SUFFIXES:
-            copy_database(Path(origin), Path(goal))
-            return goal
-        return shutil.copy2(origin, goal)
+    A link where a store's folder or file should be is followed: a copy of the link would be proved
+    by what it points to, and would be gone with it.
+    """
+    root = settings.root
+    stores = {Path(one).relative_to(root).parts[0] for one in settings.store_places.values()}
+    place.mkdir(mode=0o700, parents=True)
+    for entry in sorted(root.iterdir()):
+        is_link, goal = entry.is_symlink() and entry.name not in stores, place / entry.name
+        if entry.name in _LEFT_OUT or _is_passing(entry.name):
+            continue
+        if is_link:
+            goal.symlink_to(entry.readlink())
+        elif entry.is_dir():
+            shutil.copytree(
+                entry,
+                goal,
+                symlinks=entry.name not in stores,
+                copy_function=copy_file,
+                ignore=lambda _, names: filter(_is_passing, names),
+            )
+        else:
+            copy_file(str(entry), str(goal))
 
-    shutil.copytree(
-        root, place, symlinks=True, copy_function=copy, ignore=shutil.ignore_patterns(*_LEFT_OUT)
-    )
+
+def _is_passing(name: str) -> bool:
+    """Whether a file is there only while somebody writes.
+
+    >>> [_is_passing(name) for name in ("night.lock", "mlflow.db-wal", "site-wal", "catalog.db")]
+    [True, True, False, False]
+    """
+    logs = [suffix + log for suffix in SUFFIXES for log in _LOGS]
+    return name.endswith((_LOCK, *logs))
+
+
+def copy_file(origin: str, goal: str) -> str:
+    """A file of the copy."""
+    if Path(origin).suffix in SUFFIXES:
+        copy_database(Path(origin), Path(goal))
+    else:
+        shutil.copy2(origin, goal, follow_symlinks=False)
+    return goal
 
 
 def _prove(copied: Settings, head: str) -> None:

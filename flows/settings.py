@@ -190,8 +190,8 @@ class Settings(BaseSettings):
         return self.root / "night.lock"
 
     @property
-    def stores_elsewhere(self) -> tuple[str, ...]:
-        """Variables that place a store outside of the workspace folder."""
+    def store_places(self) -> dict[str, str]:
+        """Where each store lies, by the variable that can place it elsewhere."""
         schemes = ("ducklake:sqlite:", "sqlite:///")
         places = {
             "RPE_LAKE_URI": self.lake,
@@ -203,7 +203,13 @@ class Settings(BaseSettings):
         }
         for scheme in schemes:
             places = {name: uri.removeprefix(scheme) for name, uri in places.items()}
-        return tuple(n for n, place in places.items() if not Path(place).is_relative_to(self.root))
+        return places
+
+    @property
+    def stores_elsewhere(self) -> tuple[str, ...]:
+        """Variables that place a store outside of the workspace folder."""
+        places = self.store_places.items()
+        return tuple(n for n, place in places if not Path(place).is_relative_to(self.root))
 
     @property
     def schedule_lock(self) -> Path:

@@ -21,9 +21,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
@@ -133,7 +134,8 @@ def install(faults: Faults) -> None:
     from catalog.stores.artifacts import Artifacts
     from catalog.stores.lake import Lake
     from catalog.stores.registry import Registry
-    from flows import withdraw
+    from catalog.tables import migrate
+    from flows import backup, withdraw
 
     _count_commits(faults, Lake)
     for name in ("forget_history", "expire_snapshots", "remove_replaced_files"):
@@ -149,6 +151,10 @@ def install(faults: Faults) -> None:
         faults.door(Artifacts, name, f"artifacts {name}", is_translated=False)
     for name in ("_remember", "_erase_files", "erase_prefect_records"):
         faults.door(withdraw, name, f"files {name.strip('_')}", is_translated=False)
+    for name in ("copy_file", "publish"):
+        faults.door(backup, name, f"backup {name}", is_translated=False)
+    for name in ("_make_tables", "_comment_tables", "_make_view"):
+        faults.door(migrate, name, f"migration {name.strip('_')}", is_translated=False)
     faults.door(multiprocessing.process.BaseProcess, "start", "process start")
 
 
@@ -195,37 +201,66 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="copy after every n-th call only")
     parser.add_argument("--also", default="", help="line of shell for each copy, in $COPY")
     parser.add_argument("--end-state", type=Path, help="file for the end state, as JSON")
+    parser.add_argument("--told", type=Path, help="file for what each command said, as JSON lines")
+    parser.add_argument("--of", type=Path, help="another workspace whose end state it is")
     parser.add_argument("--at", default="", help="moment after which to do something")
     parser.add_argument("--do", default="", help="line of shell for that moment")
     parser.add_argument("--fail", default="", help="moment at which a call fails")
     parser.add_argument("--error", choices=ERRORS, default="disk_full", help="what it fails with")
     parser.add_argument("--lasting", dest="is_lasting", action="store_true", help="and all after")
     options = vars(parser.parse_args(words[:first]))
-    end_file = options.pop("end_state")
+    end_file, home, told = (options.pop(name) for name in ("end_state", "of", "told"))
     install(Faults(**options))
     from flows import cli  # after its stores have their counters
 
     code = 0
     for command in commands_of(words[first:]):
         sys.argv = ["rpe", *command]
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = code or int(ended.code or 0)
+        answer: dict[str, Any] = {"command": command, "code": 0}
+        with told_apart(told, answer) if told else nullcontext():
+            try:
+                cli.main()
+            except SystemExit as ended:
+                answer["code"] = int(ended.code or 0)
+        code = code or answer["code"]
     if end_file:
-        end_file.write_text(json.dumps(_ended()))
+        settings = Settings(home=home) if home else Settings()
+        end_file.write_text(json.dumps(_ended(settings)))
     sys.exit(code)
 
 
-def _ended() -> dict[str, Any]:
-    """The end state of the workspace, with what is wrong with its chain."""
+@contextmanager
+def told_apart(file: Path, answer: dict[str, Any]) -> Iterator[None]:
+    """Add what a command wrote, whoever in this process wrote it, to a file of JSON lines."""
+    streams = {"out": 1, "err": 2}
+    with ExitStack() as held:
+        kept = {name: os.dup(number) for name, number in streams.items()}
+        files = {name: held.enter_context(TemporaryFile()) for name in streams}
+        for name, number in streams.items():
+            os.dup2(files[name].fileno(), number)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for name, number in streams.items():
+                os.dup2(kept[name], number)
+                os.close(kept[name])
+                files[name].seek(0)
+                answer[name] = files[name].read().decode(errors="replace")
+            with file.open("a") as lines:
+                lines.write(json.dumps(answer) + "\n")
+
+
+def _ended(settings: Settings) -> dict[str, Any]:
+    """The end state of a workspace, with what is wrong with its chain."""
     from catalog.integrity import read_chain
     from flows.wiring import open_lake
     from tests.end_state import end_state
 
-    with open_lake(Settings(), read_only=True) as lake:
+    with open_lake(settings, read_only=True) as lake:
         findings = [str(finding) for finding in read_chain(lake).findings]
-    return {**end_state(Settings()), "findings": findings}
+    return {**end_state(settings), "findings": findings}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import pytest
 
 from tests.cluster.postgres import Postgres
 from tests.faults import KILL, run_line
-from tests.kill_matrix import NIGHT, World, go_on, put_back, run_undisturbed, told, try_copies
+from tests.kill_matrix import World, go_on, put_back, run_undisturbed, told, try_copies
+from tests.kill_operations import NIGHT_WORDS
 
 pytestmark = pytest.mark.cluster
 
@@ -22,8 +23,8 @@ def test_a_true_kill_after_ten_calls(world: World) -> None:
     """The server sees the connection end and frees its locks: nobody restores a database here."""
     calm, calls = run_undisturbed(world)
     for number in range(3, len(calls), len(calls) // 10):
-        put_back(world, world.fresh)
-        killed = world.run("--at", number, "--do", KILL, *NIGHT)
+        put_back(world, world.fresh())
+        killed = world.run("--at", number, "--do", KILL, *NIGHT_WORDS)
         assert killed.code == -signal.SIGKILL, killed
         assert go_on(world, calm) == (), calls[number - 1]
 
@@ -33,8 +34,8 @@ def test_the_server_goes_away(server: Postgres, world: World) -> None:
     calm, _ = run_undisturbed(world)
     for moment in ("lake ingest site_a", "registry create_run", "lake evaluate"):
         for action in ("restart", "stop"):
-            put_back(world, world.fresh)
-            night = world.run("--at", moment, "--do", server.control(action), *NIGHT)
+            put_back(world, world.fresh())
+            night = world.run("--at", moment, "--do", server.control(action), *NIGHT_WORDS)
             print(moment, action, night, flush=True)
             if action == "stop":
                 run_line(server.control("start"))

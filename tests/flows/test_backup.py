@@ -11,6 +11,7 @@ from flows.backup import BackupFailed, back_up
 from flows.locking import WorkspaceBusy
 from flows.nightly import run_night
 from flows.settings import Settings
+from flows.wiring import open_lake
 from rpe_core.errors import InputError
 from tests.flows.test_doctor import flip_a_byte
 
@@ -28,6 +29,27 @@ def test_a_backup_is_refused_where_it_would_be_none(tmp_path: Path) -> None:
     with FileLock(settings.night_lock), pytest.raises(WorkspaceBusy):
         back_up(settings, tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_names_of_scratch_and_links_of_stores_are_copied(
+    night_copy: Settings, tmp_path: Path
+) -> None:
+    """A source may be called as a scratch folder is, and a store may lie behind a link."""
+    with open_lake(night_copy) as lake, lake.transaction(message="test", run=None) as commit:
+        for name in ("cache", "tmp", "prefect"):
+            commit.execute(f"CREATE TABLE raw.{name} AS SELECT 1 AS n")
+    models, elsewhere = night_copy.root / "mlartifacts", tmp_path / "large_disk"
+    models.rename(elsewhere)
+    models.symlink_to(elsewhere)
+    done = back_up(night_copy, tmp_path / "backup")
+    with open_lake(Settings(home=done.place), read_only=True) as lake:
+        for name in ("cache", "tmp", "prefect"):
+            assert lake.rows(f"FROM raw.{name}") == [{"n": 1}]
+    copied = done.place / "mlartifacts"
+    assert not copied.is_symlink()
+    assert sorted(p.name for p in copied.iterdir()) == sorted(p.name for p in elsewhere.iterdir())
+    assert not [p.name for p in done.place.rglob("*.lock")]
+    assert done.place.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.slow

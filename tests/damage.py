@@ -1,0 +1,300 @@
+"""Random damage: one file of a workspace is spoilt; is it seen, is it said, and is it mended?
+
+    python -m tests.damage --runs N [--seed S] [--only WORD] [--keep FOLDER]
+
+makes a small workspace, runs two nights in it, and for each run spoils one file of a copy in one of
+the ways of `WAYS`. Then, in processes of their own, `doctor`, `doctor --deep`, `predict` and
+`repair` run on it, then a night and `maintain`. A run is good where a doctor noticed the damage,
+or the file need not be noticed (`FREE`, each with its reason), where no command answered with a
+traceback or withheld what went wrong, and where the end state is the undisturbed one, or `repair`
+has named the backup. Each run that is not good is printed with its seed, and how many were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.server import prefect_server
+from flows.settings import Settings
+from tests.kill_matrix import World
+from tests.pico_world import make_pico_workspace, write_rows
+
+TARGET = "site-c"
+LOOK = (
+    *("--", "doctor", "--json", "--", "doctor", "--deep", "--json"),
+    *("--", "predict", TARGET, "--text", "round red drug treated", "--json"),
+)
+MEND = ("--", "repair", "--json")
+AFTER = ("--", "nightly", "--json", "--", "maintain", "--json", "--", "doctor", "--deep", "--json")
+# Files whose loss costs nothing that anybody was promised.
+FREE = {
+    r"(prefect|tmp|cache|shelves)/": "made again by whoever needs it, or Prefect's own record",
+    r"report/": "a page about rows that the lake holds; the next night writes it",
+    r"[^/]*\.lock$": "held by the kernel; what is written in it only says by whom",
+    r".*-(wal|shm)$": "SQLite's log of what may be in the file already",
+    r".*/_versions/latest_version_hint\.json$": "a hint by which Lance saves a look at the folder",
+    r".*/_transactions/": "what Lance keeps of commits that are done",
+    r"lake/data/.*\.(?!parquet)[^/]*$": "nothing that the lake's catalog names",
+}
+
+
+def flip(rng: random.Random, path: Path) -> str:
+    """One bit of one byte."""
+    content = bytearray(path.read_bytes())
+    if not content:
+        return extra(rng, path)
+    at = rng.randrange(len(content))
+    content[at] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+    return f"byte {at} of {len(content)}"
+
+
+def cut(rng: random.Random, path: Path) -> str:
+    """What comes after some byte is gone."""
+    content = path.read_bytes()
+    n = rng.randrange(max(len(content), 1))
+    path.write_bytes(content[:n])
+    return f"to {n} of {len(content)} bytes" if content else "it was empty"
+
+
+def empty(rng: random.Random, path: Path) -> str:
+    """The file is there, and holds nothing."""
+    path.write_bytes(b"")
+    return ""
+
+
+def delete(rng: random.Random, path: Path) -> str:
+    """The file is gone."""
+    path.unlink()
+    return ""
+
+
+def swap(rng: random.Random, path: Path) -> str:
+    """Two files of one kind have each other's content."""
+    others = [p for p in path.parents[2].rglob(f"*{path.suffix}") if p.is_file() and p != path]
+    if not others:
+        return flip(rng, path)
+    other = rng.choice(sorted(others))
+    mine, its = path.read_bytes(), other.read_bytes()
+    path.write_bytes(its)
+    other.write_bytes(mine)
+    return f"with {other.parent.name}/{other.name}"
+
+
+def extra(rng: random.Random, path: Path) -> str:
+    """A file more lies beside it."""
+    path.with_name("extra" + path.suffix).write_bytes(rng.randbytes(64))
+    return ""
+
+
+def folder_to_file(rng: random.Random, path: Path) -> str:
+    """Its folder is a file."""
+    folder = path.parent
+    shutil.rmtree(folder)
+    folder.write_bytes(b"none")
+    return folder.name
+
+
+def file_to_folder(rng: random.Random, path: Path) -> str:
+    """A folder has its name: whoever opens it is refused, as of a file that may not be read."""
+    path.unlink()
+    path.mkdir()
+    return ""
+
+
+def file_to_pipe(rng: random.Random, path: Path) -> str:
+    """A pipe has its name: whoever opens it waits for ever."""
+    path.unlink()
+    os.mkfifo(path)
+    return ""
+
+
+WAYS: Mapping[str, Callable[[random.Random, Path], str]] = {
+    way.__name__: way
+    for way in (flip, cut, empty, delete, swap, extra, folder_to_file, file_to_folder, file_to_pipe)
+}
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """What was spoilt, in words, and why nobody need notice it."""
+
+    seed: int
+    file: str
+    way: str
+    detail: str
+
+    @property
+    def free(self) -> str:
+        """Why it need not be noticed, or ''."""
+        if self.way == "extra" and not self.file.startswith(("artifacts/", "mlartifacts/")):
+            return "what nobody put there, nobody reads"
+        return next((why for pattern, why in FREE.items() if re.match(pattern, self.file)), "")
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}: {self.way} {self.file} {self.detail}".rstrip()
+
+
+def damage(home: Path, seed: int, *, only: str = "") -> Damaged:
+    """Spoil one file of a workspace; equal seeds spoil equal workspaces in one way.
+
+    Every store is as likely as another, whatever it has of files; names that are drawn by chance
+    are told by their place in order.
+    """
+    rng = random.Random(seed)
+    files = [p for p in sorted(home.rglob("*")) if p.is_file() and not p.is_symlink()]
+    stores: dict[str, list[Path]] = {}
+    for path in files:
+        name = str(path.relative_to(home))
+        if only in name and not name.startswith(("prefect/", "sources/", "plan.yaml")):
+            stores.setdefault(name.partition("/")[0], []).append(path)
+    path = rng.choice(stores[rng.choice(sorted(stores))])
+    ways = [w for w in WAYS if w != "folder_to_file" or path.parent != home]
+    way = rng.choice(ways)
+    name = str(path.relative_to(home))
+    return Damaged(seed, name, way, WAYS[way](rng, path))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command wrote, and its exit code."""
+
+    command: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it failed, if it did, in words of ours."""
+        return "Traceback" not in self.said and "withheld" not in self.said
+
+    def __str__(self) -> str:
+        end = " ".join(self.said.split())[-300:]
+        return f"`rpe {' '.join(self.command)}` ended with {self.code}: {end}"
+
+
+def ask(world: World, words: tuple[str, ...], *, end: Path | None = None) -> list[Answer]:
+    """Answers of commands that run one after the other in a process of their own.
+
+    A process that ends without an answer, or does not end, is the answer of the command it was at.
+    """
+    told = world.root / "told"
+    told.unlink(missing_ok=True)
+    options = ("--told", told, *(("--end-state", end) if end else ()))
+    done = world.run(*options, *words)
+    lines = told.read_text().splitlines() if told.exists() else []
+    answers = [Answer(tuple(one["command"]), one["code"], one["out"], one["err"])
+               for one in map(json.loads, lines)]  # fmt: skip
+    if done.code < 0 or "Traceback" in done.err:
+        answers.append(Answer(("end state",), done.code, done.out, done.err))
+    return answers
+
+
+def make_world(root: Path, url: str, *, nights: int = 2) -> World:
+    """A workspace after some nights with a champion, and a copy of it in `kept`."""
+    settings = make_pico_workspace(root)
+    plan = settings.plan_file.read_text().replace("epochs: 1", "epochs: 6")
+    settings.plan_file.write_text(plan.replace("learning_rate: 5.0e-3", "learning_rate: 2.0e-2"))
+    world = World(root, {"PREFECT_API_URL": url, "OMP_NUM_THREADS": "1"})
+    for number in range(nights):
+        if number:
+            for source in ("site_a", "site_c"):
+                more = root / "data" / f"{source}-2.jsonl"
+                write_rows(more, source, seed=7, first=200, n=40)
+        (night,) = ask(world, ("--", "nightly", "--json"))
+        if night.code:
+            raise RuntimeError(str(night))
+    shutil.copytree(world.home, root / "kept")
+    return world
+
+
+def undisturbed(world: World) -> dict[str, Any]:
+    """The state in which one more night leaves the workspace; found once."""
+    state = world.root / "calm.json"
+    if not state.exists():
+        put_back(world)
+        for answer in ask(world, AFTER, end=state):
+            if answer.code:
+                raise RuntimeError(str(answer))
+    found: dict[str, Any] = json.loads(state.read_text())
+    return found
+
+
+def put_back(world: World) -> None:
+    """The workspace as its nights left it."""
+    shutil.rmtree(world.home, ignore_errors=True)
+    shutil.copytree(world.root / "kept", world.home)
+
+
+def try_damage(world: World, seed: int, *, only: str = "") -> Iterator[str]:
+    """Spoil a copy; what was not as it should be, after one line that says what was spoilt."""
+    calm = undisturbed(world)
+    put_back(world)
+    spoilt = damage(world.home, seed, only=only)
+    yield str(spoilt)
+    looks = ask(world, LOOK)
+    noticed = [one for one in looks[:2] if one.code]
+    if not noticed and not spoilt.free:
+        yield "no doctor noticed it"
+    mends = ask(world, MEND)
+    state = world.root / "state.json"
+    state.unlink(missing_ok=True)
+    after = ask(world, AFTER, end=state)
+    for answer in (*looks, *mends, *after):
+        if not answer.is_clear:
+            yield f"not clear: {answer}"
+    names_backup = any(re.search(r"back-?up", one.said) for one in (*mends, *looks))
+    if names_backup and any(one.code for one in mends):
+        return
+    for answer in (*mends, *after):
+        if answer.code:
+            yield f"not mended: {answer}"
+    if not state.exists():
+        yield "there is no end state"
+        return
+    found = json.loads(state.read_text())
+    differs = [part for part in calm if found[part] != calm[part]]
+    if differs:
+        yield f"differs: {', '.join(differs)}"
+
+
+def main() -> None:
+    """Spoil as many copies as asked for; exit code 1 where one was not good."""
+    parser = argparse.ArgumentParser(prog="python -m tests.damage", description=__doc__)
+    parser.add_argument("--runs", type=int, default=20, help="how many copies are spoilt")
+    parser.add_argument("--seed", type=int, default=0, help="of the first; the others follow it")
+    parser.add_argument("--only", default="", help="files with this in their name")
+    asked = parser.parse_args()
+    n_good = 0
+    with tempfile.TemporaryDirectory(prefix="rpe-damage-") as folder:
+        root = Path(folder)
+        with prefect_server(Settings(home=root / "prefect")) as url:
+            world = make_world(root, url)
+            for seed in range(asked.seed, asked.seed + asked.runs):
+                spoilt, *faults = try_damage(world, seed, only=asked.only)
+                n_good += not faults
+                print(f"{spoilt}: {'good' if not faults else ''}", flush=True)
+                for fault in faults:
+                    print(f"    {fault}", flush=True)
+    print(f"random damage: {n_good} of {asked.runs} good")
+    sys.exit(n_good != asked.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""The table of damages: each is noticed by the command that the docs name, and mended or refused.
+
+A row spoils one thing of a workspace after a night, wherever its stores lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from flows.reading import read_rows_of
+from flows.settings import Settings
+from flows.wiring import open_registry
+from tests.damage import TARGET, Answer, ask
+from tests.kill_matrix import World
+
+QUICK, DEEP = ("doctor", "--json"), ("doctor", "--deep", "--json")
+NIGHTLY, PREDICT = ("nightly", "--json"), ("predict", TARGET, "--text", "round red", "--json")
+Undo = Callable[[], None]
+
+
+class Files(Protocol):
+    """The files of the stores, by their name in the store."""
+
+    def names(self, store: str) -> list[str]:
+        """What lies in a store, in order."""
+
+    def read(self, store: str, name: str) -> bytes:
+        """The bytes of one."""
+
+    def write(self, store: str, name: str, content: bytes) -> None:
+        """Let it hold these."""
+
+    def delete(self, store: str, name: str) -> None:
+        """Let it be gone."""
+
+    def lose_database(self, name: str) -> None:
+        """Let the database of the lake or of mlflow be gone."""
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """Files of an embedded workspace."""
+
+    home: Path
+
+    def names(self, store: str) -> list[str]:
+        root = self._root(store)
+        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+    def read(self, store: str, name: str) -> bytes:
+        return (self._root(store) / name).read_bytes()
+
+    def write(self, store: str, name: str, content: bytes) -> None:
+        (self._root(store) / name).write_bytes(content)
+
+    def delete(self, store: str, name: str) -> None:
+        path = self._root(store) / name
+        path.unlink()
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+    def lose_database(self, name: str) -> None:
+        file = {"lake": "lake/catalog.sqlite", "mlflow": "mlflow.db"}[name]
+        for suffix in ("", "-wal", "-shm"):
+            (self.home / f"{file}{suffix}").unlink(missing_ok=True)
+
+    def _root(self, store: str) -> Path:
+        return self.home / {"lake_data": "lake/data", "model_artifacts": "mlartifacts"}.get(
+            store, store
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a row spoils; who must notice it, in words with `says`; whether `repair` mends it."""
+
+    spoil: Callable[[Settings, Files], None]
+    seen_by: tuple[tuple[str, ...], ...]
+    is_mended: bool
+    says: str
+
+
+def flip(content: bytes) -> bytes:
+    """Another bit in the middle."""
+    spoilt = bytearray(content)
+    spoilt[len(spoilt) // 2] ^= 1
+    return bytes(spoilt)
+
+
+def cut(content: bytes) -> bytes:
+    """All but the end."""
+    return content[:-40]
+
+
+def change(store: str, within: str, how: Callable[[bytes], bytes]) -> Callable[..., None]:
+    """Spoil the first file of a store with this in its name."""
+
+    def spoil(settings: Settings, files: Files) -> None:
+        name = named(settings, files, store, within)[0]
+        files.write(store, name, how(files.read(store, name)))
+
+    return spoil
+
+
+def lose(store: str, within: str) -> Callable[..., None]:
+    """Let every such file be gone."""
+
+    def spoil(settings: Settings, files: Files) -> None:
+        for name in named(settings, files, store, within):
+            files.delete(store, name)
+
+    return spoil
+
+
+def named(settings: Settings, files: Files, store: str, within: str) -> list[str]:
+    """Files with this in their name; `{run}` and `{artifact}` are those of the champion."""
+    version = open_registry(settings, read_only=True).aliases(TARGET).get("champion", "")
+    if "{" in within:
+        within = within.format(**served(settings, version))
+    found = [name for name in files.names(store) if within in name]
+    assert found, (store, within)
+    return found
+
+
+def served(settings: Settings, version: str) -> dict[str, str]:
+    """The run and the artifact of a version of the target."""
+    (row,) = read_rows_of(
+        settings,
+        "SELECT e.artifact_sha256 FROM core.model_versions AS v"
+        " JOIN core.ensembles AS e ON v.record_id = e.ensemble_id"
+        f" WHERE v.model_name = '{TARGET}' AND v.model_version = '{version}'",
+    )
+    versions = open_registry(settings, read_only=True).versions(TARGET)
+    (run,) = [one.run_id for one in versions if one.ref.version == version]
+    return {"run": run, "artifact": row["artifact_sha256"]}
+
+
+RAW, WEIGHTS = "raw/site_a/", "{run}/artifacts/model/artifacts/adapter/adapter_model.safetensors"
+CODE = b"import pathlib\npathlib.Path('ran').touch()\n"
+CASES: Mapping[str, Case] = {
+    "raw rows flipped": Case(change("lake_data", RAW, flip), (DEEP,), False, "site_a"),
+    "raw rows cut": Case(
+        change("lake_data", RAW, lambda b: b[:-40]), (QUICK, DEEP), False, "site_a"
+    ),
+    "raw rows gone": Case(lose("lake_data", RAW), (QUICK, DEEP), False, "site_a"),
+    "core rows flipped": Case(change("lake_data", "core/scores", flip), (DEEP,), False, "scores"),
+    "core rows gone": Case(lose("lake_data", "core/lineage"), (QUICK, DEEP), False, "lineage"),
+    "served weights flipped": Case(
+        change("model_artifacts", WEIGHTS, flip), (DEEP, PREDICT, NIGHTLY), True, TARGET
+    ),
+    "served code replaced": Case(
+        change("model_artifacts", "{run}/artifacts/model/model.py", lambda b: CODE),
+        (QUICK, DEEP, PREDICT, NIGHTLY),
+        True,
+        TARGET,
+    ),
+    "served folder gone": Case(
+        lose("model_artifacts", "{run}/"), (QUICK, DEEP, PREDICT, NIGHTLY), True, TARGET
+    ),
+    "registry gone": Case(lambda _, f: f.lose_database("mlflow"), (QUICK, NIGHTLY), True, "mlflow"),
+    "vectors flipped": Case(change("vectors", ".lance/data/", flip), (DEEP,), True, "vector"),
+    "vectors gone": Case(lose("vectors", ".lance/data/"), (QUICK, DEEP), True, "vector"),
+    "lake's catalog gone": Case(
+        lambda _, f: f.lose_database("lake"), (QUICK, NIGHTLY, PREDICT), False, "lake"
+    ),
+    "served artifact gone": Case(lose("artifacts", "{artifact}"), (QUICK, DEEP), True, "artifact"),
+    "served artifact flipped": Case(
+        change("artifacts", "{artifact}/adapter_model", flip), (DEEP,), True, "artifact"
+    ),
+}
+
+
+def notice(world: World, case: Case) -> list[str]:
+    """What of the commands that must notice did not, or said it in untrue words."""
+    words = tuple(word for command in case.seen_by for word in ("--", *command))
+    faults = []
+    for answer in ask(world, words):
+        if not answer.code:
+            faults.append(f"not noticed: {answer}")
+        faults += _unclear(answer, case.says)
+    return faults
+
+
+def mend(world: World, case: Case) -> list[str]:
+    """What is left after a repair, or what it did not name where only a backup can help."""
+    (dry, done, left) = ask(
+        world, ("--", "repair", "--dry-run", "--", "repair", "--json", "--", *DEEP)
+    )
+    faults = [fault for one in (dry, done) for fault in _unclear(one, "")]
+    if not case.is_mended:
+        if not done.code or "backup" not in done.said:
+            faults.append(f"no backup is named: {done}")
+        return faults
+    return faults + [f"not mended: {one}" for one in (done, left) if one.code]
+
+
+def _unclear(answer: Answer, says: str) -> list[str]:
+    if answer.is_clear and "not allowed" not in answer.said and says in answer.said:
+        return []
+    return [f"not clear, or not of {says}: {answer}"]

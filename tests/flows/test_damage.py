@@ -1,0 +1,57 @@
+"""Damage on embedded stores, by the real commands: seen, said, mended or given to a backup."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from flows.settings import Settings
+from tests.damage import WAYS, damage, make_world, put_back, try_damage
+from tests.damage_table import CASES, FolderFiles, mend, notice
+from tests.kill_matrix import World
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> World:
+    return make_world(tmp_path_factory.mktemp("damage"), prefect_api)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_row_of_the_table(world: World, name: str) -> None:
+    case, settings = CASES[name], Settings(home=world.home)
+    put_back(world)
+    case.spoil(settings, FolderFiles(world.home))
+    assert notice(world, case) == []
+    assert not list(world.root.rglob("ran")), "code that nobody kept was run"
+    assert mend(world, case) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_random_damage(world: World, seed: int) -> None:
+    spoilt, *faults = try_damage(world, seed)
+    assert faults == [], spoilt
+
+
+def test_every_way_spoils(tmp_path: Path) -> None:
+    for name, way in WAYS.items():
+        folder = tmp_path / name / "store" / "folder"
+        folder.mkdir(parents=True)
+        for number in range(2):
+            (folder / f"{number}.bin").write_bytes(bytes([number]) * 9)
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        way(random.Random(1), folder / "0.bin")
+        files = [path for path in tmp_path.joinpath(name).rglob("*") if path.is_file()]
+        assert {path: path.read_bytes() for path in files} != before
+
+
+def test_equal_seeds_spoil_alike(tmp_path: Path) -> None:
+    told = set()
+    for number in range(2):
+        home = tmp_path / str(number)
+        for name in ("lake/data/a.parquet", "artifacts/x/b.bin", "mlflow.db"):
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_bytes(name.encode())
+        told.add(tuple(str(damage(home, seed)) for seed in range(3)))
+    assert len(told) == 1
