@@ -29,6 +29,7 @@ def packed(path: Path, head: bytes, line: bytes, n: int) -> int:
     return n
 
 
+SLOW = pytest.mark.slow
 BOMBS = {
     "texts in CSV": ("csv", b"id,text\n", b"7," + b"x" * 300_000 + b"\n", 1_000),
     "cells too long in CSV": ("csv", b"id,text\n", b"7," + b"x" * 9_000_000 + b"\n", 20),
@@ -43,7 +44,13 @@ BOMBS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("texts in CSV", "a line of lists") else SLOW)
+        for name in BOMBS
+    ],
+)
 def test_what_a_compressed_file_unfolds_to_is_bounded(tmp_path, name):
     file_format, head, line, n = BOMBS[name]
     path = tmp_path / f"x.{file_format}.gz"

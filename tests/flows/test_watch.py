@@ -68,6 +68,7 @@ def standing(settings: Settings) -> list[tuple[str, str]]:
 BELOW, FALL = ("below_promotion", TARGET), ("fall", TARGET)
 
 
+@pytest.mark.slow
 def test_a_collapsing_champion_is_told_on_the_very_night_and_once(
     night_copy: Settings, inbox: Path, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +229,7 @@ def test_two_refused_files_are_two_alerts_and_other_steps_are_not_stopped_by_the
     assert (gone.outcome, ended(gone)) == ("unchanged", [("refused", "site_b")])
 
 
+@pytest.mark.slow
 def test_a_contract_that_lets_the_file_in_ends_the_refusal(
     night_copy: Settings, inbox: Path
 ) -> None:

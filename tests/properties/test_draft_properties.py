@@ -193,7 +193,7 @@ def is_refused(names: list[str]) -> bool:
     return any(map(is_number_like, names))
 
 
-SOME = settings(max_examples=6, deadline=None, phases=[Phase.generate], derandomize=True)
+SOME = settings(max_examples=3, deadline=None, phases=[Phase.generate], derandomize=True)
 
 
 @SOME

@@ -20,7 +20,7 @@ from tests.catalog.lakes import fresh_lake
 from tests.catalog.test_landing import World, notes, scanning
 from tests.catalog.test_row_rules import batch, contract_with
 
-FEW = settings(max_examples=3, deadline=None)
+FEW = settings(max_examples=2, deadline=None)
 IDENTIFIERS = (
     "SSN 536-90-4399",
     "call (617) 555-0173",

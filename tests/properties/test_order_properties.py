@@ -19,7 +19,7 @@ from catalog.errors import ContractViolated
 from tests.catalog.lakes import fresh_lake
 from tests.catalog.test_landing import Row, World
 
-SOME = settings(max_examples=4, deadline=None)
+SOME = settings(max_examples=2, deadline=None)
 BAD = "not a group"  # breaks the pattern of column x
 PLAIN = {"type": "string", "pattern": "g[0-9]+"}
 
@@ -110,7 +110,8 @@ def test_many_nights_and_orders_of_arrival_do_not_matter(nights):
     stand_alike(nights)
 
 
-@settings(max_examples=2, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=4, deadline=None)
 @given(nights_of(), st.integers(0, 2**16))
 def test_a_file_that_comes_again_says_again_what_it_said(nights, seed):
     """The bytes of an early file under a later name are its rows once more, and the last."""
