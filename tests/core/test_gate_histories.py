@@ -1,9 +1,12 @@
 """Many nights of the gate, small: `python -m tests.experiments.gate_histories` is the whole."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tests.experiments.gate_histories import ALPHA, simulate
+from tests.experiments.gate_histories import ALPHA, KEPT, simulate, written
 from tests.experiments.gate_worlds import NULLS, World, answers, bell, cases
 
 FOOLED = [name for name in NULLS if "2 % of" in name or "size tells" in name]
@@ -49,3 +52,11 @@ def test_a_null_is_one(name):
 def test_a_merit_is_what_it_says():
     drawn = bell(0.1, 0.2)(np.random.default_rng(0), (400, 1000), 0)
     assert drawn.means.mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_readme_shows_the_tables_as_they_were_measured():
+    found, readme = json.loads(KEPT.read_text()), Path("README.md").read_text()
+    assert found["histories"] == 1000
+    assert max(row["high"] for row in found["tables"]["nulls"]) <= ALPHA
+    assert max(row["high"] for row in found["tables"]["search"]) <= ALPHA
+    assert written(readme, found) == readme

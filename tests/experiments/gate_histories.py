@@ -1,7 +1,7 @@
 """The gate over 1,000 histories of 200 nights: how often noise is promoted, how often merit.
 
     python -m tests.experiments.gate_histories [--histories 1000] [--nights 200] [--seed 0]
-        [--only nulls search hopes merits] [--out FILE]
+        [--only nulls search hopes merits] [--readme README.md]
 
 A history ends with its first promotion. The chance and the wealth of all histories are found at
 once, by the gate's own arithmetic; wherever a guard would license, `compare`, `put_to_test` and
@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from scipy.special import bdtrc, stdtr
 
 from rpe_core.evaluation import betting, spending
@@ -32,7 +35,18 @@ from tests.experiments.gate_worlds import HOPES, MERITS, NULLS, Drawn, World, ca
 ALPHA = 1.0 - GatePolicy("accuracy").confidence
 GROUPS = (40, 60, 100, 300)
 NIGHTS = (1, 10, 30, 200)
-PARTS = ("nulls", "search", "hopes", "merits")
+KEPT = Path(__file__).with_name("gate_histories.json")  # as measured; the README is written of it
+HEADS = {
+    "nulls": [
+        "no better than the base",
+        "histories with a promotion",
+        "with a bare t-test at .025",
+    ],
+    "search": ["nulls of two or three points, searched", "histories with a promotion"],
+    "hopes": ["one challenger, better by", *(f"{n} groups" for n in GROUPS)],
+    "merits": ["better than the base, every night", *(f"by night {n}" for n in NIGHTS)],
+}
+Row = dict[str, Any]
 LOSSES = (-1.0, -0.6, -0.3, -0.1)
 CHANCES = (0.005, 0.02, 0.05, 0.1, 0.3, 0.5)
 TIED = (0.0, 0.9)
@@ -169,13 +183,43 @@ def told(rate: Rate) -> str:
     return f"{rate.ratio:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
 
 
-def _row(part: str, name: str, *cells: str) -> dict[str, Any]:
-    print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    return {"part": part, "name": name, "cells": cells}
+def measure(part: str, *, histories: int, nights: int, seed: int) -> Iterator[Row]:
+    """The rows of one table, each as it is found; `high` is what the rate of a null may be."""
+    how = {"histories": histories, "nights": nights, "seed": seed}
+    if part == "search":
+        name, found, n_tried = search(**how)
+        rate = found.by(nights)
+        yield {"name": f"the worst of {n_tried}: {name}", "cells": [told(rate)], "high": rate.high}
+    if part == "hopes":
+        for name, make in HOPES.items():
+            rates = [simulate(make(n), **{**how, "nights": 1}).by(1).ratio for n in GROUPS]
+            yield {"name": name, "cells": [f"{rate:.2f}" for rate in rates]}
+    for name, world in {"nulls": NULLS, "merits": MERITS}.get(part, {}).items():
+        found = simulate(world, **how)
+        rate, bare = found.by(nights), (found.unguarded > 0).mean()
+        if part == "nulls":
+            yield {"name": name, "cells": [told(rate), f"{bare:.2f}"], "high": rate.high}
+        else:
+            yield {"name": name, "cells": [f"{found.by(n).ratio:.2f}" for n in NIGHTS]}
 
 
-def _head(*cells: str) -> None:
-    print(f"\n| {' | '.join(cells)} |\n|{'---|' * len(cells)}", flush=True)
+def table(part: str, rows: Iterable[Row]) -> str:
+    """A table in Markdown."""
+    lines = [HEADS[part], ["---"] * len(HEADS[part])]
+    lines += [[row["name"], *row["cells"]] for row in rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def written(readme: str, found: Mapping[str, Any]) -> str:
+    """The README with the tables between their marks, as they were measured."""
+    for part, rows in found["tables"].items():
+        begin, end = f"<!-- gate_histories: {part} -->\n", f"<!-- end of {part} -->"
+        before, _, rest = readme.partition(begin)
+        _, _, after = rest.partition(end)
+        if not rest:
+            raise ValueError(f"the README has no place for {part}")
+        readme = f"{before}{begin}{table(part, rows)}{end}{after}"
+    return readme
 
 
 def main() -> int:
@@ -184,43 +228,35 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=1000)
     parser.add_argument("--nights", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", nargs="+", choices=HEADS, default=tuple(HEADS))
+    parser.add_argument("--readme", type=Path, help="keep the tables and write them into this file")
     asked = parser.parse_args()
     how = {"histories": asked.histories, "nights": asked.nights, "seed": asked.seed}
-    rows: list[dict[str, Any]] = []
-    worst = 0.0
-    if "nulls" in asked.only:
-        _head("no better than the base", "histories with a promotion", "with a bare t-test at .025")
-        for name, world in NULLS.items():
-            found = simulate(world, **how)
-            rate, bare = (
-                found.by(asked.nights),
-                measured_rate(int((found.unguarded > 0).sum()), found.n),
-            )
-            worst = max(worst, rate.high)
-            rows.append(_row("nulls", name, told(rate), f"{bare.ratio:.2f}"))
-    if "search" in asked.only:
-        name, found, n_tried = search(**how)
-        worst = max(worst, found.by(asked.nights).high)
-        _head(
-            f"the worst of {n_tried} two-point and three-point nulls", "histories with a promotion"
-        )
-        rows.append(_row("search", name, told(found.by(asked.nights))))
-    if "hopes" in asked.only:
-        _head("one challenger, better by", *(f"{n} groups" for n in GROUPS))
-        for name, make in HOPES.items():
-            rates = [simulate(make(n), **{**how, "nights": 1}).by(1).ratio for n in GROUPS]
-            rows.append(_row("hopes", name, *(f"{rate:.2f}" for rate in rates)))
-    if "merits" in asked.only:
-        shown = [night for night in NIGHTS if night <= asked.nights]
-        _head("better than the base", *(f"by night {night}" for night in shown))
-        for name, world in MERITS.items():
-            found = simulate(world, **how)
-            rows.append(_row("merits", name, *(f"{found.by(n).ratio:.2f}" for n in shown)))
-    if asked.out:
-        asked.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return int(worst > ALPHA)
+    tables: dict[str, list[Row]] = {}
+    for part in asked.only:
+        print(table(part, ()), end="", flush=True)
+        tables[part] = []
+        for row in measure(part, **how):
+            tables[part].append(row)
+            print(f"| {row['name']} | {' | '.join(row['cells'])} |", flush=True)
+        print()
+    if asked.readme:
+        known = json.loads(KEPT.read_text(encoding="utf-8"))["tables"] if KEPT.exists() else {}
+        found = {**how, "versions": versions(), "tables": {**known, **tables}}
+        KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        readme = asked.readme.read_text(encoding="utf-8")
+        asked.readme.write_text(written(readme, found), encoding="utf-8")
+    highest = max((row.get("high", 0.0) for rows in tables.values() for row in rows), default=0.0)
+    return int(highest > ALPHA)
+
+
+def versions() -> dict[str, str]:
+    """What the figures were measured with."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
 
 
 if __name__ == "__main__":
