@@ -27,7 +27,8 @@ from flows.plans import (
 )
 from rpe_core.adapters.methods import PROMPTS
 from rpe_core.adapters.recipe import check_recipe
-from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
+from rpe_core.errors import DeclarationError, Fault, InputError, known_names, shown_name
+from rpe_core.evaluation.gates import GatePolicy
 from rpe_core.evaluation.metrics import METRICS
 from rpe_core.families.table import FAMILIES, FamilyEntry
 from rpe_core.merging.methods import MERGE_METHODS
@@ -50,7 +51,7 @@ def load_plan(path: Path, *, sources: Sequence[str]) -> Plan:
         *_recipe_faults(plan),
         *_target_faults(plan, sources),
         *_library_faults(plan, sources),
-        *_metric_faults("gate", plan.gate),
+        *_gate_faults("gate", plan.gate),
         *_scorer_faults(plan),
         *_transfer_faults(plan.evaluation),
         *_schedule_faults(plan.schedule),
@@ -118,13 +119,46 @@ def _target_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:
             f"{where}.merge", "merge method", target.merge, [*MERGE_METHODS, *BASELINE_MERGES]
         )
         if target.gate:
-            faults += _metric_faults(f"{where}.gate", target.gate)
+            faults += _gate_faults(f"{where}.gate", target.gate)
         faults += _strategy_faults(f"{where}.strategies", target.strategies)
     return faults
 
 
-def _metric_faults(where: str, gate: GateSpec) -> list[Fault]:
-    return _unknown(f"{where}.metric", "metric", gate.metric, [*METRICS, AUTO])
+def _gate_faults(where: str, gate: GateSpec) -> list[Fault]:
+    """What is wrong with a gate; whether its metric fits its target, the contracts tell."""
+    able = gated_metrics()
+    if gate.metric in METRICS and gate.metric not in able:
+        what = f"{gate.metric} cannot be gated at a level that holds for all data"
+        return [Fault(f"{where}.metric", what, ", ".join([*able, AUTO]))]
+    if faults := _unknown(f"{where}.metric", "metric", gate.metric, [*able, AUTO]):
+        return faults
+    # what `auto` takes has bounds, whatever the task
+    needs_cap = gate.metric != AUTO and not _is_gated(gate.metric)
+    if needs_cap and gate.cap is None:
+        expected = f"the score of {gate.metric} from which on all count alike, such as cap: 50"
+        return [Fault(f"{where}.cap", f"is missing: {gate.metric} has no bounds", expected)]
+    if gate.cap is not None and not needs_cap:
+        what = f"is for a metric without bounds, and {gate.metric} has them"
+        return [Fault(f"{where}.cap", what, "no such key")]
+    most = gate.cap or 1.0
+    if gate.max_loss and gate.max_loss.size > most:
+        what = "is more than a group can lose"
+        return [Fault(f"{where}.max_loss.size", what, f"more than 0 and at most {most:g}")]
+    return []
+
+
+def gated_metrics() -> list[str]:
+    """The metrics that a gate may decide by, with a cap or without."""
+    return [name for name in METRICS if _is_gated(name) or _is_gated(name, cap=1.0)]
+
+
+def _is_gated(metric: str, *, cap: float | None = None) -> bool:
+    """Whether the gate takes a metric so."""
+    try:
+        GatePolicy(metric, cap=cap)
+    except InputError:
+        return False
+    return True
 
 
 def _library_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from catalog.contracts.contract import Name
+from catalog.contracts.files import is_unsaid
 from catalog.contracts.strict import Strict
 from rpe_core.adapters.methods import ADAPTER_METHODS
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
+from rpe_core.evaluation.gates import GatePolicy, MaxLoss
 from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import StrategySpec
@@ -63,14 +65,37 @@ class ReferenceSpec(Strict):
     recipe: str
 
 
+class MaxLossSpec(Strict):
+    """The rare-loss rule: at most this share of the groups may lose more than `size`."""
+
+    share: float = Field(gt=0.0, lt=1.0)
+    size: float = Field(gt=0.0)
+
+
 class GateSpec(Strict):
-    """What a challenger must show before it serves."""
+    """What a challenger must show before it serves; a key that is not used is in no id.
+
+    `cap` is the score from which on all count alike, for a metric without bounds, in its unit.
+    """
 
     metric: str = AUTO
     baseline: Literal["base"] = "base"
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     min_items: int = Field(default=50, ge=2)
     approval: Literal["automatic", "required"] = "automatic"
+    cap: float | None = Field(default=None, gt=0.0, exclude_if=is_unsaid)
+    max_loss: MaxLossSpec | None = Field(default=None, exclude_if=is_unsaid)
+
+    def policy(self, metric: str) -> GatePolicy:
+        """The policy by this metric, `auto` being resolved.
+
+        Raises:
+            InputError: the metric cannot be gated so.
+        """
+        rule = MaxLoss(self.max_loss.share, self.max_loss.size) if self.max_loss else None
+        return GatePolicy(
+            metric, self.baseline, self.confidence, self.min_items, self.approval, self.cap, rule
+        )
 
 
 class LibrarySpec(Strict):

@@ -22,6 +22,7 @@ from rpe_core.evaluation.gates import NO_CHAMPION, GatePolicy, Trial, decide, pu
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import Items, find_metric, gate_metric
 from rpe_core.fingerprint import fingerprint
+from rpe_core.records import Comparison
 
 Row = dict[str, Any]
 UNSCORED = (
@@ -59,7 +60,7 @@ class Question:
             "evaluation": self.unit.evaluation_id,
             "challenger": self.challenger.record_id,
             "champion": self.champion_id,
-            "policy": asdict(self.policy),
+            "policy": terms_of(self.policy),
             "rolled_back": self.is_rolled_back,
         }
         return fingerprint(made_of)[:12]
@@ -135,7 +136,7 @@ def _is_standing(question: Question, row: Row) -> bool:
     if (row["champion_ensemble_id"], policy.approval) != (question.champion_id, "required"):
         return False
     again = replace(
-        _verdict(question, "pending", (), policy=asdict(policy)),
+        _verdict(question, "pending", (), policy=terms_of(policy)),
         dataset_version_id=row["dataset_version_id"],
         ensemble_id=row["ensemble_id"],
         question_id=row["question_id"],
@@ -174,14 +175,14 @@ def make(workspace: Workspace, question: Question) -> Answer:
     target = unit.retrieval.target
     base, task = workspace.bases[target.base], workspace.contracts[target.source].task_spec
     registered = Challenger(challenger.record_id, base, task, unit.evidence)
-    return Answer(_verdict(question, action, reasons, policy=asdict(policy)), rows, registered)
+    return Answer(_verdict(question, action, reasons, policy=terms_of(policy)), rows, registered)
 
 
 def _unasked(
     question: Question, action: str, reasons: Sequence[str], model: ModelVersionRef
 ) -> Answer:
     """The answer about a model that is known: no comparison, no trial, no version of its own."""
-    verdict = _verdict(question, action, reasons, policy=asdict(question.policy))
+    verdict = _verdict(question, action, reasons, policy=terms_of(question.policy))
     return Answer(replace(verdict, model=model), (), None)
 
 
@@ -210,14 +211,27 @@ def _put_to_test(workspace: Workspace, question: Question) -> dict[str, Trial]:
     if served is not None:
         baselines[question.champion_id] = served
     compared = {
-        baseline_id: compare(mine, theirs, policy.metric, confidence=policy.confidence)
-        for baseline_id, theirs in baselines.items()
+        baseline_id: compared_by(policy, mine, theirs) for baseline_id, theirs in baselines.items()
     }
     tried = {}
     for baseline_id, comparison in compared.items():
-        past = question.trials.past(question.challenger.record_id, compared, baseline_id)
+        past = question.trials.past(
+            question.challenger.record_id, compared, baseline_id, cap=policy.cap
+        )
         tried[baseline_id] = put_to_test(policy, comparison, mine, baselines[baseline_id], past)
     return tried
+
+
+def compared_by(policy: GatePolicy, challenger: Items, baseline: Items) -> Comparison:
+    """The comparison that a gate decides on: of the mean over groups, scores capped as it says."""
+    return compare(
+        challenger,
+        baseline,
+        policy.metric,
+        confidence=policy.confidence,
+        mean_over="groups",
+        cap=policy.cap,
+    )
 
 
 def _served_items(unit: EvaluateUnit, champion: Row, items: Mapping[str, Items]) -> Items | None:
@@ -249,10 +263,12 @@ def metric_of(workspace: Workspace, unit: EvaluateUnit) -> str:
 
 
 def _policy(workspace: Workspace, unit: EvaluateUnit) -> GatePolicy:
-    gate = _gate(workspace, unit)
-    return GatePolicy(
-        metric_of(workspace, unit), gate.baseline, gate.confidence, gate.min_items, gate.approval
-    )
+    return _gate(workspace, unit).policy(metric_of(workspace, unit))
+
+
+def terms_of(policy: GatePolicy) -> Row:
+    """What a policy asks, as ids have it: a key that is not used is in none of them."""
+    return {name: value for name, value in asdict(policy).items() if value is not None}
 
 
 def _verdict(

@@ -19,6 +19,7 @@ from catalog.lineage import source_of
 from flows.evaluate import EvaluateUnit
 from flows.workspace import Workspace
 from rpe_core.evaluation.gates import GatePolicy, Past, Trial
+from rpe_core.evaluation.metrics import Floats
 from rpe_core.evaluation.spending import level
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import Comparison
@@ -34,20 +35,25 @@ class Trials:
     groups: frozenset[str] = field(default_factory=frozenset)  # that they used
 
     def past(
-        self, challenger_id: str, compared: Mapping[str, Comparison], baseline_id: str
+        self,
+        challenger_id: str,
+        compared: Mapping[str, Comparison],
+        baseline_id: str,
+        *,
+        cap: float | None = None,
     ) -> Past:
-        """What stands before this challenger, and of bets against this baseline.
+        """What stands before this challenger, and of bets against this baseline, scores so capped.
 
         `compared` is by the baseline's ensemble. The very same comparisons again (of a library that
         changed elsewhere) are no other chance: the challenger keeps its place.
         """
         places = [self._place(challenger_id, *entry) for entry in compared.items()]
         n_tried = max(places) - 1 if all(places) else max(self._numbers, default=0)
-        metric = compared[baseline_id].metric
+        asked = (baseline_id, compared[baseline_id].metric, cap)
         gains = [
-            json.loads(row["log_gains_json"])
+            read_gains(row)
             for row in self.rows
-            if (row["baseline_ensemble_id"], row["metric"]) == (baseline_id, metric)
+            if (row["baseline_ensemble_id"], row["metric"], row["cap"]) == asked
         ]
         return Past(n_tried, self.groups, np.sum([Past().log_capitals, *gains], axis=0))
 
@@ -89,6 +95,16 @@ def trials_of(workspace: Workspace, units: Sequence[EvaluateUnit]) -> list[Trial
     return found
 
 
+def read_gains(row: Row) -> Floats:
+    """What a trial's bets gained; nothing of an older gate, whose bets proved something else.
+
+    Its trials count all the same: as challengers that were tried, and as groups that were used.
+    """
+    none = Past().log_capitals
+    gains = np.asarray(json.loads(row["log_gains_json"]), dtype=np.float64)
+    return gains if gains.shape == none.shape else none
+
+
 def trial_row(policy: GatePolicy, trial: Trial) -> Row:
     """The columns of core.comparisons that say what a trial cost and what vouched for it."""
     n_tried = trial.n_tried
@@ -96,8 +112,16 @@ def trial_row(policy: GatePolicy, trial: Trial) -> Row:
         "n_tried": n_tried,
         "level": level(n_tried, policy.budget) if n_tried else None,
         "p_value": trial.p_value if n_tried else None,
+        "test": trial.test if n_tried else None,
         "n_new_groups": trial.n_new_groups,
         "wealth": trial.wealth,
         "wealth_asked": 1.0 / policy.budget,
         "log_gains_json": canonical_json(trial.log_gains.tolist()),
+        "item_difference": trial.item_difference,
+        "cap": policy.cap,
+        "n_lost": trial.losses.n_lost,
+        "loss_size": trial.losses.size,
+        "loss_upper": trial.losses.upper,
+        "loss_share": policy.max_loss.share if policy.max_loss else None,
+        "n_groups_needed": trial.n_groups_needed,
     }

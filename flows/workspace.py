@@ -19,7 +19,7 @@ from catalog.errors import ContractInvalid
 from catalog.extracts import located
 from catalog.stores.bundle import Stores
 from flows.bases import base_folder, identify_base, load_base
-from flows.plan_file import load_plan
+from flows.plan_file import gated_metrics, load_plan
 from flows.plans import Plan
 from flows.settings import Settings, require_workspace
 from rpe_core.errors import DeclarationError, Fault, InputError
@@ -168,11 +168,13 @@ def _require_tasks(plan: Plan, contracts: Mapping[str, SourceContract], file: st
         if types.get(source, answers) != answers:
             what = f"asks for {types[source]}, and base {base} answers {answers}"
             faults.append(Fault(where, what, "a base of a family of this type of task"))
+    able = gated_metrics()
     for i, target in enumerate(plan.targets):
         metric, where = (target.gate or plan.gate).metric, f"targets[{i}]"
         fitting = metrics_of(types.get(target.source, ""))
         if fitting and metric not in (*fitting, "auto"):
             what = f"is gated by {metric}, which scores other tasks than {types[target.source]}"
-            faults.append(Fault(where, what, ", ".join([*fitting, "auto"])))
+            expected = ", ".join([*(name for name in fitting if name in able), "auto"])
+            faults.append(Fault(where, what, expected))
     if faults:
         raise DeclarationError(file, faults)

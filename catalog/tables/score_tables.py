@@ -89,9 +89,23 @@ COMPARISONS = TableSpec(
         text("ensemble_id", "challenger"),
         text("baseline_arm", "what it was held against"),
         text("baseline_ensemble_id", "its ensemble; '' for base"),
-        number("difference", "challenger minus baseline"),
-        number("ci_low", "lower end of the paired bootstrap interval"),
-        number("ci_high", "upper end of the paired bootstrap interval"),
+        number("difference", "challenger minus baseline: the mean that mean_over names"),
+        text(
+            "mean_over",
+            "groups: the mean over groups of a group's mean difference, which the gate decides by;"
+            " null of comparisons before it did, which are means over items",
+        ),
+        number(
+            "item_difference",
+            "the other mean: over items, so that a group counts by its items; must agree in sign",
+        ),
+        number(
+            "cap",
+            "score from which on all count alike; null of a metric with bounds",
+            "unit of the metric",
+        ),
+        number("ci_low", "lower end of the paired bootstrap interval: a description"),
+        number("ci_high", "upper end of the paired bootstrap interval: a description"),
         number("confidence", "confidence of the interval", "ratio"),
         count("n_items", "items compared"),
         count("n_groups", "groups among them"),
@@ -105,14 +119,35 @@ COMPARISONS = TableSpec(
             "challengers",
         ),
         number("level", "what is left to it of alpha / 2: the n-th may be wrong with this"),
-        number("p_value", "one-sided p of so large a difference, jackknife t by group"),
+        number(
+            "p_value",
+            "one-sided p of so large a difference, the larger of those of both means; before `test`"
+            " was told it was a jackknife t by group",
+        ),
+        text("test", "what p_value is of: mcnemar (exact), or betting; null before it was told"),
         Column(
             "n_new_groups", "BIGINT", "groups that no earlier trial of the target used", "groups"
         ),
         number("wealth", "what bets on new groups against this baseline are worth, 1 at first"),
         number("wealth_asked", "wealth that vouches for a win: 2 / alpha"),
         text(
-            "log_gains_json", "what this trial's new groups made of each bet, logarithms, as JSON"
+            "log_gains_json",
+            "what this trial's new groups made of each bet on the groups' and on the items' mean,"
+            " logarithms, two lists as JSON; one list of an older gate, whose bets no longer count",
+        ),
+        Column("n_lost", "BIGINT", "groups whose mean fell by more than loss_size", "groups"),
+        number("loss_size", "how much a group loses to be counted in n_lost", "unit of the metric"),
+        number(
+            "loss_upper",
+            "exact upper bound of the share of groups that lose so much, at the confidence",
+            "ratio",
+        ),
+        number("loss_share", "share that may lose so much; null where the gate sets none", "ratio"),
+        Column(
+            "n_groups_needed",
+            "BIGINT",
+            "how many groups like these would decide; null where the difference is not above zero",
+            "groups",
         ),
         *HISTORY,
     ),

@@ -21,14 +21,21 @@
 -- ci_high: upper end of the 95 % interval
 -- n_items [rows]: items scored
 -- n_groups [rows]: groups among them
--- base_difference: it minus base on the same items
+-- base_difference: it minus base on the same items, mean over groups; over items before the gate decided by groups
 -- base_ci_low: lower end of the paired interval
 -- base_ci_high: upper end of the paired interval
 -- base_result: win, tie or loss against base
+-- base_item_difference: the mean over items beside it; null before the gate told it, when the difference itself was that
+-- base_n_lost [groups]: groups that lost more than loss_size against base; null before it was told
+-- base_loss_upper [ratio]: exact upper bound of the share of groups that lose so much; null before it was told
 -- former_difference: it minus the champion whose place it took, on the same items; null if not compared
 -- former_ci_low: lower end of the paired interval
 -- former_ci_high: upper end of the paired interval
 -- former_result: win, tie or loss against the former champion
+-- former_item_difference: the mean over items beside it; null before the gate told it, when the difference itself was that
+-- former_n_lost [groups]: groups that lost more than loss_size against the former champion; null before it was told
+-- former_loss_upper [ratio]: exact upper bound of the share of groups that lose so much; null before it was told
+-- loss_size [unit of the metric]: how much a group loses to be counted; null before it was told
 -- evaluation_id: evaluation that was compared on
 -- withdrawn_at [UTC]: when data behind the target were withdrawn since then: what served in between is no longer on record; null if never
 -- run_id: run that decided
@@ -79,9 +86,11 @@ SELECT
     p.evidence, p.dataset_version_id, b.metric, s.is_higher_better,
     s.value, s.ci_low, s.ci_high, s.n_items, s.n_groups,
     b.difference AS base_difference, b.ci_low AS base_ci_low, b.ci_high AS base_ci_high,
-    b.result AS base_result,
+    b.result AS base_result, b.item_difference AS base_item_difference, b.n_lost AS base_n_lost,
+    b.loss_upper AS base_loss_upper,
     f.difference AS former_difference, f.ci_low AS former_ci_low, f.ci_high AS former_ci_high,
-    f.result AS former_result,
+    f.result AS former_result, f.item_difference AS former_item_difference,
+    f.n_lost AS former_n_lost, f.loss_upper AS former_loss_upper, b.loss_size,
     b.evaluation_id, w.withdrawn_at, p.run_id, p.promotion_id
 FROM served AS p
 LEFT JOIN core.ensembles AS e ON e.ensemble_id = p.ensemble_id

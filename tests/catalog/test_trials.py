@@ -18,6 +18,11 @@ NEW = [
     *("n_new_groups", "wealth", "wealth_asked", "log_gains_json"),
 ]
 
+NEWER = [
+    *("mean_over", "item_difference", "cap", "test", "n_lost", "loss_size", "loss_upper"),
+    *("loss_share", "n_groups_needed"),
+]
+
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[Lake]:
@@ -31,6 +36,8 @@ def compared(number: int, n_tried: int, **more: Any) -> dict[str, Any]:
         "dataset_version_id": "dataset:d@1", "ensemble_id": f"e{number}", "metric": "accuracy",
         "baseline_ensemble_id": "", "n_tried": n_tried, "wealth": 1.0 + number,
         "wealth_asked": 40.0, "n_new_groups": 3, "n_groups": 60, "log_gains_json": "[]",
+        "mean_over": "groups", "test": "betting", "n_lost": number, "loss_size": 0.3,
+        "loss_upper": 0.1, "n_groups_needed": 100 * number,
         "recorded_at": NOON + timedelta(hours=number), **more,
     }  # fmt: skip
 
@@ -54,8 +61,31 @@ def test_spending_is_shown_per_target_and_evidence(lake: Lake) -> None:
     shown = [first[name] for name in ("spent", "unspent", "next_level")]
     assert shown == pytest.approx([0.025 * 2 / 3, 0.025 / 3, 0.025 / 12])
     assert (second["evidence"], second["n_tried"]) == ("leave_one_out", 7)
+    told = [first[name] for name in ("n_lost", "loss_size", "loss_upper", "loss_share")]
+    assert told == [3, 0.3, 0.1, None], "of the newest trial against base"
     trials = current.trials(lake, ["site-d"])
     assert [row["comparison_id"] for row in trials] == ["1", "2", "3", "5", "6"]
+
+
+@pytest.mark.parametrize("needed", [None, 250])
+def test_what_an_older_gate_earned_by_bets_is_not_shown_as_earned(
+    lake: Lake, needed: int | None
+) -> None:
+    """Its bets were on another mean; the challengers that it tried count all the same."""
+    older = dict.fromkeys(("mean_over", "test", "n_lost", "loss_size", "loss_upper"))
+    with lake.transaction(message="test", run=None) as tx:
+        tx.insert_new("comparisons", [compared(1, 3, wealth=90.0, **older)])
+    assert lake.rows("SELECT n_tried, wealth, n_lost FROM mart.gate_spending") == [
+        {"n_tried": 3, "wealth": 1.0, "n_lost": None}
+    ]
+    assert lake.rows("SELECT mean_over, test, n_lost FROM mart.head_to_head") == [
+        {"mean_over": "items", "test": None, "n_lost": None}
+    ]
+    with lake.transaction(message="test", run=None) as tx:
+        tx.insert_new("comparisons", [compared(2, 4, wealth=1.5, n_groups_needed=needed)])
+    assert lake.rows("SELECT n_tried, wealth, n_lost, n_groups_needed FROM mart.gate_spending") == [
+        {"n_tried": 4, "wealth": 1.5, "n_lost": 2, "n_groups_needed": needed}
+    ]
 
 
 def test_verdicts_before_an_upgrade_count_as_trials(lake: Lake) -> None:
@@ -73,7 +103,7 @@ def test_verdicts_before_an_upgrade_count_as_trials(lake: Lake) -> None:
             at = NOON + timedelta(hours=hours)
             row = {"evaluation_id": evaluation, "ensemble_id": ensemble, "recorded_at": at}
             tx.insert_new("scores", [{**scored, **row}])
-        for column in NEW:
+        for column in [*NEW, *NEWER]:
             tx.execute(f"ALTER TABLE core.comparisons DROP COLUMN {column}")
         for column in ("n_groups", "shares_json"):
             tx.execute(f"ALTER TABLE core.representations DROP COLUMN {column}")
@@ -87,5 +117,6 @@ def test_verdicts_before_an_upgrade_count_as_trials(lake: Lake) -> None:
         tx.execute("UPDATE core.migrations SET version = 4")
     lake.migrate()
     rows = lake.rows("FROM core.comparisons ORDER BY comparison_id")
+    assert {row[name] for row in rows for name in NEWER} == {None}, "nothing is known of those"
     found = [(row["n_tried"], row["evaluation_id"], row["wealth"]) for row in rows]
     assert found == [(1, "v1", 1.0), (2, None, 1.0), (3, "v3", 1.0), (3, "v3", 1.0)]
