@@ -1,4 +1,4 @@
-"""Commands that run whole experiments: what the paper measured, on sources of this workspace."""
+"""Commands that run whole experiments, and the one that asks the gate about its past again."""
 
 from __future__ import annotations
 
@@ -124,6 +124,26 @@ def compare_methods(
         n_parameters=budget,
         n_seeds=seeds,
     )
+
+
+@app.command("gate-review")
+def gate_review(as_json: AsJson = False) -> None:
+    """Ask the gate of this release about every promotion on record; nothing is written or demoted.
+
+    Each is asked again from its item scores, in their order, with what was known then: which would
+    not have happened, and why. What cannot be asked again, because its scores are gone, is named.
+
+    Example: rpe experiment gate-review
+    """
+    # the lake and the bootstrap are not needed for `--help`
+    from flows.gate_review import review
+    from flows.gate_review_screen import show_review
+    from flows.progress import progress_on_stderr
+    from flows.settings import Settings
+
+    with progress_on_stderr("asking about every promotion again"):
+        reviewed = review(Settings())
+    show_review(reviewed, as_json=as_json)
 
 
 def _run(chosen: Callable[[Any], Callable[..., Summary]], *, as_json: bool, **asked: Any) -> None:
