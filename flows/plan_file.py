@@ -27,8 +27,7 @@ from flows.plans import (
 )
 from rpe_core.adapters.methods import PROMPTS
 from rpe_core.adapters.recipe import check_recipe
-from rpe_core.errors import DeclarationError, Fault, InputError, known_names, shown_name
-from rpe_core.evaluation.gates import GatePolicy
+from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.evaluation.metrics import METRICS
 from rpe_core.families.table import FAMILIES, FamilyEntry
 from rpe_core.merging.methods import MERGE_METHODS
@@ -128,37 +127,28 @@ def _gate_faults(where: str, gate: GateSpec) -> list[Fault]:
     """What is wrong with a gate; whether its metric fits its target, the contracts tell."""
     able = gated_metrics()
     if gate.metric in METRICS and gate.metric not in able:
-        what = f"{gate.metric} cannot be gated at a level that holds for all data"
+        what = f"{gate.metric} is no mean over items, and no gate by it can hold its level"
         return [Fault(f"{where}.metric", what, ", ".join([*able, AUTO]))]
     if faults := _unknown(f"{where}.metric", "metric", gate.metric, [*able, AUTO]):
         return faults
     # what `auto` takes has bounds, whatever the task
-    needs_cap = gate.metric != AUTO and not _is_gated(gate.metric)
-    if needs_cap and gate.cap is None:
-        expected = f"the score of {gate.metric} from which on all count alike, such as cap: 50"
-        return [Fault(f"{where}.cap", f"is missing: {gate.metric} has no bounds", expected)]
-    if gate.cap is not None and not needs_cap:
-        what = f"is for a metric without bounds, and {gate.metric} has them"
+    is_bounded = gate.metric == AUTO or METRICS[gate.metric].bounds is not None
+    if gate.cap is None and not is_bounded:
+        expected = "the score from which on all count alike, in its unit, such as 50 for hd95"
+        return [Fault(f"{where}.cap", f"is missing: {gate.metric} has no upper bound", expected)]
+    if gate.cap is not None and is_bounded:
+        what = f"is for a metric without an upper bound, and {gate.metric} has one"
         return [Fault(f"{where}.cap", what, "no such key")]
     most = gate.cap or 1.0
-    if gate.max_loss and gate.max_loss.size > most:
-        what = "is more than a group can lose"
-        return [Fault(f"{where}.max_loss.size", what, f"more than 0 and at most {most:g}")]
+    if gate.max_loss and gate.max_loss.size >= most:
+        what = "is as much as a group can lose, or more"
+        return [Fault(f"{where}.max_loss.size", what, f"more than 0 and less than {most:g}")]
     return []
 
 
 def gated_metrics() -> list[str]:
     """The metrics that a gate may decide by, with a cap or without."""
-    return [name for name in METRICS if _is_gated(name) or _is_gated(name, cap=1.0)]
-
-
-def _is_gated(metric: str, *, cap: float | None = None) -> bool:
-    """Whether the gate takes a metric so."""
-    try:
-        GatePolicy(metric, cap=cap)
-    except InputError:
-        return False
-    return True
+    return [name for name, metric in METRICS.items() if metric.is_mean]
 
 
 def _library_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:

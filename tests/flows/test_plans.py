@@ -12,10 +12,10 @@ import yaml
 
 from flows.bases import files_of
 from flows.plan_file import load_plan
-from flows.plans import BASELINE_MERGES, BaseSpec, Plan
+from flows.plans import BASELINE_MERGES, BaseSpec, GateSpec, Plan
 from flows.promote import terms_of
 from flows.workspace import load_declarations
-from rpe_core.errors import DeclarationError, Fault
+from rpe_core.errors import DeclarationError, Fault, InputError
 from rpe_core.evaluation.gates import GatePolicy, MaxLoss
 from rpe_core.evaluation.metrics import METRICS
 from rpe_core.merging.methods import MERGE_METHODS
@@ -167,14 +167,14 @@ CROSS_FIELD = {
     "metric that no gate takes": (
         put("targets", 1, "gate", value={"metric": "macro_f1", "cap": 2.0}),
         "targets[1].gate.metric",
-        "macro_f1 cannot be gated at a level that holds for all data",
+        "macro_f1 is no mean over items, and no gate by it can hold its level",
         ", ".join([*GATED, "auto"]),
     ),
     "no cap": (
         put("targets", 2, "gate", value={"metric": "hd95", "max_loss": {"share": 0.1, "size": 9}}),
         "targets[2].gate.cap",
-        "is missing: hd95 has no bounds",
-        "the score of hd95 from which on all count alike, such as cap: 50",
+        "is missing: hd95 has no upper bound",
+        "the score from which on all count alike, in its unit, such as 50 for hd95",
     ),
     "target twice": (
         put("targets", 1, "name", value="target-0"),
@@ -253,26 +253,26 @@ GATES = {
     "a cap for nothing": (
         {"metric": "dice", "cap": 50},
         ".cap",
-        "is for a metric without bounds, and dice has them",
+        "is for a metric without an upper bound, and dice has one",
         "no such key",
     ),
     "a cap for what auto takes": (
         {"cap": 50},
         ".cap",
-        "is for a metric without bounds, and auto has them",
+        "is for a metric without an upper bound, and auto has one",
         "no such key",
     ),
     "a loss beyond the range": (
-        {"metric": "dice", "max_loss": {"share": 0.02, "size": 1.5}},
+        {"metric": "dice", "max_loss": {"share": 0.02, "size": 1.0}},
         ".max_loss.size",
-        "is more than a group can lose",
-        "more than 0 and at most 1",
+        "is as much as a group can lose, or more",
+        "more than 0 and less than 1",
     ),
     "a loss beyond the cap": (
-        {"metric": "hd95", "cap": 50, "max_loss": {"share": 0.02, "size": 51}},
+        {"metric": "hd95", "cap": 50, "max_loss": {"share": 0.02, "size": 50}},
         ".max_loss.size",
-        "is more than a group can lose",
-        "more than 0 and at most 50",
+        "is as much as a group can lose, or more",
+        "more than 0 and less than 50",
     ),
     "no loss": (
         {"max_loss": {"share": 0.02, "size": 0}},
@@ -415,6 +415,27 @@ def test_a_fault_of_a_gate_by_the_plan_and_by_a_target(kind: str, tmp_path: Path
         (fault,) = faults_of(plan, tmp_path)
         assert (fault.path, fault.what) == (f"{place}{path}", what)
         assert expected in fault.expected
+
+
+@pytest.mark.parametrize("cap", [None, 0.5])
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("size", [0.4, 0.5, 1.0])
+def test_a_plan_without_faults_is_a_policy_and_no_other(
+    metric: str, cap: float | None, size: float, tmp_path: Path
+) -> None:
+    gate = {"metric": metric, "max_loss": {"share": 0.1, "size": size}}
+    gate |= {"cap": cap} if cap else {}
+    plan, scorer = sound(), {"base": "pico", "layer": 1}
+    judge = {"family": "causal-lm", "model": "pico"}
+    plan["bases"]["lm"] = judge
+    plan |= {"gate": gate, "evaluation": {"bert_score": scorer, "judge": {"base": "lm"}}}
+    try:
+        GateSpec.model_validate(gate).policy(metric)
+    except InputError:
+        faults_of(plan, tmp_path)
+    else:
+        (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+        load_plan(tmp_path / "plan.yaml", sources=SOURCES)
 
 
 def test_a_gate_of_a_target_takes_the_place_of_the_plans(tmp_path: Path) -> None:
