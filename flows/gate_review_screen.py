@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from textwrap import fill
 
-from catalog.report.history import first_words
+from catalog.report.history import first_words, licences
 from catalog.report.tables import counted
+from catalog.report.words import is_of_losses
 from flows.gate_review import FALLS, STANDS, UNKNOWN, Reviewed
 from flows.history_screen import date
 from flows.output import say, show_rows
@@ -37,7 +38,8 @@ def show_review(reviewed: Sequence[Reviewed], *, as_json: bool) -> None:
 
 def _line(one: Reviewed) -> dict[str, str]:
     serves = "serves now" if one.is_serving else one.action.replace("_", " ")
-    why = "; ".join(first_words(one.reasons)) if one.outcome != UNKNOWN else one.reasons
+    told = [*licences(one.reasons), *first_words(one.reasons), *_losses(one)]
+    why = "; ".join(told) if one.outcome != UNKNOWN else one.reasons
     return {
         "target": one.target,
         "version": f"{one.version}\n{serves}".strip(),
@@ -45,3 +47,8 @@ def _line(one: Reviewed) -> dict[str, str]:
         "outcome": one.outcome,
         "why": "\n".join(fill(line, WHY) for line in why.split("\n")),
     }
+
+
+def _losses(one: Reviewed) -> list[str]:
+    """The groups that lost much, as the reasons count them, against base first."""
+    return [line.rstrip(".") for line in one.reasons.split("\n") if is_of_losses(line)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog.report.history import standing_alerts
 from catalog.report.tables import in_words
+from catalog.report.words import of_losses, of_other_mean
 from flows.output import say, show_rows, write_json
 
 Row = dict[str, Any]
@@ -225,10 +226,15 @@ def _difference(found: Row, other: str) -> str:
     if found[f"{other}_difference"] is None:
         return ""
     low, high = found[f"{other}_ci_low"], found[f"{other}_ci_high"]
-    return (
+    told = (
         f"{found['metric']} {found[f'{other}_difference']:+.3f} [{low:+.3f}, {high:+.3f}]:"
         f" {found[f'{other}_result']}"
     )
+    beside = {
+        name: found[f"{other}_{name}"] for name in ("item_difference", "n_lost", "loss_upper")
+    }
+    beside |= {"n_groups": found["n_groups"], "loss_size": found["loss_size"]}
+    return "; ".join(part for part in (told, of_other_mean(beside), of_losses(beside)) if part)
 
 
 def _then(found: Row) -> str:

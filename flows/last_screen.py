@@ -14,7 +14,7 @@ from catalog.report.experiments import (
     shown,
     shown_quantity,
 )
-from catalog.report.history import first_words
+from catalog.report.history import first_words, licences
 from catalog.report.queries import read_decisions, read_standing_verdicts, read_verdicts
 from flows.history_screen import date
 from flows.ledger import BROKEN, REFUSED, Alert, is_told
@@ -190,10 +190,24 @@ def _decided(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "target": f"{row['target']}\n{row['verdict']}{n_items}",
         "challenger": f"{row['challenger']}\n{row['score']}".rstrip(),
-        "against_base": _two_lines(row["against_base"]),
-        "against_champion": _two_lines(row["against_champion"]),
-        "why": "; ".join([*unlabelled, *first_words(row["reason"])]),
-    }
+        "against_base": _lines(row, "base"),
+        "against_champion": _lines(row, "champion"),
+        "why": "; ".join([*unlabelled, *licences(row["reason"]), *first_words(row["reason"]),
+                          *_shown_beside(row)]),
+    }  # fmt: skip
+
+
+def _shown_beside(row: dict[str, Any]) -> list[str]:
+    """How many groups would decide, and how many lost much."""
+    losses = {row["base_losses"]: " (base)", row["champion_losses"]: " (champion)"}
+    is_alone = not row["champion_losses"]
+    told = [f"{text}{'' if is_alone else against}" for text, against in losses.items() if text]
+    return [*([row["hope"]] if row["hope"] else []), *told]
+
+
+def _lines(row: dict[str, Any], against: str) -> str:
+    """The difference with its result, its interval, and the mean over items."""
+    return f"{_two_lines(row[f'against_{against}'])}\n{row[f'{against}_items']}".strip()
 
 
 def _two_lines(difference: str) -> str:

@@ -32,8 +32,9 @@ def decisions(rows: Sequence[Row], drawn: Collection[str]) -> Table:
     heads = ("target", "verdict", "challenger", "score", "against base", "against champion",
              "items", "so what")  # fmt: skip
     return Table(
-        "Differences are challenger minus baseline on the same items, with the paired bootstrap"
-        " interval by group",
+        "Differences are challenger minus baseline, means over groups, with the paired bootstrap"
+        " interval, which describes and does not license; below them the mean over items, and the"
+        " groups that lost much",
         heads,
         [
             (
@@ -41,8 +42,8 @@ def decisions(rows: Sequence[Row], drawn: Collection[str]) -> Table:
                 tag(v["verdict"]),
                 Cell(v["challenger"], note=in_words(v["evidence"])),
                 plain(v["score"]),
-                plain(v["against_base"]),
-                plain(v["against_champion"]),
+                Cell(v["against_base"], note=_beside(v, "base")),
+                Cell(v["against_champion"], note=_beside(v, "champion")),
                 plain(v["n"]),
                 told(words.of_decision(v, served_by(v)), note=_more(v)),
             )
@@ -79,7 +80,7 @@ def standing(
 def spending(rows: Sequence[Row]) -> Table:
     """What each target's gate has spent, and what that asks of the next challenger."""
     heads = ("target", "challengers tried", "spent of", "left to the next", "bets are worth",
-             "groups", "so what")  # fmt: skip
+             "groups", "lost much", "so what")  # fmt: skip
     return Table("Chances of a false promotion, by target and evidence", heads, [
         (
             strong(s["target_name"], note=in_words(s["evidence"])),
@@ -88,6 +89,7 @@ def spending(rows: Sequence[Row]) -> Table:
             number(s["next_level"], ".2g"),
             Cell(_of_bets(s), "number"),
             number(s["n_groups"], ",", note=f"{s['n_new_groups'] or 0:,} of them new"),
+            number(s["n_lost"], ",", note=_of_loss(s)),
             told(words.of_spending(s)),
         )
         for s in rows
@@ -197,7 +199,16 @@ def _more(verdict: Row) -> str:
     """The reasons without those whose numbers stand beside them."""
     beside = ("Wins", "Ties", "Loses", "There is no champion", "There was no champion")
     lines = str(verdict["reason"]).split("\n")
-    return words.spelled("\n".join(line for line in lines if not line.startswith(beside)))
+    is_told = [line.startswith(beside) or words.is_of_losses(line) for line in lines]
+    return words.spelled(
+        "\n".join(line for line, told in zip(lines, is_told, strict=True) if not told)
+    )
+
+
+def _beside(verdict: Row, against: str) -> str:
+    """The other mean and the losses against base or champion."""
+    parts = (verdict[f"{against}_items"], verdict[f"{against}_losses"])
+    return "; ".join(part for part in parts if part)
 
 
 def _linked(target: str, drawn: Collection[str]) -> Cell:
@@ -222,10 +233,18 @@ def _of_budget(row: Row) -> str:
 
 
 def _of_bets(row: Row) -> str:
-    if row["wealth"] is None:
+    if row["wealth"] is None or row["wealth_asked"] is None:  # before it was told
         return ""
     worth = "over 1,000" if row["wealth"] > 1000 else f"{row['wealth']:.3g}"
     return f"{worth} of {row['wealth_asked']:.3g} asked"
+
+
+def _of_loss(row: Row) -> str:
+    """What the groups lost that are counted, and how many may."""
+    if row["n_lost"] is None:
+        return ""
+    allowed = "" if row["loss_share"] is None else f" of {row['loss_share']:.1%} allowed"
+    return f"more than {row['loss_size']:g}; up to {row['loss_upper']:.1%} may{allowed}"
 
 
 def _age(row: Row) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from catalog.report.queries import by_target, read_champions, read_history
+from catalog.report.words import is_of_losses
 from catalog.stores.lake import Lake
 
 Row = dict[str, Any]
@@ -30,7 +31,7 @@ _COLUMNS = (
     *(f"{role}_{name}" for role in _ROLES for name in _ARM),
     *("former_version", "former_value"),
 )
-_TOLD = ("Wins", "Ties", "Loses", "There is no champion", "Challenger", "A person must")
+_TOLD = ("Wins", "Ties", "Loses", "There is no champion", "Challenger", "A person must", "Licensed")
 _WITHDRAWN = """
 SELECT retraction_id, recorded_at FROM core.retractions
 WHERE contains(certificate_json, '"ensemble:' || ? || '@') ORDER BY recorded_at
@@ -240,10 +241,23 @@ def first_words(reasons: str) -> list[str]:
 
     >>> first_words("Wins against base: 1.\nRefused unseen: 9 test items are too few; ask more.")
     ['refused unseen']
+    >>> first_words("3 of 60 groups lost more than 0.3: up to 12.4% may.\nRefused: it is so; not.")
+    ['refused: it is so']
     """
     lines = [line for line in reasons.split("\n") if line and not line.startswith(_TOLD)]
-    cut = [re.split(r"[.:;](?: |$)", line, maxsplit=1)[0] for line in lines]
+    lines = [line for line in lines if not is_of_losses(line)]
+    cut = [re.split(r"(?<!^Refused)[.:;](?: |$)", line, maxsplit=1)[0] for line in lines]
     return [words[:1].lower() + words[1:] for words in cut]
+
+
+def licences(reasons: str) -> list[str]:
+    r"""Which guards licensed a win, each once, without their numbers.
+
+    >>> licences("Wins against base: 1.\nLicensed by McNemar's exact test: p 0.001 of 0.0125.")
+    ["licensed by McNemar's exact test"]
+    """
+    lines = [line for line in reasons.split("\n") if line.startswith("Licensed")]
+    return list(dict.fromkeys(line.partition(":")[0].replace("Lic", "lic", 1) for line in lines))
 
 
 def _failed(run: Row, target: str, source: str, *, is_told: bool) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from catalog.lineage import source_of
+from catalog.report import words
 from catalog.stores.lake import Lake
 
 Row = dict[str, Any]
@@ -95,9 +96,10 @@ def read_verdicts(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
     """The newest verdict of each target, whenever it fell: one row each, in their order.
 
     target, evidence, challenger, score, against_base, against_champion, n, verdict, reason,
-    in_short, decided_at, decided_by, id; and who serves: serves ("v3", or "base"), serves_version,
-    serves_since, serves_by, serves_ensemble_id. Of a target without a verdict only target, verdict
-    ("waiting"), reason and who serves.
+    in_short, decided_at, decided_by, id; base_items and base_losses (the mean over items, and the
+    groups that lost much), the same of champion, hope (how many groups would decide); and who
+    serves: serves ("v3", or "base"), serves_version, serves_since, serves_by, serves_ensemble_id.
+    Of a target without a verdict only target, verdict ("waiting"), reason and who serves.
     """
     return _verdicts(lake, lake.rows(_VERDICTS, [list(targets)]), targets)
 
@@ -323,6 +325,11 @@ def _verdict(name: str, row: Row | None, comparisons: list[Row], scores: list[Ro
         "run_id": row["run_id"],
         "base_result": base["result"] if base else "",
         "champion_result": champion["result"] if champion else "",
+        "base_items": words.of_other_mean(base),
+        "base_losses": words.of_losses(base),
+        "champion_items": words.of_other_mean(champion),
+        "champion_losses": words.of_losses(champion),
+        "hope": words.of_hope([base, champion]) if row["action"] == "refused" else "",
         "id": row["promotion_id"],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,12 @@ def _of_refusal(row: Row) -> str:
         return "what a person took back is not promoted again; another challenger may be."
     if "unseen" in str(row["reason"]):
         return "more labelled test rows are needed before anything can be decided."
+    if "by max_loss" in str(row["reason"]):
+        return "too many groups may lose too much by it: only more groups without a loss tell."
+    if "disagree in sign" in str(row["reason"]):
+        return "whether it is better depends on whether groups or items are counted."
+    if row.get("hope"):
+        return f"{row['hope']}."
     if row.get("champion_result") == "tie" and row.get("base_result") == "win":
         return "the challenger is no better than the champion."
     if row.get("base_result") == "loss":
@@ -60,6 +67,59 @@ def _of_refusal(row: Row) -> str:
     if row.get("champion_result") == "loss":
         return "the challenger is worse than the champion."
     return "newly labelled test rows would decide."
+
+
+def of_other_mean(comparison: Row | None) -> str:
+    """The mean over items, which stands beside that over groups; '' where it is not on record.
+
+    >>> of_other_mean({"item_difference": 0.251})
+    '+0.251 over items'
+    """
+    other = comparison["item_difference"] if comparison else None
+    return "" if other is None else f"{other:+.3f} over items"
+
+
+def of_losses(comparison: Row | None) -> str:
+    """How many groups lost much, and how many that may be elsewhere; '' where nobody counted.
+
+    >>> of_losses({"n_lost": 3, "n_groups": 60, "loss_size": 0.3, "loss_upper": 0.1242})
+    '3 of 60 groups lost more than 0.3: up to 12.4% may'
+    """
+    if comparison is None or comparison["n_lost"] is None:
+        return ""
+    return (
+        f"{comparison['n_lost']} of {comparison['n_groups']} groups lost more than"
+        f" {comparison['loss_size']:g}: up to {comparison['loss_upper']:.1%} may"
+    )
+
+
+def is_of_losses(reason: str) -> bool:
+    """Whether a reason counts the groups that lost, which other words tell beside a difference.
+
+    >>> is_of_losses("3 of 60 groups lost more than 0.3: up to 12.4% may.")
+    True
+    """
+    return re.match(r"\d+ of \d+ groups lost more than ", reason) is not None
+
+
+def of_hope(comparisons: Sequence[Row | None]) -> str:
+    """How many groups would decide, where those that are there cannot; '' where they may.
+
+    >>> of_hope([{"n_groups_needed": 240, "n_groups": 60, "result": "win"}, None])
+    'about 240 groups such as these would decide; there are 60'
+    """
+    short = [
+        row
+        for row in comparisons
+        if row and (row["n_groups_needed"] or 0) > row["n_groups"] and row["result"] != "loss"
+    ]
+    if not short:
+        return ""
+    row = max(short, key=lambda one: one["n_groups_needed"])
+    return (
+        f"about {row['n_groups_needed']:,} groups such as these would decide; there are"
+        f" {row['n_groups']}"
+    )
 
 
 def of_abstention(arms: Sequence[Row]) -> str:
@@ -90,9 +150,12 @@ def of_spending(row: Row) -> str:
     if row["next_level"] is None:
         return f"Challenger {nth} must be surer than the one before."
     level = f"Challenger {nth} must show p of {row['next_level']:.2g} or less on the same test rows"
+    needed, n_groups = row["n_groups_needed"], row["n_groups"]
+    hope = f" The newest would have taken about {needed:,} groups." if needed else ""
+    hope = hope if needed and needed > n_groups else ""
     if row["wealth"] is not None and row["wealth"] >= row["wealth_asked"]:
-        return f"{level}; or be bet on with new groups: bets are worth enough already."
-    return f"{level}; or bring new labelled groups, on which bets must become worth more."
+        return f"{level}; or be bet on with new groups: bets are worth enough already.{hope}"
+    return f"{level}; or bring new labelled groups, on which bets must become worth more.{hope}"
 
 
 def of_drift(row: Row, *, is_alert: bool) -> str:
