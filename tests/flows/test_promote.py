@@ -27,7 +27,7 @@ ORDER BY s.value, arm LIMIT 1
 def test_what_was_rolled_back_is_refused_and_told_so(night_copy: Settings) -> None:
     plan = night_copy.plan_file.read_text()
     # pico arms differ by three answers: enough for a gate that asks for little
-    night_copy.plan_file.write_text(plan.replace("gate: {", "gate: {confidence: 0.6, "))
+    night_copy.plan_file.write_text(plan.replace("confidence: 0.8", "confidence: 0.6"))
     before = _serve_the_weakest(night_copy)
     assert run_night(night_copy, only=("promote",)).faults == ()
     pending = _verdicts(night_copy)[-1]
