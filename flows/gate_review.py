@@ -212,7 +212,10 @@ def policy_of(plan: Plan, row: Row) -> GatePolicy:
     """
     metric, gate = row["metric"], _gate(plan, row["target_name"])
     if metric not in gated_metrics():
-        raise _NotReviewable(f"{metric} cannot be gated at a level that holds for all data.")
+        raise _NotReviewable(
+            f"{metric} is no mean over items, and no gate by it can hold its level: a plan that"
+            " says so is refused now."
+        )
     asked = {"confidence": row["confidence"], "approval": "automatic"}
     for terms in ({}, {"cap": None, "max_loss": None}, {"cap": row.get("cap"), "max_loss": None}):
         try:

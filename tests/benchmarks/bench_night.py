@@ -23,7 +23,7 @@ from flows.settings import Settings
 from flows.wiring import open_stores
 from flows.workspace import Workspace, load_declarations
 from rpe_core.ensemble import draft_ensemble
-from rpe_core.evaluation.gates import GatePolicy, Past, decide, put_to_test
+from rpe_core.evaluation.gates import Past, decide, put_to_test
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import make_items
 from rpe_core.families import attachment
@@ -145,7 +145,7 @@ def _adapt(
             attachment.detach(base)
         items[strategy.name] = make_items(answers.argmax(axis=1), expected, groups)
     gate = workspace.plan.gate
-    policy = GatePolicy("accuracy", gate.baseline, gate.confidence, gate.min_items, gate.approval)
+    policy = gate.policy("accuracy")
     against = compare(items[strategy.name], items["base"], "accuracy", confidence=gate.confidence)
     trial = put_to_test(policy, against, items[strategy.name], items["base"], Past())
     decide(policy, trial, None)

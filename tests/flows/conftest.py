@@ -28,7 +28,7 @@ def _run_a_night(root: Path, prefect_api: str) -> None:
     plan = settings.plan_file.read_text()
     plan = plan.replace("name: site-c", f"name: {TARGET}").replace("epochs: 1", "epochs: 6")
     plan = plan.replace("learning_rate: 5.0e-3", "learning_rate: 2.0e-2")
-    plan = plan.replace("gate: {min_items: 20}", "gate: {min_items: 20, approval: required}")
+    plan = plan.replace("gate: {min_items: 20", "gate: {approval: required, min_items: 20")
     settings.plan_file.write_text(plan)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_API_URL", prefect_api)

@@ -64,6 +64,7 @@ EXAMPLES = {
     "predict": Example(words=("label", "score")),
     "promote": Example(json_only=True, words=('"status": "ok"', '"ids"')),
     "rollback": Example(exit_code=1, words=("nothing to roll back to",)),
+    "experiment gate-review": Example(words=("site-d", "stands", "promotions on record")),
     "history": Example(words=("accuracy", "champion", "challenger", "base")),
     "champion": Example(words=("site-d", "accuracy", "Wins against base")),
     "lineage": Example(words=("site_a.jsonl", "file sha256")),

@@ -37,6 +37,7 @@ ASKED = {
     "retract": (("x", "--reason", "y"), ("x", "--dry-run")),
     "experiment leave-one-out": (("--sources", "a", "b", "c"),),
     "experiment methods": (("--sources", "a", "b", "c"),),
+    "experiment gate-review": ((),),
 }
 NEEDS_NONE = {"init", "merge", "source draft"}  # they make what they are told to, or a workspace
 CASES = [(name, arguments) for name, several in ASKED.items() for arguments in several]

@@ -158,7 +158,7 @@ def learn_by_average(settings: Settings) -> None:
         (names, "[average]"),
         ("epochs: 1", "epochs: 6"),
         ("learning_rate: 5.0e-3", "learning_rate: 2.0e-2"),
-        ("gate: {min_items: 20}", "gate: {min_items: 20, approval: required}"),
+        ("gate: {min_items: 20", "gate: {approval: required, min_items: 20"),
     ):
         assert old in plan
         plan = plan.replace(old, new)

@@ -53,6 +53,8 @@ references:
 targets:
   - {{name: site-c, source: site_c, base: pico, k: 2, strategies: [average, nearest, linear_l1]}}
   - {{name: site-d, source: site_d, base: pico, k: 2, strategies: [average, nearest, auto]}}
+  - {{name: site-far, source: site_c, base: pico, k: 2, strategies: [average],
+     gate: {{metric: hd95, cap: 12, min_items: 5, max_loss: {{share: 0.3, size: 4}}}}}}
 gate: {{min_items: 5}}
 """
 VALUES = np.array([0, 100, 200], np.uint8)
@@ -177,6 +179,28 @@ def test_the_champion_draws_what_the_platform_scored(night: Settings) -> None:
         assert dice == pytest.approx(row["value"])
 
 
+def test_a_target_is_gated_by_distances_up_to_the_cap_of_its_plan(night: Settings) -> None:
+    """Against the mean of the distances that the lake keeps, cut there: each case is a group."""
+    (row,) = read_rows_of(night, "FROM core.comparisons WHERE target_name = 'site-far'")
+    (mean,) = read_rows_of(
+        night,
+        "SELECT avg(least(value, 12)) FILTER (arm = 'average')"
+        " - avg(least(value, 12)) FILTER (arm = 'base') AS gap, count(DISTINCT group_sha256) AS n,"
+        " max(value) AS far FROM core.item_scores"
+        " WHERE target_name = 'site-far' AND metric = 'hd95' AND split = 'test'",
+    )
+    assert mean["far"] > 12, "there is something to cut"
+    assert (row["metric"], row["cap"], row["mean_over"]) == ("hd95", 12.0, "groups")
+    assert row["difference"] == pytest.approx(mean["gap"], abs=1e-9)
+    assert row["item_difference"] == pytest.approx(mean["gap"], abs=1e-9)
+    assert (row["n_groups"], row["loss_size"], row["loss_share"]) == (mean["n"], 4.0, 0.3)
+    assert 0 < row["loss_upper"] <= 1
+    (verdict,) = read_rows_of(
+        night, "SELECT reasons FROM core.promotions WHERE target_name = 'site-far'"
+    )
+    assert f"of {mean['n']} groups lost more than 4: up to" in verdict["reasons"]
+
+
 def test_attribution_counts_the_decoders(night: Settings) -> None:
     rows = read_rows_of(night, "SELECT * FROM core.attributions")
     assert rows
@@ -205,4 +229,4 @@ def test_every_ensemble_is_replayed_on_one_thread_and_on_two(night: Settings) ->
     for threads in (1, 2):
         found = outcomes(night, threads=threads)
         assert found == dict.fromkeys(found, ALL_SAME)
-        assert len(found) == 5
+        assert len(found) == 6
