@@ -209,17 +209,22 @@ def _bury(commit: Transaction, influence: Influence) -> None:
         commit.execute("DROP TABLE temp._tombstones")
 
 
-def _staying_files(commit: Transaction, source: str) -> set[str]:
-    """Names of the lake's files but those of the source's own tables, whose hashes go with them."""
-    return {
-        file.name
-        for file in named_files(commit)
-        if file.table != source or file.schema not in ("raw", "quarantine")
-    }
+def _staying_files(commit: Transaction, source: str) -> set[str] | None:
+    """Names of the lake's files but those of the source's own tables, whose hashes go with them.
+
+    None where it has none: an erasure that is done again changes nothing.
+    """
+    named = named_files(commit)
+    own = {f.name for f in named if f.table == source and f.schema in ("raw", "quarantine")}
+    return {f.name for f in named} - own if own else None
 
 
 def _clean_runs(
-    commit: Transaction, names: Collection[str], records: Collection[str], *, files: Collection[str]
+    commit: Transaction,
+    names: Collection[str],
+    records: Collection[str],
+    *,
+    files: Collection[str] | None,
 ) -> None:
     """Take a source and its targets out of what runs say that they did; their costs stay.
 
@@ -249,14 +254,14 @@ def _clean_runs(
     commit.execute("DROP TABLE temp._runs")
 
 
-def _only(files_json: str | None, files: Collection[str]) -> str | None:
-    """Hashes of those of some files that a run's row tells.
+def _only(files_json: str | None, files: Collection[str] | None) -> str | None:
+    """Hashes of those of some files that a run's row tells; None are all.
 
     >>> _only('{"a":"1","b":"2"}', {"b"})
     '{"b":"2"}'
     """
-    if files_json is None:  # of an older run
-        return None
+    if files_json is None or files is None:  # of an older run
+        return files_json
     return canonical_json({n: h for n, h in json.loads(files_json).items() if n in files})
 
 
