@@ -28,9 +28,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - the one place where the clock is read
 
 
-def open_lake(
-    settings: Settings, *, read_only: bool = False, may_be_lost: bool = False
-) -> Lake:
+def open_lake(settings: Settings, *, read_only: bool = False, may_be_lost: bool = False) -> Lake:
     """The lake alone, for readers that need nothing else.
 
     Raises:
