@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from catalog.stores.lake_blame import blamed
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_session import (
     connect,

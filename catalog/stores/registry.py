@@ -219,7 +219,8 @@ class Registry:
                 number = self._create(draft, run, tags)
                 renumber(self._client, ref.name, number, int(ref.version))
             else:
-                lay_files(self._client, found, folder, root=root, aside=aside)
+                place = {"source": found.source, "run_id": found.run_id, "root": root}
+                lay_files(self._client, folder, **place, aside=aside)
                 for key in set(found.tags) - set(tags):
                     self._client.delete_model_version_tag(ref.name, ref.version, key)
                 for key, value in tags.items():
