@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from catalog import intents
 from catalog.stores.bundle import Stores
+from catalog.stores.registry import ModelVersion
 
 
 def remove_orphans(stores: Stores, *, withdrawn: Collection[str] = ()) -> dict[str, int]:
@@ -59,16 +60,27 @@ def _versions(stores: Stores, coming: Collection[str]) -> int:
     named = _named(
         stores, "SELECT model_name || '/' || model_version AS name FROM core.model_versions"
     )
+    aliases = stores.registry.all_aliases()
+    there = [version for name in aliases for version in stores.registry.versions(name)]
+    served = [one for one in there if one.ref.version in aliases[one.ref.name].values()]
+    bases = {one.tags.get("rpe.base") for one in served}
+    # what a new lake found served, and the base that it is loaded with, goes on serving
+    kept = {one.ref for one in there if one.tags.get("rpe.base") in bases and _is_base(one)}
+    kept |= {one.ref for one in served}
     orphans = [
-        version.ref
-        for name in stores.registry.all_aliases()
-        for version in stores.registry.versions(name)
-        if f"{version.ref.name}/{version.ref.version}" not in named
-        and not set(version.tags.values()) & set(coming)
+        one.ref
+        for one in there
+        if f"{one.ref.name}/{one.ref.version}" not in named
+        and one.ref not in kept
+        and not set(one.tags.values()) & set(coming)
     ]
     for ref in orphans:
         stores.registry.delete_version(ref)
     return len(orphans)
+
+
+def _is_base(version: ModelVersion) -> bool:
+    return version.tags.get("rpe.kind") == "base"
 
 
 def _named(stores: Stores, sql: str) -> set[str]:

@@ -17,7 +17,7 @@ from catalog.stores.lake_rows import NothingYet, Rows
 from catalog.validation.expectations import expectation_faults
 from flows.ingest import ask
 from flows.plan_file import load_plan
-from flows.reading import read_rows_of, reading, require_lake
+from flows.reading import has_lake, read_rows_of, reading, require_lake
 from flows.settings import Settings, require_workspace
 from rpe_core.errors import InputError, UnknownName
 
@@ -46,7 +46,7 @@ def check_contract(settings: Settings, source: str) -> Forecast:
     """
     declared = load_contract(settings.sources_folder / f"{known_source(settings, source)}.yaml")
     with extracts.apart(extracts.located(declared, settings.extracts_folder)) as contract:
-        if not settings.has_lake:
+        if not has_lake(settings):
             return _forecast(NothingYet(), contract)
         with reading(settings) as lake:
             return _forecast(lake, contract)
@@ -68,7 +68,7 @@ def list_contracts(settings: Settings) -> list[dict[str, Any]]:
         require_lake(settings)
     health: dict[str, dict[str, Any]] = {}
     withdrawn: set[str] = set()
-    if settings.has_lake:
+    if has_lake(settings):
         rows = read_rows_of(settings, "SELECT * FROM mart.source_health ORDER BY source")
         health = {row["source"]: row for row in rows}
         gone = "SELECT DISTINCT source FROM core.retractions WHERE subject_id = source"

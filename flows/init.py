@@ -9,6 +9,7 @@ from pathlib import Path
 from catalog.examples.files import read_base, render
 from flows.demos.table import DEMOS
 from flows.locking import hold_workspace
+from flows.new_lake import begin_new_lake
 from flows.pretraining import pretrain_base
 from flows.progress import announce
 from flows.settings import Settings
@@ -16,11 +17,15 @@ from flows.wiring import open_stores
 from rpe_core.errors import UnknownName
 
 
-def init_workspace(settings: Settings, *, demo: str) -> str:
+def init_workspace(settings: Settings, *, demo: str, is_new_lake: bool = False) -> str:
     """Make the folders, declarations and stores of a workspace; what it holds then.
+
+    With `is_new_lake` a lake whose catalog has gone is given up for a new one.
 
     Raises:
         UnknownName: if there is no such demo.
+        LakeLost: its lake has gone while other stores stand, and nobody said that it may.
+        InputError: a new lake is asked for where nothing is lost.
         PretrainingFailed: if the demo's base could not be made.
     """
     if demo and demo not in DEMOS:
@@ -33,6 +38,8 @@ def init_workspace(settings: Settings, *, demo: str) -> str:
         else:
             template = files("catalog.examples").joinpath("plan.yaml").read_text()
             _write_new(settings.plan_file, template)
+        if is_new_lake:
+            return begin_new_lake(settings)
         open_stores(settings).lake.close()
     count = len(list(settings.sources_folder.glob("*.yaml")))
     return f"workspace with {count} sources and a plan"

@@ -14,9 +14,12 @@ from prefect import flow
 
 from catalog import orphans, promotion
 from catalog.current import read_standing
+from catalog.filed_versions import file_versions
+from catalog.stores.set_aside import Aside
 from flows import input_statistics
 from flows.locking import hold_workspace
 from flows.notices import tell_stop
+from flows.run_record import open_run
 from flows.wiring import utc_now
 from flows.withdraw import open_finished
 
@@ -47,6 +50,8 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
             rows.append(
                 {"what": "aliases repaired", "count": len(promotion.repair_aliases(stores))}
             )
+            filed = file_versions(stores, run=open_run("maintain"))
+            rows.append({"what": "files of versions put on record", "count": len(filed)})
             versions = read_standing(stores.lake).versions.values()
             standing = [row["dataset_version_id"] for row in versions]
             old = input_statistics.erase_others(settings, standing)
@@ -60,6 +65,8 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
             rows.append({"what": "replaced lake files", "count": removed})
         finally:
             stores.lake.close()
+        aside = Aside(settings.aside_folder).clear(before=utc_now() - KEPT)
+        rows.append({"what": "damaged files set aside a month ago", "count": aside})
         rows.append({"what": "scratch folders", "count": _clear_scratch(settings)})
         return rows
 

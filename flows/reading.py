@@ -8,7 +8,7 @@ from typing import Any
 
 from catalog.stores.lake import Lake
 from flows.settings import Settings, require_workspace
-from flows.wiring import open_lake
+from flows.wiring import open_lake, others_of
 from rpe_core.errors import InputError
 
 
@@ -51,9 +51,19 @@ def require_current_lake(settings: Settings) -> None:
 def require_lake(settings: Settings) -> None:
     """Raise InputError if the workspace has no lake yet."""
     require_workspace(settings)
-    if not settings.has_lake:
+    if not has_lake(settings):
         raise InputError(
             "There is no lake here yet.",
             where=str(settings.root),
             remedy="`rpe init` makes what is missing; RPE_HOME names another place",
         )
+
+
+def has_lake(settings: Settings) -> bool:
+    """Whether a lake was begun here.
+
+    Raises:
+        LakeLost: it was, and its catalog is gone.
+    """
+    others_of(settings).require_catalog()
+    return settings.has_lake

@@ -152,6 +152,11 @@ class Settings(BaseSettings):
         return self.root / "cache" / "artifacts"
 
     @property
+    def aside_folder(self) -> Path:
+        """What was damaged or given up, until `rpe maintain` clears it: see stores/set_aside.py."""
+        return self.root / "aside"
+
+    @property
     def statistics_folder(self) -> Path:
         """What adapter methods know of dataset versions, see input_statistics.py: made again."""
         return self.root / "cache" / "statistics"

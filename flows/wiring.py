@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from catalog.errors import StoreError
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.bundle import Stores
 from catalog.stores.lake import Lake
@@ -16,6 +17,7 @@ from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_session import connect
 from catalog.stores.registry import Registry
 from catalog.stores.vectors import Vectors
+from flows.lost_lake import Others
 from flows.lost_registry import require_file
 from flows.naming import name_of
 from flows.settings import Settings
@@ -27,8 +29,36 @@ def utc_now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - the one place where the clock is read
 
 
-def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
-    """The lake alone, for readers that need nothing else."""
+def open_lake(settings: Settings, *, read_only: bool = False, may_be_lost: bool = False) -> Lake:
+    """The lake alone, for readers that need nothing else.
+
+    Raises:
+        LakeLost: its catalog is gone or empty while other stores stand, unless it `may_be_lost`.
+    """
+    others = others_of(settings)
+    if not may_be_lost:
+        others.require_catalog()
+    try:
+        lake = _open_lake(settings, read_only=read_only)
+    except StoreError:
+        others.require_tables()
+        raise
+    if not may_be_lost:
+        others.require_records(lake)
+    return lake
+
+
+def others_of(settings: Settings) -> Others:
+    """The stores beside the lake, none of them opened yet."""
+    return Others(
+        settings,
+        vectors=partial(open_vectors, settings, read_only=True),
+        registry=partial(open_registry, settings, read_only=True),
+        artifacts=partial(open_artifacts, settings, read_only=True),
+    )
+
+
+def _open_lake(settings: Settings, *, read_only: bool) -> Lake:
     return Lake.open(
         uri=settings.lake,
         data_uri=settings.lake_data,
@@ -119,14 +149,21 @@ def open_to_look(settings: Settings) -> Iterator[Stores]:
         )
 
 
-def open_stores(settings: Settings, *, read_only: bool = False) -> Stores:
+def open_stores(
+    settings: Settings, *, read_only: bool = False, may_be_lost: bool = False
+) -> Stores:
     """All four stores, open for writing; the lake's tables are brought up to date.
 
     With `read_only` the lake refuses to be written to.
+
+    Raises:
+        LakeLost: the lake is gone while other stores stand, unless it `may_be_lost`.
+        StoreGone: another store is gone while the lake knows what it held.
     """
-    lake = open_lake(settings, read_only=read_only)
+    lake = open_lake(settings, read_only=read_only, may_be_lost=may_be_lost)
     if not read_only:
         lake.migrate()
+    others_of(settings).require_stores(lake)
     return Stores(
         lake=lake,
         vectors=open_vectors(settings),
@@ -136,6 +173,11 @@ def open_stores(settings: Settings, *, read_only: bool = False) -> Stores:
 
 
 def load_drivers(settings: Settings) -> None:
-    """Open the stores whose drivers take seconds to import, while something else is waited for."""
-    open_vectors(settings)
-    open_registry(settings)
+    """Open the stores whose drivers take seconds to import, while something else is waited for.
+
+    One that is gone is not made: whoever opens all of them tells what that means.
+    """
+    with suppress(RpeError):
+        open_vectors(settings, read_only=True)
+    with suppress(RpeError):
+        open_registry(settings, read_only=True)

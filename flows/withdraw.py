@@ -19,6 +19,7 @@ from catalog.retraction import ERASED, WITHDRAWN, Retraction
 from catalog.stores.bundle import Stores
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.mlflow_door import vacuum_tracking
+from catalog.stores.set_aside import Aside
 from flows import input_statistics
 from flows.ledger import StepFault
 from flows.prefect_records import erase_prefect_records
@@ -196,6 +197,7 @@ def _erase_files(settings: Settings) -> None:
         shutil.rmtree(folder)
     for file in (settings.root / "tmp").glob("made-*"):
         file.unlink()
+    Aside(settings.aside_folder).clear()  # whose rows damaged files hold nobody can tell
     landing.clear_scratch()
     parse_catalog(settings.lake).vacuum()
     vacuum_tracking(settings.tracking)

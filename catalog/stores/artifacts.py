@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -64,8 +64,11 @@ class Artifacts:
             with disk_errors(_STORE, root):
                 root.mkdir(parents=True, exist_ok=True)
         elif not bucket and not root.is_dir():
-            what = "There is no artifact store here yet."
-            raise RecordNotFound(what, where=str(root), remedy="`rpe init` makes one")
+            raise RecordNotFound(
+                "There is no artifact store here: it is gone, or was never made.",
+                where=str(root),
+                remedy="`rpe repair` makes it again from the lake, `rpe init` in a new workspace",
+            )
         return cls(root, bucket)
 
     def put_folder(self, path: Path) -> str:
@@ -134,8 +137,7 @@ class Artifacts:
             raise RecordNotFound(
                 "No artifact has this hash.",
                 where=sha256,
-                remedy="`rpe doctor` says what it costs; `rpe repair` makes again what can be made,"
-                " the rest is in a backup",
+                remedy="`rpe repair` makes it again, or says that only a backup can",
             )
 
     def _copies(self) -> list[str]:
@@ -165,6 +167,20 @@ class Artifacts:
                 # renamed first, so that no reader ever sees half a folder
                 place.rename(doomed)
                 shutil.rmtree(doomed)
+
+    def give_up(self, sha256: str, *, aside: Callable[[Path, str], None]) -> None:
+        """Hand a folder that is not what its hash says to `aside`; one that is gone is fine.
+
+        Of a bucket that is a copy of what lies there.
+        """
+        place = self._place(sha256)
+        if self._bucket and self._bucket.has(sha256):
+            with self._incoming() as incoming:
+                self._bucket.fetch(sha256, incoming)
+                aside(incoming, f"artifacts/{sha256}")
+            self.delete(sha256)
+        elif place.exists() or place.is_symlink():
+            aside(place, f"artifacts/{sha256}")
 
     def remove_leftovers(self) -> int:
         """Remove half-written folders whose writer is dead; returns how many there were.
@@ -255,8 +271,7 @@ def _require_hash(folder: Path, sha256: str) -> None:
         raise RecordConflict(
             "A stored artifact was changed after it was kept.",
             where=sha256,
-            remedy="`rpe doctor --deep` says what it costs; `rpe repair` makes again what can be"
-            " made, the rest is in a backup",
+            remedy="`rpe repair` makes it again, or says that only a backup can",
         )
 
 

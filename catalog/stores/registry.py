@@ -4,103 +4,47 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catalog.errors import StoreError
-from catalog.lineage import source_of
+from catalog.errors import RecordConflict, StoreError
 from catalog.stores.locks import WriterLock
 from catalog.stores.mlflow_door import connect, connect_reading, pages, translate_mlflow_errors
 from catalog.stores.mlflow_erasure import delete_drafts, erase_deleted, remove_run_files
+from catalog.stores.mlflow_mending import (
+    files_left,
+    keep_sound,
+    lay_files,
+    renumber,
+    stray_folders,
+)
 from catalog.stores.mlflow_move import follow
+from catalog.stores.model_versions import (
+    DatasetRef,
+    ModelVersion,
+    ModelVersionRef,
+    RegisteredModel,
+    VersionDraft,
+)
 from catalog.stores.sums import HEAD_TAG, SUMS, SUMS_TAG, Sums, sha256_of, sums_of, write_head
 from catalog.stores.version_files import FOLDER, VersionFile, files_of, folder_of, replace_files
 from rpe_core.errors import InputError, shown_name
+
+__all__ = [
+    "DatasetRef",
+    "ModelVersion",
+    "ModelVersionRef",
+    "RegisteredModel",
+    "Registry",
+    "VersionDraft",
+    "require_target_name",
+]
 
 EXPERIMENT = "rpe"
 RESERVED = "rpe-"  # registered models of ours; a target may not be called so
 DESCRIPTION_LIMIT = 5000  # characters that MLflow's column holds
 _DRAFT_TAG = "rpe.draft"
-
-
-@dataclass(frozen=True)
-class ModelVersionRef:
-    """A version of a registered model; MLflow numbers them from 1, we pass the number as text."""
-
-    name: str
-    version: str
-
-    @property
-    def uri(self) -> str:
-        """What `mlflow.pyfunc.load_model` takes."""
-        return f"models:/{self.name}/{self.version}"
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """A version as the registry holds it."""
-
-    ref: ModelVersionRef
-    tags: Mapping[str, str]
-    description: str
-    source: str
-    run_id: str
-
-
-@dataclass(frozen=True)
-class RegisteredModel:
-    """A registered model as it stands, with versions or without."""
-
-    description: str
-    tags: Mapping[str, str]
-    aliases: Mapping[str, str]  # alias -> version
-
-
-@dataclass(frozen=True)
-class DatasetRef:
-    """A dataset behind a version: name and digest only, no schema, no profile, no sample."""
-
-    dataset_version_id: str
-    context: str
-
-    @property
-    def name(self) -> str:
-        """The source."""
-        return source_of(self.dataset_version_id)
-
-    @property
-    def digest(self) -> str:
-        """The short hash of the dataset version."""
-        return self.dataset_version_id.rpartition("@")[2]
-
-
-@dataclass(frozen=True)
-class VersionDraft:
-    """A version to register: `id_tag` names the tag that makes it this version and no other.
-
-    `write` fills an empty folder with the version's files. `about` describes the registered model,
-    which is more than one version.
-    """
-
-    name: str
-    id_tag: str
-    tags: Mapping[str, str]
-    card: str
-    write: Callable[[Path], None]
-    datasets: tuple[DatasetRef, ...] = field(default=())
-    about: str = ""
-
-    @property
-    def record_id(self) -> str:
-        """The record that the version stands for."""
-        return self.tags[self.id_tag]
-
-    @property
-    def served_sha256(self) -> str:
-        """Hash over what the version answers by; '' for a base."""
-        return self.tags.get("rpe.served_sha256", "")
 
 
 class Registry:
@@ -169,15 +113,93 @@ class Registry:
             run = self._run_of(draft)
             seals = self._upload(run.info.run_id, draft, head)
             self._require_model(draft.name, draft.about)
-            made = self._client.create_model_version(
-                draft.name,
-                f"{run.info.artifact_uri}/{FOLDER}",
-                run_id=run.info.run_id,
-                tags={**draft.tags, **seals},
-                description=_description(draft.card),
-                await_creation_for=0,
-            )
-        return ModelVersionRef(draft.name, str(made.version))
+            number = self._create(draft, run, {**draft.tags, **seals})
+        return ModelVersionRef(draft.name, str(number))
+
+    def remake(
+        self,
+        draft: VersionDraft,
+        ref: ModelVersionRef,
+        *,
+        head: str,
+        sums_sha256: str | None,
+        aside: Callable[[Path, str], None],
+    ) -> Sums:
+        """Let a version on record be what its draft says under its number, entry and files.
+
+        Of its files those that lie there and are what SHA256SUMS on record says stay; damaged ones
+        go `aside` once what takes their place is whole. A kill leaves what a second call mends.
+
+        Raises:
+            RecordConflict: the number is another record's.
+            StoreError: a server that does not let a version have that number.
+        """
+        with (
+            translate_mlflow_errors(ref.uri),
+            self._lock.hold(),
+            tempfile.TemporaryDirectory() as scratch,
+        ):
+            folder, root = Path(scratch) / FOLDER, self._artifacts_uri
+            folder.mkdir()
+            draft.write(folder)
+            found = self._under_its_number(ref, draft)
+            old: Mapping[str, VersionFile] = {}
+            if found is not None:
+                old = files_of(found.source, found.run_id, self._client, root=root)
+            keep_sound(folder, old or files_left(root, sums_sha256), sums_sha256)
+            tags = {**draft.tags, **_sealed(folder, head)}
+            if found is None:
+                run = self._run_of(draft)
+                self._client.log_artifacts(run.info.run_id, str(folder), FOLDER)
+                self._log_inputs(run.info.run_id, draft)
+                self._require_model(draft.name, draft.about)
+                number = self._create(draft, run, tags)
+                renumber(self._client, ref.name, number, int(ref.version))
+            else:
+                place = {"source": found.source, "run_id": found.run_id, "root": root}
+                lay_files(self._client, folder, **place, aside=aside)
+                for key in set(found.tags) - set(tags):
+                    self._client.delete_model_version_tag(ref.name, ref.version, key)
+                for key, value in tags.items():
+                    if found.tags.get(key) != value:
+                        self._client.set_model_version_tag(ref.name, ref.version, key, value)
+        return self.sums(ref)
+
+    def give_up_strays(self, *, aside: Callable[[Path, str], None]) -> int:
+        """Hand folders of runs that no entry tells of any more to `aside`; how many they were."""
+        with translate_mlflow_errors("files of versions"), self._lock.hold():
+            found = stray_folders(self._client, self._experiment_id, root=self._artifacts_uri)
+        for folder in found:
+            aside(folder, f"mlartifacts/{folder.name}")
+        return len(found)
+
+    def _under_its_number(self, ref: ModelVersionRef, draft: VersionDraft) -> ModelVersion | None:
+        """The version of a record as it stands, given its own number back; None if it is gone."""
+        there = self._find_number(ref)
+        if there is None:
+            there = self._find(ref.name, draft.id_tag, draft.record_id)
+            if there is not None:
+                renumber(self._client, ref.name, int(there.ref.version), int(ref.version))
+                there = self._find_number(ref)
+        elif there.tags.get(draft.id_tag, draft.record_id) != draft.record_id:
+            raise RecordConflict("The number of this version is another record's.", where=ref.uri)
+        return there
+
+    def _find_number(self, ref: ModelVersionRef) -> ModelVersion | None:
+        found = self._search(f"name = '{ref.name}'")
+        return next((_version(v) for v in found if str(v.version) == ref.version), None)
+
+    def _create(self, draft: VersionDraft, run: Any, tags: Mapping[str, str]) -> int:
+        """Make the entry of a version, by which it appears; the number that it got."""
+        made = self._client.create_model_version(
+            draft.name,
+            f"{run.info.artifact_uri}/{FOLDER}",
+            run_id=run.info.run_id,
+            tags=dict(tags),
+            description=_description(draft.card),
+            await_creation_for=0,
+        )
+        return int(made.version)
 
     def find(self, name: str, tag: str, value: str) -> ModelVersion | None:
         """The version of a model with this tag, or None."""
@@ -235,29 +257,15 @@ class Registry:
             found = [_version(v) for v in self._search(f"name = '{name}'")]
         return sorted(found, key=lambda v: int(v.ref.version))
 
-    def put_files(self, version: ModelVersion, folder: Path, *, without: Collection[str]) -> None:
-        """Write the files of a folder over those of a version, and remove others that lie there.
-
-        Raises:
-            StoreUnavailable: MLflow was busy or the disk is full.
-        """
+    def put_files(self, version: ModelVersion, folder: Path, tags: Mapping[str, str]) -> None:
+        """Write the files of a folder among those of a version, and set its tags."""
         with translate_mlflow_errors(version.ref.uri), self._lock.hold():
-            place = self.folder(version)
-            if place is None:
+            if place := self.folder(version):
+                # MLflow's client would write where this process saw the run last
+                replace_files(place, folder)
+            else:
                 self._client.log_artifacts(version.run_id, str(folder), FOLDER)
-                return
-            # by MLflow's client they would go where it saw the run last, in this process
-            for name in without:
-                (place / name).unlink(missing_ok=True)
-            replace_files(place, folder)
-
-    def tag_version(self, ref: ModelVersionRef, tags: Mapping[str, str]) -> None:
-        """Set tags of a version.
-
-        Raises:
-            RecordNotFound: there is no such version.
-        """
-        with translate_mlflow_errors(ref.uri), self._lock.hold():
+            ref = version.ref
             for key, value in tags.items():
                 self._client.set_model_version_tag(ref.name, ref.version, key, value)
 
@@ -366,13 +374,17 @@ class Registry:
 
     def _upload(self, run_id: str, draft: VersionDraft, head: str) -> dict[str, str]:
         """Write the files of a draft; the tags that tell of them."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag  # loaded by open() already
-
         with tempfile.TemporaryDirectory() as scratch:
             draft.write(Path(scratch))
-            write_head(Path(scratch), head)
-            seals = {SUMS_TAG: sha256_of(Path(scratch) / SUMS)}
+            seals = _sealed(Path(scratch), head)
             self._client.log_artifacts(run_id, scratch, FOLDER)
+        self._log_inputs(run_id, draft)
+        return seals
+
+    def _log_inputs(self, run_id: str, draft: VersionDraft) -> None:
+        """Name the datasets behind a draft, and end its run."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag  # loaded by open() already
+
         inputs = [
             DatasetInput(
                 Dataset(d.name, d.digest, source_type="rpe", source=d.dataset_version_id),
@@ -383,7 +395,6 @@ class Registry:
         if inputs:
             self._client.log_inputs(run_id, inputs)
         self._client.set_terminated(run_id)
-        return {**seals, **({HEAD_TAG: head} if head else {})}
 
     def _require_model(self, name: str, about: str) -> bool:
         """Make the registered model; to be told that there is one costs less than to ask first."""
@@ -402,6 +413,12 @@ class Registry:
         if version.run_id:
             remove_run_files(version.source, version.run_id, root=self._artifacts_uri)
             self._client.delete_run(version.run_id)
+
+
+def _sealed(folder: Path, head: str) -> dict[str, str]:
+    """Write the chain's head beside SHA256SUMS; the tags that tell of both."""
+    write_head(folder, head)
+    return {SUMS_TAG: sha256_of(folder / SUMS), **({HEAD_TAG: head} if head else {})}
 
 
 def require_target_name(name: str) -> None:

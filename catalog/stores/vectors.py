@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,8 +21,11 @@ from catalog.stores.vector_library import Allowed, Library, Shelf
 from catalog.stores.vector_parts import remove_unnamed
 from catalog.stores.vector_rows import (
     PREFIX,
+    FiledRow,
     as_representation,
     as_table,
+    filed_columns,
+    filed_rows,
     table_name,
     table_schema,
     texts,
@@ -37,6 +40,7 @@ Filed = tuple[Representation, str | None]
 
 _ASKED = 512  # keys looked up at once
 _WRITTEN = 4096  # rows of one write: their memory is bounded
+_READ = 4096  # rows that are hashed at once
 
 
 class Vectors:
@@ -76,8 +80,11 @@ class Vectors:
             StoreError: the folder cannot be made or read.
         """
         if read_only and not is_in_bucket(uri) and not Path(uri).is_dir():
-            what = "There is no vector store here yet."
-            raise RecordNotFound(what, where=uri, remedy="`rpe init` makes one")
+            raise RecordNotFound(
+                "There is no vector store here: it is gone, or was never made.",
+                where=uri,
+                remedy="`rpe repair` makes it again from the lake, `rpe init` in a new workspace",
+            )
         database = connect(uri)
         lock = WriterLock(lock_path, timeout_seconds=lock_timeout_seconds)
         return cls(database, uri=uri, lock=lock, parts=parts)
@@ -141,9 +148,9 @@ class Vectors:
         for representation_id in representation_ids:
             if representation_id not in found:
                 raise RecordNotFound(
-                    "No representation has this id.",
+                    "No vector is filed under this representation.",
                     where=representation_id,
-                    remedy="run `rpe embed`",
+                    remedy="`rpe repair` files again what is on record, `rpe embed` what is new",
                 )
         return found
 
@@ -182,6 +189,19 @@ class Vectors:
         """Ids of all representations."""
         return self._ids("representation_id")
 
+    def filed(self, encoder_id: str, *, is_hashed: bool) -> list[FiledRow]:
+        """What is filed under an encoder; with `is_hashed` each vector is read, and hashed.
+
+        Raises:
+            StoreError: its table cannot be read.
+        """
+        with vector_errors("read the vectors", self._uri):
+            table = self._find(encoder_id)
+            if table is None:
+                return []
+            found = table.search().select(filed_columns(is_hashed=is_hashed)).to_batches(_READ)
+            return [row for batch in found for row in filed_rows(batch)]
+
     def adapter_ids(self) -> set[str]:
         """Ids of all adapters that are filed."""
         return self._ids("adapter_id")
@@ -206,6 +226,36 @@ class Vectors:
                 table.delete("false")
             self._opened.clear()
         self.optimize()
+
+    def unreadable(self) -> list[str]:
+        """Names of tables of which not every row can be read."""
+        with vector_errors("look for the vectors", self._uri):
+            names = list(self._names())
+        found = []
+        for name in names:
+            try:
+                with vector_errors("read the vectors", self._uri):
+                    table = self._database.open_table(name)
+                    n_read = sum(len(batch) for batch in table.search().to_batches(_WRITTEN))
+                    is_whole = n_read == table.count_rows()
+            except StoreError:
+                is_whole = False
+            if not is_whole:
+                found.append(name)
+        return found
+
+    def give_up(self, name: str, *, aside: Callable[[Path, str], None]) -> None:
+        """Take a table that cannot be read out of the store; its rows are filed again by others.
+
+        A folder is handed to `aside`; what lies in a bucket is dropped.
+        """
+        with self._lock.hold(), vector_errors("give up a table of vectors", self._uri):
+            forget(self._shelves / name)
+            self._opened.clear()
+            if is_in_bucket(self._uri):
+                self._database.drop_table(name)
+            else:
+                aside(Path(self._uri) / f"{name}.lance", f"vectors/{name}.lance")
 
     def optimize(self) -> None:
         """Compact every table and remove old versions, which Lance keeps until told otherwise."""
