@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,50 +35,29 @@ def file_versions(stores: Stores, *, run: RunRef) -> list[ModelVersionRef]:
     """Put the files of versions on record that are not yet: as they lie there, if they are sound.
 
     Sound is one whose weights and configuration, or whose base, are what the record says. The files
-    beside them are taken as they are: nothing tells of them from before.
+    beside them are taken as they are: nothing tells of them from before. Rows that are sealed are
+    amended, which is on record too.
     """
     rows = [row for row in versions_on_record(stores.lake) if row["sums_sha256"] is None]
     found: dict[ModelVersionRef, Sums] = {}
-    heads: dict[ModelVersionRef, str] = {}
-    head = head_of(stores.lake) if rows else ""
     for row in rows:
         try:
             version = stores.registry.version(ref_of(row))
         except RecordNotFound:
             continue  # damage of the registry: doctor tells of it
         hashes = Hashes()
-        if faults_of(stores.registry, version, row, hashes=hashes):
-            continue
-        if _is_as_recorded(stores, version, row, hashes):
-            found[version.ref], heads[version.ref] = (
-                _write_sums(stores, version, head, hashes),
-                head,
-            )
-    put_on_record(stores, found, reason=FILED, run=run, heads=heads)
+        is_whole = not faults_of(stores.registry, version, row, hashes=hashes)
+        if is_whole and _is_as_recorded(stores, version, row, hashes):
+            found[version.ref] = _write_sums(stores, version, hashes)
+    if found:
+        _put_on_record(stores, found, run=run)
     return list(found)
 
 
-def put_on_record(
-    stores: Stores,
-    sums: Mapping[ModelVersionRef, Sums],
-    *,
-    reason: str,
-    run: RunRef,
-    heads: Mapping[ModelVersionRef, str] | None = None,
-) -> None:
-    """Say in core.model_versions and in MLflow what the files of these versions are from now on.
-
-    Rows that are sealed are amended with this reason.
-    """
-    if not sums:
-        return
-    for ref, one in sums.items():
-        head = (heads or {}).get(ref, "")
-        tags = {SUMS_TAG: one.sums_sha256, **({HEAD_TAG: head} if head else {})}
-        stores.registry.tag_version(ref, tags)
+def _put_on_record(stores: Stores, sums: dict[ModelVersionRef, Sums], *, run: RunRef) -> None:
     with (
         stores.lake.transaction(message="file versions", run=run) as commit,
-        amending(commit, reason=reason, tables=[MODEL_VERSIONS]),
+        amending(commit, reason=FILED, tables=[MODEL_VERSIONS]),
     ):
         for ref, one in sums.items():
             commit.execute(
@@ -116,14 +94,16 @@ def _base_sha256(stores: Stores, version: ModelVersion, hashes: Hashes) -> str:
     return Artifacts.hash_of(names)
 
 
-def _write_sums(stores: Stores, version: ModelVersion, head: str, hashes: Hashes) -> Sums:
+def _write_sums(stores: Stores, version: ModelVersion, hashes: Hashes) -> Sums:
     """Write SHA256SUMS and its head among the files of a version as they lie there."""
-    files = stores.registry.files(version)
+    files, head = stores.registry.files(version), head_of(stores.lake)
     names = strangers(files, [])
     text = sums_text({name: hashes.of(name, files[name]) for name in names})
+    sums = sums_of(text.encode(), {name: files[name].n_bytes for name in names})
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / SUMS).write_text(text, encoding="utf-8")
         write_head(folder, head)
-        stores.registry.put_files(version, folder, without=())
-    return sums_of(text.encode(), {name: files[name].n_bytes for name in names})
+        tags = {SUMS_TAG: sums.sums_sha256, **({HEAD_TAG: head} if head else {})}
+        stores.registry.put_files(version, folder, tags)
+    return sums

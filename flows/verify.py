@@ -15,10 +15,13 @@ from catalog.filed_versions import file_versions
 from catalog.promotion import Serving
 from catalog.stores.places import files_below
 from catalog.stores.registry import ModelVersionRef
+from catalog.stores.set_aside import Aside
 from catalog.verifying import Fault, Hashes, base_of, faults_of, ref_of, versions_on_record
+from flows import mend_registry
 from flows.ledger import Alert, Ledger, Step
-from flows.remaking import remake
+from flows.mending import Mending
 from flows.settings import Settings
+from flows.wiring import utc_now
 from flows.workspace import Workspace
 from rpe_core.errors import RpeError, Transient
 from rpe_core.fingerprint import fingerprint
@@ -199,11 +202,12 @@ def _mended(workspace: Workspace, looker: Looker, ref: ModelVersionRef, why: str
     if row is None:
         return why
     base = base_of(row) if row["base_name"] else ref
+    mending = Mending(Aside(workspace.settings.aside_folder), utc_now())
     for one in dict.fromkeys([base, ref]):
         told_row = looker.row(one)
         if looker.faults(one) and told_row:
             try:
-                remake(workspace, told_row)
+                mend_registry.mend(workspace, told_row, mending)
             except RpeError as error:
                 if isinstance(error, Transient):
                     raise
