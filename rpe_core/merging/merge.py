@@ -35,6 +35,7 @@ from rpe_core.merging.prompts import holds_prompts, merge_prompts
 from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import DTYPES
 from rpe_core.merging.stream import Account, stream_adapter
+from rpe_core.merging.strength import check_strength
 from rpe_core.merging.threads import map_in_order
 from rpe_core.merging.writing import appearing, write_json
 
@@ -82,7 +83,7 @@ def merge(
     Raises:
         UnknownName: the merge method or dtype is not known.
         InputError: the members cannot be merged exactly, bases differ, a file is corrupt or holds
-            NaN, or `out` is taken. Nothing is written then.
+            NaN, a delta is too strong, or `out` is taken. Nothing is written then.
         WriteFailed: the disk is full, or the place cannot be written to. Nothing is left then.
     """
     if dtype not in DTYPES:
@@ -102,6 +103,7 @@ def merge(
     entry, form = find_method(method, rank=rank, energy=energy), Form(rank, energy, DTYPES[dtype])
     blueprint = draw_blueprint(members, base=base, **confirmed)
     form = _with_default_rank(form, entry, blueprint)
+    check_strength(blueprint.members, blueprint.base, blueprint.keys, threads=threads)
     with appearing(Path(out)) as part:
         account = stream_adapter(
             blueprint, part / WEIGHTS, method=entry, form=form, threads=threads
@@ -133,6 +135,7 @@ def _merge_into_base(
     )
     checkpoint = blueprint.needed_base()
     plan = plan_folds(blueprint, checkpoint)
+    check_strength(blueprint.members, checkpoint, blueprint.keys, threads=threads)
     with appearing(out) as part:
         rounding, left_out = fold_into(blueprint, checkpoint, plan, part, threads=threads)
         written = Checkpoint(part)
