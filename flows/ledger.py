@@ -10,6 +10,7 @@ from typing import Any
 
 from catalog.errors import ContractViolated
 from flows.processes import used
+from flows.system_faults import system_fault
 from rpe_core.errors import InputError, RpeError
 
 REFUSED = "refused"  # kind of the alert that a refused file lies there
@@ -136,6 +137,7 @@ class Ledger:
     def fail(self, step: Step, unit: str, error: BaseException) -> None:
         """Record a failed unit; the others go on."""
         step.failed.append(unit)
+        error = system_fault(error) or error
         message = safe_message(error)
         self.faults.append(
             StepFault(step.name, unit, type(error).__name__, message, exit_code_of(error))
@@ -188,4 +190,6 @@ def safe_message(error: BaseException) -> str:
     """The message of our own errors; of others only the type, because drivers echo cells."""
     if isinstance(error, RpeError):
         return str(error)
+    if fault := system_fault(error):
+        return str(fault)
     return f"{type(error).__name__} (its text is withheld: it may hold values)"

@@ -56,7 +56,7 @@ def predict_images(
 
 
 def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Rows, str]:
-    if CHAMPION not in open_registry(settings).aliases(target):
+    if CHAMPION not in open_registry(settings, read_only=True).aliases(target):
         rows = _base_answers(settings, target, inputs)
         return rows, f"{target} has no champion: the base answers. {why_none(settings, target)}"
     # MLflow's own loader, so that this is what any consumer gets

@@ -76,7 +76,10 @@ def run_child(
     What a child used is part of `used` from then on.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module, *preload])  # heeded once: the server stays
+    # heeded once: the server stays
+    context.set_forkserver_preload(
+        ["flows.fork_server", module, *preload, "flows.fork_server_ready"]
+    )
     told, telling = context.Pipe(duplex=False)
     child = context.Process(target=_call_main, args=(module, folder, log, telling))
     with _STATUS:

@@ -101,9 +101,8 @@ def merge(
     if are_prompts:
         return merge_prompts(members, Path(out), method=method, **confirmed)
     entry, form = find_method(method, rank=rank, energy=energy), Form(rank, energy, DTYPES[dtype])
-    blueprint = draw_blueprint(members, base=base, **confirmed)
+    blueprint = _bounded_blueprint(members, base=base, threads=threads, **confirmed)
     form = _with_default_rank(form, entry, blueprint)
-    check_strength(blueprint.members, blueprint.base, blueprint.keys, threads=threads)
     with appearing(Path(out)) as part:
         account = stream_adapter(
             blueprint, part / WEIGHTS, method=entry, form=form, threads=threads
@@ -130,12 +129,15 @@ def _merge_into_base(
     threads: int | None,
     is_base_confirmed: bool,
 ) -> MergeReport:
-    blueprint = draw_blueprint(
-        members, base=base, needs_base=True, is_base_confirmed=is_base_confirmed
+    blueprint = _bounded_blueprint(
+        members,
+        base=base,
+        threads=threads,
+        needs_base=True,
+        is_base_confirmed=is_base_confirmed,
     )
     checkpoint = blueprint.needed_base()
     plan = plan_folds(blueprint, checkpoint)
-    check_strength(blueprint.members, checkpoint, blueprint.keys, threads=threads)
     with appearing(out) as part:
         rounding, left_out = fold_into(blueprint, checkpoint, plan, part, threads=threads)
         written = Checkpoint(part)
@@ -151,6 +153,19 @@ def _merge_into_base(
         manifest = fold_manifest(blueprint, report, inputs=inputs, before=before, after=after)
         write_json(part / MANIFEST, manifest)
     return report
+
+
+def _bounded_blueprint(
+    members: Sequence[tuple[Path, float]],
+    *,
+    base: Path | None,
+    threads: int | None,
+    **how: bool,
+) -> Blueprint:
+    """What will be added up, once no member nor the sum is found stronger than the base bears."""
+    blueprint = draw_blueprint(members, base=base, **how)
+    check_strength(blueprint.members, blueprint.base, blueprint.keys, threads=threads)
+    return blueprint
 
 
 def _with_default_rank(form: Form, method: MergeMethod, blueprint: Blueprint) -> Form:
