@@ -19,6 +19,7 @@ BROKEN = 3  # exit code of what broke its contract
 ENDED = {  # kind of an alert -> how it ends, if not by a retraction or by leaving the plan
     "abstained": "an ensemble may serve it again",
     "below_promotion": "another champion serves, or it scores as when it was promoted",
+    "clock": "the clock is past the newest record again",
     "drift": "the newest version is like the ones before it",
     "fall": "the evaluation after it shows no further fall",
     "refused": "the file was replaced, let in or taken away",
@@ -60,7 +61,7 @@ class Alert:
     """
 
     kind: str
-    subject: str  # a source, or a target
+    subject: str  # a source, a target, or the machine
     message: str
     remedy: str
     source: str = ""  # the source that it is about, or whose rows the target serves

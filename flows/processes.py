@@ -137,6 +137,11 @@ def started_at(pid: int) -> float | None:
         return None
 
 
+def this_process() -> str:
+    """What tells this process from every other of this machine, before and after it."""
+    return f"{os.getpid()}@{started_at(os.getpid())}"
+
+
 def is_same_process(pid: int, started: float) -> bool:
     """Whether the pid still belongs to the process that started then (pids are used again)."""
     found = started_at(pid)
