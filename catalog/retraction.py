@@ -44,14 +44,17 @@ class Retraction:
         return Influence(**kept)
 
 
-def begin(stores: Stores, influence: Influence, *, reason: str, run: RunRef) -> Retraction:
+def begin(
+    stores: Stores, influence: Influence, *, reason: str, run: RunRef, process: str = ""
+) -> Retraction:
     """Put the retraction on record and withdraw all that it names, in one commit; aliases follow.
 
-    From here on nothing of it is retrieved or served, and whoever starts next goes on with it.
+    `process` tells who began it from who goes on with it. From here on nothing of it is retrieved
+    or served, and whoever starts next goes on with it.
     """
     made_of = [influence.subject_id, influence.batches, influence.adapters, influence.ensembles]
     retraction_id = fingerprint(made_of)[:SHORT]
-    content = {"influence": asdict(influence)}
+    content = {"influence": asdict(influence), "begun_by": [run.run_id, process]}
     with stores.lake.transaction(message="withdraw", run=run) as commit:
         row = {
             "retraction_id": retraction_id,

@@ -19,12 +19,14 @@ from flows.freshness import SILENT, silent_sources
 from flows.ledger import REFUSED, Alert, Ledger
 from flows.plans import Plan
 from flows.run_record import NIGHT
+from flows.surroundings import CLOCK_SLACK_SECONDS
 from flows.verify import DAMAGED, MEMO, Verified
 from flows.watching import BELOW, DRIFT, FALL, MOVED, WORSE
 from flows.workspace import Workspace
 from rpe_core.fingerprint import SHORT, fingerprint
 
 ABSTAINED = "abstained"
+CLOCK, MACHINE = "clock", "machine"
 OF_SOURCES = (SILENT, REFUSED, DRIFT)
 OF_TARGETS = (BELOW, FALL, ABSTAINED, DAMAGED)
 Row = dict[str, Any]
@@ -49,6 +51,7 @@ def watch(workspace: Workspace, ledger: Ledger, steps: Collection[str], *, plan:
     `plan` is the workspace's own: what is not in it any more has no alerts.
     """
     seen = Seen()
+    seen.look(CLOCK, [MACHINE], _behind(workspace))
     lookers: dict[str, Callable[[Workspace, Plan, Seen], list[str]]] = {
         "ingest": _look_at_sources,
         "embed": _look_at_moves,
@@ -75,6 +78,7 @@ def settle(workspace: Workspace, ledger: Ledger, seen: Seen, *, plan: Plan) -> N
     subjects = {
         **{kind: plan.sources for kind in OF_SOURCES},
         **{kind: plan.target_names for kind in OF_TARGETS},
+        CLOCK: (MACHINE,),
     }
     left = [
         alert
@@ -176,6 +180,35 @@ def _look_at_targets(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
     ]
     seen.look(ABSTAINED, units, [_abstained(workspace, row) for row in gone])
     return watching.subjects(rows)
+
+
+def _behind(workspace: Workspace) -> list[Alert]:
+    """An alert where the clock is before the newest record, after which this run's are dated."""
+    behind = workspace.stores.lake.behind_seconds()
+    if behind <= CLOCK_SLACK_SECONDS:
+        return []
+    return [
+        Alert(
+            CLOCK,
+            MACHINE,
+            f"the clock of this machine is {_long(behind)} before the newest record: what is"
+            " recorded meanwhile is dated after that, in its order",
+            "set the clock (NTP); where it is right, it was ahead before, and this ends when it has"
+            " caught up; `rpe doctor` tells by how much",
+        )
+    ]
+
+
+def _long(seconds: float) -> str:
+    """A length of time in the unit that fits it.
+
+    >>> _long(90.0), _long(7200.0), _long(864000.0)
+    ('1.5 minutes', '2.0 hours', '10.0 days')
+    """
+    for unit, size in (("days", 86400.0), ("hours", 3600.0)):
+        if seconds >= 2 * size or (unit == "hours" and seconds >= size):
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60.0:.1f} minutes"
 
 
 def _refused(one: Refusal, *, is_asked: bool) -> Alert:

@@ -12,11 +12,11 @@ from catalog.lineage import ancestors
 from catalog.promotion import CHAMPION, NO_CHAMPION
 from catalog.report.queries import read_members
 from flows.contributions import score_changes
-from flows.reading import read_rows_of, reading, require_lake
+from flows.reading import read_rows_of, reading, require_current_lake, require_lake
 from flows.retrieval import Retrieval, retrieve
 from flows.run_record import open_run
 from flows.settings import Settings
-from flows.wiring import open_registry, open_stores
+from flows.wiring import open_registry, open_to_look
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 
@@ -25,15 +25,12 @@ Rows = list[dict[str, Any]]
 
 @contextmanager
 def opened(settings: Settings, *, as_of: datetime | None = None) -> Iterator[Workspace]:
-    """The workspace for a question, about now or a moment; its lake is closed afterwards."""
+    """The workspace for a question, about now or a moment: it may be one that is only read."""
     declared = load_declarations(settings)
-    require_lake(settings)
-    stores = open_stores(settings)
-    try:
+    require_current_lake(settings)
+    with open_to_look(settings, keeps_parts=True) as stores:
         run = open_run("ask")
         yield Workspace(settings, declared.plan, declared.contracts, stores, run, as_of=as_of)
-    finally:
-        stores.lake.close()
 
 
 def nearest_adapters(settings: Settings, target: str, *, k: int) -> tuple[Rows, str]:
@@ -80,8 +77,8 @@ def lineage_of(settings: Settings, subject: str) -> Rows:
             [name, version],
         )
     else:
-        with opened(settings) as workspace:
-            rows = [dict(row) for row in ancestors(workspace.stores.lake.rows, subject)]
+        with reading(settings) as lake:
+            rows = [dict(row) for row in ancestors(lake.rows, subject)]
     if not rows:
         raise RecordNotFound("Nothing is on record under this name.", remedy="`rpe adapters list`")
     return rows
@@ -106,7 +103,7 @@ def _version(settings: Settings, named: str) -> tuple[str, str]:
 
 def why_none(settings: Settings, model_name: str) -> str:
     """Why no version of a registered model serves, in its tag's words; '' where it does not say."""
-    model = open_registry(settings).models().get(model_name)
+    model = open_registry(settings, read_only=True).models().get(model_name)
     return model.tags.get(NO_CHAMPION, "") if model else ""
 
 

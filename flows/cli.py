@@ -88,6 +88,10 @@ def main() -> None:
         say("stopped; run the same command again to go on where it was")
         code = 130
     except Exception as error:
+        fault = _system_fault(error)
+        if fault:
+            show_error(fault, as_json=as_json)
+            sys.exit(_code(fault))
         say(
             f"{type(error).__name__}: an unexpected error; its text is withheld, it may hold values"
         )
@@ -95,6 +99,13 @@ def main() -> None:
         _tell(as_json, type(error).__name__, _place(error), "an unexpected error")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _system_fault(error: Exception) -> RpeError | None:
+    # the settings are not needed for `--help`
+    from flows.system_faults import system_fault
+
+    return system_fault(error)
 
 
 def _code(error: RpeError) -> int:

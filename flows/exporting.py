@@ -10,8 +10,9 @@ from typing import Any
 from catalog.errors import RecordNotFound
 from catalog.stores.outgoing import HubName
 from catalog.stores.portable import write_bundle
+from flows.reading import require_current_lake
 from flows.settings import Settings
-from flows.wiring import open_stores
+from flows.wiring import open_to_look
 from flows.workspace import load_declarations
 from rpe_core.errors import InputError
 
@@ -26,8 +27,8 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
             place is taken.
     """
     min_groups = load_declarations(settings).plan.publishing.min_groups
-    stores = open_stores(settings)
-    try:
+    require_current_lake(settings)
+    with open_to_look(settings) as stores:
         rows = stores.lake.rows(
             "SELECT a.*, b.base_sha256, b.family, b.model, b.revision, r.n_items, r.n_groups"
             " FROM core.adapters AS a"
@@ -61,8 +62,6 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
         representation = {name: told[name] for name in ("n_groups", "n_items", "variance", "z")}
         hub = HubName(row["model"], row["revision"]) if row["revision"] else None
         write_bundle(out, folder, card=card, representation=representation, hub=hub)
-    finally:
-        stores.lake.close()
     return out
 
 

@@ -14,6 +14,7 @@ from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import fingerprint
 from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder, read_json
 from rpe_core.merging.base_names import read_base_name
+from rpe_core.merging.checkpoint import Checkpoint
 from rpe_core.merging.folders import AdapterFiles, read_base_tensors
 from rpe_core.merging.patterns import expressions, is_soon_found
 from rpe_core.merging.placing import BaseShapes, Placement, misfit_of_whole, place
@@ -83,6 +84,15 @@ def require_fit(workspace: Workspace, name: str, folder: Path) -> None:
                 remedy="import its plain PEFT folder, which is mapped, and export it again",
             )
     _try_on(workspace, name, folder)
+
+
+def base_weights(workspace: Workspace, name: str) -> Checkpoint:
+    """The base's own weights, opened once a run."""
+    key = f"weights {name}"
+    if key not in workspace.memo:
+        workspace.memo[key] = Checkpoint(base_folder(workspace.plan.bases[name]))
+    found: Checkpoint = workspace.memo[key]
+    return found
 
 
 def _place(workspace: Workspace, name: str, adapter: AdapterFolder) -> Placement:

@@ -17,7 +17,7 @@ from catalog.filing import Filed, file_adapters
 from catalog.stores.cards import AdapterCard
 from catalog.stores.portable import Bundle, is_bundle, read_bundle
 from flows.bundle_card import read_card
-from flows.fitting import fit, require_base_name, require_fit
+from flows.fitting import base_weights, fit, require_base_name, require_fit
 from flows.locking import hold_workspace
 from flows.progress import announce
 from flows.run_record import open_run
@@ -31,6 +31,7 @@ from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import SHORT, fingerprint, make_id
 from rpe_core.merging.folders import AdapterFiles, read_adapter
 from rpe_core.merging.hyperparameters import NARROWING, Hyperparameters
+from rpe_core.merging.strength import require_bounded
 from rpe_core.records import BaseModel, Representation
 from rpe_core.regular_files import special_kind
 
@@ -201,6 +202,7 @@ def _from_peft(
     base, task = workspace.bases[spec.base], workspace.contracts[spec.task_of].task_spec
     told = _read_plain(workspace, folder, spec)
     fitted = fit(workspace, spec.base, folder, scratch)
+    require_bounded(fitted.folder, base_weights(workspace, spec.base))
     adapter = told if fitted.folder == folder else read_adapter(fitted.folder)
     place = read_place(workspace, spec.base, folder, task, spec.sample, spec.representation)
     representation = _representation(workspace, source, workspace.encoder(spec.base), place)
@@ -269,6 +271,7 @@ def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, Filed]:
     if adapter.weights_sha256 != card.weights_sha256:
         raise InputError("The bundle's card names other weights.", remedy="export it again")
     require_fit(workspace, name, bundle.adapter)
+    require_bounded(bundle.adapter, base_weights(workspace, name))
     return name, Filed(card, filed, bundle.adapter, _named(adapter.config, base))
 
 

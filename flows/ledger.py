@@ -10,6 +10,7 @@ from typing import Any
 
 from catalog.errors import ContractViolated
 from flows.processes import used
+from flows.system_faults import system_fault
 from rpe_core.errors import InputError, RpeError
 
 REFUSED = "refused"  # kind of the alert that a refused file lies there
@@ -18,6 +19,7 @@ BROKEN = 3  # exit code of what broke its contract
 ENDED = {  # kind of an alert -> how it ends, if not by a retraction or by leaving the plan
     "abstained": "an ensemble may serve it again",
     "below_promotion": "another champion serves, or it scores as when it was promoted",
+    "clock": "the clock is past the newest record again",
     "damaged": "what serves it, and what that was made of, is what was kept",
     "drift": "the newest version is like the ones before it",
     "fall": "the evaluation after it shows no further fall",
@@ -60,7 +62,7 @@ class Alert:
     """
 
     kind: str
-    subject: str  # a source, or a target
+    subject: str  # a source, a target, or the machine
     message: str
     remedy: str
     source: str = ""  # the source that it is about, or whose rows the target serves
@@ -137,6 +139,7 @@ class Ledger:
     def fail(self, step: Step, unit: str, error: BaseException) -> None:
         """Record a failed unit; the others go on."""
         step.failed.append(unit)
+        error = system_fault(error) or error
         message = safe_message(error)
         self.faults.append(
             StepFault(step.name, unit, type(error).__name__, message, exit_code_of(error))
@@ -189,4 +192,6 @@ def safe_message(error: BaseException) -> str:
     """The message of our own errors; of others only the type, because drivers echo cells."""
     if isinstance(error, RpeError):
         return str(error)
+    if fault := system_fault(error):
+        return str(fault)
     return f"{type(error).__name__} (its text is withheld: it may hold values)"

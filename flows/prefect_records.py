@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 from flows.settings import Settings, prefect_api_url  # first: telemetry off before Prefect
 
@@ -22,6 +23,7 @@ from catalog.stores.sqlite_files import vacuum
 _PAGE = 200
 _WAIT_SECONDS = 60.0
 # Run records, children first; all but the run that is asking, and those that are still to come.
+_PAST_RUNS = "flow_run WHERE id <> :present AND state_type <> 'SCHEDULED'"
 _OF_RUNS = (
     "task_run_state WHERE task_run_id IN (SELECT id FROM task_run WHERE {past})",
     "task_run WHERE {past}",
@@ -30,7 +32,7 @@ _OF_RUNS = (
     "artifact WHERE {past}",
     "artifact_collection WHERE {past}",
     "flow_run_state WHERE {past}",
-    "flow_run WHERE id <> :present AND state_type <> 'SCHEDULED'",
+    _PAST_RUNS,
 )
 _OF_ALL = ("task_run_state_cache", "event_resources", "events")
 _PAST = (
@@ -58,23 +60,52 @@ def erase_prefect_records(settings: Settings) -> str:
         return "none"
     n_runs = _erase_in_file(settings, str(flow_run.id or ""))
     vacuum(database)
+    return told_removed(n_runs)
+
+
+def count_prefect_runs(settings: Settings) -> int | None:
+    """How many past runs the workspace's own database has; None where there is none to count in.
+
+    Raises:
+        StoreUnavailable: another process holds the database.
+    """
+    database = settings.prefect_home / "prefect.db"
+    if prefect_api_url() or not database.exists():
+        return None
+    with _prefect_errors(database), closing(_opened(database)) as file:
+        counted = f"SELECT count(*) FROM {_PAST_RUNS}"
+        found = file.execute(counted, {"present": str(flow_run.id or "")}).fetchone()
+    return int(found[0])
+
+
+def told_removed(n_runs: int) -> str:
+    """What a certificate says of runs that were removed from the workspace's own database."""
     return f"{n_runs} flow runs removed"
 
 
-def _erase_in_file(settings: Settings, present: str) -> int:
-    database = settings.prefect_home / "prefect.db"
+@contextmanager
+def _prefect_errors(database: Path) -> Iterator[None]:
     try:
-        with closing(sqlite3.connect(database, timeout=_WAIT_SECONDS)) as file, file:
-            for entry in _OF_RUNS:
-                done = file.execute(f"DELETE FROM {entry.format(past=_PAST)}", {"present": present})
-            for table in _OF_ALL:
-                file.execute(f"DELETE FROM {table}")
+        yield
     except sqlite3.Error:
         raise StoreUnavailable(
             "Prefect's database could not be cleared of past runs.",
             where=str(database),
             remedy="stop `rpe serve`, then `rpe maintain` goes on",
         ) from None
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(database, timeout=_WAIT_SECONDS)
+
+
+def _erase_in_file(settings: Settings, present: str) -> int:
+    database = settings.prefect_home / "prefect.db"
+    with _prefect_errors(database), closing(_opened(database)) as file, file:
+        for entry in _OF_RUNS:
+            done = file.execute(f"DELETE FROM {entry.format(past=_PAST)}", {"present": present})
+        for table in _OF_ALL:
+            file.execute(f"DELETE FROM {table}")
     return done.rowcount
 
 

@@ -76,7 +76,10 @@ def run_child(
     What a child used is part of `used` from then on.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module, *preload])  # heeded once: the server stays
+    # heeded once: the server stays
+    context.set_forkserver_preload(
+        ["flows.fork_server", module, *preload, "flows.fork_server_ready"]
+    )
     told, telling = context.Pipe(duplex=False)
     child = context.Process(target=_call_main, args=(module, folder, log, telling))
     with _STATUS:
@@ -132,6 +135,11 @@ def started_at(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.NoSuchProcess:
         return None
+
+
+def this_process() -> str:
+    """What tells this process from every other of this machine, before and after it."""
+    return f"{os.getpid()}@{started_at(os.getpid())}"
 
 
 def is_same_process(pid: int, started: float) -> bool:

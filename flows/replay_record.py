@@ -99,8 +99,9 @@ def made_with(lake: Lake, record: EnsembleRecord, part: str) -> MadeWith:
     if part == "representation":
         rows = lake.rows(
             "SELECT r.threads, r.versions_json FROM core.runs AS r"
-            " JOIN core.representations AS p ON p.recorded_at BETWEEN r.started_at AND r.ended_at"
-            " WHERE p.representation_id = ? ORDER BY r.started_at DESC",
+            " JOIN core.representations AS p"
+            " ON p.recorded_at BETWEEN r.started_at AND r.recorded_at"
+            " WHERE p.representation_id = ? ORDER BY r.recorded_at",
             [record.representation_id],
         )
         row = rows[0] if rows else {"threads": None, "versions_json": None}

@@ -20,6 +20,7 @@ from catalog.retraction import CERTIFIED, Retraction
 from catalog.stores.bundle import Stores
 from flows.locking import hold_workspace
 from flows.nightly import run_night
+from flows.processes import this_process
 from flows.run_record import Summary, open_run
 from flows.wiring import open_stores, open_to_look
 from flows.withdraw import open_finished, steps_of
@@ -55,8 +56,10 @@ class Retracted:
             )
         found = self.certificate["scan"]
         files = ", ".join(found["found"]) or "no file"
+        times = self.certificate.get("resumed", {}).get("times", 0)
+        resumed = f", resumed {times} times" if times else ""
         return (
-            f"certificate: {self.place}\n"
+            f"certificate: {self.place}{resumed}\n"
             f"scan: {found['n_needles']} texts in {found['n_files']} files: found in {files}"
         )
 
@@ -116,7 +119,8 @@ def _begun(
         declared = load_declarations(settings)
         influence = _influence(declared, stores, named)
         on_plan(_plan(stores, influence, declared.plan.target_names))
-        return retraction.begin(stores, influence, reason=reason, run=open_run("retract"))
+        run = open_run("retract")
+        return retraction.begin(stores, influence, reason=reason, run=run, process=this_process())
 
 
 def _last(stores: Stores, subject_id: str) -> Retraction | None:

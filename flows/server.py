@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from catalog.stores.disk import disk_errors
 from flows.processes import end_process, is_same_process, started_at
 from flows.settings import Settings, child_environment, prefect_api_url
 from rpe_core.errors import RpeError
@@ -98,7 +99,9 @@ def start_server(settings: Settings, *, port: int = 0) -> tuple[subprocess.Popen
 
     The process inherits the socket: between the choice of a port and its use none can take it.
     """
-    settings.prefect_home.mkdir(parents=True, exist_ok=True)
+    with disk_errors("the folder of Prefect's server", settings.prefect_home):
+        settings.prefect_home.mkdir(parents=True, exist_ok=True)
+        (settings.prefect_home / "server.log").open("ab").close()
     with socket.create_server(("127.0.0.1", port)) as listening:
         port, number = listening.getsockname()[1], listening.fileno()
         command = [sys.executable, "-m", "flows.server_process", str(number), str(os.getpid())]

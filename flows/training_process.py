@@ -28,8 +28,10 @@ from flows.processes import used
 from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families.table import FAMILIES, load_family
+from rpe_core.merging.checkpoint import Checkpoint
 from rpe_core.merging.folders import write_adapter
 from rpe_core.merging.prompts import write_prompts
+from rpe_core.merging.strength import require_bounded_deltas
 from rpe_core.training.loop import TrainedAdapter, train
 from rpe_core.training.seeding import seed_everything
 
@@ -83,9 +85,10 @@ def _train(folder: Path, request: dict[str, Any], recipe: Recipe) -> TrainedAdap
 
 
 def _write(folder: Path, request: dict[str, Any], recipe: Recipe, trained: TrainedAdapter) -> str:
-    """Write what was trained; the sha256 of its weights."""
+    """Write what was trained, unless it drowns the base; the sha256 of its weights."""
     if trained.prompts:
         return write_prompts(folder, trained.prompts, base_name=request["base_id"])
+    require_bounded_deltas(trained.deltas, Checkpoint(Path(request["base_folder"])))
     return write_adapter(
         folder,
         trained.deltas,

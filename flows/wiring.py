@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -131,8 +132,12 @@ def leaving_no_trace(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def open_to_look(settings: Settings) -> Iterator[Stores]:
+def open_to_look(settings: Settings, *, keeps_parts: bool = False) -> Iterator[Stores]:
     """All four stores for a look: no byte of the workspace is made or changed.
+
+    With `keeps_parts` what only saves time is kept where it can be: parts of vectors, which a
+    question would make anew each time. A workspace that this user may only read is answered from
+    a folder of scratch.
 
     Raises:
         RecordNotFound: a store is not there yet.
@@ -146,10 +151,27 @@ def open_to_look(settings: Settings) -> Iterator[Stores]:
         lake.require_current()
         yield Stores(
             lake=lake,
-            vectors=open_vectors(settings, read_only=True, parts=Path(scratch)),
+            vectors=open_vectors(
+                settings,
+                read_only=True,
+                parts=None if keeps_parts and _may_write(settings.vector_parts) else Path(scratch),
+            ),
             registry=open_registry(settings, read_only=True),
-            artifacts=open_artifacts(settings, read_only=True),
+            artifacts=Artifacts.open(
+                settings.artifacts,
+                cache=settings.artifact_cache
+                if _may_write(settings.artifact_cache)
+                else Path(scratch) / "artifacts",
+                read_only=True,
+            ),
         )
+
+
+def _may_write(place: Path | None) -> bool:
+    """Whether this user may make a file there, or in the nearest folder above that is there."""
+    while place and not place.exists() and place != place.parent:
+        place = place.parent
+    return place is None or os.access(place, os.W_OK)
 
 
 def open_stores(

@@ -22,7 +22,8 @@ from catalog.stores.mlflow_door import vacuum_tracking
 from catalog.stores.set_aside import Aside
 from flows import input_statistics
 from flows.ledger import StepFault
-from flows.prefect_records import erase_prefect_records
+from flows.prefect_records import count_prefect_runs, erase_prefect_records, told_removed
+from flows.processes import this_process
 from flows.run_record import open_run
 from flows.settings import Settings
 from flows.settling import settle
@@ -56,7 +57,7 @@ def open_finished(settings: Settings) -> Stores:
     try:
         promotion.repair_aliases(stores)
         for one in pending:
-            _remember(settings, stores, one)
+            _remember(settings, stores, one, run=run)
             erasure.erase_rows(stores.lake, one.influence, run=run)
             erasure.erase_stores(stores, one.influence)
     finally:
@@ -72,7 +73,8 @@ def open_finished(settings: Settings) -> Stores:
     prefect = erase_prefect_records(settings)
     stores = open_stores(settings)
     for one in pending:
-        content = {**one.content, "prefect": prefect}
+        n_runs = _known(settings, one).get("n_prefect_runs")
+        content = {**one.content, "prefect": prefect if n_runs is None else told_removed(n_runs)}
         retraction.advance(stores.lake, one, ERASED, content, run=run)
     return stores
 
@@ -97,7 +99,7 @@ def certify(
     made = []
     for one in retraction.unfinished(stores.lake):
         if one.state == ERASED and _is_rebuilt(one.influence, done, faults):
-            certificate = _certificate(settings, stores, one)
+            certificate = _certificate(settings, stores, one, run=run)
             path = settings.root / "retractions" / f"{one.retraction_id}.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(certificate, indent=1, sort_keys=True) + "\n")
@@ -118,7 +120,10 @@ def _is_rebuilt(influence: Influence, done: Collection[str], faults: Sequence[St
     return set(steps) <= set(done) and not failed
 
 
-def _certificate(settings: Settings, stores: Stores, one: Retraction) -> dict[str, Any]:
+def _certificate(
+    settings: Settings, stores: Stores, one: Retraction, *, run: RunRef
+) -> dict[str, Any]:
+    """The facts, which are the same however often it was cut off, and how often that was."""
     influence, known = one.influence, _known(settings, one)
     before = {"ensembles": influence.ensembles, "champions": influence.champions}
     after = _standing(stores, influence)
@@ -145,10 +150,20 @@ def _certificate(settings: Settings, stores: Stores, one: Retraction) -> dict[st
         },
         "before": {**before, "sha256": fingerprint(before)},
         "after": {**after, "sha256": fingerprint(after)},
+        "resumed": _resumed([*known.get("attempts", []), [run.run_id, this_process()]], one),
         "unchanged": sorted(set(influence.ensembles.items()) & set(after["ensembles"].items())),
         # whoever lost the list of texts cannot say that none of them is left
         "scan": {**asdict(found), "is_clean": bool(known["texts"]) and not found.found},
     }
+
+
+def _resumed(attempts: Sequence[Sequence[str]], one: Retraction) -> dict[str, Any]:
+    """How many processes took a retraction up again after the one that began it, by which runs."""
+    first: dict[str, str] = {}
+    for run_id, process in [one.content.get("begun_by", attempts[0]), *attempts]:
+        first.setdefault(process, run_id)
+    runs = list(first.values())[1:]
+    return {"times": len(runs), "runs": runs}
 
 
 def _standing(stores: Stores, influence: Influence) -> dict[str, Any]:
@@ -168,16 +183,22 @@ def _standing(stores: Stores, influence: Influence) -> dict[str, Any]:
     }
 
 
-def _remember(settings: Settings, stores: Stores, one: Retraction) -> None:
-    """Write down, until the last scan, by which texts the rows are known and how many go."""
+def _remember(settings: Settings, stores: Stores, one: Retraction, *, run: RunRef) -> None:
+    """Write down, until the last scan, by which texts the rows are known and how many go, and who.
+
+    What is counted before anything is removed is the same after it was cut off and taken up again.
+    """
     path = _known_file(settings, one)
+    known = _known(settings, one)
     if not path.exists():
         texts = scan.needles_of(stores.lake, one.source, list(one.influence.deliveries))
-        known = {"texts": texts, "n_rows": erasure.count_rows(stores.lake, one.influence)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(known))
-        part.replace(path)
+        n_rows = erasure.count_rows(stores.lake, one.influence)
+        known = {"texts": texts, "n_rows": n_rows, "n_prefect_runs": count_prefect_runs(settings)}
+    known["attempts"] = [*known.get("attempts", []), [run.run_id, this_process()]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(known))
+    part.replace(path)
 
 
 def _known(settings: Settings, one: Retraction) -> dict[str, Any]:

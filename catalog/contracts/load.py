@@ -118,7 +118,7 @@ def _file_fault(path: Path) -> Fault | None:
     if not path.exists():
         return Fault("(file)", "does not exist", _YAML_FILE)
     if not path.is_file():
-        kind = special_kind(path)
+        kind = "" if path.is_dir() else special_kind(path)
         return Fault("(file)", f"is {kind}, no file" if kind else "is not a file", _YAML_FILE)
     return _TOO_LARGE if path.stat().st_size > MAX_BYTES else None
 

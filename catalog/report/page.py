@@ -43,6 +43,16 @@ def write_report(
     archive.write_page(file, html)
 
 
+def rendered(
+    lake: Lake, vectors: Vectors, file: Path, *, targets: Sequence[str], min_groups: int
+) -> str:
+    """The newest page as `write_report` would write it to a file, and nothing is written."""
+    run, pages = queries.read_last_run(lake), archive.pages_of(file)
+    facts = read_facts(lake, vectors, run or {}, targets, min_groups)
+    placed = _placed(lake, facts, pages, is_newest=True)
+    return _environment().get_template("page.html").render(facts | placed)
+
+
 def is_written(lake: Lake, file: Path) -> bool:
     """Whether the newest run that found something to do has its report."""
     run = queries.read_last_run(lake)

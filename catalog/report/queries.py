@@ -89,7 +89,7 @@ ORDER BY
     OR len(list_filter(json_extract(coalesce(alerts_json, '[]'), '$[*]'),
         lambda a: coalesce(a ->> '$.is_raised', 'true') = 'true')) > 0
     OR e.run_id IS NOT NULL DESC,
-    started_at DESC, run_id
+    r.recorded_at DESC, run_id
 LIMIT 1
 """
 
@@ -226,14 +226,14 @@ def read_runs(lake: Lake, *, runs: Sequence[str]) -> list[Row]:
     return lake.rows(
         "SELECT *, json_array_length(faults_json)::BIGINT AS n_faults,"
         " json_array_length(coalesce(alerts_json, '[]'))::BIGINT AS n_alerts FROM core.runs"
-        " WHERE list_contains(?, run_id) ORDER BY started_at DESC, run_id",
+        " WHERE list_contains(?, run_id) ORDER BY recorded_at DESC, run_id",
         [list(runs)],
     )
 
 
 def read_nights(lake: Lake) -> list[Row]:
     """Every night with its costs, the newest first."""
-    return lake.rows("FROM mart.nights ORDER BY started_at DESC, run_id")
+    return lake.rows("FROM mart.nights")
 
 
 def read_alerts(lake: Lake) -> list[Row]:

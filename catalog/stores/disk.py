@@ -10,8 +10,8 @@ from pathlib import Path
 
 from catalog.errors import StoreError, StoreUnavailable
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def disk_full(store: str, where: Path | str) -> StoreUnavailable:
@@ -43,9 +43,9 @@ def disk_errors(store: str, where: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise disk_full(store, where) from None
-        if error.errno in _FORBIDDEN:
+        if error.errno in FORBIDDEN:
             raise not_allowed(store, where) from None
         name = errno.errorcode.get(error.errno or 0, "unknown")
         raise StoreUnavailable(

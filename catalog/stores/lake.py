@@ -183,6 +183,13 @@ class Lake:
         """The time by which a commit would be dated; it never goes back."""
         return self._moment(self._cursor())
 
+    def behind_seconds(self) -> float:
+        """How far the clock, as it is, is before the newest run's row; 0 where it is not."""
+        with lake_errors("read the last run"):
+            sql = "SELECT max(recorded_at) AS at FROM core.runs"
+            last = fetch_rows(self._cursor(), sql, [])[0]["at"]
+        return max((last - self._clock()).total_seconds(), 0.0) if last else 0.0
+
     def merge_files(self, *, many: int = _MANY_FILES) -> int:
         """Write the small files of each table that has so many as one; how many they were.
 

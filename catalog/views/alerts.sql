@@ -1,6 +1,6 @@
 -- One row per alert, those that stand first: what no step of a night can mend, from the run that raised it to the last that held it
--- kind: below_promotion, fall, drift, abstained, damaged, silent or refused
--- subject: target of the plan, or source
+-- kind: below_promotion, fall, drift, abstained, damaged, silent, refused or clock
+-- subject: target of the plan, source, or machine
 -- is_standing: whether it held when the newest run ended
 -- message: what was found, in words; as of the last run that held it
 -- remedy: what to do
@@ -35,8 +35,8 @@ WITH run AS (
     FROM held
 ), alert AS (
     SELECT alert_id, kind, subject, count(*) AS n_runs,
-        min_by(run_id, (recorded_at, run_id)) AS raised_run_id, min(ended_at) AS raised_at,
-        max_by(run_id, (recorded_at, run_id)) AS last_run_id, max(ended_at) AS last_at,
+        min_by(run_id, (recorded_at, run_id)) AS raised_run_id, min_by(ended_at, (recorded_at, run_id)) AS raised_at,
+        max_by(run_id, (recorded_at, run_id)) AS last_run_id, max_by(ended_at, (recorded_at, run_id)) AS last_at,
         max_by(message, (recorded_at, run_id)) AS message,
         max_by(remedy, (recorded_at, run_id)) AS remedy,
         max_by(source, (recorded_at, run_id)) AS source,

@@ -30,7 +30,7 @@ WITH night AS (
             lambda a: a ->> '$.message'), chr(10)) AS refusals
     FROM core.runs
     WHERE flow LIKE 'night%'
-    ORDER BY started_at DESC, run_id
+    ORDER BY recorded_at DESC, run_id
     LIMIT 1
 ), former AS (
     SELECT max(r.recorded_at) AS asked_at

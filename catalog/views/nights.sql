@@ -24,4 +24,4 @@ SELECT
         lambda a: a ->> '$.kind' = 'refused')) AS n_refused
 FROM core.runs
 WHERE flow = 'night'
-ORDER BY started_at DESC, run_id
+ORDER BY recorded_at DESC, run_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -68,22 +69,37 @@ def sql(
         show_rows(rows_of(answer), as_json=False, columns=answer.column_names)
 
 
-def report(as_json: AsJson = False) -> None:
+def report(
+    no_write: Annotated[
+        bool, typer.Option("--no-write", help="Write nothing: the page goes to standard output.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Write the report again from the lake, and say where it is.
+
+    With --no-write the workspace may be one that is only read.
 
     Example: rpe report
     """
-    from catalog.report.page import write_report  # charts take seconds to import
+    from catalog.report.page import rendered, write_report  # charts take seconds to import
     from flows.output import show_ids
-    from flows.reading import reading
+    from flows.reading import reading, require_current_lake
     from flows.settings import Settings
-    from flows.wiring import open_vectors
+    from flows.wiring import open_to_look, open_vectors
     from flows.workspace import load_declarations
 
     settings = Settings()
     plan = load_declarations(settings).plan
+    how = {"targets": plan.target_names, "min_groups": plan.publishing.min_groups}
+    if no_write:
+        require_current_lake(settings)
+        with open_to_look(settings) as stores:
+            page = rendered(stores.lake, stores.vectors, settings.report_file, **how)
+        if as_json:
+            write_json({"status": "ok", "rows": [{"page": page}], "faults": []})
+        else:
+            sys.stdout.write(page)
+        return
     with reading(settings) as lake:
-        vectors, min_groups = open_vectors(settings), plan.publishing.min_groups
-        place, names = settings.report_file, plan.target_names
-        write_report(lake, vectors, place, targets=names, min_groups=min_groups)
+        write_report(lake, open_vectors(settings), settings.report_file, **how)
     show_ids([str(settings.report_file)], as_json=as_json)

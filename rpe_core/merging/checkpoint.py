@@ -14,6 +14,7 @@ from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.adapters import read_json
 from rpe_core.merging.names import find_all
 from rpe_core.merging.reading import DTYPES, TensorFile, TensorSpec
+from rpe_core.merging.rounding import norm_of
 from rpe_core.merging.ties import Tie, find_tie, is_head
 from rpe_core.regular_files import special_kind
 
@@ -31,6 +32,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._norms: dict[str, float] = {}
         homes = self._read_index()
         names = sorted(set(homes.values())) or [SINGLE]
         first = folder / names[0]
@@ -63,6 +65,13 @@ class Checkpoint:
     def read(self, key: str) -> torch.Tensor:
         """A tensor as a view of its shard."""
         return self.shards[self._homes[key]].read(key)
+
+    def norm(self, key: str) -> float:
+        """The Frobenius norm of a tensor of floating-point numbers, computed once."""
+        if key not in self._norms:
+            self._norms[key] = norm_of(self.read(key))
+            self.release(key)
+        return self._norms[key]
 
     def release(self, key: str, of: tuple[int, int] | None = None) -> None:
         """Give back the memory of a tensor, or of a range of its numbers."""

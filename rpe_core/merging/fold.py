@@ -109,7 +109,9 @@ def _fold(
             at += len(data)
     except InputError as error:
         fault = blueprint.fault_in(fold.module) if fold.module else None
-        refusal = InputError(error.what, where=f"tensor {shown_name(fold.key)}")
+        refusal = InputError(
+            error.what, where=f"tensor {shown_name(fold.key)}", expected=error.expected
+        )
         raise (fault or refusal) from None
     finally:
         if fold.module:

@@ -35,6 +35,7 @@ from rpe_core.merging.prompts import holds_prompts, merge_prompts
 from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import DTYPES
 from rpe_core.merging.stream import Account, stream_adapter
+from rpe_core.merging.strength import check_strength
 from rpe_core.merging.threads import map_in_order
 from rpe_core.merging.writing import appearing, write_json
 
@@ -82,7 +83,7 @@ def merge(
     Raises:
         UnknownName: the merge method or dtype is not known.
         InputError: the members cannot be merged exactly, bases differ, a file is corrupt or holds
-            NaN, or `out` is taken. Nothing is written then.
+            NaN, a delta is too strong, or `out` is taken. Nothing is written then.
         WriteFailed: the disk is full, or the place cannot be written to. Nothing is left then.
     """
     if dtype not in DTYPES:
@@ -100,7 +101,7 @@ def merge(
     if are_prompts:
         return merge_prompts(members, Path(out), method=method, **confirmed)
     entry, form = find_method(method, rank=rank, energy=energy), Form(rank, energy, DTYPES[dtype])
-    blueprint = draw_blueprint(members, base=base, **confirmed)
+    blueprint = _bounded_blueprint(members, base=base, threads=threads, **confirmed)
     form = _with_default_rank(form, entry, blueprint)
     with appearing(Path(out)) as part:
         account = stream_adapter(
@@ -128,8 +129,12 @@ def _merge_into_base(
     threads: int | None,
     is_base_confirmed: bool,
 ) -> MergeReport:
-    blueprint = draw_blueprint(
-        members, base=base, needs_base=True, is_base_confirmed=is_base_confirmed
+    blueprint = _bounded_blueprint(
+        members,
+        base=base,
+        threads=threads,
+        needs_base=True,
+        is_base_confirmed=is_base_confirmed,
     )
     checkpoint = blueprint.needed_base()
     plan = plan_folds(blueprint, checkpoint)
@@ -148,6 +153,19 @@ def _merge_into_base(
         manifest = fold_manifest(blueprint, report, inputs=inputs, before=before, after=after)
         write_json(part / MANIFEST, manifest)
     return report
+
+
+def _bounded_blueprint(
+    members: Sequence[tuple[Path, float]],
+    *,
+    base: Path | None,
+    threads: int | None,
+    **how: bool,
+) -> Blueprint:
+    """What will be added up, once no member nor the sum is found stronger than the base bears."""
+    blueprint = draw_blueprint(members, base=base, **how)
+    check_strength(blueprint.members, blueprint.base, blueprint.keys, threads=threads)
+    return blueprint
 
 
 def _with_default_rank(form: Form, method: MergeMethod, blueprint: Blueprint) -> Form:

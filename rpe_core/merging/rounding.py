@@ -10,6 +10,7 @@ import torch
 
 from rpe_core.errors import InputError
 
+_PIECE = 1 << 20  # numbers that are looked at together
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -66,7 +67,7 @@ def cast(
     rounding = Rounding(_squared_norm(single), _squared_norm(change))
     # a sum of squares keeps NaN and infinity; the change is infinite beyond the dtype's last number
     if not math.isfinite(rounding.squared_norm + rounding.squared_change):
-        raise _not_finite()
+        raise _not_finite(dtype)
     return made, rounding
 
 
@@ -86,8 +87,25 @@ def is_finite(tensor: torch.Tensor) -> bool:
     return math.isfinite(low) and math.isfinite(high)
 
 
-def _not_finite() -> InputError:
-    return InputError("Numbers are not finite, or exceed the dtype.", expected="finite numbers")
+def norm_of(tensor: torch.Tensor) -> float:
+    """The Frobenius norm in fp64, a piece at a time; infinite or NaN where a number is.
+
+    >>> norm_of(torch.tensor([3.0, 4.0])), norm_of(torch.tensor([4e38]))
+    (5.0, inf)
+    """
+    flat = tensor.reshape(-1)
+    pieces = range(0, len(flat), _PIECE)
+    return math.sqrt(
+        math.fsum(float(flat[at : at + _PIECE].double().square().sum()) for at in pieces)
+    )
+
+
+def _not_finite(dtype: torch.dtype = torch.float32) -> InputError:
+    return InputError(
+        "Numbers are not finite, or exceed the dtype.",
+        expected=f"finite numbers, of {str(dtype).removeprefix('torch.')} up to"
+        f" {torch.finfo(dtype).max:.3g}",
+    )
 
 
 def _squared_norm(tensor: torch.Tensor) -> float:

@@ -156,3 +156,46 @@ def test_a_webhook_that_is_no_url_is_refused_unseen(monkeypatch: pytest.MonkeyPa
     assert SECRET not in str(refused.value)
     monkeypatch.setenv("RPE_WEBHOOK_URL", f"https://example.org/{SECRET}")
     assert SECRET not in f"{Settings()!r}{Settings().model_dump()}"
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """The clock of the platform is set to so much from now."""
+
+    def set_to(by: timedelta) -> None:
+        for module in (wiring, run_record):
+            monkeypatch.setattr(module, "utc_now", lambda: utc_now() + by)
+
+    return set_to
+
+
+def test_a_clock_that_is_behind_is_told_once_stands_and_ends(
+    night_copy: Settings,
+    rpe: Callable[..., int],
+    set_clock: Callable[[timedelta], None],
+    webhook: tuple[str, list[dict]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    url, taken = webhook
+    monkeypatch.setenv("RPE_WEBHOOK_URL", url)
+    told = []
+    for by in (timedelta(hours=-5), timedelta(hours=-4), timedelta(minutes=5)):
+        set_clock(by)
+        assert rpe("nightly") == 0
+        told.append(capfd.readouterr().err)
+        (newest,) = read_rows_of(night_copy, "SELECT run_id FROM mart.nightly_status")
+        assert newest["run_id"] in told[-1], "the newest by its place in the order"
+    raised, standing, ended = told
+    assert "ALERT the clock of this machine is 5.0 hours before" in raised
+    assert "STANDING the clock of this machine" in standing
+    assert "ALERT" not in standing
+    assert "RESOLVED" in ended
+    assert [night["outcome"] for night in taken][:2] == ["alert", "unchanged"]
+    assert taken[0]["alerts"] == taken[1]["standing"]
+    assert [one["kind"] for one in taken[2]["resolved"]] == ["clock"]
+    (row,) = read_rows_of(night_copy, "FROM mart.alerts WHERE kind = 'clock'")
+    assert (row["subject"], row["n_runs"], row["is_standing"]) == ("machine", 2, False)
+    moments = read_rows_of(night_copy, "SELECT recorded_at FROM mart.nights JOIN core.runs USING"
+                           " (run_id) ORDER BY recorded_at")  # fmt: skip
+    assert len(moments) == len({row["recorded_at"] for row in moments}) == 4, "in their order"

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import lancedb
 import pytest
@@ -207,6 +208,23 @@ def test_killed_it_is_finished_by_whoever_comes_next(worlds, call: str) -> None:
     for name, marker in MARKERS.items():
         assert places_of(killed, marker) == [], name
     assert chain_of(killed).findings == ()
+    assert certificate_of(killed)["resumed"]["times"] == len(KILLS[call])
+    assert certificate_of(settings)["resumed"] == {"times": 0, "runs": []}
+    assert facts_of(killed) == facts_of(settings)
+
+
+def certificate_of(settings: Settings) -> dict[str, Any]:
+    (file,) = (settings.root / "retractions").glob("*.json")
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
+def facts_of(settings: Settings) -> dict[str, Any]:
+    """What a certificate certifies: all but when, and by whom; and how large other files are."""
+    content = certificate_of(settings)
+    sizes = {name: content["scan"].pop(name) for name in ("n_files", "n_bytes")}
+    assert all(sizes.values())
+    return {key: value for key, value in content.items() if key not in ("withdrawn_at", "resumed")}
 
 
 def chain_of(settings: Settings) -> Chain:

@@ -71,6 +71,8 @@ def test_whoever_comes_next_goes_on(night_copy: Settings) -> None:
     assert row["state"] == retraction.CERTIFIED
     certificate: dict[str, Any] = json.loads(row["certificate_json"])
     assert certificate["scan"]["is_clean"]
+    assert certificate["resumed"]["times"] == 1, "who began it is not told, so it is another"
+    assert certificate["resumed"]["runs"]
     assert (night_copy.root / "retractions" / f"{row['retraction_id']}.json").exists()
     again = run_night(night_copy)
     assert (again.exit_code, again.outcome) == (0, "unchanged")

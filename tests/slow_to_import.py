@@ -1,0 +1,8 @@
+"""What takes so long to import that a fork server is found at it."""
+
+import os
+import threading
+from pathlib import Path
+
+(Path(os.environ["BEGUN"]) / "importing").touch()
+threading.Event().wait(60)
