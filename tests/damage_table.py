@@ -5,6 +5,7 @@ A row spoils one thing of a workspace after a night, wherever its stores lie.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,8 @@ from typing import Protocol
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from flows.wiring import open_registry
-from tests.damage import TARGET, Answer, ask
-from tests.kill_matrix import World
-
-QUICK, DEEP = ("doctor", "--json"), ("doctor", "--deep", "--json")
-NIGHTLY, PREDICT = ("nightly", "--json"), ("predict", TARGET, "--text", "round red", "--json")
-Undo = Callable[[], None]
+from tests.damage import DEEP, MEND, NIGHTLY, PREDICT, QUICK, TARGET
+from tests.rpe_worker import Answer, Worker
 
 
 class Files(Protocol):
@@ -173,28 +170,25 @@ CASES: Mapping[str, Case] = {
 }
 
 
-def notice(world: World, case: Case) -> list[str]:
+def notice(worker: Worker, home: Path, case: Case) -> list[str]:
     """What of the commands that must notice did not, or said it in untrue words."""
-    words = tuple(word for command in case.seen_by for word in ("--", *command))
     faults = []
-    for answer in ask(world, words):
+    for answer in worker.ask(home, *case.seen_by):
         if not answer.code:
             faults.append(f"not noticed: {answer}")
         faults += _unclear(answer, case.says)
     return faults
 
 
-def mend(world: World, case: Case) -> list[str]:
+def mend(worker: Worker, home: Path, case: Case) -> list[str]:
     """What is left after a repair, or what it did not name where only a backup can help."""
-    (dry, done, left) = ask(
-        world, ("--", "repair", "--dry-run", "--", "repair", "--json", "--", *DEEP)
-    )
+    dry, done, left = worker.ask(home, (*MEND, "--dry-run"), MEND, DEEP)
     faults = [fault for one in (dry, done) for fault in _unclear(one, "")]
-    if not case.is_mended:
-        if not done.code or "backup" not in done.said:
-            faults.append(f"no backup is named: {done}")
-        return faults
-    return faults + [f"not mended: {one}" for one in (done, left) if one.code]
+    if case.is_mended:
+        return faults + [f"not mended: {one}" for one in (done, left) if one.code]
+    if not done.code or not re.search("back-?up", done.said):
+        faults.append(f"no backup is named: {done}")
+    return faults
 
 
 def _unclear(answer: Answer, says: str) -> list[str]:

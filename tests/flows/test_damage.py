@@ -1,30 +1,31 @@
 """Damage on embedded stores, by the real commands: seen, said, mended or given to a backup."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flows.settings import Settings
-from tests.damage import WAYS, damage, make_world, put_back, try_damage
+from tests.damage import WAYS, World, damage, make_world, try_damage
 from tests.damage_table import CASES, FolderFiles, mend, notice
-from tests.kill_matrix import World
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> World:
-    return make_world(tmp_path_factory.mktemp("damage"), prefect_api)
+def world(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[World]:
+    with make_world(tmp_path_factory.mktemp("damage"), prefect_api) as made:
+        yield made
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_row_of_the_table(world: World, name: str) -> None:
-    case, settings = CASES[name], Settings(home=world.home)
-    put_back(world)
-    case.spoil(settings, FolderFiles(world.home))
-    assert notice(world, case) == []
+    case, home = CASES[name], world.copy(name.replace(" ", "-"))
+    case.spoil(Settings(home=home), FolderFiles(home))
+    look, hand, _ = world.workers
+    assert notice(look, home, case) == []
     assert not list(world.root.rglob("ran")), "code that nobody kept was run"
-    assert mend(world, case) == []
+    assert mend(hand, home, case) == []
 
 
 @pytest.mark.slow
