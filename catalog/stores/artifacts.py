@@ -134,7 +134,8 @@ class Artifacts:
             raise RecordNotFound(
                 "No artifact has this hash.",
                 where=sha256,
-                remedy="`rpe maintain` finds rows whose files are gone; train or merge again",
+                remedy="`rpe doctor` says what it costs; `rpe repair` makes again what can be made,"
+                " the rest is in a backup",
             )
 
     def _copies(self) -> list[str]:
@@ -206,6 +207,11 @@ class Artifacts:
         ordered = sorted(paths, key=lambda path: path.name)
         return fingerprint_stream(f"{path.name} {Artifacts.hash_file(path)}" for path in ordered)
 
+    @staticmethod
+    def hash_of(hashes: Mapping[str, str]) -> str:
+        """The same of files whose hashes are known, each with a name of its own."""
+        return fingerprint_stream(f"{name} {hashes[name]}" for name in sorted(hashes))
+
     def _place(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
             raise InputError("This is no hash of an artifact.", expected="64 hexadecimal digits")
@@ -249,7 +255,8 @@ def _require_hash(folder: Path, sha256: str) -> None:
         raise RecordConflict(
             "A stored artifact was changed after it was kept.",
             where=sha256,
-            remedy="restore the folder from a back-up, or remove it and make it again",
+            remedy="`rpe doctor --deep` says what it costs; `rpe repair` makes again what can be"
+            " made, the rest is in a backup",
         )
 
 

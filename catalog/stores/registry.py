@@ -228,6 +228,29 @@ class Registry:
             found = [_version(v) for v in self._search(f"name = '{name}'")]
         return sorted(found, key=lambda v: int(v.ref.version))
 
+    def put_files(self, version: ModelVersion, folder: Path, *, without: Collection[str]) -> None:
+        """Write the files of a folder over those of a version, and remove others that lie there.
+
+        Raises:
+            StoreUnavailable: MLflow was busy or the disk is full.
+        """
+        with translate_mlflow_errors(version.ref.uri), self._lock.hold():
+            there = files_of(version.source, version.run_id, self._client, root=self._artifacts_uri)
+            for name in without:
+                if path := getattr(there.get(name), "path", None):
+                    path.unlink(missing_ok=True)
+            self._client.log_artifacts(version.run_id, str(folder), FOLDER)
+
+    def tag_version(self, ref: ModelVersionRef, tags: Mapping[str, str]) -> None:
+        """Set tags of a version.
+
+        Raises:
+            RecordNotFound: there is no such version.
+        """
+        with translate_mlflow_errors(ref.uri), self._lock.hold():
+            for key, value in tags.items():
+                self._client.set_model_version_tag(ref.name, ref.version, key, value)
+
     def all_versions(self) -> list[ModelVersion]:
         """Every version of every registered model, in one question."""
         with translate_mlflow_errors("versions"):
