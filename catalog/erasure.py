@@ -18,6 +18,7 @@ from catalog.stores.bundle import Stores
 from catalog.stores.chain import amending
 from catalog.stores.drafts import adapter_name
 from catalog.stores.lake import Lake, Transaction
+from catalog.stores.lake_files import named_files
 from catalog.tables.migrate import comment_sql, create_table_sql, quoted
 from catalog.tables.schema import TABLES
 from rpe_core.fingerprint import canonical_json
@@ -85,6 +86,7 @@ def erase_rows(lake: Lake, influence: Influence, *, run: RunRef) -> None:
             commit,
             {influence.source, *_own_targets(influence)},
             {*influence.dataset_versions, *influence.evaluations, *influence.ensembles},
+            files=_staying_files(commit, influence.source),
         )
         for name in _own_tables(commit, influence.source):
             commit.execute(f"DROP TABLE {name}")
@@ -207,29 +209,60 @@ def _bury(commit: Transaction, influence: Influence) -> None:
         commit.execute("DROP TABLE temp._tombstones")
 
 
-def _clean_runs(commit: Transaction, names: Collection[str], records: Collection[str]) -> None:
+def _staying_files(commit: Transaction, source: str) -> set[str] | None:
+    """Names of the lake's files but those of the source's own tables, whose hashes go with them.
+
+    None where it has none: an erasure that is done again changes nothing.
+    """
+    named = named_files(commit)
+    own = {f.name for f in named if f.table == source and f.schema in ("raw", "quarantine")}
+    return {f.name for f in named} - own if own else None
+
+
+def _clean_runs(
+    commit: Transaction,
+    names: Collection[str],
+    records: Collection[str],
+    *,
+    files: Collection[str] | None,
+) -> None:
     """Take a source and its targets out of what runs say that they did; their costs stay.
 
-    Alerts that rest on one of the records that go are taken out too.
+    Alerts that rest on one of the records that go are taken out too, and hashes of files that do
+    not stay.
     """
-    rows = commit.rows("SELECT run_id, steps_json, faults_json, alerts_json FROM core.runs")
+    rows = commit.rows(
+        "SELECT run_id, steps_json, faults_json, alerts_json, files_json FROM core.runs"
+    )
     changed = []
     for row in rows:
         told = (row["steps_json"], row["faults_json"], row["alerts_json"])
         cleaned = _without(*told, names, records)
-        if cleaned != told:
-            changed.append((row["run_id"], *cleaned))
+        kept = _only(row["files_json"], files)
+        if (*cleaned, kept) != (*told, row["files_json"]):
+            changed.append((row["run_id"], *cleaned, kept))
     if not changed:
         return
     commit.execute("CREATE TEMP TABLE _runs AS FROM core.runs")
-    for run_id, steps, faults, alerts in changed:
+    for run_id, steps, faults, alerts, kept in changed:
         commit.execute(
-            "UPDATE temp._runs SET steps_json = ?, faults_json = ?, alerts_json = ?"
+            "UPDATE temp._runs SET steps_json = ?, faults_json = ?, alerts_json = ?, files_json = ?"
             " WHERE run_id = ?",
-            [steps, faults, alerts, run_id],
+            [steps, faults, alerts, kept, run_id],
         )
     _replace(commit, "runs", "FROM temp._runs")
     commit.execute("DROP TABLE temp._runs")
+
+
+def _only(files_json: str | None, files: Collection[str] | None) -> str | None:
+    """Hashes of those of some files that a run's row tells; None are all.
+
+    >>> _only('{"a":"1","b":"2"}', {"b"})
+    '{"b":"2"}'
+    """
+    if files_json is None or files is None:  # of an older run
+        return files_json
+    return canonical_json({n: h for n, h in json.loads(files_json).items() if n in files})
 
 
 def _without(

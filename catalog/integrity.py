@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Any
 
@@ -56,7 +56,10 @@ class Chain:
 
 
 def read_chain(lake: Lake) -> Chain:
-    """Hash every row of core once more and hold it against the chain."""
+    """Hash every row of core once more and hold it against the chain.
+
+    A column that an earlier release did not have yet leaves the hashes of its rows as they are.
+    """
     closes = lake.rows(
         "SELECT run_id, link_sha256, recorded_at FROM core.runs WHERE link_sha256 IS NOT NULL"
         " ORDER BY recorded_at"
@@ -79,7 +82,19 @@ def _with_rows(lake: Lake) -> list[TableSpec]:
     """Tables that have rows, or had some when they were sealed."""
     sealed = lake.rows("SELECT DISTINCT table_name FROM core.links")
     names = filled_tables(lake) | {row["table_name"] for row in sealed}
-    return [spec for spec in TABLES if events_of(spec) and spec.name in names]
+    specs = (_as_it_is(lake, spec) for spec in TABLES if spec.name in names)
+    return [spec for spec in specs if events_of(spec)]
+
+
+def _as_it_is(lake: Lake, spec: TableSpec) -> TableSpec:
+    """A table with those of its columns that the lake has."""
+    rows = lake.rows(
+        "SELECT column_name FROM duckdb_columns() WHERE database_name = current_database()"
+        " AND schema_name = 'core' AND table_name = ?",
+        [spec.name],
+    )
+    there = {row["column_name"] for row in rows}
+    return replace(spec, columns=tuple(one for one in spec.columns if one.name in there))
 
 
 def _held(lake: Lake, spec: TableSpec) -> list[Row]:
@@ -99,7 +114,8 @@ def _held(lake: Lake, spec: TableSpec) -> list[Row]:
 
 def _link_findings(lake: Lake, closes: Sequence[Row]) -> list[Finding]:
     """What does not hold of core.runs and core.links, which each link is over."""
-    runs = lake.rows(f"SELECT run_id, recorded_at, {row_hash_sql(RUNS)} AS hash FROM core.runs")
+    runs_hash = row_hash_sql(_as_it_is(lake, RUNS))
+    runs = lake.rows(f"SELECT run_id, recorded_at, {runs_hash} AS hash FROM core.runs")
     links = lake.rows(f"SELECT recorded_at, {row_hash_sql(LINKS)} AS hash FROM core.links")
     found = []
     amended = {

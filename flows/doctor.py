@@ -11,8 +11,9 @@ from typing import Any
 from catalog import intents
 from catalog.damage_of_artifacts import damage_of_artifacts, measure_artifacts
 from catalog.damage_of_lake import damage_of_lake, measure_files
-from catalog.damage_of_vectors import damage_of_vectors
+from catalog.damage_of_vectors import count_unhashed, damage_of_vectors
 from catalog.damaged import Damage
+from catalog.errors import RecordNotFound
 from catalog.integrity import Finding, at_of, read_chain
 from catalog.promotion import CHAMPION
 from catalog.stores.places import require_forgetting
@@ -150,16 +151,29 @@ def _lake(settings: Settings) -> str:
 
 def _files(settings: Settings, *, is_deep: bool) -> tuple[str, Sequence[Damage]]:
     with open_lake(settings, read_only=True) as lake:
-        found = damage_of_lake(lake, is_deep=is_deep)
-        n_files, n_bytes = measure_files(lake)
-    return f"{n_files} files of the lake, {n_bytes:,} bytes", found
+        there, found = measure_files(lake), damage_of_lake(lake, is_deep=is_deep)
+    size = f"{there.n_files} files of the lake, {there.n_bytes:,} bytes"
+    parts = [f"{size} read and hashed" if is_deep else f"{size}, there and of their size"]
+    if there.n_unhashed:
+        parts.append(f"the hash of {there.n_unhashed} is not on record yet: the next run takes it")
+    if there.extra:
+        parts.append(f"{len(there.extra)} more that no commit names, such as {there.extra[0]}")
+    return "; ".join(parts), found
 
 
 def _vectors(settings: Settings, *, is_deep: bool) -> tuple[str, Sequence[Damage]]:
     with open_lake(settings, read_only=True) as lake:
         n = lake.rows("SELECT count(*) AS n FROM core.representations")[0]["n"]
-        found = damage_of_vectors(lake, open_vectors(settings, read_only=True), is_deep=is_deep)
-    return f"{n} representations with their vectors", found
+        n_unhashed = count_unhashed(lake)
+        try:
+            vectors = open_vectors(settings, read_only=True)
+        except RecordNotFound:
+            vectors = None
+        found = damage_of_vectors(lake, vectors, is_deep=is_deep)
+    told = f"{n} representations with their vectors" + (" read and hashed" if is_deep else "")
+    if n_unhashed:
+        told += f"; {n_unhashed} from before their hash was on record are held against their length"
+    return told, found
 
 
 def _intents(settings: Settings) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from catalog.stores.registry import ModelVersionRef
+from catalog.stores.vector_rows import vector_sha256
 from catalog.stores.sums import Sums
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import BaseModel, Member, Representation, StrategySpec, TaskSpec
@@ -97,6 +98,7 @@ def representation_row(representation: Representation) -> Row:
         "norm": float(np.linalg.norm(z)),
         "standard_error": float(np.sqrt(variance.sum() / representation.n_items)),
         "shares_json": canonical_json(representation.shares) if representation.shares else None,
+        "vector_sha256": vector_sha256(z, variance),
     }
 
 

@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import Any
 
 from catalog.stores.lake import Lake
+from catalog.stores.lake_files import unsealed_hashes
 from catalog.stores.lake_session import ALIAS
 from catalog.stores.transaction import Transaction
 from catalog.tables.run_tables import INTENTS, LINKS, RUNS
 from catalog.tables.schema import TABLES
 from catalog.tables.spec import Column, TableSpec
-from rpe_core.fingerprint import fingerprint
+from rpe_core.fingerprint import canonical_json, fingerprint
 
 Row = dict[str, Any]
 Moment = tuple[str, str, datetime]  # table, event, and when
@@ -103,6 +104,8 @@ def link_sha256(previous: str, *, runs: Sequence[str], links: Sequence[str]) -> 
 def seal(commit: Transaction, run: Mapping[str, Any]) -> None:
     """Record a run with its link: over the link before it and everything recorded since then.
 
+    The row tells the lake's files that were written since the last close, by hash.
+
     Commits with the message CLOSING; by it the next close finds what was written since.
     """
     last = _last_link(commit)
@@ -114,7 +117,8 @@ def seal(commit: Transaction, run: Mapping[str, Any]) -> None:
             f" ?::TIMESTAMPTZ AS recorded_at FROM ({' UNION ALL '.join(groups)})",
             [run["run_id"], commit.recorded_at],
         )
-    row = {**run, "recorded_at": commit.recorded_at}
+    files = canonical_json(unsealed_hashes(commit, commit.data_uri))
+    row = {**run, "files_json": files, "recorded_at": commit.recorded_at}
     runs = [one["hash"] for one in _hashes(commit, RUNS, since)]
     runs += commit.evaluate(RUNS, [row], row_hash_sql(RUNS))
     links = [one["hash"] for one in _hashes(commit, LINKS, since)]

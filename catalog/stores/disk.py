@@ -64,26 +64,28 @@ def flush(path: Path | str) -> None:
         os.close(descriptor)
 
 
-def flush_files(data_uri: str, *, since_ns: int) -> None:
-    """Flush the Parquet files written since then, before the commit names them.
+def flush_files(data_uri: str, *, since_ns: int) -> list[str]:
+    """Flush the Parquet files written since then, before the commit names them; which they are.
 
     DuckDB leaves them to the page cache while SQLite flushes its log: after a power cut a committed
     row could lie in a file that never reached the disk.
     """
     if "://" in data_uri:  # an object store answers when it has the whole file
-        return
-    root = Path(data_uri)
+        return []
+    root, flushed = Path(data_uri), list[str]()
     with disk_errors("the lake", root):
-        _flush_folder(data_uri, root.stat().st_mtime_ns, since_ns=since_ns)
+        _flush_folder(data_uri, root.stat().st_mtime_ns, flushed, since_ns=since_ns)
+    return flushed
 
 
-def _flush_folder(folder: str, changed_ns: int, *, since_ns: int) -> None:
+def _flush_folder(folder: str, changed_ns: int, flushed: list[str], *, since_ns: int) -> None:
     """The same of a folder and what it holds; plain paths, for a lake has thousands of folders."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                _flush_folder(entry.path, entry.stat().st_mtime_ns, since_ns=since_ns)
+                _flush_folder(entry.path, entry.stat().st_mtime_ns, flushed, since_ns=since_ns)
             elif changed_ns >= since_ns and entry.stat().st_mtime_ns >= since_ns:
                 flush(entry.path)
+                flushed.append(entry.path)
     if changed_ns >= since_ns:
         flush(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from catalog.stores.disk import flush_files
 from catalog.stores.guarded import GuardedReader
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_errors import lake_errors
+from catalog.stores.lake_files import FILES, hash_files
 from catalog.stores.lake_rows import fetch_rows
 from catalog.stores.lake_session import ALIAS, connect, open_cursor, quoted_text
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
@@ -60,6 +61,7 @@ class Lake:
         self._cursors: list[Any] = []
         self._is_writing = False
         self._latest = _LONG_AGO
+        self._hashed: dict[str, str] = {}  # name -> sha256 of files that were written through it
         self.n_commits = 0  # through this object: what was read before the last one may be stale
 
     @classmethod
@@ -161,8 +163,12 @@ class Lake:
             StoreError: read-only, or a transaction is open already.
         """
         with self._begun(message=message, run=run) as cursor:
-            run_id = run.run_id if run else ""
-            yield Transaction(cursor, recorded_at=self._moment(cursor), run_id=run_id)
+            yield Transaction(
+                cursor,
+                recorded_at=self._moment(cursor),
+                run_id=run.run_id if run else "",
+                data_uri=self.data_uri,
+            )
         if self.n_commits % _MERGED_AFTER == 0:
             with suppress(StoreUnavailable):  # the rows are kept; the next time will do
                 self.merge_files()
@@ -299,9 +305,13 @@ class Lake:
                 with lake_errors("begin to write"):
                     _begin(cursor, message=message, run=run)
                 yield cursor
-                flush_files(self.data_uri, since_ns=began - _CLOCK_SLACK_NS)
+                written = flush_files(self.data_uri, since_ns=began - _CLOCK_SLACK_NS)
+                hashed = hash_files(written, known=self._hashed)
                 with lake_errors("commit"):
+                    if hashed:
+                        _tell(cursor, message=message, run=run, files=hashed)
                     cursor.execute("COMMIT")
+                self._hashed.update(hashed)
                 self.n_commits += 1
             except BaseException:
                 # a failed COMMIT has rolled back already
@@ -323,8 +333,16 @@ def guarded_reader(uri: str, data_uri: str) -> closing[GuardedReader]:
 
 
 def _begin(cursor: Any, *, message: str, run: RunRef | None) -> None:
-    extra = canonical_json({"run_id": run.run_id, "flow": run.flow} if run else {})
     cursor.execute("BEGIN")
+    _tell(cursor, message=message, run=run)
+
+
+def _tell(
+    cursor: Any, *, message: str, run: RunRef | None, files: Mapping[str, str] | None = None
+) -> None:
+    """What DuckLake keeps of a commit: why, by which run, and the files that it wrote by hash."""
+    told: dict[str, object] = {"run_id": run.run_id, "flow": run.flow} if run else {}
+    extra = canonical_json({**told, FILES: files} if files else told)
     cursor.execute(
         f"CALL {ALIAS}.set_commit_message('rpe', {quoted_text(message)},"
         f" extra_info => {quoted_text(extra)})"

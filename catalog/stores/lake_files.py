@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from catalog.errors import StoreError
+from catalog.stores.disk import disk_errors
 from catalog.stores.lake_rows import Rows
 from catalog.stores.lake_session import ALIAS
-from catalog.stores.places import PlacedFile, files_below
+from catalog.stores.places import PlacedFile, files_below, files_named
 
+FILES = "files"  # in the note of a commit: name -> sha256 of what it wrote
 _METADATA = f"__ducklake_metadata_{ALIAS}"
 _PIECE_BYTES = 1 << 22
 _NAMED = f"""
@@ -60,9 +65,25 @@ def named_files(lake: Rows) -> list[LakeFile]:
     ]
 
 
+def scheduled_files(lake: Rows) -> set[str]:
+    """Paths of files that a merge replaced and that go when nobody reads them any more."""
+    rows = lake.rows(f"SELECT path FROM {_METADATA}.ducklake_files_scheduled_for_deletion")
+    return {str(row["path"]) for row in rows}
+
+
 def files_there(data_uri: str) -> Iterator[PlacedFile]:
     """Every file that lies below the lake's data, by the same paths."""
     return files_below(data_uri)
+
+
+def hash_files(paths: Iterable[str], *, known: Mapping[str, str]) -> dict[str, str]:
+    """Name -> sha256 of files on this machine, those left out whose name is known."""
+    found = {}
+    for path in map(Path, paths):
+        if path.name not in known:
+            with disk_errors("the lake", path), path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def sha256_of(file: PlacedFile) -> str:
@@ -72,3 +93,60 @@ def sha256_of(file: PlacedFile) -> str:
         while piece := stream.read(_PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def noted_hashes(lake: Rows) -> dict[str, str]:
+    """Name -> sha256 as commits noted them when they wrote, of the snapshots that are kept."""
+    found: dict[str, str] = {}
+    rows = lake.rows(
+        f"SELECT commit_extra_info AS told FROM {ALIAS}.snapshots()"
+        f" WHERE contains(commit_extra_info, '\"{FILES}\"')"
+    )
+    for row in rows:
+        found.update(_named_in(row["told"], FILES))
+    return found
+
+
+def sealed_hashes(lake: Rows) -> dict[str, str]:
+    """Name -> sha256 as closes of runs sealed them; none of a lake of an earlier release."""
+    found: dict[str, str] = {}
+    for row in lake.rows("SELECT * FROM core.runs"):
+        found.update(_named_in(row.get("files_json")))
+    return found
+
+
+def kept_hashes(lake: Rows) -> dict[str, str]:
+    """Name -> sha256 of every file on record; what a close sealed counts before a commit's note.
+
+    Where core.runs itself cannot be read, what commits noted has to do.
+    """
+    try:
+        return {**noted_hashes(lake), **sealed_hashes(lake)}
+    except StoreError:
+        return noted_hashes(lake)
+
+
+def unsealed_hashes(lake: Rows, data_uri: str) -> dict[str, str]:
+    """Name -> sha256 of files that the catalog names and no close sealed: what the next one seals.
+
+    By the note of the commit that wrote it; a file without one is read now, if it is as long as
+    the catalog says. What is gone or of another length was damaged before: it is not taken in.
+    """
+    sealed, noted = sealed_hashes(lake), noted_hashes(lake)
+    new = {file.path: file for file in named_files(lake) if file.name not in sealed}
+    found = {file.name: noted[file.name] for file in new.values() if file.name in noted}
+    unread = [path for path, file in new.items() if file.name not in noted]
+    for lying in files_named(data_uri, unread) if unread else ():
+        if lying.n_bytes == new[lying.name].n_bytes:
+            found[new[lying.name].name] = sha256_of(lying)
+    return found
+
+
+def _named_in(told: str | None, key: str = "") -> dict[str, str]:
+    """Names and hashes in a text of JSON; none where somebody else wrote it."""
+    try:
+        found = json.loads(told or "{}")
+        found = found[key] if key else found
+        return {str(name): str(sha256) for name, sha256 in found.items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}

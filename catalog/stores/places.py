@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,22 @@ def files_below(place: str) -> Iterator[PlacedFile]:
     for info in sorted((i for i in found if i.is_file), key=lambda i: i.path):
         name = info.path.removeprefix(f"{root_key}/")
         yield PlacedFile(name, info.size, None, files, info.path, (info.size, info.mtime_ns or 0))
+
+
+def files_named(place: str, names: Collection[str]) -> Iterator[PlacedFile]:
+    """Those of some files below a place that are there.
+
+    Raises:
+        StoreError: the bucket cannot be reached.
+    """
+    if is_in_bucket(place):
+        wanted = set(names)
+        yield from (file for file in files_below(place) if file.name in wanted)
+        return
+    for name in sorted(names):
+        path = Path(place) / name
+        if path.is_file():
+            yield PlacedFile(name, path.stat().st_size, path, None, "")
 
 
 def require_forgetting(place: str) -> None:

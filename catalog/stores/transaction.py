@@ -38,9 +38,11 @@ _BY_NAME = {table.name: table for table in TABLES}
 class Transaction:
     """Writes that become true together at the end of `Lake.transaction`, or not at all."""
 
-    def __init__(self, cursor: Any, *, recorded_at: datetime, run_id: str = "") -> None:
+    def __init__(
+        self, cursor: Any, *, recorded_at: datetime, run_id: str = "", data_uri: str = ""
+    ) -> None:
         self._cursor = cursor
-        self.recorded_at, self.run_id = recorded_at, run_id
+        self.recorded_at, self.run_id, self.data_uri = recorded_at, run_id, data_uri
 
     @property
     def next_snapshot_id(self) -> int:

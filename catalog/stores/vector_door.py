@@ -19,6 +19,8 @@ from catalog.stores.object_store import (
 )
 from rpe_core.errors import RpeError
 
+_KINDS = (OSError, RuntimeError, ValueError, TypeError, pa.ArrowException)
+
 
 def connect(uri: str) -> Any:
     """A LanceDB connection to a folder, which is made if it is missing, or to a bucket.
@@ -40,13 +42,15 @@ def connect(uri: str) -> Any:
 
 @contextmanager
 def vector_errors(doing: str, uri: str) -> Iterator[None]:
-    """Turn what Lance and Arrow raise into a StoreError without its text."""
+    """Turn what Lance and Arrow raise, panics of Lance too, into a StoreError without its text."""
     try:
         with nullcontext() if is_in_bucket(uri) else disk_errors("the vector store", uri):
             yield
     except RpeError:
         raise
-    except (OSError, RuntimeError, ValueError, TypeError, pa.ArrowException) as error:
+    except BaseException as error:
+        if not isinstance(error, _KINDS) and "Panic" not in type(error).__name__:
+            raise
         if is_in_bucket(uri):
             raise translated(str(error), doing, uri) from None
         raise StoreError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,53 @@ from rpe_core.fingerprint import SHORT, fingerprint
 from rpe_core.records import Representation
 
 PREFIX = "representations_"
+_FACTS = ("representation_id", "adapter_id", "dataset_version_id", "role", "n_items")
+
+
+@dataclass(frozen=True)
+class FiledRow:
+    """A row of LoRA-VecDB without its vector; of what was not read there is no hash."""
+
+    representation_id: str
+    adapter_id: str | None
+    dataset_version_id: str
+    role: str
+    n_items: int
+    norm: float = 0.0
+    vector_sha256: str = ""
+
+
+def vector_sha256(z: Sequence[float] | np.ndarray, variance: Sequence[float] | np.ndarray) -> str:
+    """sha256 over the fp64 bytes of z and of its variance, little-endian.
+
+    >>> vector_sha256([1.0], [0.5])[:12] == vector_sha256([1.0], [0.25])[:12]
+    False
+    """
+    digest = hashlib.sha256()
+    for values in (z, variance):
+        digest.update(np.asarray(values, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
+def filed_columns(*, is_hashed: bool) -> list[str]:
+    """Columns that `filed_rows` reads."""
+    return [*_FACTS, *(("z", "variance") if is_hashed else ())]
+
+
+def filed_rows(batch: pa.RecordBatch) -> Iterator[FiledRow]:
+    """What a batch of those columns says, with the hash of each vector where they are read."""
+    facts = [batch.column(name).to_pylist() for name in _FACTS]
+    if "z" not in batch.schema.names:
+        yield from (FiledRow(*row) for row in zip(*facts, strict=True))
+        return
+    z, variance = (_matrix(batch.column(name)) for name in ("z", "variance"))
+    for row, own, its in zip(zip(*facts, strict=True), z, variance, strict=True):
+        norm = float(np.linalg.norm(own))
+        yield replace(FiledRow(*row), norm=norm, vector_sha256=vector_sha256(own, its))
+
+
+def _matrix(column: pa.FixedSizeListArray) -> np.ndarray:
+    return np.asarray(column.flatten()).reshape(len(column), -1)
 
 
 def table_name(encoder_id: str) -> str:

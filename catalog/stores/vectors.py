@@ -21,8 +21,11 @@ from catalog.stores.vector_library import Allowed, Library, Shelf
 from catalog.stores.vector_parts import remove_unnamed
 from catalog.stores.vector_rows import (
     PREFIX,
+    FiledRow,
     as_representation,
     as_table,
+    filed_columns,
+    filed_rows,
     table_name,
     table_schema,
     texts,
@@ -37,6 +40,7 @@ Filed = tuple[Representation, str | None]
 
 _ASKED = 512  # keys looked up at once
 _WRITTEN = 4096  # rows of one write: their memory is bounded
+_READ = 4096  # rows that are hashed at once
 
 
 class Vectors:
@@ -181,6 +185,19 @@ class Vectors:
     def keys(self) -> set[str]:
         """Ids of all representations."""
         return self._ids("representation_id")
+
+    def filed(self, encoder_id: str, *, is_hashed: bool) -> list[FiledRow]:
+        """What is filed under an encoder; with `is_hashed` each vector is read, and hashed.
+
+        Raises:
+            StoreError: its table cannot be read.
+        """
+        with vector_errors("read the vectors", self._uri):
+            table = self._find(encoder_id)
+            if table is None:
+                return []
+            found = table.search().select(filed_columns(is_hashed=is_hashed)).to_batches(_READ)
+            return [row for batch in found for row in filed_rows(batch)]
 
     def adapter_ids(self) -> set[str]:
         """Ids of all adapters that are filed."""

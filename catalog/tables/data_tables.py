@@ -127,6 +127,10 @@ REPRESENTATIONS = TableSpec(
         number("norm", "Euclidean length of z"),
         number("standard_error", "Euclidean standard error of z: sqrt(sum of variances / n)"),
         text("shares_json", "shares of variance of the largest directions; null: nobody looked"),
+        text(
+            "vector_sha256",
+            "sha256 over the fp64 bytes of z and variance; null of one made before it was recorded",
+        ),
         *HISTORY,
     ),
 )

@@ -33,6 +33,11 @@ RUNS = TableSpec(
         text("faults_json", "faults without values"),
         text("alerts_json", "what no step can mend and holds when the run ends, see mart.alerts"),
         text("versions_json", "library versions"),
+        text(
+            "files_json",
+            "sha256 by name of the lake's files that were written since the close before, as JSON;"
+            " its own come with the next; null of runs made before they were recorded",
+        ),
         text("link_sha256", "sha256 over the link before, and runs and core.links recorded since"),
         RECORDED,
     ),

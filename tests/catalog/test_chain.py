@@ -1,5 +1,7 @@
 """The chain of core: an edited row is named with the run by which it was whole."""
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from catalog.damage_of_lake import damage_of_lake, measure_files
 from catalog.integrity import read_chain
 from catalog.stores import chain
 from catalog.stores.lake import Lake, Transaction
 from catalog.stores.lake_catalog import parse_catalog
+from catalog.stores.lake_files import noted_hashes, unsealed_hashes
 from catalog.stores.lake_session import connect
 from catalog.tables.run_tables import RUNS
 from catalog.tables.score_tables import SCORES
@@ -191,3 +195,95 @@ def test_a_column_that_comes_later_leaves_old_hashes_as_they_were(chained: Lake)
             RUNS, [run], "sha256('run_id=11:run:night@1;wall_seconds=19:0.10000000000000001;"
             "recorded_at=16:1767268800000000;')"
         )  # fmt: skip
+
+
+def break_file(file: Path, how: str) -> None:
+    """Damage a file: a byte flipped, its end cut off, nothing left, or gone."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    if how == "gone":
+        file.unlink()
+    else:
+        left = {"flipped": content, "cut": content[:-9], "empty": b""}[how]
+        file.write_bytes(left)
+
+
+def told(lake: Lake, *, is_deep: bool) -> str:
+    return "\n".join(map(str, damage_of_lake(lake, is_deep=is_deep)))
+
+
+def test_a_close_seals_every_file_since_the_last_by_its_hash(chained: Lake, tmp_path: Path) -> None:
+    """The hashes are those of the bytes; the newest close's own files wait for the next."""
+    lying = {path.name: path for path in (tmp_path / "lake").rglob("*.parquet")}
+    rows = chained.rows("SELECT run_id, files_json FROM core.runs ORDER BY recorded_at")
+    sealed = {
+        name: sha256 for row in rows for name, sha256 in json.loads(row["files_json"]).items()
+    }
+    for name, sha256 in sealed.items():
+        assert sha256 == hashlib.sha256(lying[name].read_bytes()).hexdigest()
+    late = lying.keys() - sealed.keys()
+    assert [lying[name].parent.name for name in late] == ["runs"], "an idle run writes its row"
+    assert late <= noted_hashes(chained).keys(), "its commit has noted it"
+    assert told(chained, is_deep=True) == ""
+    assert measure_files(chained).n_unhashed == 0
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "empty", "gone"])
+def test_damage_to_any_file_of_the_lake_is_told(chained: Lake, tmp_path: Path, how: str) -> None:
+    """Each by itself: what is shorter or gone at a look, what is as long by its hash."""
+    for file in sorted((tmp_path / "lake").rglob("*.parquet")):
+        content = file.read_bytes()
+        break_file(file, how)
+        plain, deep = told(chained, is_deep=False), told(chained, is_deep=True)
+        name = f"core/{file.parent.name}/{file.name}"
+        assert deep.startswith(f"{name} is {'gone' if how == 'gone' else 'not what was kept'}")
+        assert plain == ("" if how == "flipped" else deep)
+        file.write_bytes(content)
+    assert told(chained, is_deep=True) == ""
+
+
+def test_a_file_in_place_of_another_and_one_more_are_told(chained: Lake, tmp_path: Path) -> None:
+    with run_of(chained, 4) as commit:
+        commit.insert_new("lineage", edges(5, child="d"))
+    one, other = sorted((tmp_path / "lake/data/core/lineage").glob("*.parquet"))
+    assert one.stat().st_size == other.stat().st_size
+    one.write_bytes(other.read_bytes())
+    assert one.name in told(chained, is_deep=True)
+    assert told(chained, is_deep=False) == ""
+    (one.parent / "more.parquet").write_bytes(b"")
+    assert "core/lineage/more.parquet" in told(chained, is_deep=False)
+
+
+def test_hashes_of_files_are_sealed_like_all_a_run_says(chained: Lake, tmp_path: Path) -> None:
+    """Who changes a file and its hash on record has to change a row that the chain is over."""
+    behind_our_back(tmp_path, "UPDATE core.runs SET files_json = '{}' WHERE run_id LIKE '%1'")
+    assert "the link of run:night@000000000001 does not hold" in str(read_chain(chained).findings)
+
+
+def test_merged_files_and_those_of_a_killed_run_are_taken_in(chained: Lake, tmp_path: Path) -> None:
+    with chained.transaction(message="killed before its close", run=run_ref(4)) as commit:
+        commit.insert_new("lineage", edges(3, child="k"))
+    assert chained.merge_files(many=2) > 0
+    assert measure_files(chained).n_unhashed == 0, "every commit notes what it writes"
+    with run_of(chained, 5):
+        pass
+    chained.expire_snapshots(before=NOON + timedelta(days=99_999))
+    assert measure_files(chained).n_unhashed == 0, "the close has sealed it"
+    assert told(chained, is_deep=True) == ""
+
+
+def test_files_without_a_hash_are_counted_and_the_next_close_reads_them(
+    chained: Lake, tmp_path: Path
+) -> None:
+    """As in a lake from before hashes were on record; one that is cut is not taken in."""
+    behind_our_back(tmp_path, "INSERT INTO core.lineage SELECT 'x', 'y', 'batch', now()")
+    behind_our_back(tmp_path, "INSERT INTO core.lineage SELECT 'z', 'y', 'batch', now()")
+    assert measure_files(chained).n_unhashed == 2
+    *_, cut = sorted((tmp_path / "lake/data/core/lineage").glob("*.parquet"))
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:-1])
+    assert cut.name not in unsealed_hashes(chained, chained.data_uri)
+    cut.write_bytes(whole)
+    with run_of(chained, 4):
+        pass
+    assert measure_files(chained).n_unhashed == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -115,12 +116,16 @@ def test_nothing_is_inlined_into_the_catalog(lake: Lake, tmp_path: Path) -> None
     assert list((tmp_path / "lake/data/core/lineage").glob("*.parquet"))
 
 
-def test_the_commit_names_message_and_run(lake: Lake) -> None:
+def test_the_commit_names_message_run_and_files_by_hash(lake: Lake) -> None:
     with lake.transaction(message="it's a batch", run=RUN) as tx:
         tx.insert_new("lineage", [EDGE])
     last = lake.rows("FROM lake.snapshots() ORDER BY snapshot_id DESC LIMIT 1")[0]
     assert last["commit_message"] == "it's a batch"
-    assert json.loads(last["commit_extra_info"]) == {"flow": "night", "run_id": RUN.run_id}
+    told = json.loads(last["commit_extra_info"])
+    (written,) = Path(lake.data_uri, "core", "lineage").iterdir()
+    hashed = hashlib.sha256(written.read_bytes()).hexdigest()
+    assert told.pop("files")[written.name] == hashed
+    assert told == {"flow": "night", "run_id": RUN.run_id}
 
 
 def test_recorded_at_is_the_clock(lake: Lake) -> None:
