@@ -198,6 +198,7 @@ class World:
 def make_world(root: Path, url: str, *, nights: int = 2) -> Iterator[World]:
     """A workspace after some nights with a champion."""
     settings = make_pico_workspace(root)
+    settings.root.chmod(0o700)  # as `rpe init` makes it: doctor has nothing to say of it
     plan = settings.plan_file.read_text().replace("epochs: 1", "epochs: 6")
     settings.plan_file.write_text(plan.replace("learning_rate: 5.0e-3", "learning_rate: 2.0e-2"))
     with workers(3, {"PREFECT_API_URL": url, "OMP_NUM_THREADS": "1"}) as hands:

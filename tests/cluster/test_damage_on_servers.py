@@ -83,6 +83,7 @@ def test_every_row_of_the_table(
     files = ServerFiles(server, lake_on_servers, bucket.removeprefix("s3://"), tmp_path)
     environment = {"PREFECT_API_URL": prefect_api, "OMP_NUM_THREADS": "1"}
     settings = make_pico_workspace(tmp_path)
+    settings.root.chmod(0o700)
     plan = settings.plan_file.read_text().replace("epochs: 1", "epochs: 6")
     settings.plan_file.write_text(plan.replace("learning_rate: 5.0e-3", "learning_rate: 2.0e-2"))
     with workers(1, environment) as (worker,):
