@@ -17,8 +17,8 @@ from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_session import connect
 from catalog.stores.registry import Registry
 from catalog.stores.vectors import Vectors
-from flows.lost_registry import require_file
 from flows.lost_lake import Others
+from flows.lost_registry import require_file
 from flows.naming import name_of
 from flows.settings import Settings
 from rpe_core.errors import RpeError

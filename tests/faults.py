@@ -134,6 +134,7 @@ def install(faults: Faults) -> None:
     from catalog.stores.artifacts import Artifacts
     from catalog.stores.lake import Lake
     from catalog.stores.registry import Registry
+    from catalog.stores.set_aside import Aside
     from catalog.tables import migrate
     from flows import backup, withdraw
 
@@ -151,6 +152,7 @@ def install(faults: Faults) -> None:
         faults.door(Artifacts, name, f"artifacts {name}", is_translated=False)
     for name in ("_remember", "_erase_files", "erase_prefect_records"):
         faults.door(withdraw, name, f"files {name.strip('_')}", is_translated=False)
+    faults.door(Aside, "put", "aside put", is_translated=False)
     for name in ("copy_file", "publish"):
         faults.door(backup, name, f"backup {name}", is_translated=False)
     for name in ("_make_tables", "_comment_tables", "_make_view"):

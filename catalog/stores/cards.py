@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from catalog.stores.registry import ModelVersionRef
-from catalog.stores.vector_rows import vector_sha256
 from catalog.stores.sums import Sums
+from catalog.stores.vector_rows import vector_sha256
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import BaseModel, Member, Representation, StrategySpec, TaskSpec
 

@@ -8,7 +8,8 @@ import pytest
 
 from flows.settings import Settings
 from tests.damage import WAYS, World, damage, make_world, try_damage
-from tests.damage_table import CASES, FolderFiles, mend, notice
+from tests.damage_files import FolderFiles
+from tests.damage_table import CASES, mend, notice
 
 
 @pytest.fixture(scope="module")
