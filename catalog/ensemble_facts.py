@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from catalog.stores.bundle import Stores
@@ -23,17 +24,25 @@ SELECT e.ensemble_id, s.arm, s.split, s.metric, s.value, s.ci_low, s.ci_high, s.
 FROM core.scores s JOIN core.ensembles e
     ON e.target_name = s.target_name AND e.dataset_version_id = s.dataset_version_id
     AND (s.ensemble_id = e.ensemble_id OR s.arm = 'base')
-WHERE list_contains(?, e.ensemble_id) AND s.slice = '' AND s.split <> 'train'
+WHERE list_contains(?, e.ensemble_id) AND s.recorded_at <= ? AND s.slice = '' AND s.split <> 'train'
 QUALIFY row_number() OVER (PARTITION BY e.ensemble_id, s.arm, s.split, s.metric
     ORDER BY s.recorded_at DESC, s.evaluation_id) = 1
 ORDER BY s.split, s.metric, s.arm
 """
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 def facts_of(
-    stores: Stores, rows: Mapping[str, Mapping[str, Any]], evidence: Mapping[str, str]
+    stores: Stores,
+    rows: Mapping[str, Mapping[str, Any]],
+    evidence: Mapping[str, str],
+    *,
+    until: datetime = _EVER,
 ) -> dict[str, EnsembleFacts]:
-    """Members and scores of ensembles, by id; `rows` are theirs of core.ensembles."""
+    """Members and scores of ensembles, by id; `rows` are theirs of core.ensembles.
+
+    Scores are those that were known at a moment: what a version says does not change afterwards.
+    """
     members: dict[str, list[MemberLine]] = {}
     scales: dict[str, float | None] = {}  # by artifact: members are shared by many ensembles
     for row in stores.lake.rows(_MEMBERS, [list(rows)]):
@@ -43,7 +52,7 @@ def facts_of(
         line = members.setdefault(row.pop("ensemble_id"), [])
         line.append(MemberLine(**row, scale=scales[artifact]))
     scores: dict[str, list[ScoreLine]] = {}
-    for row in stores.lake.rows(_SCORES, [list(rows)]):
+    for row in stores.lake.rows(_SCORES, [list(rows), until]):
         scores.setdefault(row.pop("ensemble_id"), []).append(ScoreLine(**row))
     return {
         ensemble_id: EnsembleFacts(

@@ -12,7 +12,7 @@ from typing import Any
 from catalog import intents, lineage
 from catalog.ensemble_facts import facts_of
 from catalog.errors import RecordConflict, RecordNotFound
-from catalog.stores import drafts
+from catalog.stores import chain, drafts
 from catalog.stores.bundle import Stores
 from catalog.stores.cards import (
     AdapterCard,
@@ -29,6 +29,7 @@ from catalog.stores.chain import head_of
 from catalog.stores.drafts import BaseArguments, base_arguments
 from catalog.stores.registry import ModelVersionRef, VersionDraft, require_target_name
 from catalog.stores.sums import Sums
+from catalog.tables.model_tables import MODEL_VERSIONS
 from rpe_core.errors import InputError
 from rpe_core.records import BaseModel, Representation, RunRef
 
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 Row = dict[str, Any]
+_REFILED = "repair: its files were made again by another release"
 
 
 def register_base(
@@ -250,6 +252,22 @@ def _kept(stores: Stores, draft: VersionDraft) -> tuple[ModelVersionRef, Sums]:
     """Register a version under the chain's head, and what is to be on record of its files."""
     ref = stores.registry.register(draft, head=head_of(stores.lake))
     return ref, stores.registry.sums(ref)
+
+
+def refile(stores: Stores, ref: ModelVersionRef, sums: Sums, *, run: RunRef) -> None:
+    """Put on record what the files of a version are that another release has made again.
+
+    It answers as before: weights, configuration, base, task and prompts are what they were.
+    """
+    with (
+        stores.lake.transaction(message="refile version", run=run) as commit,
+        chain.amending(commit, reason=_REFILED, tables=[MODEL_VERSIONS]),
+    ):
+        commit.execute(
+            "UPDATE core.model_versions SET sums_sha256 = ?, n_files = ?, n_bytes = ?"
+            " WHERE model_name = ? AND model_version = ?",
+            [sums.sums_sha256, sums.n_files, sums.n_bytes, ref.name, ref.version],
+        )
 
 
 def _edges(card: EnsembleCard) -> list[Row]:

@@ -26,6 +26,7 @@ _OWN = {
     **dict.fromkeys(("embed", "train", "ensemble", "evaluate"), _STEP),
     "promote": {LOST: _CODES[LOST]} | _STEP,
     "doctor": {DONE: "all is good", FAILED: "a check is bad", MISUSED: "usage, or no workspace"},
+    "repair": {DONE: "all is sound, or was mended", FAILED: "a backup must bring what is left"},
     "replay": {DONE: "every part is the same", FAILED: "a part differs, or a store failed"},
     "retract": {FAILED: "something is still to be rebuilt, or erased bytes were found"},
     "source check": {MISUSED: "usage, or the contract or its data have faults"},

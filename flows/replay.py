@@ -33,6 +33,7 @@ from flows.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft
 from rpe_core.errors import RpeError
 from rpe_core.fingerprint import fingerprint, make_id
+from rpe_core.merging.manifest import MergeReport
 from rpe_core.records import Representation
 
 SAME, DIFFERS, NOT_RECOMPUTED = "same", "differs", "cannot be recomputed"
@@ -219,23 +220,34 @@ def _weighing(draft: EnsembleDraft, ensemble_id: str) -> dict[str, Any]:
 
 def _merge(workspace: Workspace, record: EnsembleRecord) -> Found:
     """The folder of the merged adapter from the members' artifacts and the weights on record."""
-    known = current.adapters(workspace.stores.lake, record.weights)
-    if missing := sorted(set(record.weights) - set(known)):
-        raise NotRecomputed("Members are not on record any more.", where=", ".join(missing))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
-        report = merge_stored(
-            workspace,
-            record.weights,
-            folder,
-            method=record.row["merge"],
-            rank=record.asked.get("rank"),
-            base=_base_of(workspace, record),
-        )
+        report = merge_again(workspace, record, folder)
         sha256 = workspace.stores.artifacts.hash_folder(folder)
     is_equal = report.weights_sha256 == record.row["weights_sha256"]
     what = "configuration or manifest" if is_equal else "weights of the merged adapter"
     return Found(record.row["artifact_sha256"], sha256, what)
+
+
+def merge_again(workspace: Workspace, record: EnsembleRecord, folder: Path) -> MergeReport:
+    """Merge the members of an ensemble by the weights on record into a new folder.
+
+    Raises:
+        NotRecomputed: a member is not on record any more.
+        RecordConflict: what is stored of a member is not what was kept.
+        RecordNotFound: it is gone.
+    """
+    known = current.adapters(workspace.stores.lake, record.weights)
+    if missing := sorted(set(record.weights) - set(known)):
+        raise NotRecomputed("Members are not on record any more.", where=", ".join(missing))
+    return merge_stored(
+        workspace,
+        record.weights,
+        folder,
+        method=record.row["merge"],
+        rank=record.asked.get("rank"),
+        base=_base_of(workspace, record),
+    )
 
 
 def _base_of(workspace: Workspace, record: EnsembleRecord) -> Path | None:

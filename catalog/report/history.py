@@ -272,7 +272,7 @@ def _fill(occasions: Sequence[Row], scored: Sequence[list[Row]], champions: Sequ
 def _count_quiet(occasions: Sequence[Row], nights: Sequence[Row]) -> None:
     told = {one["run_id"] for one in occasions}
     quiet = [night["started_at"] for night in nights if night["run_id"] not in told]
-    for one, following in zip(occasions, [*occasions[1:], None], strict=True):
+    for one, following in zip(occasions, [*occasions[1:], None][: len(occasions)], strict=True):
         until = following["at"] if following else None
         one["n_quiet_after"] = sum(at > one["at"] and (until is None or at < until) for at in quiet)
         del one["until"]

@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -165,6 +165,20 @@ class Artifacts:
                 # renamed first, so that no reader ever sees half a folder
                 place.rename(doomed)
                 shutil.rmtree(doomed)
+
+    def give_up(self, sha256: str, *, aside: Callable[[Path, str], None]) -> None:
+        """Hand a folder that is not what its hash says to `aside`; one that is gone is fine.
+
+        Of a bucket that is a copy of what lies there.
+        """
+        place = self._place(sha256)
+        if self._bucket and self._bucket.has(sha256):
+            with self._incoming() as incoming:
+                self._bucket.fetch(sha256, incoming)
+                aside(incoming, f"artifacts/{sha256}")
+            self.delete(sha256)
+        elif place.exists() or place.is_symlink():
+            aside(place, f"artifacts/{sha256}")
 
     def remove_leftovers(self) -> int:
         """Remove half-written folders whose writer is dead; returns how many there were.

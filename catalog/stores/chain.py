@@ -236,6 +236,16 @@ def head_of(lake: Lake) -> str:
     return str(last["link_sha256"]) if last else ""
 
 
+def head_at(lake: Lake, moment: datetime) -> str:
+    """The hash of the chain's last link as of a moment; '' before the first run had closed."""
+    rows = lake.rows(
+        "SELECT link_sha256 FROM core.runs WHERE link_sha256 IS NOT NULL AND recorded_at < ?"
+        " ORDER BY recorded_at DESC LIMIT 1",
+        [moment],
+    )
+    return str(rows[0]["link_sha256"]) if rows else ""
+
+
 def _last_link(commit: Lake | Transaction) -> Row | None:
     """Run, link and moment of the last close; what is recorded after it is not sealed yet."""
     rows = commit.rows(

@@ -9,10 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from catalog.errors import RecordConflict
 from catalog.lineage import source_of
 from catalog.stores.locks import WriterLock
 from catalog.stores.mlflow_door import connect, connect_reading, pages, translate_mlflow_errors
 from catalog.stores.mlflow_erasure import delete_drafts, erase_deleted, remove_run_files
+from catalog.stores.mlflow_mending import (
+    files_left,
+    keep_sound,
+    lay_files,
+    renumber,
+    stray_folders,
+)
 from catalog.stores.mlflow_move import follow
 from catalog.stores.sums import HEAD_TAG, SUMS, SUMS_TAG, Sums, sha256_of, sums_of, write_head
 from catalog.stores.version_files import FOLDER, VersionFile, files_of
@@ -168,15 +176,92 @@ class Registry:
             run = self._run_of(draft)
             seals = self._upload(run.info.run_id, draft, head)
             self._require_model(draft.name, draft.about)
-            made = self._client.create_model_version(
-                draft.name,
-                f"{run.info.artifact_uri}/{FOLDER}",
-                run_id=run.info.run_id,
-                tags={**draft.tags, **seals},
-                description=_description(draft.card),
-                await_creation_for=0,
-            )
-        return ModelVersionRef(draft.name, str(made.version))
+            number = self._create(draft, run, {**draft.tags, **seals})
+        return ModelVersionRef(draft.name, str(number))
+
+    def remake(
+        self,
+        draft: VersionDraft,
+        ref: ModelVersionRef,
+        *,
+        head: str,
+        sums_sha256: str | None,
+        aside: Callable[[Path, str], None],
+    ) -> Sums:
+        """Let a version on record be what its draft says under its number, entry and files.
+
+        Of its files those that lie there and are what SHA256SUMS on record says stay; damaged ones
+        go `aside` once what takes their place is whole. A kill leaves what a second call mends.
+
+        Raises:
+            RecordConflict: the number is another record's.
+            StoreError: a server that does not let a version have that number.
+        """
+        with (
+            translate_mlflow_errors(ref.uri),
+            self._lock.hold(),
+            tempfile.TemporaryDirectory() as scratch,
+        ):
+            folder, root = Path(scratch) / FOLDER, self._artifacts_uri
+            folder.mkdir()
+            draft.write(folder)
+            found = self._under_its_number(ref, draft)
+            old: Mapping[str, VersionFile] = {}
+            if found is not None:
+                old = files_of(found.source, found.run_id, self._client, root=root)
+            keep_sound(folder, old or files_left(root, sums_sha256), sums_sha256)
+            tags = {**draft.tags, **_sealed(folder, head)}
+            if found is None:
+                run = self._run_of(draft)
+                self._client.log_artifacts(run.info.run_id, str(folder), FOLDER)
+                self._log_inputs(run.info.run_id, draft)
+                self._require_model(draft.name, draft.about)
+                number = self._create(draft, run, tags)
+                renumber(self._client, ref.name, number, int(ref.version))
+            else:
+                lay_files(self._client, found, folder, root=root, aside=aside)
+                for key in set(found.tags) - set(tags):
+                    self._client.delete_model_version_tag(ref.name, ref.version, key)
+                for key, value in tags.items():
+                    if found.tags.get(key) != value:
+                        self._client.set_model_version_tag(ref.name, ref.version, key, value)
+        return self.sums(ref)
+
+    def give_up_strays(self, *, aside: Callable[[Path, str], None]) -> int:
+        """Hand folders of runs that no entry tells of any more to `aside`; how many they were."""
+        with translate_mlflow_errors("files of versions"), self._lock.hold():
+            found = stray_folders(self._client, self._experiment_id, root=self._artifacts_uri)
+        for folder in found:
+            aside(folder, f"mlartifacts/{folder.name}")
+        return len(found)
+
+    def _under_its_number(self, ref: ModelVersionRef, draft: VersionDraft) -> ModelVersion | None:
+        """The version of a record as it stands, given its own number back; None if it is gone."""
+        there = self._find_number(ref)
+        if there is None:
+            there = self._find(ref.name, draft.id_tag, draft.record_id)
+            if there is not None:
+                renumber(self._client, ref.name, int(there.ref.version), int(ref.version))
+                there = self._find_number(ref)
+        elif there.tags.get(draft.id_tag, draft.record_id) != draft.record_id:
+            raise RecordConflict("The number of this version is another record's.", where=ref.uri)
+        return there
+
+    def _find_number(self, ref: ModelVersionRef) -> ModelVersion | None:
+        found = self._search(f"name = '{ref.name}'")
+        return next((_version(v) for v in found if str(v.version) == ref.version), None)
+
+    def _create(self, draft: VersionDraft, run: Any, tags: Mapping[str, str]) -> int:
+        """Make the entry of a version, by which it appears; the number that it got."""
+        made = self._client.create_model_version(
+            draft.name,
+            f"{run.info.artifact_uri}/{FOLDER}",
+            run_id=run.info.run_id,
+            tags=dict(tags),
+            description=_description(draft.card),
+            await_creation_for=0,
+        )
+        return int(made.version)
 
     def find(self, name: str, tag: str, value: str) -> ModelVersion | None:
         """The version of a model with this tag, or None."""
@@ -356,13 +441,17 @@ class Registry:
 
     def _upload(self, run_id: str, draft: VersionDraft, head: str) -> dict[str, str]:
         """Write the files of a draft; the tags that tell of them."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag  # loaded by open() already
-
         with tempfile.TemporaryDirectory() as scratch:
             draft.write(Path(scratch))
-            write_head(Path(scratch), head)
-            seals = {SUMS_TAG: sha256_of(Path(scratch) / SUMS)}
+            seals = _sealed(Path(scratch), head)
             self._client.log_artifacts(run_id, scratch, FOLDER)
+        self._log_inputs(run_id, draft)
+        return seals
+
+    def _log_inputs(self, run_id: str, draft: VersionDraft) -> None:
+        """Name the datasets behind a draft, and end its run."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag  # loaded by open() already
+
         inputs = [
             DatasetInput(
                 Dataset(d.name, d.digest, source_type="rpe", source=d.dataset_version_id),
@@ -373,7 +462,6 @@ class Registry:
         if inputs:
             self._client.log_inputs(run_id, inputs)
         self._client.set_terminated(run_id)
-        return {**seals, **({HEAD_TAG: head} if head else {})}
 
     def _require_model(self, name: str, about: str) -> bool:
         """Make the registered model; to be told that there is one costs less than to ask first."""
@@ -392,6 +480,12 @@ class Registry:
         if version.run_id:
             remove_run_files(version.source, version.run_id, root=self._artifacts_uri)
             self._client.delete_run(version.run_id)
+
+
+def _sealed(folder: Path, head: str) -> dict[str, str]:
+    """Write the chain's head beside SHA256SUMS; the tags that tell of both."""
+    write_head(folder, head)
+    return {SUMS_TAG: sha256_of(folder / SUMS), **({HEAD_TAG: head} if head else {})}
 
 
 def require_target_name(name: str) -> None:

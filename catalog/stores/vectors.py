@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -223,6 +223,36 @@ class Vectors:
                 table.delete("false")
             self._opened.clear()
         self.optimize()
+
+    def unreadable(self) -> list[str]:
+        """Names of tables of which not every row can be read."""
+        with vector_errors("look for the vectors", self._uri):
+            names = list(self._names())
+        found = []
+        for name in names:
+            try:
+                with vector_errors("read the vectors", self._uri):
+                    table = self._database.open_table(name)
+                    n_read = sum(len(batch) for batch in table.search().to_batches(_WRITTEN))
+                    is_whole = n_read == table.count_rows()
+            except StoreError:
+                is_whole = False
+            if not is_whole:
+                found.append(name)
+        return found
+
+    def give_up(self, name: str, *, aside: Callable[[Path, str], None]) -> None:
+        """Take a table that cannot be read out of the store; its rows are filed again by others.
+
+        A folder is handed to `aside`; what lies in a bucket is dropped.
+        """
+        with self._lock.hold(), vector_errors("give up a table of vectors", self._uri):
+            forget(self._shelves / name)
+            self._opened.clear()
+            if is_in_bucket(self._uri):
+                self._database.drop_table(name)
+            else:
+                aside(Path(self._uri) / f"{name}.lance", f"vectors/{name}.lance")
 
     def optimize(self) -> None:
         """Compact every table and remove old versions, which Lance keeps until told otherwise."""

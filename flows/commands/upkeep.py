@@ -12,13 +12,14 @@ from flows.completing import complete_demo, complete_source
 from flows.demos.table import DEMOS
 from flows.output import AsJson, say, show_ids, show_rows
 
+MENDED = "store what outcome how"
 PLANNED = "what count bytes minutes"
 WORLDS = ", ".join(f"{name} ({demo.about})" for name, demo in DEMOS.items())
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to `rpe`."""
-    for command in (init, maintain, backup, doctor, retract):
+    for command in (init, maintain, backup, doctor, repair, retract):
         app.command()(command)
 
 
@@ -107,6 +108,37 @@ def doctor(
     bad = [row["check"] for row in rows if row["status"] == BAD]
     if bad:
         raise typer.Exit(MISUSED if WORKSPACE in bad else FAILED)
+
+
+def repair(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done; touch nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make again what is damaged or gone: vectors, artifacts, versions, aliases, the report.
+
+    Each thing is kept only where it is what is on record; the damaged one is moved into the folder
+    `aside` of the workspace. What only a backup can bring is named.
+
+    Example: rpe repair --dry-run
+    """
+    from flows.progress import progress_on_stderr  # the stores take seconds to import
+    from flows.repair import foretell
+    from flows.repair import repair as run_repair
+    from flows.settings import Settings
+
+    settings = Settings()
+    with progress_on_stderr("hashing every store"):
+        done = foretell(settings) if dry_run else run_repair(settings)
+    show_rows(done.rows, as_json=as_json, title="repair", columns=MENDED)
+    if not done.rows:
+        say("all that the stores keep is what was kept")
+    if done.run_id:
+        say(f"on record as {done.run_id}; `rpe doctor --deep` looks once more")
+    if not done.is_whole:
+        say("what is left only a backup brings: see `Restore` in infra/runbook.md")
+        raise typer.Exit(FAILED)
 
 
 def retract(

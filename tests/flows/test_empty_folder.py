@@ -34,6 +34,7 @@ ASKED = {
     "adapters import": (("x",), ("x", "--dry-run")),
     "backup": (("/nowhere/out",),),
     "doctor": ((), ("--deep",)),
+    "repair": ((), ("--dry-run",)),
     "retract": (("x", "--reason", "y"), ("x", "--dry-run")),
     "experiment leave-one-out": (("--sources", "a", "b", "c"),),
     "experiment methods": (("--sources", "a", "b", "c"),),
