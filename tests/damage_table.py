@@ -20,12 +20,16 @@ from tests.rpe_worker import Answer, Worker
 
 @dataclass(frozen=True)
 class Case:
-    """What a row spoils; who must notice it, in words with `says`; whether `repair` mends it."""
+    """What a row spoils; who must notice it, in words with `says`; whether `repair` mends it.
+
+    What a night finds of what serves it makes again itself, and says so, or it fails.
+    """
 
     spoil: Callable[[Settings, Files], None]
     seen_by: tuple[tuple[str, ...], ...]
     is_mended: bool
     says: str
+    by_night: str = ""  # what its last screen says
 
 
 def flip(content: bytes) -> bytes:
@@ -94,22 +98,25 @@ CASES: Mapping[str, Case] = {
     "core rows flipped": Case(change("lake_data", "core/scores", flip), (DEEP,), False, "scores"),
     "core rows gone": Case(lose("lake_data", "core/lineage"), (QUICK, DEEP), False, "lineage"),
     "served weights flipped": Case(
-        change("model_artifacts", WEIGHTS, flip), (DEEP, PREDICT, NIGHTLY), True, TARGET
+        change("model_artifacts", WEIGHTS, flip), (DEEP, PREDICT), True, TARGET, by_night=TARGET
     ),
     "served code replaced": Case(
         change("model_artifacts", "{run}/artifacts/model/model.py", lambda b: CODE),
-        (QUICK, DEEP, PREDICT, NIGHTLY),
+        (QUICK, DEEP, PREDICT),
         True,
         TARGET,
+        by_night=TARGET,
     ),
     "served folder gone": Case(
-        lose("model_artifacts", "{run}/"), (QUICK, DEEP, PREDICT, NIGHTLY), True, TARGET
+        lose("model_artifacts", "{run}/"), (QUICK, DEEP, PREDICT), True, TARGET, by_night=TARGET
     ),
-    "registry gone": Case(lambda _, f: f.lose_database("mlflow"), (QUICK, NIGHTLY), True, "mlflow"),
+    "registry gone": Case(
+        lambda _, f: f.lose_database("mlflow"), (QUICK,), True, "egistry", "repair"
+    ),
     "vectors flipped": Case(change("vectors", ".lance/data/", flip), (DEEP,), True, "vector"),
     "vectors gone": Case(lose("vectors", ".lance/data/"), (QUICK, DEEP), True, "vector"),
     "lake's catalog gone": Case(
-        lambda _, f: f.lose_database("lake"), (QUICK, NIGHTLY, PREDICT), False, "lake"
+        lambda _, f: f.lose_database("lake"), (QUICK,), False, "lake", "backup"
     ),
     "served artifact gone": Case(lose("artifacts", "{artifact}"), (QUICK, DEEP), True, "artifact"),
     "served artifact flipped": Case(
@@ -137,6 +144,16 @@ def mend(worker: Worker, home: Path, case: Case) -> list[str]:
     if not done.code or not re.search("back-?up", done.said):
         faults.append(f"no backup is named: {done}")
     return faults
+
+
+def passes_a_night(worker: Worker, home: Path, case: Case) -> list[str]:
+    """What a night that finds the damage does not say; what it leaves serving is sound, or none."""
+    (night,) = worker.ask(home, NIGHTLY[:1])
+    faults = _unclear(night, case.by_night)
+    if night.code:
+        return faults
+    (left,) = worker.ask(home, DEEP)
+    return faults + ([f"left by the night: {left}"] if left.code else [])
 
 
 def _unclear(answer: Answer, says: str) -> list[str]:

@@ -98,7 +98,8 @@ def test_every_row_of_the_table(
         files.put_back()
         with workers(2, environment) as (look, hand):
             case.spoil(Settings(home=settings.root), files)
-            found = notice(look, settings.root, case) + mend(hand, settings.root, case)
+            found = notice(look, settings.root, case)
+            found += mend(hand, settings.root, case)
         print(name, found or "good", flush=True)
         if found:
             faults[name] = found

@@ -9,7 +9,7 @@ import pytest
 from flows.settings import Settings
 from tests.damage import WAYS, World, damage, make_world, try_damage
 from tests.damage_files import FolderFiles
-from tests.damage_table import CASES, mend, notice
+from tests.damage_table import CASES, mend, notice, passes_a_night
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,14 @@ def test_a_row_of_the_table(world: World, name: str) -> None:
     assert notice(look, home, case) == []
     assert not list(world.root.rglob("ran")), "code that nobody kept was run"
     assert mend(hand, home, case) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.by_night])
+def test_a_night_finds_what_serves_damaged(world: World, name: str) -> None:
+    case, home = CASES[name], world.copy(f"{name.replace(' ', '-')}-night")
+    case.spoil(Settings(home=home), FolderFiles(home))
+    assert passes_a_night(world.workers[2], home, case) == []
 
 
 @pytest.mark.slow
