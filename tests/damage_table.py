@@ -64,6 +64,11 @@ def lose(store: str, within: str) -> Callable[..., None]:
     return spoil
 
 
+def _without(database: str) -> Callable[..., None]:
+    """Lose a database."""
+    return lambda _, files: files.lose_database(database)
+
+
 def named(settings: Settings, files: Files, store: str, within: str) -> list[str]:
     """Files with this in their name; `{run}` and `{artifact}` are those of the champion."""
     version = open_registry(settings, read_only=True).aliases(TARGET).get("champion", "")
@@ -115,9 +120,7 @@ CASES: Mapping[str, Case] = {
     ),
     "vectors flipped": Case(change("vectors", ".lance/data/", flip), (DEEP,), True, "vector"),
     "vectors gone": Case(lose("vectors", ".lance/data/"), (QUICK, DEEP), True, "vector"),
-    "lake's catalog gone": Case(
-        lambda _, f: f.lose_database("lake"), (QUICK,), False, "lake", "backup"
-    ),
+    "lake's catalog gone": Case(_without("lake"), (QUICK,), False, "lake", by_night="backup"),
     "served artifact gone": Case(lose("artifacts", "{artifact}"), (QUICK, DEEP), True, "artifact"),
     "served artifact flipped": Case(
         change("artifacts", "{artifact}/adapter_model", flip), (DEEP,), True, "artifact"
