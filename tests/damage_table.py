@@ -115,9 +115,7 @@ CASES: Mapping[str, Case] = {
     "served folder gone": Case(
         lose("model_artifacts", "{run}/"), (QUICK, DEEP, PREDICT), True, TARGET, by_night=TARGET
     ),
-    "registry gone": Case(
-        lambda _, f: f.lose_database("mlflow"), (QUICK,), True, "egistry", "repair"
-    ),
+    "registry gone": Case(_without("mlflow"), (QUICK,), True, "egistry", by_night="repair"),
     "vectors flipped": Case(change("vectors", ".lance/data/", flip), (DEEP,), True, "vector"),
     "vectors gone": Case(lose("vectors", ".lance/data/"), (QUICK, DEEP), True, "vector"),
     "lake's catalog gone": Case(_without("lake"), (QUICK,), False, "lake", by_night="backup"),
