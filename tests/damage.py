@@ -50,22 +50,28 @@ FREE = {
     r".*-(wal|shm)$": "SQLite's log of what may be in the file already",
     r".*/_versions/latest_version_hint\.json$": "a hint by which Lance saves a look at the folder",
     r".*/_transactions/": "what Lance keeps of commits that are done",
+    r"workspace\.id$": "tells the workspace's intents from those of others; a new one is drawn",
+    r"aside/": "what a repair has replaced",
     r"lake/data/.*\.(?!parquet)[^/]*$": "nothing that the lake's catalog names",
 }
 
 
-def flip(rng: random.Random, path: Path) -> str:
+# In a database a bit may lie where nothing is read: what it does is told by the end state alone.
+DATABASES = ("lake/catalog.sqlite", "mlflow.db")
+
+
+def flip(rng: random.Random, path: Path, store: Path) -> str:
     """One bit of one byte."""
     content = bytearray(path.read_bytes())
     if not content:
-        return extra(rng, path)
+        return extra(rng, path, store)
     at = rng.randrange(len(content))
     content[at] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
     return f"byte {at} of {len(content)}"
 
 
-def cut(rng: random.Random, path: Path) -> str:
+def cut(rng: random.Random, path: Path, store: Path) -> str:
     """What comes after some byte is gone."""
     content = path.read_bytes()
     n = rng.randrange(max(len(content), 1))
@@ -73,23 +79,23 @@ def cut(rng: random.Random, path: Path) -> str:
     return f"to {n} of {len(content)} bytes" if content else "it was empty"
 
 
-def empty(rng: random.Random, path: Path) -> str:
+def empty(rng: random.Random, path: Path, store: Path) -> str:
     """The file is there, and holds nothing."""
     path.write_bytes(b"")
     return ""
 
 
-def delete(rng: random.Random, path: Path) -> str:
+def delete(rng: random.Random, path: Path, store: Path) -> str:
     """The file is gone."""
     path.unlink()
     return ""
 
 
-def swap(rng: random.Random, path: Path) -> str:
-    """Two files of one kind have each other's content."""
-    others = [p for p in path.parents[2].rglob(f"*{path.suffix}") if p.is_file() and p != path]
+def swap(rng: random.Random, path: Path, store: Path) -> str:
+    """Two files of one kind in one store have each other's content."""
+    others = [p for p in store.rglob(f"*{path.suffix}") if p.is_file() and p != path]
     if not others:
-        return flip(rng, path)
+        return flip(rng, path, store)
     other = rng.choice(sorted(others))
     mine, its = path.read_bytes(), other.read_bytes()
     path.write_bytes(its)
@@ -97,13 +103,13 @@ def swap(rng: random.Random, path: Path) -> str:
     return f"with {other.parent.name}/{other.name}"
 
 
-def extra(rng: random.Random, path: Path) -> str:
+def extra(rng: random.Random, path: Path, store: Path) -> str:
     """A file more lies beside it."""
     path.with_name("extra" + path.suffix).write_bytes(rng.randbytes(64))
     return ""
 
 
-def folder_to_file(rng: random.Random, path: Path) -> str:
+def folder_to_file(rng: random.Random, path: Path, store: Path) -> str:
     """Its folder is a file."""
     folder = path.parent
     shutil.rmtree(folder)
@@ -111,21 +117,21 @@ def folder_to_file(rng: random.Random, path: Path) -> str:
     return folder.name
 
 
-def file_to_folder(rng: random.Random, path: Path) -> str:
+def file_to_folder(rng: random.Random, path: Path, store: Path) -> str:
     """A folder has its name: whoever opens it is refused, as of a file that may not be read."""
     path.unlink()
     path.mkdir()
     return ""
 
 
-def file_to_pipe(rng: random.Random, path: Path) -> str:
+def file_to_pipe(rng: random.Random, path: Path, store: Path) -> str:
     """A pipe has its name: whoever opens it waits for ever."""
     path.unlink()
     os.mkfifo(path)
     return ""
 
 
-WAYS: Mapping[str, Callable[[random.Random, Path], str]] = {
+WAYS: Mapping[str, Callable[[random.Random, Path, Path], str]] = {
     way.__name__: way
     for way in (flip, cut, empty, delete, swap, extra, folder_to_file, file_to_folder, file_to_pipe)
 }
@@ -146,6 +152,11 @@ class Damaged:
         if self.way == "extra" and not self.file.startswith(("artifacts/", "mlartifacts/")):
             return "what nobody put there, nobody reads"
         return next((why for pattern, why in FREE.items() if re.match(pattern, self.file)), "")
+
+    @property
+    def may_be_idle(self) -> bool:
+        """Whether it may have changed nothing that is read."""
+        return self.way == "flip" and self.file in DATABASES
 
     def __str__(self) -> str:
         return f"seed {self.seed}: {self.way} {self.file} {self.detail}".rstrip()
@@ -168,7 +179,7 @@ def damage(home: Path, seed: int, *, only: str = "") -> Damaged:
     ways = [w for w in WAYS if w != "folder_to_file" or path.parent != home]
     way = rng.choice(ways)
     name = str(path.relative_to(home))
-    return Damaged(seed, name, way, WAYS[way](rng, path))
+    return Damaged(seed, name, way, WAYS[way](rng, path, home / name.partition("/")[0]))
 
 
 @dataclass(frozen=True)
@@ -234,7 +245,8 @@ def try_damage(world: World, seed: int, *, only: str = "") -> Iterator[str]:
     yield str(spoilt)
     look, mend, after = world.workers
     looks = look.ask(home, *LOOK)
-    if not spoilt.free and not any(one.code for one in looks[:2]):
+    is_noticed = any(one.code for one in looks[:2])
+    if not spoilt.free and not is_noticed and not spoilt.may_be_idle:
         yield "no doctor noticed it"
     (mended,) = mend.ask(home, MEND)
     names_backup = bool(mended.code and re.search(r"back-?up", mended.said))

@@ -51,7 +51,7 @@ def test_every_way_spoils(tmp_path: Path) -> None:
         for number in range(2):
             (folder / f"{number}.bin").write_bytes(bytes([number]) * 9)
         before = {path: path.read_bytes() for path in folder.iterdir()}
-        way(random.Random(1), folder / "0.bin")
+        way(random.Random(1), folder / "0.bin", folder)
         files = [path for path in tmp_path.joinpath(name).rglob("*") if path.is_file()]
         assert {path: path.read_bytes() for path in files} != before
 
