@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catalog.errors import RecordConflict
+from catalog.errors import RecordConflict, StoreError
 from catalog.lineage import source_of
 from catalog.stores.locks import WriterLock
 from catalog.stores.mlflow_door import connect, connect_reading, pages, translate_mlflow_errors
@@ -23,7 +23,7 @@ from catalog.stores.mlflow_mending import (
 )
 from catalog.stores.mlflow_move import follow
 from catalog.stores.sums import HEAD_TAG, SUMS, SUMS_TAG, Sums, sha256_of, sums_of, write_head
-from catalog.stores.version_files import FOLDER, VersionFile, files_of
+from catalog.stores.version_files import FOLDER, VersionFile, files_of, folder_of, replace_files
 from rpe_core.errors import InputError, shown_name
 
 EXPERIMENT = "rpe"
@@ -284,10 +284,12 @@ class Registry:
             RecordNotFound: there is no such version.
             StoreError: it has no such file.
         """
-        with translate_mlflow_errors(ref.uri), tempfile.TemporaryDirectory() as scratch:
-            run_id = self._client.get_model_version(ref.name, ref.version).run_id
-            found = self._client.download_artifacts(run_id, f"{FOLDER}/{file}", scratch)
-            return Path(found).read_bytes()
+        found = self.files(self.version(ref)).get(file)
+        if found is None:
+            raise StoreError(f"The version has no file {file}.", where=ref.uri)
+        with translate_mlflow_errors(ref.uri), found.opened() as stream:
+            content: bytes = stream.read()
+            return content
 
     def files(self, version: ModelVersion) -> dict[str, VersionFile]:
         """Every file of a version by its name, wherever it lies; none where its folder is gone.
@@ -297,6 +299,10 @@ class Registry:
         """
         with translate_mlflow_errors(version.ref.uri):
             return files_of(version.source, version.run_id, self._client, root=self._artifacts_uri)
+
+    def folder(self, version: ModelVersion) -> Path | None:
+        """Where the files of a version lie, if that is on this machine."""
+        return folder_of(version.source, version.run_id, root=self._artifacts_uri)
 
     def sums(self, ref: ModelVersionRef) -> Sums:
         """What is put on record of the files of a version that was just registered.
@@ -320,11 +326,14 @@ class Registry:
             StoreUnavailable: MLflow was busy or the disk is full.
         """
         with translate_mlflow_errors(version.ref.uri), self._lock.hold():
-            there = files_of(version.source, version.run_id, self._client, root=self._artifacts_uri)
+            place = self.folder(version)
+            if place is None:
+                self._client.log_artifacts(version.run_id, str(folder), FOLDER)
+                return
+            # by MLflow's client they would go where it saw the run last, in this process
             for name in without:
-                if path := getattr(there.get(name), "path", None):
-                    path.unlink(missing_ok=True)
-            self._client.log_artifacts(version.run_id, str(folder), FOLDER)
+                (place / name).unlink(missing_ok=True)
+            replace_files(place, folder)
 
     def tag_version(self, ref: ModelVersionRef, tags: Mapping[str, str]) -> None:
         """Set tags of a version.
