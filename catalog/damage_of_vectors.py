@@ -68,7 +68,9 @@ def _of_encoder(
         yield _damage(encoder_id, wanted, UNREADABLE)
         return
     there = {(row.representation_id, row.adapter_id): row for row in filed}
-    if lost := [key for key in wanted if key not in there]:
+    placed = {representation_id for representation_id, _ in there}
+    # an imported one lies under its adapters alone
+    if lost := [key for key in wanted if key not in there and (key[1] or key[0] not in placed)]:
         yield _damage(encoder_id, lost, GONE)
     if odd := [key for key, row in wanted.items() if key in there and not _is(row, there[key])]:
         yield _damage(encoder_id, odd, CHANGED)

@@ -40,6 +40,18 @@ class LakeLost(StoreError):
         )
 
 
+class StoreGone(StoreError):
+    """A whole store is gone while the lake knows what it held: nothing was touched."""
+
+    def __init__(self, where: str, gone: list[str]) -> None:
+        super().__init__(
+            f"A store of this workspace is gone or empty: {', '.join(gone)}.",
+            where=where,
+            expected="what the lake has on record of it; without it no target can be made or moved",
+            remedy="`rpe repair` makes it again from what the lake holds",
+        )
+
+
 @dataclass(frozen=True)
 class Others:
     """The other stores of a workspace, each opened for reading when it is asked for."""
@@ -77,6 +89,23 @@ class Others:
         if standing := self.standing() + _files(self.settings, is_young=True):
             lake.close()
             raise LakeLost(parse_catalog(self.settings.lake).where, standing)
+
+    def require_stores(self, lake: Lake) -> None:
+        """Raise StoreGone where a local store is gone, or empty, of which the lake has records.
+
+        To open it for writing would make it anew, and the night would go on without what it held.
+        """
+        settings, gone = self.settings, list[str]()
+        file = Path(settings.tracking.removeprefix("sqlite:///"))
+        if settings.tracking.startswith("sqlite:///") and not _has_bytes(file):
+            gone += _known(lake, "model_versions", "the model registry (mlflow.db)")
+        if "://" not in settings.vectors and not any(Path(settings.vectors).glob("*.lance")):
+            gone += _known(lake, "representations", "the vector store (vectors/)")
+        if "://" not in settings.artifacts and not Path(settings.artifacts).is_dir():
+            gone += _known(lake, "ensembles", "the artifact store (artifacts/)")
+        if gone:
+            lake.close()
+            raise StoreGone(str(settings.root), gone)
 
     def standing(self) -> list[str]:
         """What they hold, in words; nothing in a workspace that was just made.
@@ -134,6 +163,12 @@ def _files(settings: Settings, *, is_young: bool) -> list[str]:
     if is_young and not all(any(n.startswith(at) for n in names) for at in ("core/runs/", "raw/")):
         return []
     return [f"{len(names)} files of rows"] if names else []
+
+
+def _known(lake: Lake, table: str, what: str) -> list[str]:
+    """A store's name, where a table of the lake has standing rows about it."""
+    rows = lake.rows(f"SELECT 1 FROM core.{table} WHERE retracted_at IS NULL LIMIT 1")
+    return [what] if rows else []
 
 
 def _is_foreign(file: Path) -> bool:

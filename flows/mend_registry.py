@@ -15,6 +15,7 @@ from catalog.lineage import source_of
 from catalog.stores import drafts
 from catalog.stores.cards import AdapterCard
 from catalog.stores.chain import head_at
+from catalog.stores.mlflow_door import let_go
 from catalog.stores.registry import VersionDraft
 from catalog.verifying import ref_of, versions_on_record
 from flows.bases import files_of, is_hub
@@ -51,6 +52,7 @@ def damage_of_database(settings: Settings) -> str:
 
 def give_up_database(settings: Settings, mending: Mending) -> None:
     """Move MLflow's database out of the way; opened again, the registry makes a new one."""
+    let_go(settings.tracking)
     file = Path(settings.tracking.removeprefix("sqlite:///"))
     for end in ("", "-journal", "-wal", "-shm"):
         mending.aside(file.with_name(f"{file.name}{end}"), f"{DATABASE}{end}")

@@ -31,15 +31,17 @@ def lost(workspace: Workspace, ids: tuple[str, ...]) -> list[str]:
     return sorted(named | {row["representation_id"] for row in rows})
 
 
-def mend(workspace: Workspace, representation_id: str) -> str:
+def mend(workspace: Workspace, representation_id: str, *, is_there: bool) -> str:
     """File a representation and the adapters under it; how its z was found.
+
+    `is_there` says that no vector of it is another than was kept: only a filing of it is gone.
 
     Raises:
         NotMended: its z cannot be made, or is not the one on record.
     """
     row = _one(workspace, "representations", "representation_id", representation_id)
     vectors = workspace.stores.vectors
-    found = _stored(workspace, row)
+    found = _stored(workspace, row) if is_there else None
     how = "filed again under its adapters"
     if found is None:
         found, how = _made(workspace, row), "encoded again"

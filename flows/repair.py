@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from catalog import damage, promotion
-from catalog.damaged import BACKUP, REPAIR, Damage
+from catalog.damaged import BACKUP, GONE, REPAIR, Damage
 from catalog.report.page import is_written
 from catalog.stores.bundle import Stores
 from catalog.stores.lake import Lake
@@ -152,13 +152,14 @@ def _mend_artifacts(workspace: Workspace, mending: Mending, told: Repaired, step
 def _mend_vectors(workspace: Workspace, _: Mending, told: Repaired, step: Step) -> None:
     stores = workspace.stores
     found = damage.damage_of_vectors(stores.lake, stores.vectors, is_deep=True)
-    ids = dict.fromkeys(i for one in found for i in mend_vectors.lost(workspace, one.ids))
-    for number, representation_id in enumerate(ids, start=1):
-        announce("repair", representation_id, number, len(ids))
-        cost = next(one.cost for one in found)
-        one = Damage("vectors", f"The vector of {representation_id}", found[0].what, (), cost)
-        with _one(one, told, step) as how:
-            how.append(mend_vectors.mend(workspace, representation_id))
+    by_id: dict[str, Damage] = {}
+    for one in sorted(found, key=lambda one: one.what != GONE):  # what is changed counts
+        by_id |= dict.fromkeys(mend_vectors.lost(workspace, one.ids), one)
+    for number, (name, one) in enumerate(sorted(by_id.items()), start=1):
+        announce("repair", name, number, len(by_id))
+        its_own = replace(one, where=f"The vector of {name}", ids=(name,))
+        with _one(its_own, told, step) as how:
+            how.append(mend_vectors.mend(workspace, name, is_there=one.what == GONE))
 
 
 def _mend_registry(workspace: Workspace, mending: Mending, told: Repaired, step: Step) -> None:

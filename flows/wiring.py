@@ -155,10 +155,15 @@ def open_stores(
     """All four stores, open for writing; the lake's tables are brought up to date.
 
     With `read_only` the lake refuses to be written to.
+
+    Raises:
+        LakeLost: the lake is gone while other stores stand, unless it `may_be_lost`.
+        StoreGone: another store is gone while the lake knows what it held.
     """
     lake = open_lake(settings, read_only=read_only, may_be_lost=may_be_lost)
     if not read_only:
         lake.migrate()
+    others_of(settings).require_stores(lake)
     return Stores(
         lake=lake,
         vectors=open_vectors(settings),
@@ -168,6 +173,11 @@ def open_stores(
 
 
 def load_drivers(settings: Settings) -> None:
-    """Open the stores whose drivers take seconds to import, while something else is waited for."""
-    open_vectors(settings)
-    open_registry(settings)
+    """Open the stores whose drivers take seconds to import, while something else is waited for.
+
+    One that is gone is not made: whoever opens all of them tells what that means.
+    """
+    with suppress(RpeError):
+        open_vectors(settings, read_only=True)
+    with suppress(RpeError):
+        open_registry(settings, read_only=True)

@@ -64,8 +64,11 @@ class Artifacts:
             with disk_errors(_STORE, root):
                 root.mkdir(parents=True, exist_ok=True)
         elif not bucket and not root.is_dir():
-            what = "There is no artifact store here yet."
-            raise RecordNotFound(what, where=str(root), remedy="`rpe init` makes one")
+            raise RecordNotFound(
+                "There is no artifact store here: it is gone, or was never made.",
+                where=str(root),
+                remedy="`rpe repair` makes it again from the lake, `rpe init` in a new workspace",
+            )
         return cls(root, bucket)
 
     def put_folder(self, path: Path) -> str:
@@ -134,8 +137,7 @@ class Artifacts:
             raise RecordNotFound(
                 "No artifact has this hash.",
                 where=sha256,
-                remedy="`rpe doctor` says what it costs; `rpe repair` makes again what can be made,"
-                " the rest is in a backup",
+                remedy="`rpe repair` makes it again, or says that only a backup can",
             )
 
     def _copies(self) -> list[str]:
@@ -269,8 +271,7 @@ def _require_hash(folder: Path, sha256: str) -> None:
         raise RecordConflict(
             "A stored artifact was changed after it was kept.",
             where=sha256,
-            remedy="`rpe doctor --deep` says what it costs; `rpe repair` makes again what can be"
-            " made, the rest is in a backup",
+            remedy="`rpe repair` makes it again, or says that only a backup can",
         )
 
 

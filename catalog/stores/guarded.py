@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from catalog.stores.lake_blame import blamed
 from catalog.stores.lake_catalog import parse_catalog
-from catalog.stores.lake_errors import translated
 from catalog.stores.lake_session import (
     connect,
     open_cursor,
@@ -86,7 +86,7 @@ class GuardedReader:
                 "The statement converts a value that does not fit.", remedy="use try_cast"
             ) from None
         except duckdb.Error as error:
-            raise translated(error, doing="run the statement") from None
+            raise blamed(error, doing="run the statement") from None
 
     def close(self) -> None:
         """Close the connection."""

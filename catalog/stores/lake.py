@@ -17,6 +17,7 @@ import pyarrow as pa
 from catalog.errors import StoreError, StoreUnavailable
 from catalog.stores.disk import flush_files
 from catalog.stores.guarded import GuardedReader
+from catalog.stores.lake_blame import reading
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_errors import lake_errors
 from catalog.stores.lake_files import FILES, hash_files
@@ -139,7 +140,7 @@ class Lake:
         Raises:
             StoreError: the statement or the store failed; the message holds no value.
         """
-        with lake_errors("read the lake"):
+        with self._reading(sql):
             return fetch_rows(self._cursor(), sql, parameters)
 
     def table(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
@@ -148,7 +149,7 @@ class Lake:
         Raises:
             StoreError: the statement or the store failed; the message holds no value.
         """
-        with lake_errors("read the lake"):
+        with self._reading(sql):
             return self._cursor().execute(sql, list(parameters)).to_arrow_table()
 
     @contextmanager
@@ -272,12 +273,15 @@ class Lake:
     ) -> None:
         self.close()
 
+    def _reading(self, sql: str) -> AbstractContextManager[None]:
+        return reading(self._connection, self.data_uri, doing="read the lake", sql=sql)
+
     def _moment(self, cursor: Any) -> datetime:
         """The clock's time, but after the last run's row, whose close sealed what came before it.
 
         Nor is it before what was answered last, however the clock jumps.
         """
-        with lake_errors("read the last run"):
+        with self._reading("core.runs"):
             last = fetch_rows(cursor, "SELECT max(recorded_at) AS at FROM core.runs", [])[0]["at"]
         earliest = self._latest if last is None else last + timedelta(microseconds=1)
         self._latest = max(self._clock(), earliest, self._latest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,12 @@ from catalog.stores.disk import disk_errors
 from catalog.stores.object_store import object_store_errors
 from catalog.stores.postgres import require_no_password, vacuum_full
 from catalog.stores.sqlite_files import vacuum
+
+# of SQLite, and of PostgreSQL about tables that are not there
+_DAMAGED = re.compile(
+    r'not a database|image is malformed|no such table|relation "[\w.]+" does not exist'
+)
+_OF_DATABASE = ("BAD_REQUEST", "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
 
 
 @contextmanager
@@ -30,9 +37,12 @@ def translate_mlflow_errors(where: str) -> Iterator[None]:
         ):
             yield
     except MlflowException as error:
-        raise _store_error(str(error.error_code), where) from None
-    except SQLAlchemyError:
-        raise _unavailable(where) from None
+        code = str(error.error_code)
+        is_lost = code in _OF_DATABASE and _DAMAGED.search(str(error))
+        raise _damaged(where) if is_lost else _store_error(code, where) from None
+    except SQLAlchemyError as error:
+        is_lost = _DAMAGED.search(str(error))
+        raise _damaged(where) if is_lost else _unavailable(where) from None
 
 
 def pages(ask: Callable[..., Any]) -> Iterator[Any]:
@@ -51,7 +61,7 @@ def _store_error(code: str, where: str) -> StoreError:
         return RecordNotFound(
             "The model registry has no such model, version or alias.",
             where=where,
-            remedy="`rpe doctor` lists what the registry lacks; a night registers it again",
+            remedy="`rpe doctor` lists what the registry lacks; `rpe repair` makes it again",
         )
     if code in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS", "RESOURCE_CONFLICT"):
         return RecordConflict("The model registry holds another record of this name.", where=where)
@@ -62,6 +72,25 @@ def _store_error(code: str, where: str) -> StoreError:
         where=where,
         remedy="`rpe doctor` compares the versions of MLflow and of its database",
     )
+
+
+def _damaged(where: str) -> StoreError:
+    """The error of a database that is none any more."""
+    return StoreError(
+        "The database of the model registry is damaged or was emptied: nothing it serves is known.",
+        where=where,
+        remedy="`rpe repair` makes it again from the lake and the artifacts",
+    )
+
+
+def let_go(tracking_uri: str) -> None:
+    """Close what MLflow keeps open of a database: it would go on in a file that was moved away."""
+    from mlflow.store.model_registry import sqlalchemy_store as models
+    from mlflow.store.tracking import sqlalchemy_store as tracking
+
+    for store in (models.SqlAlchemyStore, tracking.SqlAlchemyStore):
+        if engine := store._engine_map.get(tracking_uri):
+            engine.dispose()
 
 
 def _unavailable(where: str) -> StoreUnavailable:
@@ -95,7 +124,9 @@ def connect_reading(tracking_uri: str) -> Any:
     file = tracking_uri.removeprefix("sqlite:///")
     if file != tracking_uri and not Path(file).is_file():
         raise RecordNotFound(
-            "There is no model registry here yet.", where=file, remedy="`rpe init`"
+            "There is no model registry here: it is gone, or was never made.",
+            where=file,
+            remedy="`rpe repair` makes it again from the lake, `rpe init` in a new workspace",
         )
     return _client_class(tracking_uri)(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlparse
 
 from catalog.errors import RecordConflict, StoreError
@@ -17,9 +17,6 @@ from catalog.stores.mlflow_door import pages
 from catalog.stores.sums import SUMS, read_sums, sha256_of
 from catalog.stores.version_files import FOLDER, VersionFile, files_of
 from rpe_core.errors import InputError
-
-if TYPE_CHECKING:
-    from catalog.stores.registry import ModelVersion
 
 Files = Mapping[str, VersionFile]
 _RUN_ID = re.compile("[0-9a-f]{32}")
@@ -81,9 +78,10 @@ def files_left(root: str, sums_sha256: str | None) -> Files:
 
 def lay_files(
     client: Any,
-    version: ModelVersion,
     folder: Path,
     *,
+    source: str,
+    run_id: str,
     root: str,
     aside: Callable[[Path, str], None],
 ) -> None:
@@ -92,26 +90,26 @@ def lay_files(
     On a disk the new ones lie beside them when the old ones go. What a bucket holds is written
     over, and what does not belong to it is removed first.
     """
-    if root and urlparse(root).scheme in ("", "file") and version.run_id:
+    if root and urlparse(root).scheme in ("", "file") and run_id:
         place = Path(urlparse(root).path if root.startswith("file:") else root)
-        place = place / version.run_id / "artifacts" / FOLDER
+        place = place / run_id / "artifacts" / FOLDER
         part = place.with_name(f"{FOLDER}.part")
         with disk_errors("a model version", place):
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(folder, part)
             for file in part.rglob("*"):
                 flush(file)
-            aside(place, f"mlartifacts/{version.run_id}/{FOLDER}")
+            aside(place, f"mlartifacts/{run_id}/{FOLDER}")
             part.replace(place)
             flush(place.parent)
         return
-    there = files_of(version.source, version.run_id, client, root=root)
+    there = files_of(source, run_id, client, root=root)
     if set(there) - {path.relative_to(folder).as_posix() for path in folder.rglob("*")}:
         # the only way to remove files that is not bound to a local disk; behind the door of open()
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        get_artifact_repository(version.source).delete_artifacts()
-    client.log_artifacts(version.run_id, str(folder), FOLDER)
+        get_artifact_repository(source).delete_artifacts()
+    client.log_artifacts(run_id, str(folder), FOLDER)
 
 
 def renumber(client: Any, name: str, number: int, wanted: int) -> None:

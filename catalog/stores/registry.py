@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from catalog.errors import RecordConflict, StoreError
-from catalog.lineage import source_of
 from catalog.stores.locks import WriterLock
 from catalog.stores.mlflow_door import connect, connect_reading, pages, translate_mlflow_errors
 from catalog.stores.mlflow_erasure import delete_drafts, erase_deleted, remove_run_files
@@ -22,92 +20,31 @@ from catalog.stores.mlflow_mending import (
     stray_folders,
 )
 from catalog.stores.mlflow_move import follow
+from catalog.stores.model_versions import (
+    DatasetRef,
+    ModelVersion,
+    ModelVersionRef,
+    RegisteredModel,
+    VersionDraft,
+)
 from catalog.stores.sums import HEAD_TAG, SUMS, SUMS_TAG, Sums, sha256_of, sums_of, write_head
 from catalog.stores.version_files import FOLDER, VersionFile, files_of, folder_of, replace_files
 from rpe_core.errors import InputError, shown_name
+
+__all__ = [
+    "DatasetRef",
+    "ModelVersion",
+    "ModelVersionRef",
+    "RegisteredModel",
+    "Registry",
+    "VersionDraft",
+    "require_target_name",
+]
 
 EXPERIMENT = "rpe"
 RESERVED = "rpe-"  # registered models of ours; a target may not be called so
 DESCRIPTION_LIMIT = 5000  # characters that MLflow's column holds
 _DRAFT_TAG = "rpe.draft"
-
-
-@dataclass(frozen=True)
-class ModelVersionRef:
-    """A version of a registered model; MLflow numbers them from 1, we pass the number as text."""
-
-    name: str
-    version: str
-
-    @property
-    def uri(self) -> str:
-        """What `mlflow.pyfunc.load_model` takes."""
-        return f"models:/{self.name}/{self.version}"
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """A version as the registry holds it."""
-
-    ref: ModelVersionRef
-    tags: Mapping[str, str]
-    description: str
-    source: str
-    run_id: str
-
-
-@dataclass(frozen=True)
-class RegisteredModel:
-    """A registered model as it stands, with versions or without."""
-
-    description: str
-    tags: Mapping[str, str]
-    aliases: Mapping[str, str]  # alias -> version
-
-
-@dataclass(frozen=True)
-class DatasetRef:
-    """A dataset behind a version: name and digest only, no schema, no profile, no sample."""
-
-    dataset_version_id: str
-    context: str
-
-    @property
-    def name(self) -> str:
-        """The source."""
-        return source_of(self.dataset_version_id)
-
-    @property
-    def digest(self) -> str:
-        """The short hash of the dataset version."""
-        return self.dataset_version_id.rpartition("@")[2]
-
-
-@dataclass(frozen=True)
-class VersionDraft:
-    """A version to register: `id_tag` names the tag that makes it this version and no other.
-
-    `write` fills an empty folder with the version's files. `about` describes the registered model,
-    which is more than one version.
-    """
-
-    name: str
-    id_tag: str
-    tags: Mapping[str, str]
-    card: str
-    write: Callable[[Path], None]
-    datasets: tuple[DatasetRef, ...] = field(default=())
-    about: str = ""
-
-    @property
-    def record_id(self) -> str:
-        """The record that the version stands for."""
-        return self.tags[self.id_tag]
-
-    @property
-    def served_sha256(self) -> str:
-        """Hash over what the version answers by; '' for a base."""
-        return self.tags.get("rpe.served_sha256", "")
 
 
 class Registry:
@@ -219,7 +156,8 @@ class Registry:
                 number = self._create(draft, run, tags)
                 renumber(self._client, ref.name, number, int(ref.version))
             else:
-                lay_files(self._client, found, folder, root=root, aside=aside)
+                place = {"source": found.source, "run_id": found.run_id, "root": root}
+                lay_files(self._client, folder, **place, aside=aside)
                 for key in set(found.tags) - set(tags):
                     self._client.delete_model_version_tag(ref.name, ref.version, key)
                 for key, value in tags.items():

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from catalog.contracts.contract import SourceContract
 from catalog.errors import RecordConflict
+from catalog.stores.lake_blame import reading
 from catalog.stores.lake_errors import lake_errors
 from catalog.stores.lake_rows import compared_columns, fetch_rows, incoming_table
 from catalog.stores.lake_session import ALIAS
@@ -66,7 +67,7 @@ class Transaction:
             return 0
         name, keys = f"core.{spec.name}", ", ".join(quoted(key) for key in spec.key)
         columns = ", ".join(quoted(column) for column in spec.column_names)
-        with lake_errors(f"write to {name}"):
+        with reading(self._cursor, self.data_uri, doing=f"write to {name}", sql=name):
             self._cursor.register(_INCOMING, incoming)
             try:
                 if self._count_there(spec, keys) == len(incoming):
@@ -132,14 +133,14 @@ class Transaction:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement; returns the rows that an UPDATE, DELETE or INSERT changed, else 0."""
-        with lake_errors("write to the lake"):
+        with reading(self._cursor, self.data_uri, doing="write to the lake", sql=sql):
             self._cursor.execute(sql, list(parameters))
             row = self._cursor.fetchone() if self._cursor.description else None
         return row[0] if row and isinstance(row[0], int) else 0
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows as this transaction sees them, its own writes included."""
-        with lake_errors("read the lake"):
+        with reading(self._cursor, self.data_uri, doing="read the lake", sql=sql):
             return fetch_rows(self._cursor, sql, parameters)
 
     def ensure_source_tables(self, contract: SourceContract) -> None:

@@ -56,5 +56,6 @@ def vector_errors(doing: str, uri: str) -> Iterator[None]:
         raise StoreError(
             f"Could not {doing}.",
             where=uri,
-            remedy="check the folder and its free space; vectors can be made again by `rpe embed`",
+            remedy="`rpe doctor` tells whether vectors are damaged, `rpe repair` makes them"
+            " again; else check the folder and its free space",
         ) from None

@@ -80,8 +80,11 @@ class Vectors:
             StoreError: the folder cannot be made or read.
         """
         if read_only and not is_in_bucket(uri) and not Path(uri).is_dir():
-            what = "There is no vector store here yet."
-            raise RecordNotFound(what, where=uri, remedy="`rpe init` makes one")
+            raise RecordNotFound(
+                "There is no vector store here: it is gone, or was never made.",
+                where=uri,
+                remedy="`rpe repair` makes it again from the lake, `rpe init` in a new workspace",
+            )
         database = connect(uri)
         lock = WriterLock(lock_path, timeout_seconds=lock_timeout_seconds)
         return cls(database, uri=uri, lock=lock, parts=parts)
@@ -145,9 +148,9 @@ class Vectors:
         for representation_id in representation_ids:
             if representation_id not in found:
                 raise RecordNotFound(
-                    "No representation has this id.",
+                    "No vector is filed under this representation.",
                     where=representation_id,
-                    remedy="run `rpe embed`",
+                    remedy="`rpe repair` files again what is on record, `rpe embed` what is new",
                 )
         return found
 

@@ -1,0 +1,99 @@
+"""A lake whose catalog has gone is not begun anew while other stores stand, unless one says so."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from catalog.stores.lake_catalog import parse_catalog
+from catalog.stores.lake_session import connect
+from flows.init import init_workspace
+from flows.reading import read_rows_of
+from flows.settings import Settings
+from flows.wiring import open_lake, open_registry
+from tests.flows.damages import LOST
+from tests.flows.test_repair import bytes_of, copy, served
+
+__all__ = ["copy", "served"]
+WRITING = (("ingest",), ("embed",), ("train",), ("maintain",), ("repair",), ("init",))
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_lost_catalog_is_told_and_nothing_is_made(
+    name: str,
+    night_copy: Settings,
+    rpe: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    LOST[name](night_copy)
+    before = set(bytes_of(night_copy))
+    for words in (("nightly",), ("source", "list"), ("init",)):
+        assert rpe(*words) == 1
+        told = capfd.readouterr().err
+        assert "The catalog of the lake is gone or empty" in told
+        assert "rpe init --new-lake" in told
+        assert "backup" in told
+    made = {p for p in set(bytes_of(night_copy)) - before if not p.startswith("prefect/")}
+    assert made <= {"lake/catalog.sqlite"}, "at most a catalog that stays empty"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", WRITING, ids=" ".join)
+def test_every_command_that_writes_refuses(
+    words: tuple[str, ...],
+    night_copy: Settings,
+    rpe: Callable[..., int],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    LOST["catalog gone"](night_copy)
+    assert rpe(*words) == 1
+    assert "The catalog of the lake is gone or empty" in capfd.readouterr().err
+    assert not (night_copy.root / "lake" / "catalog.sqlite").exists()
+
+
+def test_a_catalog_without_a_record_is_lost_too(night_copy: Settings) -> None:
+    """As a schema of PostgreSQL that was emptied: DuckLake's tables are there, and nothing else."""
+    LOST["catalog gone"](night_copy)
+    catalog = parse_catalog(night_copy.lake)
+    connect(catalog, night_copy.lake_data, is_read_only=False).close()
+    with pytest.raises(Exception, match="gone or empty"):
+        open_lake(night_copy)
+
+
+def test_a_workspace_that_was_cut_off_at_its_first_moment_goes_on(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    catalog = parse_catalog(settings.lake)
+    # the catalog is made, its first commit was cut off after it had written its file
+    connect(catalog, settings.lake_data, is_read_only=False).close()
+    cut_off = Path(settings.lake_data) / "core" / "migrations" / "ducklake-0.parquet"
+    cut_off.parent.mkdir(parents=True)
+    cut_off.touch()
+    init_workspace(settings, demo="")
+    assert read_rows_of(settings, "SELECT count(*) AS n FROM core.runs")[0]["n"] == 0
+    (Path(settings.lake_data) / "raw" / "site").mkdir(parents=True)
+    (Path(settings.lake_data) / "raw" / "site" / "ducklake-1.parquet").touch()
+    init_workspace(settings, demo="")  # a first landing that was cut off
+
+
+@pytest.mark.slow
+def test_a_new_lake_is_begun_on_purpose_and_what_is_served_stays(
+    copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    served_before = open_registry(copy).all_aliases()
+    assert rpe("init", "--new-lake") == 2
+    assert "nothing is lost" in capfd.readouterr().err
+    LOST["catalog gone"](copy)
+    assert rpe("init", "--new-lake") == 0
+    assert "stays served until the next promotion" in capfd.readouterr().err
+    (run,) = read_rows_of(copy, "SELECT flow FROM core.runs")
+    assert run["flow"] == "new-lake"
+    assert rpe("maintain") == 0
+    registry = open_registry(copy)
+    assert registry.all_aliases() == served_before
+    assert registry.versions("rpe-base-pico"), "the base that it is loaded with"
+    aside = {path.name for path in copy.aside_folder.glob("*/*")}
+    assert {"vectors", "artifacts", "lake"} <= aside
+    capfd.readouterr()
+    assert rpe("nightly", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["status"] == "ok"

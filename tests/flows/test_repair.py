@@ -1,0 +1,140 @@
+"""Repair: every damage is noticed, and mended to what was, or named with the backup's name."""
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from catalog import promotion
+from flows.doctor import BAD, examine
+from flows.reading import read_rows_of
+from flows.repair import LEFT as IS_LEFT
+from flows.repair import TO_DO, foretell, repair
+from flows.run_record import open_run
+from flows.settings import Settings
+from flows.wiring import open_stores
+from tests.end_state import end_state
+from tests.flows.conftest import TARGET, enter_copy
+from tests.flows.damages import LEFT, MENDED
+
+ELSEWHERE = ("lock", "permissions")  # checks of the machine, not of what is kept
+
+
+@pytest.fixture(scope="module")
+def served(finished_night: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A finished workspace whose target is served; to be copied only."""
+    root = tmp_path_factory.mktemp("served") / "home"
+    shutil.copytree(finished_night.root, root)
+    settings = Settings(home=root)
+    with closing((stores := open_stores(settings)).lake):
+        promotion.approve(stores, TARGET, actor="jane.roe", run=open_run("promote"))
+    return settings
+
+
+@pytest.fixture
+def copy(
+    served: Settings, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """A copy to damage, at a place of its own: MLflow remembers each database that it opened."""
+    return enter_copy(served, tmp_path / "home", prefect_api, monkeypatch)
+
+
+def found_bad(settings: Settings) -> list[str]:
+    """Checks that are bad, of those that are about what is kept."""
+    rows = examine(settings, is_deep=True)
+    return [r["check"] for r in rows if r["status"] == BAD and r["check"] not in ELSEWHERE]
+
+
+def bytes_of(settings: Settings) -> dict[str, bytes]:
+    """Every file but locks and scratch, by its path."""
+    left_out = (".lock", "-wal", "-shm")
+    return {
+        path.relative_to(settings.root).as_posix(): path.read_bytes()
+        for path in settings.root.rglob("*")
+        if path.is_file() and not path.name.endswith(left_out)
+    }
+
+
+def test_several_damages_are_mended_in_one_go(
+    copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    calm = end_state(copy)
+    names = ("artifact of an ensemble gone", "model.py of a version replaced", "a vector gone")
+    for name in (*names, "report gone"):
+        MENDED[name](copy)
+    before = bytes_of(copy)
+    assert {row["store"] for row in foretell(copy).rows} == {
+        "artifacts", "registry", "vectors", "report",
+    }  # fmt: skip
+    assert bytes_of(copy) == before
+    assert rpe("repair", "--json") == 0
+    rows = json.loads(capfd.readouterr().out)["rows"]
+    assert {row["outcome"] for row in rows} == {"made again"}
+    assert found_bad(copy) == []
+    assert end_state(copy) == calm
+    assert copy.report_file.is_file()
+    (run,) = read_rows_of(copy, "SELECT outcome FROM core.runs WHERE flow = 'repair'")
+    assert run["outcome"] == "ok"
+    # the damaged file is there to be looked at
+    assert [p.read_text() for p in copy.aside_folder.rglob("model.py")] == ["import os\n"]
+    assert rpe("repair") == 0
+    assert len(read_rows_of(copy, "FROM core.runs WHERE flow = 'repair'")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MENDED)
+def test_a_damage_is_noticed_and_mended(name: str, copy: Settings) -> None:
+    calm = end_state(copy)
+    MENDED[name](copy)
+    if name != "report gone":
+        assert found_bad(copy), "doctor notices"
+    assert {row["outcome"] for row in foretell(copy).rows} == {TO_DO}
+    done = repair(copy)
+    assert done.rows
+    assert done.is_whole, done.rows
+    assert found_bad(copy) == []
+    assert end_state(copy) == calm
+    assert not repair(copy).rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEFT)
+def test_what_only_a_backup_brings_is_named(
+    name: str, copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    kept = {path: content for path, content in bytes_of(copy).items() if path.endswith(".parquet")}
+    LEFT[name](copy)
+    assert found_bad(copy)
+    for words in (("repair", "--dry-run", "--json"), ("repair", "--json")):
+        assert rpe(*words) == 1
+        told = capfd.readouterr()
+        (row,) = json.loads(told.out)["rows"]
+        assert (row["store"], row["outcome"]) == ("lake", IS_LEFT)
+        assert "backup" in row["how"]
+        assert "Restore" in told.err
+    for path, content in kept.items():  # as the runbook says: single files can be brought back
+        (copy.root / path).write_bytes(content)
+    assert found_bad(copy) == []
+    assert rpe("repair") == 0
+
+
+@pytest.mark.slow
+def test_the_night_after_a_repair_is_unchanged(
+    copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert rpe("nightly") == 0
+    for name in ("mlflow.db and its files gone", "vectors cut", "artifact store gone"):
+        MENDED[name](copy)
+    assert rpe("nightly") == 1
+    told = capfd.readouterr()
+    assert "`rpe repair`" in told.err
+    assert "withheld" not in told.err + told.out
+    assert repair(copy).is_whole
+    calm = end_state(copy)
+    assert rpe("nightly") == 0
+    newest = "SELECT outcome FROM core.runs ORDER BY recorded_at DESC LIMIT 1"
+    assert read_rows_of(copy, newest)[0]["outcome"] == "unchanged"
+    assert end_state(copy) == calm
