@@ -16,7 +16,7 @@ import pyarrow as pa
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
 from catalog.stores.object_store import is_in_bucket
-from catalog.stores.vector_door import connect, vector_errors
+from catalog.stores.vector_door import connect, vector_errors, without_words
 from catalog.stores.vector_library import Allowed, Library, Shelf
 from catalog.stores.vector_parts import remove_unnamed
 from catalog.stores.vector_rows import (
@@ -195,7 +195,7 @@ class Vectors:
         Raises:
             StoreError: its table cannot be read.
         """
-        with vector_errors("read the vectors", self._uri):
+        with without_words(), vector_errors("read the vectors", self._uri):
             table = self._find(encoder_id)
             if table is None:
                 return []
