@@ -20,23 +20,28 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flows.server import prefect_server
 from flows.settings import Settings
-from tests.kill_matrix import World
 from tests.pico_world import make_pico_workspace, write_rows
+from tests.rpe_worker import Worker, workers
 
 TARGET = "site-c"
-LOOK = (
-    *("--", "doctor", "--json", "--", "doctor", "--deep", "--json"),
-    *("--", "predict", TARGET, "--text", "round red drug treated", "--json"),
+QUICK, DEEP, NIGHTLY = (
+    ("doctor", "--json"),
+    ("doctor", "--deep", "--json"),
+    ("nightly", "--json"),
 )
-MEND = ("--", "repair", "--json")
-AFTER = ("--", "nightly", "--json", "--", "maintain", "--json", "--", "doctor", "--deep", "--json")
+PREDICT, MEND = (
+    ("predict", TARGET, "--text", "round red drug treated", "--json"),
+    ("repair", "--json"),
+)
+LOOK, AFTER = (QUICK, DEEP, PREDICT), (NIGHTLY, ("maintain", "--json"), DEEP)
 # Files whose loss costs nothing that anybody was promised.
 FREE = {
     r"(prefect|tmp|cache|shelves)/": "made again by whoever needs it, or Prefect's own record",
@@ -45,22 +50,28 @@ FREE = {
     r".*-(wal|shm)$": "SQLite's log of what may be in the file already",
     r".*/_versions/latest_version_hint\.json$": "a hint by which Lance saves a look at the folder",
     r".*/_transactions/": "what Lance keeps of commits that are done",
+    r"workspace\.id$": "tells the workspace's intents from those of others; a new one is drawn",
+    r"aside/": "what a repair has replaced",
     r"lake/data/.*\.(?!parquet)[^/]*$": "nothing that the lake's catalog names",
 }
 
 
-def flip(rng: random.Random, path: Path) -> str:
+# In a database a bit may lie where nothing is read: what it does is told by the end state alone.
+DATABASES = ("lake/catalog.sqlite", "mlflow.db")
+
+
+def flip(rng: random.Random, path: Path, store: Path) -> str:
     """One bit of one byte."""
     content = bytearray(path.read_bytes())
     if not content:
-        return extra(rng, path)
+        return extra(rng, path, store)
     at = rng.randrange(len(content))
     content[at] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
     return f"byte {at} of {len(content)}"
 
 
-def cut(rng: random.Random, path: Path) -> str:
+def cut(rng: random.Random, path: Path, store: Path) -> str:
     """What comes after some byte is gone."""
     content = path.read_bytes()
     n = rng.randrange(max(len(content), 1))
@@ -68,23 +79,23 @@ def cut(rng: random.Random, path: Path) -> str:
     return f"to {n} of {len(content)} bytes" if content else "it was empty"
 
 
-def empty(rng: random.Random, path: Path) -> str:
+def empty(rng: random.Random, path: Path, store: Path) -> str:
     """The file is there, and holds nothing."""
     path.write_bytes(b"")
     return ""
 
 
-def delete(rng: random.Random, path: Path) -> str:
+def delete(rng: random.Random, path: Path, store: Path) -> str:
     """The file is gone."""
     path.unlink()
     return ""
 
 
-def swap(rng: random.Random, path: Path) -> str:
-    """Two files of one kind have each other's content."""
-    others = [p for p in path.parents[2].rglob(f"*{path.suffix}") if p.is_file() and p != path]
+def swap(rng: random.Random, path: Path, store: Path) -> str:
+    """Two files of one kind in one store have each other's content."""
+    others = [p for p in store.rglob(f"*{path.suffix}") if p.is_file() and p != path]
     if not others:
-        return flip(rng, path)
+        return flip(rng, path, store)
     other = rng.choice(sorted(others))
     mine, its = path.read_bytes(), other.read_bytes()
     path.write_bytes(its)
@@ -92,13 +103,13 @@ def swap(rng: random.Random, path: Path) -> str:
     return f"with {other.parent.name}/{other.name}"
 
 
-def extra(rng: random.Random, path: Path) -> str:
+def extra(rng: random.Random, path: Path, store: Path) -> str:
     """A file more lies beside it."""
     path.with_name("extra" + path.suffix).write_bytes(rng.randbytes(64))
     return ""
 
 
-def folder_to_file(rng: random.Random, path: Path) -> str:
+def folder_to_file(rng: random.Random, path: Path, store: Path) -> str:
     """Its folder is a file."""
     folder = path.parent
     shutil.rmtree(folder)
@@ -106,21 +117,21 @@ def folder_to_file(rng: random.Random, path: Path) -> str:
     return folder.name
 
 
-def file_to_folder(rng: random.Random, path: Path) -> str:
+def file_to_folder(rng: random.Random, path: Path, store: Path) -> str:
     """A folder has its name: whoever opens it is refused, as of a file that may not be read."""
     path.unlink()
     path.mkdir()
     return ""
 
 
-def file_to_pipe(rng: random.Random, path: Path) -> str:
+def file_to_pipe(rng: random.Random, path: Path, store: Path) -> str:
     """A pipe has its name: whoever opens it waits for ever."""
     path.unlink()
     os.mkfifo(path)
     return ""
 
 
-WAYS: Mapping[str, Callable[[random.Random, Path], str]] = {
+WAYS: Mapping[str, Callable[[random.Random, Path, Path], str]] = {
     way.__name__: way
     for way in (flip, cut, empty, delete, swap, extra, folder_to_file, file_to_folder, file_to_pipe)
 }
@@ -141,6 +152,11 @@ class Damaged:
         if self.way == "extra" and not self.file.startswith(("artifacts/", "mlartifacts/")):
             return "what nobody put there, nobody reads"
         return next((why for pattern, why in FREE.items() if re.match(pattern, self.file)), "")
+
+    @property
+    def may_be_idle(self) -> bool:
+        """Whether it may have changed nothing that is read."""
+        return self.way == "flip" and self.file in DATABASES
 
     def __str__(self) -> str:
         return f"seed {self.seed}: {self.way} {self.file} {self.detail}".rstrip()
@@ -163,115 +179,91 @@ def damage(home: Path, seed: int, *, only: str = "") -> Damaged:
     ways = [w for w in WAYS if w != "folder_to_file" or path.parent != home]
     way = rng.choice(ways)
     name = str(path.relative_to(home))
-    return Damaged(seed, name, way, WAYS[way](rng, path))
+    return Damaged(seed, name, way, WAYS[way](rng, path, home / name.partition("/")[0]))
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command wrote, and its exit code."""
+class World:
+    """A workspace in `kept`, and the workers that look at copies, mend them and go on with them.
 
-    command: tuple[str, ...]
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        return self.out + self.err
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether it failed, if it did, in words of ours."""
-        return "Traceback" not in self.said and "withheld" not in self.said
-
-    def __str__(self) -> str:
-        end = " ".join(self.said.split())[-300:]
-        return f"`rpe {' '.join(self.command)}` ended with {self.code}: {end}"
-
-
-def ask(world: World, words: tuple[str, ...], *, end: Path | None = None) -> list[Answer]:
-    """Answers of commands that run one after the other in a process of their own.
-
-    A process that ends without an answer, or does not end, is the answer of the command it was at.
+    No copy lies where another lay: a driver may keep files of it open.
     """
-    told = world.root / "told"
-    told.unlink(missing_ok=True)
-    options = ("--told", told, *(("--end-state", end) if end else ()))
-    done = world.run(*options, *words)
-    lines = told.read_text().splitlines() if told.exists() else []
-    answers = [Answer(tuple(one["command"]), one["code"], one["out"], one["err"])
-               for one in map(json.loads, lines)]  # fmt: skip
-    if done.code < 0 or "Traceback" in done.err:
-        answers.append(Answer(("end state",), done.code, done.out, done.err))
-    return answers
+
+    root: Path
+    workers: Sequence[Worker]
+
+    @property
+    def kept(self) -> Path:
+        """The workspace as its nights left it."""
+        return self.root / "kept"
+
+    def copy(self, name: str) -> Path:
+        """A new copy."""
+        home = self.root / "copies" / name
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(self.kept, home)
+        return home
 
 
-def make_world(root: Path, url: str, *, nights: int = 2) -> World:
-    """A workspace after some nights with a champion, and a copy of it in `kept`."""
+@contextmanager
+def make_world(root: Path, url: str, *, nights: int = 2) -> Iterator[World]:
+    """A workspace after some nights with a champion."""
     settings = make_pico_workspace(root)
+    settings.root.chmod(0o700)  # as `rpe init` makes it: doctor has nothing to say of it
     plan = settings.plan_file.read_text().replace("epochs: 1", "epochs: 6")
     settings.plan_file.write_text(plan.replace("learning_rate: 5.0e-3", "learning_rate: 2.0e-2"))
-    world = World(root, {"PREFECT_API_URL": url, "OMP_NUM_THREADS": "1"})
-    for number in range(nights):
-        if number:
-            for source in ("site_a", "site_c"):
-                more = root / "data" / f"{source}-2.jsonl"
-                write_rows(more, source, seed=7, first=200, n=40)
-        (night,) = ask(world, ("--", "nightly", "--json"))
-        if night.code:
-            raise RuntimeError(str(night))
-    shutil.copytree(world.home, root / "kept")
-    return world
+    with workers(3, {"PREFECT_API_URL": url, "OMP_NUM_THREADS": "1"}) as hands:
+        for number in range(nights):
+            if number:
+                for source in ("site_a", "site_c"):
+                    more = root / "data" / f"{source}-2.jsonl"
+                    write_rows(more, source, seed=7, first=200, n=40)
+            (night,) = hands[0].ask(settings.root, NIGHTLY)
+            if night.code:
+                raise RuntimeError(str(night))
+        settings.root.rename(root / "kept")
+        yield World(root, hands)
 
 
 def undisturbed(world: World) -> dict[str, Any]:
     """The state in which one more night leaves the workspace; found once."""
     state = world.root / "calm.json"
     if not state.exists():
-        put_back(world)
-        for answer in ask(world, AFTER, end=state):
+        home, worker = world.copy("calm"), world.workers[2]
+        for answer in worker.ask(home, *AFTER):
             if answer.code:
                 raise RuntimeError(str(answer))
+        state.write_text(json.dumps(worker.end_state(home)))
     found: dict[str, Any] = json.loads(state.read_text())
     return found
 
 
-def put_back(world: World) -> None:
-    """The workspace as its nights left it."""
-    shutil.rmtree(world.home, ignore_errors=True)
-    shutil.copytree(world.root / "kept", world.home)
-
-
 def try_damage(world: World, seed: int, *, only: str = "") -> Iterator[str]:
     """Spoil a copy; what was not as it should be, after one line that says what was spoilt."""
-    calm = undisturbed(world)
-    put_back(world)
-    spoilt = damage(world.home, seed, only=only)
+    calm, home = undisturbed(world), world.copy(str(seed))
+    spoilt = damage(home, seed, only=only)
     yield str(spoilt)
-    looks = ask(world, LOOK)
-    noticed = [one for one in looks[:2] if one.code]
-    if not noticed and not spoilt.free:
+    look, mend, after = world.workers
+    looks = look.ask(home, *LOOK)
+    is_noticed = any(one.code for one in looks[:2])
+    if not spoilt.free and not is_noticed and not spoilt.may_be_idle:
         yield "no doctor noticed it"
-    mends = ask(world, MEND)
-    state = world.root / "state.json"
-    state.unlink(missing_ok=True)
-    after = ask(world, AFTER, end=state)
-    for answer in (*looks, *mends, *after):
+    (mended,) = mend.ask(home, MEND)
+    names_backup = bool(mended.code and re.search(r"back-?up", mended.said))
+    nights = [] if names_backup else after.ask(home, *AFTER)
+    for answer in (*looks, mended, *nights):
         if not answer.is_clear:
             yield f"not clear: {answer}"
-    names_backup = any(re.search(r"back-?up", one.said) for one in (*mends, *looks))
-    if names_backup and any(one.code for one in mends):
+    if names_backup:
         return
-    for answer in (*mends, *after):
+    for answer in (mended, *nights):
         if answer.code:
             yield f"not mended: {answer}"
-    if not state.exists():
-        yield "there is no end state"
-        return
-    found = json.loads(state.read_text())
-    differs = [part for part in calm if found[part] != calm[part]]
+    found = after.end_state(home)
+    differs = [part for part in calm if found.get(part) != calm[part]]
     if differs:
         yield f"differs: {', '.join(differs)}"
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def main() -> None:
@@ -282,16 +274,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="files with this in their name")
     asked = parser.parse_args()
     n_good = 0
-    with tempfile.TemporaryDirectory(prefix="rpe-damage-") as folder:
-        root = Path(folder)
-        with prefect_server(Settings(home=root / "prefect")) as url:
-            world = make_world(root, url)
-            for seed in range(asked.seed, asked.seed + asked.runs):
-                spoilt, *faults = try_damage(world, seed, only=asked.only)
-                n_good += not faults
-                print(f"{spoilt}: {'good' if not faults else ''}", flush=True)
-                for fault in faults:
-                    print(f"    {fault}", flush=True)
+    with ExitStack() as held:
+        root = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="rpe-damage-")))
+        url = held.enter_context(prefect_server(Settings(home=root / "prefect")))
+        world = held.enter_context(make_world(root, url))
+        for seed in range(asked.seed, asked.seed + asked.runs):
+            spoilt, *faults = try_damage(world, seed, only=asked.only)
+            n_good += not faults
+            print("\n    ".join([f"{spoilt}: {'' if faults else 'good'}", *faults]), flush=True)
     print(f"random damage: {n_good} of {asked.runs} good")
     sys.exit(n_good != asked.runs)
 

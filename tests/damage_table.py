@@ -5,82 +5,31 @@ A row spoils one thing of a workspace after a night, wherever its stores lie.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from flows.wiring import open_registry
-from tests.damage import TARGET, Answer, ask
-from tests.kill_matrix import World
-
-QUICK, DEEP = ("doctor", "--json"), ("doctor", "--deep", "--json")
-NIGHTLY, PREDICT = ("nightly", "--json"), ("predict", TARGET, "--text", "round red", "--json")
-Undo = Callable[[], None]
-
-
-class Files(Protocol):
-    """The files of the stores, by their name in the store."""
-
-    def names(self, store: str) -> list[str]:
-        """What lies in a store, in order."""
-
-    def read(self, store: str, name: str) -> bytes:
-        """The bytes of one."""
-
-    def write(self, store: str, name: str, content: bytes) -> None:
-        """Let it hold these."""
-
-    def delete(self, store: str, name: str) -> None:
-        """Let it be gone."""
-
-    def lose_database(self, name: str) -> None:
-        """Let the database of the lake or of mlflow be gone."""
-
-
-@dataclass(frozen=True)
-class FolderFiles:
-    """Files of an embedded workspace."""
-
-    home: Path
-
-    def names(self, store: str) -> list[str]:
-        root = self._root(store)
-        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
-
-    def read(self, store: str, name: str) -> bytes:
-        return (self._root(store) / name).read_bytes()
-
-    def write(self, store: str, name: str, content: bytes) -> None:
-        (self._root(store) / name).write_bytes(content)
-
-    def delete(self, store: str, name: str) -> None:
-        path = self._root(store) / name
-        path.unlink()
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()
-
-    def lose_database(self, name: str) -> None:
-        file = {"lake": "lake/catalog.sqlite", "mlflow": "mlflow.db"}[name]
-        for suffix in ("", "-wal", "-shm"):
-            (self.home / f"{file}{suffix}").unlink(missing_ok=True)
-
-    def _root(self, store: str) -> Path:
-        return self.home / {"lake_data": "lake/data", "model_artifacts": "mlartifacts"}.get(
-            store, store
-        )
+from tests.damage import DEEP, MEND, NIGHTLY, PREDICT, QUICK, TARGET
+from tests.damage_files import Files
+from tests.rpe_worker import Answer, Worker
 
 
 @dataclass(frozen=True)
 class Case:
-    """What a row spoils; who must notice it, in words with `says`; whether `repair` mends it."""
+    """What a row spoils; who must notice it, in words with `says`; whether `repair` mends it.
+
+    What a night finds of what serves it makes again itself, and says so, or it fails.
+    """
 
     spoil: Callable[[Settings, Files], None]
     seen_by: tuple[tuple[str, ...], ...]
     is_mended: bool
     says: str
+    by_night: str = ""  # what its last screen says
 
 
 def flip(content: bytes) -> bytes:
@@ -93,6 +42,11 @@ def flip(content: bytes) -> bytes:
 def cut(content: bytes) -> bytes:
     """All but the end."""
     return content[:-40]
+
+
+def scatter(content: bytes) -> bytes:
+    """Another bit in every eighth byte: a small file of Lance is mostly padding."""
+    return bytes(byte ^ (not place % 8) for place, byte in enumerate(content))
 
 
 def change(store: str, within: str, how: Callable[[bytes], bytes]) -> Callable[..., None]:
@@ -113,6 +67,11 @@ def lose(store: str, within: str) -> Callable[..., None]:
             files.delete(store, name)
 
     return spoil
+
+
+def _without(database: str) -> Callable[..., None]:
+    """Lose a database."""
+    return lambda _, files: files.lose_database(database)
 
 
 def named(settings: Settings, files: Files, store: str, within: str) -> list[str]:
@@ -149,23 +108,22 @@ CASES: Mapping[str, Case] = {
     "core rows flipped": Case(change("lake_data", "core/scores", flip), (DEEP,), False, "scores"),
     "core rows gone": Case(lose("lake_data", "core/lineage"), (QUICK, DEEP), False, "lineage"),
     "served weights flipped": Case(
-        change("model_artifacts", WEIGHTS, flip), (DEEP, PREDICT, NIGHTLY), True, TARGET
+        change("model_artifacts", WEIGHTS, flip), (DEEP, PREDICT), True, TARGET, by_night=TARGET
     ),
     "served code replaced": Case(
         change("model_artifacts", "{run}/artifacts/model/model.py", lambda b: CODE),
-        (QUICK, DEEP, PREDICT, NIGHTLY),
+        (QUICK, DEEP, PREDICT),
         True,
         TARGET,
+        by_night=TARGET,
     ),
     "served folder gone": Case(
-        lose("model_artifacts", "{run}/"), (QUICK, DEEP, PREDICT, NIGHTLY), True, TARGET
+        lose("model_artifacts", "{run}/"), (QUICK, DEEP, PREDICT), True, TARGET, by_night=TARGET
     ),
-    "registry gone": Case(lambda _, f: f.lose_database("mlflow"), (QUICK, NIGHTLY), True, "mlflow"),
-    "vectors flipped": Case(change("vectors", ".lance/data/", flip), (DEEP,), True, "vector"),
+    "registry gone": Case(_without("mlflow"), (QUICK,), True, "egistry", by_night="repair"),
+    "vectors flipped": Case(change("vectors", ".lance/data/", scatter), (DEEP,), True, "vector"),
     "vectors gone": Case(lose("vectors", ".lance/data/"), (QUICK, DEEP), True, "vector"),
-    "lake's catalog gone": Case(
-        lambda _, f: f.lose_database("lake"), (QUICK, NIGHTLY, PREDICT), False, "lake"
-    ),
+    "lake's catalog gone": Case(_without("lake"), (QUICK,), False, "lake", by_night="backup"),
     "served artifact gone": Case(lose("artifacts", "{artifact}"), (QUICK, DEEP), True, "artifact"),
     "served artifact flipped": Case(
         change("artifacts", "{artifact}/adapter_model", flip), (DEEP,), True, "artifact"
@@ -173,28 +131,35 @@ CASES: Mapping[str, Case] = {
 }
 
 
-def notice(world: World, case: Case) -> list[str]:
+def notice(worker: Worker, home: Path, case: Case) -> list[str]:
     """What of the commands that must notice did not, or said it in untrue words."""
-    words = tuple(word for command in case.seen_by for word in ("--", *command))
     faults = []
-    for answer in ask(world, words):
+    for answer in worker.ask(home, *case.seen_by):
         if not answer.code:
             faults.append(f"not noticed: {answer}")
         faults += _unclear(answer, case.says)
     return faults
 
 
-def mend(world: World, case: Case) -> list[str]:
+def mend(worker: Worker, home: Path, case: Case) -> list[str]:
     """What is left after a repair, or what it did not name where only a backup can help."""
-    (dry, done, left) = ask(
-        world, ("--", "repair", "--dry-run", "--", "repair", "--json", "--", *DEEP)
-    )
+    dry, done, left = worker.ask(home, (*MEND, "--dry-run"), MEND, DEEP)
     faults = [fault for one in (dry, done) for fault in _unclear(one, "")]
-    if not case.is_mended:
-        if not done.code or "backup" not in done.said:
-            faults.append(f"no backup is named: {done}")
+    if case.is_mended:
+        return faults + [f"not mended: {one}" for one in (done, left) if one.code]
+    if not done.code or not re.search("back-?up", done.said):
+        faults.append(f"no backup is named: {done}")
+    return faults
+
+
+def passes_a_night(worker: Worker, home: Path, case: Case) -> list[str]:
+    """What a night that finds the damage does not say; what it leaves serving is sound, or none."""
+    (night,) = worker.ask(home, NIGHTLY[:1])
+    faults = _unclear(night, case.by_night)
+    if night.code:
         return faults
-    return faults + [f"not mended: {one}" for one in (done, left) if one.code]
+    (left,) = worker.ask(home, DEEP)
+    return faults + ([f"left by the night: {left}"] if left.code else [])
 
 
 def _unclear(answer: Answer, says: str) -> list[str]:

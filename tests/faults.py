@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -134,6 +134,7 @@ def install(faults: Faults) -> None:
     from catalog.stores.artifacts import Artifacts
     from catalog.stores.lake import Lake
     from catalog.stores.registry import Registry
+    from catalog.stores.set_aside import Aside
     from catalog.tables import migrate
     from flows import backup, withdraw
 
@@ -151,6 +152,7 @@ def install(faults: Faults) -> None:
         faults.door(Artifacts, name, f"artifacts {name}", is_translated=False)
     for name in ("_remember", "_erase_files", "erase_prefect_records"):
         faults.door(withdraw, name, f"files {name.strip('_')}", is_translated=False)
+    faults.door(Aside, "put", "aside put", is_translated=False)
     for name in ("copy_file", "publish"):
         faults.door(backup, name, f"backup {name}", is_translated=False)
     for name in ("_make_tables", "_comment_tables", "_make_view"):
@@ -201,7 +203,6 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="copy after every n-th call only")
     parser.add_argument("--also", default="", help="line of shell for each copy, in $COPY")
     parser.add_argument("--end-state", type=Path, help="file for the end state, as JSON")
-    parser.add_argument("--told", type=Path, help="file for what each command said, as JSON lines")
     parser.add_argument("--of", type=Path, help="another workspace whose end state it is")
     parser.add_argument("--at", default="", help="moment after which to do something")
     parser.add_argument("--do", default="", help="line of shell for that moment")
@@ -209,29 +210,25 @@ def main() -> None:
     parser.add_argument("--error", choices=ERRORS, default="disk_full", help="what it fails with")
     parser.add_argument("--lasting", dest="is_lasting", action="store_true", help="and all after")
     options = vars(parser.parse_args(words[:first]))
-    end_file, home, told = (options.pop(name) for name in ("end_state", "of", "told"))
+    end_file, home = options.pop("end_state"), options.pop("of")
     install(Faults(**options))
     from flows import cli  # after its stores have their counters
 
     code = 0
     for command in commands_of(words[first:]):
         sys.argv = ["rpe", *command]
-        answer: dict[str, Any] = {"command": command, "code": 0}
-        with told_apart(told, answer) if told else nullcontext():
-            try:
-                cli.main()
-            except SystemExit as ended:
-                answer["code"] = int(ended.code or 0)
-        code = code or answer["code"]
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = code or int(ended.code or 0)
     if end_file:
-        settings = Settings(home=home) if home else Settings()
-        end_file.write_text(json.dumps(_ended(settings)))
+        end_file.write_text(json.dumps(ended_state(home)))
     sys.exit(code)
 
 
 @contextmanager
-def told_apart(file: Path, answer: dict[str, Any]) -> Iterator[None]:
-    """Add what a command wrote, whoever in this process wrote it, to a file of JSON lines."""
+def told_apart(answer: dict[str, Any]) -> Iterator[None]:
+    """Add to an answer what is written meanwhile, whoever in this process writes it."""
     streams = {"out": 1, "err": 2}
     with ExitStack() as held:
         kept = {name: os.dup(number) for name, number in streams.items()}
@@ -248,12 +245,11 @@ def told_apart(file: Path, answer: dict[str, Any]) -> Iterator[None]:
                 os.close(kept[name])
                 files[name].seek(0)
                 answer[name] = files[name].read().decode(errors="replace")
-            with file.open("a") as lines:
-                lines.write(json.dumps(answer) + "\n")
 
 
-def _ended(settings: Settings) -> dict[str, Any]:
+def ended_state(home: Path | None = None) -> dict[str, Any]:
     """The end state of a workspace, with what is wrong with its chain."""
+    settings = Settings(home=home) if home else Settings()
     from catalog.integrity import read_chain
     from flows.wiring import open_lake
     from tests.end_state import end_state

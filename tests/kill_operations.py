@@ -11,7 +11,9 @@ from pathlib import Path
 
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_session import connect
+from flows.reading import read_rows_of
 from flows.settings import Settings
+from tests.damage_files import FolderFiles
 from tests.pico import pico_texts
 from tests.pico_world import make_pico_workspace
 
@@ -72,6 +74,29 @@ def age(root: Path, *, version: int = BEFORE_THE_CHAIN) -> None:
             connection.execute(statement)
 
 
+def spoil(root: Path) -> None:
+    """Lose a vector's file, the files of a version, and the folder of an ensemble."""
+    files = FolderFiles(root / "home")
+    settings = Settings(home=root / "home")
+    (ensemble, *_) = read_rows_of(
+        settings,
+        "SELECT artifact_sha256 FROM core.ensembles JOIN core.model_versions"
+        " ON ensemble_id = record_id ORDER BY ensemble_id",
+    )
+    for store, within in (
+        ("vectors", ".lance/data/"),
+        ("model_artifacts", "adapter_model.safetensors"),
+        ("artifacts", ensemble["artifact_sha256"]),
+    ):
+        names = [name for name in files.names(store) if within in name]
+        files.write(store, names[0], b"spoilt")
+
+
+def lose_registry(root: Path) -> None:
+    """Lose MLflow's database."""
+    FolderFiles(root / "home").lose_database("mlflow")
+
+
 def _undoing(version: int) -> list[str]:
     """SQL that undoes the migrations after one."""
     folder = files("catalog") / "tables" / "migrations"
@@ -94,6 +119,8 @@ _IMPORT: Words = (
     *("--", "adapters", "import", "{root}/outside/*", "--base", "pico", "--source", "outside"),
     *("--license", "CC0-1.0", "--task-of", "site_a", "--sample", "sample.txt", "--json"),
 )
+_REPAIR: Words = ("--", "repair", "--json")
+_REPAIRED: Words = (*_REPAIR, *MAINTAIN)
 _BACKUP: Words = ("--", "backup", "{root}/kept", "--json")
 NIGHT = Operation(
     "night",
@@ -118,6 +145,10 @@ OPERATIONS: Mapping[str, Operation] = {
             MAINTAIN,
             ((*MAINTAIN, *NIGHT_WORDS), (*NIGHT_WORDS, *MAINTAIN)),
             prepare=age,
+        ),
+        Operation("repair", _REPAIR, ((*_REPAIR, *MAINTAIN),), prepare=spoil),
+        Operation(
+            "repair-of-a-lost-registry", _REPAIR, ((*_REPAIR, *MAINTAIN),), prepare=lose_registry
         ),
     )
 }

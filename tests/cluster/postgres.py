@@ -51,10 +51,14 @@ class Postgres:
         at = f"-h 127.0.0.1 -p {self.port} -U {USER}"
         return f'"{self.binaries / "pg_dump"}" {at} -Fc -f "{file}" {database}'
 
-    def restore(self, database: str, file: Path) -> None:
-        """The database as it was when it was dumped, whoever is connected to it."""
+    def empty(self, database: str) -> None:
+        """The database without a table, whoever is connected to it."""
         self._client("dropdb", "--force", database)
         self.make_database(database)
+
+    def restore(self, database: str, file: Path) -> None:
+        """The database as it was when it was dumped, whoever is connected to it."""
+        self.empty(database)
         self._client("pg_restore", "-d", database, str(file))
 
     def analyze(self, database: str) -> None:

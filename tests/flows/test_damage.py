@@ -1,30 +1,40 @@
 """Damage on embedded stores, by the real commands: seen, said, mended or given to a backup."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flows.settings import Settings
-from tests.damage import WAYS, damage, make_world, put_back, try_damage
-from tests.damage_table import CASES, FolderFiles, mend, notice
-from tests.kill_matrix import World
+from tests.damage import WAYS, World, damage, make_world, try_damage
+from tests.damage_files import FolderFiles
+from tests.damage_table import CASES, mend, notice, passes_a_night
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> World:
-    return make_world(tmp_path_factory.mktemp("damage"), prefect_api)
+def world(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[World]:
+    with make_world(tmp_path_factory.mktemp("damage"), prefect_api) as made:
+        yield made
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_row_of_the_table(world: World, name: str) -> None:
-    case, settings = CASES[name], Settings(home=world.home)
-    put_back(world)
-    case.spoil(settings, FolderFiles(world.home))
-    assert notice(world, case) == []
+    case, home = CASES[name], world.copy(name.replace(" ", "-"))
+    case.spoil(Settings(home=home), FolderFiles(home))
+    look, hand, _ = world.workers
+    assert notice(look, home, case) == []
     assert not list(world.root.rglob("ran")), "code that nobody kept was run"
-    assert mend(world, case) == []
+    assert mend(hand, home, case) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.by_night])
+def test_a_night_finds_what_serves_damaged(world: World, name: str) -> None:
+    case, home = CASES[name], world.copy(f"{name.replace(' ', '-')}-night")
+    case.spoil(Settings(home=home), FolderFiles(home))
+    assert passes_a_night(world.workers[2], home, case) == []
 
 
 @pytest.mark.slow
@@ -41,7 +51,7 @@ def test_every_way_spoils(tmp_path: Path) -> None:
         for number in range(2):
             (folder / f"{number}.bin").write_bytes(bytes([number]) * 9)
         before = {path: path.read_bytes() for path in folder.iterdir()}
-        way(random.Random(1), folder / "0.bin")
+        way(random.Random(1), folder / "0.bin", folder)
         files = [path for path in tmp_path.joinpath(name).rglob("*") if path.is_file()]
         assert {path: path.read_bytes() for path in files} != before
 
