@@ -6,6 +6,7 @@ from typing import Any
 
 from catalog import current
 from catalog.current import AdapterFilter
+from catalog.errors import StoreError
 from catalog.stores.vector_library import Library
 from flows.plans import TargetSpec
 from flows.workspace import Workspace
@@ -50,9 +51,33 @@ def visible_library(workspace: Workspace, target: TargetSpec, encoder_id: str) -
     key = f"library {encoder_id} {wanted} {workspace.memo[moment]}"
     if key not in workspace.memo:
         allowed = current.visible_ids(lake, wanted)["adapter_id"]
-        workspace.memo[key] = workspace.stores.vectors.library(encoder_id, allow=allowed)
+        library = workspace.stores.vectors.library(encoder_id, allow=allowed)
+        if len(library) < len(allowed):
+            _require_filed(workspace, encoder_id, allowed.to_pylist(), n_filed=len(library))
+        workspace.memo[key] = library
     found: Library = workspace.memo[key]
     return found
+
+
+def _require_filed(
+    workspace: Workspace, encoder_id: str, allowed: list[str], *, n_filed: int
+) -> None:
+    """Raise StoreError where an adapter on record of this encoder is not filed under it.
+
+    Without it another ensemble would be made, and nobody would be told.
+    """
+    wanted = workspace.stores.lake.rows(
+        "SELECT count(*) AS n FROM core.adapters JOIN core.representations USING (representation_id)"
+        " WHERE encoder_id = ? AND list_contains(?, adapter_id)",
+        [encoder_id, allowed],
+    )[0]["n"]
+    if n_filed < wanted:
+        raise StoreError(
+            f"LoRA-VecDB has lost {wanted - n_filed} of {wanted} adapters that are on record: no"
+            " ensemble is made without them.",
+            where=encoder_id,
+            remedy="`rpe repair` files them again",
+        )
 
 
 def filter_of(workspace: Workspace, target: TargetSpec) -> AdapterFilter:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from catalog.errors import StoreError
 from catalog.report import blocks, charts, experiment_blocks, map_chart, queries, words
 from catalog.report.colours import colours_of
 from catalog.report.experiments import (
@@ -264,7 +265,10 @@ def _experiments(lake: Lake) -> dict[str, Any]:
 
 def _maps(lake: Lake, vectors: Vectors, min_groups: int) -> list[map_chart.Map]:
     places = queries.read_places(lake, min_groups=min_groups)
-    known = vectors.representations([row["representation_id"] for row in places])
+    try:
+        known = vectors.representations([row["representation_id"] for row in places])
+    except StoreError:  # damage, which a step or `rpe doctor` tells; the page goes without a map
+        return []
     drawn = []
     for encoder in sorted({row["encoder_id"] for row in places}):
         rows = [row for row in places if row["encoder_id"] == encoder]
