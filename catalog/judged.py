@@ -36,15 +36,17 @@ def let_in(lake: Lake) -> list[Row]:
     )
 
 
-def serving(lake: Lake) -> dict[str, str]:
-    """Target -> the ensemble that serves it."""
+def served(lake: Lake) -> dict[str, list[Row]]:
+    """Target -> each time that a version began to serve it, the oldest first."""
     rows = lake.rows(
-        "SELECT target_name, ensemble_id FROM core.promotions"
+        "SELECT * FROM core.promotions"
         " WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back')"
-        " QUALIFY row_number() OVER (PARTITION BY target_name"
-        " ORDER BY recorded_at DESC, promotion_id) = 1"
+        " ORDER BY recorded_at, promotion_id DESC"
     )
-    return {row["target_name"]: row["ensemble_id"] for row in rows}
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["target_name"], []).append(row)
+    return found
 
 
 def withdrawn(lake: Lake) -> list[Withdrawn]:

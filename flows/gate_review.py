@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from catalog import current
-from catalog.judged import Withdrawn, let_in, serving, withdrawn
+from catalog.judged import Withdrawn, let_in, served, withdrawn
 from catalog.lineage import source_of
+from catalog.promotion import former_of
 from catalog.stores.lake import Lake
 from flows.plan_file import gated_metrics
 from flows.plans import GateSpec, Plan
@@ -45,12 +46,13 @@ class Reviewed:
     version: str
     decided_at: datetime | None
     action: str
-    is_serving: bool
     outcome: str
     reasons: str
     ensemble_id: str = ""
     evaluation_id: str = ""
     metric: str = ""
+    is_serving: bool = False
+    former_version: str = ""  # what a roll-back from it would let serve
     against_base: Row = field(default_factory=dict)
     against_champion: Row = field(default_factory=dict)
 
@@ -84,7 +86,7 @@ def review(settings: Settings) -> list[Reviewed]:
 
 
 def _reviewed(lake: Lake, plan: Plan) -> list[Reviewed]:
-    promotions, serves = let_in(lake), serving(lake)
+    promotions, serves = let_in(lake), served(lake)
     trials = current.trials(lake, sorted({row["target_name"] for row in promotions}))
     behind = {row["promotion_id"]: _behind(row, trials) for row in promotions}
     asked = {c["comparison_id"] for rows in behind.values() for c in rows.values()}
@@ -92,7 +94,10 @@ def _reviewed(lake: Lake, plan: Plan) -> list[Reviewed]:
     for lineage in _lineages(trials):
         found |= _Replay(lake, plan, asked).run(lineage)
     told = [
-        _told(row, behind[row["promotion_id"]], found, plan, is_serving=_is(serves, row))
+        replace(
+            _told(row, behind[row["promotion_id"]], found, plan),
+            **_serving(row, serves.get(row["target_name"], [])),
+        )
         for row in promotions
     ]
     return sorted(
@@ -252,8 +257,6 @@ def _told(
     behind: Mapping[str, Row],
     found: Mapping[str, Again],
     plan: Plan,
-    *,
-    is_serving: bool,
 ) -> Reviewed:
     """What the gate says of a promotion now."""
     one = Reviewed(
@@ -261,7 +264,6 @@ def _told(
         promotion["model_version"] or "",
         promotion["recorded_at"],
         promotion["action"],
-        is_serving,
         UNKNOWN,
         "",
         promotion["ensemble_id"],
@@ -304,10 +306,14 @@ def _shown(trial: Trial) -> Row:
     return {**told.pop("comparison"), **{k: v for k, v in told.items() if k != "log_gains"}}
 
 
-def _is(serves: Mapping[str, str], promotion: Row) -> bool:
-    return serves.get(promotion["target_name"]) == promotion["ensemble_id"]
+def _serving(promotion: Row, served: Sequence[Row]) -> dict[str, Any]:
+    """Whether it serves now, and what would serve after a roll-back."""
+    if not served or served[-1]["ensemble_id"] != promotion["ensemble_id"]:
+        return {}
+    former = former_of(served)
+    return {"is_serving": True, "former_version": former["model_version"] if former else ""}
 
 
 def _gone(one: Withdrawn) -> Reviewed:
     what = "What was decided about ensembles of the target until then was erased with them."
-    return Reviewed(one.target, "", one.at, "withdrawn", False, UNKNOWN, what)
+    return Reviewed(one.target, "", one.at, "withdrawn", UNKNOWN, what)

@@ -32,8 +32,10 @@ def show_review(reviewed: Sequence[Reviewed], *, as_json: bool) -> None:
     )
     for one in reviewed:
         if one.outcome == FALLS and one.is_serving:
-            say(f"SERVES {one.target}: version {one.version} would not have been let in;")
-            say(f"  rpe rollback {one.target} --actor NAME   # if there is a former champion")
+            say(f"SERVES {one.target}: version {one.version} would not have been let in")
+            if one.former_version:
+                back = f"version {one.former_version} serves again"
+                say(f"  rpe rollback {one.target} --actor NAME   # {back}")
 
 
 def _line(one: Reviewed) -> dict[str, str]:
