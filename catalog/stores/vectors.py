@@ -236,6 +236,7 @@ class Vectors:
             try:
                 with vector_errors("read the vectors", self._uri):
                     table = self._database.open_table(name)
+                    table.list_versions()  # reads what a compaction will read
                     n_read = sum(len(batch) for batch in table.search().to_batches(_WRITTEN))
                     is_whole = n_read == table.count_rows()
             except StoreError:
