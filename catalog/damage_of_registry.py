@@ -57,7 +57,8 @@ def told(faults: list[Fault]) -> str:
     if not faults[0].file:
         return f"{faults[0].what}: its folder"
     more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-    return f"{CHANGED}: {', '.join(map(str, faults[:NAMED]))}{more}"
+    names = [one.file if one.what == CHANGED else str(one) for one in faults[:NAMED]]
+    return f"{CHANGED}: {', '.join(names)}{more}"
 
 
 def cost_of(row: Row, target: str = "") -> str:

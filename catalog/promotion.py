@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -102,8 +102,15 @@ def record_verdicts(
     return _rows(stores, [verdict.promotion_id for verdict, _ in verdicts])
 
 
-def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
-    """Let a pending challenger serve, in a person's name.
+def approve(
+    stores: Stores,
+    target: str,
+    *,
+    actor: str,
+    run: RunRef,
+    require: Callable[[Stores, ModelVersionRef], None] = lambda stores, ref: None,
+) -> Row:
+    """Let a pending challenger serve, in a person's name; `require` raises if it must not.
 
     Raises:
         RecordNotFound: nothing waits for approval.
@@ -126,6 +133,7 @@ def approve(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
             where=target,
             remedy="run `rpe promote` again; the gate then compares with the present champion",
         )
+    require(stores, ModelVersionRef(pending["model_name"], pending["model_version"]))
     verdict = VerdictRecord(
         target_name=target,
         dataset_version_id=pending["dataset_version_id"],
@@ -147,8 +155,15 @@ def waiting(stores: Stores, targets: Sequence[str]) -> dict[str, Row]:
     return {name: row for name, row in found.items() if row}
 
 
-def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
-    """Let the champion before the present one serve again, in a person's name.
+def roll_back(
+    stores: Stores,
+    target: str,
+    *,
+    actor: str,
+    run: RunRef,
+    require: Callable[[Stores, ModelVersionRef], None] = lambda stores, ref: None,
+) -> Row:
+    """Let the champion before the present one serve again, in a person's name, if `require` lets.
 
     Raises:
         RecordNotFound: there is no champion, or none before it.
@@ -165,6 +180,7 @@ def roll_back(stores: Stores, target: str, *, actor: str, run: RunRef) -> Row:
             else "a night promotes the first one",
         )
     present, previous = served[-1], served[-2]
+    require(stores, ModelVersionRef(previous["model_name"], previous["model_version"]))
     verdict = VerdictRecord(
         target_name=target,
         dataset_version_id=previous["dataset_version_id"],
@@ -262,14 +278,16 @@ def _act(
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
 
 
-def aliases_apart(lake: Lake, registry: Registry) -> list[tuple[str, str, str, str]]:
+def aliases_apart(
+    lake: Lake, registry: Registry, targets: Sequence[str] | None = None
+) -> list[tuple[str, str, str, str]]:
     """Aliases that are not what core.promotions says: model, alias, version wanted, and found.
 
     Those that a run is moving, or left behind, are no matter of it.
     """
     moving = {one.record_id for one in intents.open_intents(lake)}
     there, apart = registry.models(), []
-    for target, rows in sorted(_histories(lake, None).items()):
+    for target, rows in sorted(_histories(lake, targets).items()):
         wanted = _wanted(rows)
         aliases = there[target].aliases if target in there else {}
         for alias in (CHALLENGER, CHAMPION):

@@ -14,7 +14,7 @@ from catalog.damaged import CHANGED, GONE, UNREADABLE
 from catalog.errors import StoreError
 from catalog.stores.lake import Lake
 from catalog.stores.registry import ModelVersion, ModelVersionRef, Registry
-from catalog.stores.sums import SUMS, read_sums, strangers
+from catalog.stores.sums import HEAD, HEAD_TAG, SUMS, head_text, read_sums, strangers
 from catalog.stores.version_files import VersionFile
 from rpe_core.errors import InputError
 
@@ -25,7 +25,8 @@ _OF_DISK = {errno.EACCES, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENOENT, er
             errno.EPERM}  # fmt: skip
 _VERSIONS = """
 SELECT v.*, coalesce(e.weights_sha256, a.weights_sha256) AS weights_sha256, e.target_name,
-    b.model_name AS base_name, b.model_version AS base_version, b.base_id
+    b.model_name AS base_name, b.model_version AS base_version, b.base_id, b.base_sha256,
+    e.artifact_sha256
 FROM core.model_versions AS v
 LEFT JOIN core.ensembles AS e ON v.kind = 'ensemble' AND e.ensemble_id = v.record_id
 LEFT JOIN core.adapters AS a ON v.kind = 'adapter' AND a.adapter_id = v.record_id
@@ -124,7 +125,7 @@ def faults_of(
         return [Fault("", UNREADABLE)]
     if not files:
         return [Fault("", GONE)]
-    look = _Look(version.ref.uri, files, hashes)
+    look = _Look(version, files, hashes)
     if row["sums_sha256"] is None:
         return look.unfiled(row)
     return look.filed(row)
@@ -134,12 +135,16 @@ def faults_of(
 class _Look:
     """One look at the files of a version."""
 
-    uri: str
+    version: ModelVersion
     files: Mapping[str, VersionFile]
     hashes: Hashes | None
 
     def filed(self, row: Row) -> list[Fault]:
-        if fault := self.fault(SUMS, row["sums_sha256"], self.hashes or Hashes()):
+        by_hash = self.hashes or Hashes()
+        if fault := self.fault(SUMS, row["sums_sha256"], by_hash):
+            return [fault]
+        head = head_text(self.version.tags.get(HEAD_TAG, ""), row["sums_sha256"])
+        if fault := self.fault(HEAD, hashlib.sha256(head.encode()).hexdigest(), by_hash):
             return [fault]
         try:
             with self.files[SUMS].opened() as stream:
@@ -172,7 +177,7 @@ class _Look:
         if name not in self.files:
             return Fault(name, GONE)
         try:
-            is_kept = hashes.of(f"{self.uri}/{name}", self.files[name]) == sha256
+            is_kept = hashes.of(f"{self.version.ref.uri}/{name}", self.files[name]) == sha256
         except StoreError as error:
             _require_cause_on_disk(error)
             return Fault(name, UNREADABLE)

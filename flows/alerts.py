@@ -19,13 +19,14 @@ from flows.freshness import SILENT, silent_sources
 from flows.ledger import REFUSED, Alert, Ledger
 from flows.plans import Plan
 from flows.run_record import NIGHT
+from flows.verify import DAMAGED, MEMO, Verified
 from flows.watching import BELOW, DRIFT, FALL, MOVED, WORSE
 from flows.workspace import Workspace
 from rpe_core.fingerprint import SHORT, fingerprint
 
 ABSTAINED = "abstained"
 OF_SOURCES = (SILENT, REFUSED, DRIFT)
-OF_TARGETS = (BELOW, FALL, ABSTAINED)
+OF_TARGETS = (BELOW, FALL, ABSTAINED, DAMAGED)
 Row = dict[str, Any]
 
 
@@ -60,6 +61,8 @@ def watch(workspace: Workspace, ledger: Ledger, steps: Collection[str], *, plan:
             for name in looks:
                 with ledger.unit(step, name, is_done=False):
                     step.done += lookers[name](workspace, plan, seen)
+    verified = workspace.memo.get(MEMO, Verified())
+    seen.look(DAMAGED, verified.targets, verified.alerts)
     settle(workspace, ledger, seen, plan=plan)
 
 

@@ -7,9 +7,13 @@ from contextlib import closing
 from typing import Any
 
 from catalog import promotion
+from catalog.stores.bundle import Stores
+from catalog.stores.registry import ModelVersionRef
+from catalog.verifying import Hashes
 from flows.locking import hold_workspace
 from flows.run_record import open_run
 from flows.settings import Settings
+from flows.sound import require_version
 from flows.wiring import open_stores
 from flows.workspace import load_declarations
 from rpe_core.errors import InputError
@@ -36,5 +40,10 @@ def _decide(
     with hold_workspace(settings):
         stores = open_stores(settings)
         with closing(stores.lake):
-            row = decision(stores, target, actor=actor, run=open_run(flow))
+            row = decision(stores, target, actor=actor, run=open_run(flow), require=_require_sound)
     return str(row["promotion_id"])
+
+
+def _require_sound(stores: Stores, ref: ModelVersionRef) -> None:
+    """Raise RecordConflict if a version that is to serve is damaged."""
+    require_version(stores.lake, stores.registry, ref, hashes=Hashes())

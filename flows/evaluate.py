@@ -337,4 +337,5 @@ def _served(name: str, record_id: str, artifact_sha256: str) -> Arm:
 def _folder(workspace: Workspace, arm: Arm) -> Path | None:
     if not arm.artifact_sha256:
         return None
-    return workspace.stores.artifacts.folder(arm.artifact_sha256)
+    # hashed again: what was changed since it was kept would be scored as what it is not
+    return workspace.stores.artifacts.folder(arm.artifact_sha256, is_verified=True)

@@ -18,6 +18,7 @@ BROKEN = 3  # exit code of what broke its contract
 ENDED = {  # kind of an alert -> how it ends, if not by a retraction or by leaving the plan
     "abstained": "an ensemble may serve it again",
     "below_promotion": "another champion serves, or it scores as when it was promoted",
+    "damaged": "what serves it, and what that was made of, is what was kept",
     "drift": "the newest version is like the ones before it",
     "fall": "the evaluation after it shows no further fall",
     "refused": "the file was replaced, let in or taken away",

@@ -14,10 +14,12 @@ from prefect import flow
 
 from catalog import orphans, promotion
 from catalog.current import read_standing
+from catalog.filed_versions import file_versions
 from catalog.stores.set_aside import Aside
 from flows import input_statistics
 from flows.locking import hold_workspace
 from flows.notices import tell_stop
+from flows.run_record import open_run
 from flows.wiring import utc_now
 from flows.withdraw import open_finished
 
@@ -48,6 +50,8 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
             rows.append(
                 {"what": "aliases repaired", "count": len(promotion.repair_aliases(stores))}
             )
+            filed = file_versions(stores, run=open_run("maintain"))
+            rows.append({"what": "files of versions put on record", "count": len(filed)})
             versions = read_standing(stores.lake).versions.values()
             standing = [row["dataset_version_id"] for row in versions]
             old = input_statistics.erase_others(settings, standing)

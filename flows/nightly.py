@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -31,12 +31,14 @@ from flows.consumers import tell_consumers
 from flows.handover import handing_over
 from flows.ledger import Ledger, Step
 from flows.locking import hold_workspace
+from flows.lost_registry import require_entries
 from flows.notices import tell_stop, told
 from flows.plans import Plan
 from flows.progress import announce, announce_step
 from flows.run_record import NIGHT, Summary, close_run, markdown_of, open_run
 from flows.server import prefect_server
-from flows.wiring import load_drivers
+from flows.verify import verify
+from flows.wiring import load_drivers, require_registry
 from flows.withdraw import certify, open_finished
 from flows.workers import Workers
 from flows.workspace import Declarations, Workspace, load_declarations
@@ -89,9 +91,11 @@ def run_night(
     Raises:
         WorkspaceBusy: if another run holds the workspace.
         InputError: if the plan has faults; nothing has been touched then.
+        RegistryLost: if the registry is gone; nothing has been touched then.
     """
     try:
         load_declarations(settings).plan.narrowed(targets)
+        require_registry(settings)
     except RpeError as error:
         tell_stop(settings, _name_of(only), error)
         raise
@@ -164,9 +168,12 @@ def do_steps(
     """
     ledger, stores = Ledger(), open_finished(settings)
     try:
-        promotion.repair_aliases(stores)
         run = open_run(name, at=stores.lake.now)
         workspace = Workspace(settings, plan, declared.contracts, stores, run)
+        if not is_strict:  # an experiment serves nobody
+            require_entries(stores)
+            verify(replace(workspace, plan=declared.plan), ledger)
+        promotion.repair_aliases(stores)
         with Workers(settings) as workers:
             for number, (verb, how) in enumerate(steps.items(), start=1):
                 announce_step(verb, number, len(steps))

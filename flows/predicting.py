@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from catalog.promotion import CHAMPION
 from catalog.readers.items import read_item
 from catalog.stores.model_code import input_of
 from flows.asking import opened, why_none
 from flows.scoring import predict_arm
 from flows.settings import Settings
-from flows.wiring import open_registry
+from flows.sound import no_kept_bytecode, sound_champion
 from flows.workspace import load_declarations
 from rpe_core.errors import InputError
 from rpe_core.families.inputs import is_blank, spread
@@ -56,7 +55,8 @@ def predict_images(
 
 
 def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Rows, str]:
-    if CHAMPION not in open_registry(settings).aliases(target):
+    version = sound_champion(settings, target)
+    if version is None:
         rows = _base_answers(settings, target, inputs)
         return rows, f"{target} has no champion: the base answers. {why_none(settings, target)}"
     # MLflow's own loader, so that this is what any consumer gets
@@ -64,7 +64,8 @@ def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Ro
     import pandas as pd
 
     mlflow.set_tracking_uri(settings.tracking)
-    model = mlflow.pyfunc.load_model(f"models:/{target}@{CHAMPION}")
+    with no_kept_bytecode():
+        model = mlflow.pyfunc.load_model(version)  # no alias: that may be moved meanwhile
     column = model.metadata.get_input_schema().input_names()[0]
     answers = model.predict(pd.DataFrame({column: list(inputs)}))
     columns = {name: answers[name].tolist() for name in answers.columns}

@@ -17,6 +17,7 @@ from flows.plans import GateSpec
 from flows.scoring import AUTO_ARM, BASE_ARM, items_by_arm
 from flows.served import ServedModels
 from flows.trials import Trials, trial_row, trials_of
+from flows.verify import MEMO, Verified, require_sound
 from flows.workspace import Workspace
 from rpe_core.evaluation.gates import NO_CHAMPION, GatePolicy, Trial, decide, put_to_test
 from rpe_core.evaluation.head_to_head import compare
@@ -84,7 +85,7 @@ def pending(workspace: Workspace) -> list[Question]:
     ids = [unit.evaluation_id for unit in units]
     scores = current.validation_scores(workspace.stores.lake, ids)
     chosen = current.choices(workspace.stores.lake, ids)
-    questions = []
+    questions, damaged = [], workspace.memo.get(MEMO, Verified()).damaged
     for unit in units:
         name = unit.retrieval.target.name
         challenger = _challenger(workspace, unit, scores, chosen.get(unit.evaluation_id, ""))
@@ -95,8 +96,9 @@ def pending(workspace: Workspace) -> list[Question]:
             _policy(workspace, unit),
             (name, challenger.record_id) in standing.rolled_back,
         )
+        is_damaged = challenger.record_id in damaged
         is_champion = challenger.record_id and challenger.record_id == question.champion_id
-        if not is_champion and question.question_id not in standing.questions:
+        if not is_champion and not is_damaged and question.question_id not in standing.questions:
             questions.append(question)
     questions = _recognised(workspace, questions)
     tried = trials_of(workspace, [question.unit for question in questions])
@@ -146,7 +148,10 @@ def _is_standing(question: Question, row: Row) -> bool:
 def keep(workspace: Workspace, made: Sequence[Answer]) -> None:
     """Register the challengers, record the verdicts, then let the aliases follow them."""
     challengers = [answer.challenger for answer in made if answer.challenger]
-    registration.register_challengers(workspace.stores, challengers, run=workspace.run)
+    refs = registration.register_challengers(workspace.stores, challengers, run=workspace.run)
+    winning = {a.verdict.ensemble_id for a in made if a.verdict.action in ("promoted", "pending")}
+    pairs = zip(challengers, refs, strict=True)
+    require_sound(workspace, [ref for one, ref in pairs if one.ensemble_id in winning])
     verdicts = [(answer.verdict, answer.comparisons) for answer in made]
     promotion.record_verdicts(workspace.stores, verdicts, run=workspace.run)
 

@@ -130,7 +130,7 @@ def _opened(settings: Settings, lake: Lake, mending: Mending, told: Repaired, st
     stores = Stores(
         lake=lake,
         vectors=open_vectors(settings),
-        registry=open_registry(settings),
+        registry=open_registry(settings, is_new=True),
         artifacts=open_artifacts(settings),
     )
     for name in stores.vectors.unreadable():

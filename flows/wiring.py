@@ -18,6 +18,7 @@ from catalog.stores.lake_session import connect
 from catalog.stores.registry import Registry
 from catalog.stores.vectors import Vectors
 from flows.lost_lake import Others
+from flows.lost_registry import require_file
 from flows.naming import name_of
 from flows.settings import Settings
 from rpe_core.errors import RpeError
@@ -80,8 +81,22 @@ def open_vectors(
     )
 
 
-def open_registry(settings: Settings, *, read_only: bool = False) -> Registry:
-    """The MLflow registry of the workspace."""
+def require_registry(settings: Settings) -> None:
+    """Raise RegistryLost where the registry's database is no such file and the lake names versions.
+
+    The lake is opened for it only where there is something to ask.
+    """
+    require_file(settings.tracking, partial(open_lake, settings, read_only=True))
+
+
+def open_registry(settings: Settings, *, read_only: bool = False, is_new: bool = False) -> Registry:
+    """The MLflow registry of the workspace; `is_new` makes one in the place of one that is lost.
+
+    Raises:
+        RegistryLost: its database is gone or damaged, and the lake names what it held.
+    """
+    if not is_new:
+        require_registry(settings)
     return Registry.open(
         tracking_uri=settings.tracking,
         artifacts_uri=settings.model_artifacts,

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from catalog.stores.registry import ModelVersionRef
+from catalog.stores.sums import SUMS, read_sums
 from catalog.tables.schema import TABLES
 from flows.settings import Settings
 from flows.wiring import open_stores
@@ -11,7 +13,10 @@ from flows.wiring import open_stores
 VARYING = {
     *("run_id", "recorded_at", "superseded_at", "retracted_at", "snapshot_id"),
     *("started_at", "ended_at", "model_version", "train_seconds", "peak_memory_bytes"),
+    # over base.json too, which has the number of the base's version: see `version_files`
+    *("sums_sha256", "n_bytes"),
 }
+_NUMBERED = ("artifacts/base.json",)
 
 
 def end_state(settings: Settings) -> dict[str, Any]:
@@ -29,6 +34,7 @@ def end_state(settings: Settings) -> dict[str, Any]:
         state["artifacts"] = sorted(stores.artifacts.list())
         state["vectors"] = sorted(stores.vectors.keys())
         state["aliases"] = _aliases(stores)
+        state["version_files"] = _version_files(stores)
         return state
     finally:
         stores.lake.close()
@@ -45,4 +51,19 @@ def _aliases(stores: Any) -> dict[str, str]:
         f"{name}@{alias}": behind[name, version]
         for name, aliases in stores.registry.all_aliases().items()
         for alias, version in aliases.items()
+    }
+
+
+def _version_files(stores: Any) -> dict[str, dict[str, str]]:
+    """The files of each version by hash, but for the one that has a version's number in it."""
+    rows = stores.lake.rows("FROM core.model_versions WHERE retracted_at IS NULL")
+    listed = {
+        row["record_id"]: read_sums(
+            stores.registry.read(ModelVersionRef(row["model_name"], row["model_version"]), SUMS)
+        )
+        for row in rows
+    }
+    return {
+        record_id: {name: sha256 for name, sha256 in files.items() if name not in _NUMBERED}
+        for record_id, files in sorted(listed.items())
     }

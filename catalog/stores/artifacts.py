@@ -223,6 +223,11 @@ class Artifacts:
         ordered = sorted(paths, key=lambda path: path.name)
         return fingerprint_stream(f"{path.name} {Artifacts.hash_file(path)}" for path in ordered)
 
+    @staticmethod
+    def hash_of(hashes: Mapping[str, str]) -> str:
+        """The same of files whose hashes are known, each with a name of its own."""
+        return fingerprint_stream(f"{name} {hashes[name]}" for name in sorted(hashes))
+
     def _place(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
             raise InputError("This is no hash of an artifact.", expected="64 hexadecimal digits")

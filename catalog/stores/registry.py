@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catalog.errors import RecordConflict
+from catalog.errors import RecordConflict, StoreError
 from catalog.stores.locks import WriterLock
 from catalog.stores.mlflow_door import connect, connect_reading, pages, translate_mlflow_errors
 from catalog.stores.mlflow_erasure import delete_drafts, erase_deleted, remove_run_files
@@ -28,7 +28,7 @@ from catalog.stores.model_versions import (
     VersionDraft,
 )
 from catalog.stores.sums import HEAD_TAG, SUMS, SUMS_TAG, Sums, sha256_of, sums_of, write_head
-from catalog.stores.version_files import FOLDER, VersionFile, files_of
+from catalog.stores.version_files import FOLDER, VersionFile, files_of, folder_of, replace_files
 from rpe_core.errors import InputError, shown_name
 
 __all__ = [
@@ -222,10 +222,12 @@ class Registry:
             RecordNotFound: there is no such version.
             StoreError: it has no such file.
         """
-        with translate_mlflow_errors(ref.uri), tempfile.TemporaryDirectory() as scratch:
-            run_id = self._client.get_model_version(ref.name, ref.version).run_id
-            found = self._client.download_artifacts(run_id, f"{FOLDER}/{file}", scratch)
-            return Path(found).read_bytes()
+        found = self.files(self.version(ref)).get(file)
+        if found is None:
+            raise StoreError(f"The version has no file {file}.", where=ref.uri)
+        with translate_mlflow_errors(ref.uri), found.opened() as stream:
+            content: bytes = stream.read()
+            return content
 
     def files(self, version: ModelVersion) -> dict[str, VersionFile]:
         """Every file of a version by its name, wherever it lies; none where its folder is gone.
@@ -235,6 +237,10 @@ class Registry:
         """
         with translate_mlflow_errors(version.ref.uri):
             return files_of(version.source, version.run_id, self._client, root=self._artifacts_uri)
+
+    def folder(self, version: ModelVersion) -> Path | None:
+        """Where the files of a version lie, if that is on this machine."""
+        return folder_of(version.source, version.run_id, root=self._artifacts_uri)
 
     def sums(self, ref: ModelVersionRef) -> Sums:
         """What is put on record of the files of a version that was just registered.
@@ -250,6 +256,18 @@ class Registry:
         with translate_mlflow_errors(name):
             found = [_version(v) for v in self._search(f"name = '{name}'")]
         return sorted(found, key=lambda v: int(v.ref.version))
+
+    def put_files(self, version: ModelVersion, folder: Path, tags: Mapping[str, str]) -> None:
+        """Write the files of a folder among those of a version, and set its tags."""
+        with translate_mlflow_errors(version.ref.uri), self._lock.hold():
+            if place := self.folder(version):
+                # MLflow's client would write where this process saw the run last
+                replace_files(place, folder)
+            else:
+                self._client.log_artifacts(version.run_id, str(folder), FOLDER)
+            ref = version.ref
+            for key, value in tags.items():
+                self._client.set_model_version_tag(ref.name, ref.version, key, value)
 
     def all_versions(self) -> list[ModelVersion]:
         """Every version of every registered model, in one question."""

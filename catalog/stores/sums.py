@@ -38,9 +38,13 @@ def write_sums(folder: Path) -> None:
 
 def write_head(folder: Path, head: str) -> None:
     """Say beside SHA256SUMS where the chain of core.runs ended; '' before its first link."""
-    told = {"link_sha256": head, "sums_sha256": sha256_of(folder / SUMS)}
-    text = json.dumps(told, sort_keys=True, indent=1)
-    (folder / HEAD).write_text(text + "\n", encoding="utf-8")
+    (folder / HEAD).write_text(head_text(head, sha256_of(folder / SUMS)), encoding="utf-8")
+
+
+def head_text(head: str, sums_sha256: str) -> str:
+    """The content of SHA256SUMS.head."""
+    told = {"link_sha256": head, "sums_sha256": sums_sha256}
+    return json.dumps(told, sort_keys=True, indent=1) + "\n"
 
 
 def sums_text(hashes: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
+from catalog.stores.disk import flush
 from catalog.stores.object_store import is_in_bucket
 from catalog.stores.places import files_below
 
@@ -62,11 +64,28 @@ def files_of(source: str, run_id: str, client: Any, *, root: str) -> dict[str, V
     """
     if is_in_bucket(source):
         return {file.name: file for file in files_below(source)}
-    if _is_local(source):
-        is_ours = root and _is_local(root) and run_id
-        place = _path(root) / run_id / "artifacts" / FOLDER if is_ours else _path(source)
+    if place := folder_of(source, run_id, root=root):
         return {file.name: file for file in files_below(str(place))}
     return dict(_listed(client, run_id, FOLDER))
+
+
+def folder_of(source: str, run_id: str, *, root: str) -> Path | None:
+    """The folder of a version that lies on this machine's disks; None of one that does not."""
+    if not _is_local(source):
+        return None
+    is_ours = root and _is_local(root) and run_id
+    return _path(root) / run_id / "artifacts" / FOLDER if is_ours else _path(source)
+
+
+def replace_files(place: Path, folder: Path) -> None:
+    """Let the files of a folder take the place of those of a version, each whole or not at all."""
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        target = place / file.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        shutil.copyfile(file, part)
+        flush(part)
+        part.replace(target)
 
 
 def _listed(client: Any, run_id: str, folder: str) -> Iterator[tuple[str, VersionFile]]:

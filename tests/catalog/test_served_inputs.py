@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import traceback
@@ -267,3 +268,34 @@ def test_the_card_says_what_has_no_answer(world: dict[str, Any], tmp_path: Path)
     folder = mlflow.artifacts.download_artifacts(made.ref.uri, dst_path=str(tmp_path))
     card = (Path(folder) / "model_card.md").read_text()
     assert "An empty text has no answer: every column is null." in card
+
+
+@pytest.mark.parametrize("what", ["flipped", "gone", "no sums"])
+def test_a_consumer_is_told_which_file_is_not_what_was_registered(
+    world: dict[str, Any], tmp_path: Path, what: str
+) -> None:
+    made, _ = world["text-encoder"]
+    version = mlflow.artifacts.download_artifacts(artifact_uri=made.ref.uri)
+    folder = tmp_path / "version"
+    shutil.copytree(version, folder)
+    name = "SHA256SUMS" if what == "no sums" else "artifacts/adapter/adapter_model.safetensors"
+    if what == "flipped":
+        content = bytearray((folder / name).read_bytes())
+        content[-1] ^= 1
+        (folder / name).write_bytes(content)
+    else:
+        (folder / name).unlink()
+    with pytest.raises(Exception, match=f"{name} of this version is") as caught:
+        mlflow.pyfunc.load_model(str(folder))
+    assert "`rpe repair`" in str(caught.value)
+
+
+def test_a_base_that_was_changed_is_named(world: dict[str, Any], tmp_path: Path) -> None:
+    made, _ = world["text-encoder"]
+    for file, told in (("encoder.json", "encoder.json of this version"), ("model", "of the base")):
+        folder = tmp_path / file
+        shutil.copytree(mlflow.artifacts.download_artifacts(artifact_uri=made.base_ref.uri), folder)
+        changed = folder / file if file != "model" else next((folder / file).glob("*.safetensors"))
+        changed.write_bytes(changed.read_bytes() + b" ")
+        with pytest.raises(Exception, match=told):
+            mlflow.pyfunc.load_model(str(folder))
