@@ -12,8 +12,9 @@ from catalog.integrity import read_chain
 from catalog.stores.disk import disk_errors
 from catalog.stores.locks import WriterLock
 from catalog.stores.sqlite_files import SUFFIXES, copy_database
-from flows.doctor import PROVED, examine
+from flows.doctor import examine
 from flows.locking import hold_workspace
+from flows.proof import PROVED
 from flows.settings import Settings
 from flows.wiring import open_lake
 from rpe_core.errors import InputError, RpeError
@@ -39,7 +40,7 @@ class Backup:
 def back_up(settings: Settings, place: Path) -> Backup:
     """Copy a workspace to a new folder while nothing writes to it, and prove the copy.
 
-    Every row of core is held against the chain, every artifact hashed, every vector looked for.
+    Every row of core is held against the chain, every file, artifact and vector hashed.
     Until that is done the folder's name ends in `.part`. To restore, copy the folder back; `rpe
     doctor --deep` proves it in the same way wherever it lies.
 

@@ -16,6 +16,7 @@ from catalog.stores.lake import Lake
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_session import connect
 from catalog.stores.registry import Registry
+from catalog.stores.sqlite_files import fault_of
 from catalog.stores.vectors import Vectors
 from flows.lost_lake import Others
 from flows.lost_registry import require_file
@@ -122,7 +123,9 @@ def leaving_no_trace(settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
-        if not was_there and log.exists() and not log.stat().st_size:
+        # a catalog that is no database any more would be made anew
+        is_left = not was_there and log.exists() and not log.stat().st_size
+        if is_left and catalog.path and not fault_of(catalog.path):
             with suppress(RpeError):  # whoever may only read cannot tidy up, and loses nothing
                 connect(catalog, settings.lake_data, is_read_only=False, threads=1).close()
 

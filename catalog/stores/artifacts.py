@@ -21,6 +21,7 @@ from catalog.errors import RecordConflict, RecordNotFound
 from catalog.stores.bucket import Bucket
 from catalog.stores.disk import disk_errors, flush
 from catalog.stores.object_store import is_in_bucket
+from catalog.stores.places import PlacedFile, files_below
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import fingerprint, fingerprint_stream
 
@@ -147,6 +148,14 @@ class Artifacts:
     def list(self) -> list[str]:
         """Hashes of all folders, sorted."""
         return self._bucket.list() if self._bucket else self._copies()
+
+    def files(self, sha256: str) -> Iterator[PlacedFile]:
+        """The files of a folder as they lie in the store, by relative name; none where it is gone.
+
+        What is no plain file is left out.
+        """
+        place = str(self._place(sha256))
+        return files_below(self._bucket.place(sha256) if self._bucket else place)
 
     def n_bytes(self, sha256: str) -> int:
         """Bytes of a folder's files; 0 where there is none."""

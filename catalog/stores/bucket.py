@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from catalog.errors import RecordConflict, RecordNotFound
-from catalog.stores.object_store import object_store_errors, open_bucket
+from catalog.stores.object_store import PREFIX, object_store_errors, open_bucket
 
 _LIST = ".json"  # <root>/<sha256>.json names the files of <root>/<sha256>/, and is written last
 _CHUNK = 1 << 22
@@ -89,6 +89,10 @@ class Bucket:
     def n_bytes(self, sha256: str) -> int:
         """Bytes of a folder's files; 0 where there is none."""
         return sum(info.size for info in self._found(sha256).values())
+
+    def place(self, sha256: str) -> str:
+        """The URI below which the files of a folder lie."""
+        return f"{PREFIX}{self._root}/{sha256}"
 
     def delete(self, sha256: str) -> None:
         """Remove a folder; one that is gone already is fine."""

@@ -5,11 +5,51 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from catalog.errors import StoreUnavailable
 
 SUFFIXES = (".db", ".sqlite")
 _WAIT_SECONDS = 60.0
+_MAGIC = b"SQLite format 3\0"
+_HEAD_BYTES = 100
+
+
+def fault_of(path: Path, *, is_deep: bool = False) -> str:
+    """What is wrong with a database, in words that follow `it`; '' where it is sound or gone.
+
+    By its head and its length; with `is_deep` every page is read. Nothing is made beside it. No
+    connection of DuckDB to the file may be open in this process, see `vacuum`.
+    """
+    try:
+        n_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return "cannot be read"
+    if not n_bytes:
+        return "is empty"
+    if len(head) < _HEAD_BYTES or not head.startswith(_MAGIC):
+        return "is no database"
+    page_bytes, n_pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+    wanted = n_pages * (65_536 if page_bytes == 1 else page_bytes)
+    if n_bytes < wanted:  # with a log beside it, too: it is longer then, never shorter
+        return f"is cut: {n_bytes:,} bytes of {wanted:,} are left"
+    return _page_fault(path) if is_deep else ""
+
+
+def _page_fault(path: Path) -> str:
+    log = path.with_name(f"{path.name}-wal")
+    # a database without a log is opened without making one, which its folder may not allow
+    mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True)) as file:
+            found = file.execute("PRAGMA integrity_check(1)").fetchone()
+    except sqlite3.Error:
+        return "is damaged: a page of it cannot be read"
+    return "" if found == ("ok",) else "is damaged: a page of it is not what was written"
 
 
 def vacuum(path: Path) -> None:

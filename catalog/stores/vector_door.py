@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -38,6 +40,20 @@ def connect(uri: str) -> Any:
         options = lance_options(find_access())
     with vector_errors("open the vectors", uri):
         return lancedb.connect(uri, storage_options=options)
+
+
+@contextmanager
+def without_words() -> Iterator[None]:
+    """Keep what Lance says of a panic off stderr: it writes there itself, past every handler."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager

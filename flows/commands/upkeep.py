@@ -90,13 +90,14 @@ def backup(
 
 
 def doctor(
-    deep: Annotated[bool, typer.Option("--deep", help="Hash every stored artifact too.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Hash every file and vector too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look the workspace over: versions, extensions, stores, permissions, clock; with what to do.
 
     Every row of core is held against the hashes that each run's close sealed: an edited one is
-    named, with the run by which it was still whole.
+    named, with the run by which it was still whole. Files of every store are looked at by existence
+    and size, with --deep by hash: what is damaged, what that costs, and what mends it.
 
     Example: rpe doctor
     """

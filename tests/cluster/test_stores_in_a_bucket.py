@@ -9,16 +9,19 @@ import boto3
 import numpy as np
 import pytest
 
+from catalog.damage_of_lake import damage_of_lake
 from catalog.errors import StoreError, StoreUnavailable
 from catalog.scan import scan
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.lake import Lake, guarded_reader
+from catalog.stores.lake_files import named_files, sealed_hashes
 from catalog.stores.places import files_below, require_forgetting
 from catalog.stores.registry import Registry, VersionDraft
 from catalog.stores.vectors import Vectors
 from rpe_core.errors import InputError
 from rpe_core.records import Representation
 from tests.catalog.lakes import EDGE, NOON
+from tests.catalog.test_chain import edges, run_of
 
 pytestmark = pytest.mark.cluster
 
@@ -80,6 +83,29 @@ def test_rows_are_read_by_our_sql_and_by_theirs_and_go_for_good(
             tx.execute("DROP TABLE core.lineage")
         lake.forget_history()
     assert scan([f"{bucket}/rpe"], [CELL]).found == ()
+
+
+def test_a_close_hashes_files_in_a_bucket_and_damage_to_them_is_told(
+    bucket: str, tmp_path: Path
+) -> None:
+    client, name = boto3.client("s3"), bucket.removeprefix("s3://")
+    with open_lake(tmp_path, f"{bucket}/hashed") as lake:
+        lake.migrate()
+        for number in (1, 2):
+            with run_of(lake, number) as commit:
+                commit.insert_new("lineage", edges(3, child=f"c{number}"))
+        one = next(file for file in named_files(lake) if file.table == "lineage")
+        assert one.name in sealed_hashes(lake)
+        assert damage_of_lake(lake, is_deep=True) == []
+        key = f"hashed/{one.path}"
+        content = client.get_object(Bucket=name, Key=key)["Body"].read()
+        for left, is_deep in ((content[:-1] + b"?", True), (content[:-1], False), (b"", False)):
+            client.put_object(Bucket=name, Key=key, Body=left)
+            (found,) = damage_of_lake(lake, is_deep=is_deep)
+            assert found.where == f"core/lineage/{one.name}"
+            assert found.what.startswith("is not what was kept")
+        client.delete_object(Bucket=name, Key=key)
+        assert [found.what for found in damage_of_lake(lake, is_deep=False)] == ["is gone"]
 
 
 def test_vectors_are_found_and_leave_no_old_version(bucket: str, tmp_path: Path) -> None:

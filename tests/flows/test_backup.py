@@ -40,7 +40,12 @@ def test_a_restored_workspace_goes_on_where_it_was(
     assert rpe("doctor", "--deep") == 0
     assert run_night(night_copy).outcome == "unchanged"
     assert back_up(night_copy, tmp_path / "later").head != done.head
+    rows = next(night_copy.root.glob("lake/data/raw/site_a/*.parquet"))
+    content = rows.read_bytes()
+    rows.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     flip_a_byte(night_copy, "SELECT artifact_sha256 FROM core.adapters")
-    with pytest.raises(BackupFailed, match="is not what was kept"):
+    with pytest.raises(BackupFailed, match="is not what was kept") as raised:
         back_up(night_copy, tmp_path / "spoilt")
+    assert f"files: raw/site_a/{rows.name}" in raised.value.expected
+    assert "artifacts: Artifact" in raised.value.expected
     assert not (tmp_path / "spoilt").exists()

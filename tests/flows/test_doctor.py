@@ -1,6 +1,8 @@
 """Doctor: what was edited behind the platform's back is named; an untouched workspace is clean."""
 
 import json
+import shutil
+import struct
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +23,9 @@ from flows.reading import read_rows_of
 from flows.run_record import open_run
 from flows.settings import Settings
 from flows.settling import settle
-from flows.wiring import open_stores, utc_now
+from flows.wiring import open_stores, open_vectors, utc_now
 from rpe_core.errors import RpeError
+from tests.flows.conftest import TARGET
 
 EDITS = {
     "core.ensemble_members": "UPDATE core.ensemble_members SET weight = 0.75 WHERE weight = 0.5",
@@ -137,3 +140,129 @@ def test_what_a_run_left_behind_is_told_and_settled(night_copy: Settings) -> Non
 
 def intents_row(settings: Settings) -> dict[str, Any]:
     return next(row for row in examine(settings) if row["check"] == "intents")
+
+
+def one_file(settings: Settings, pattern: str) -> Path:
+    """The largest file of the workspace that a pattern finds."""
+    return max(settings.root.glob(pattern), key=lambda path: path.stat().st_size)
+
+
+def written(settings: Settings) -> dict[Path, int]:
+    """When each file was last written."""
+    files = (path for path in settings.root.rglob("*") if path.is_file())
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def bad_rows(settings: Settings, *, is_deep: bool = False) -> dict[str, str]:
+    """Check -> all that doctor finds bad about it."""
+    found: dict[str, str] = {}
+    for row in examine(settings, is_deep=is_deep):
+        if row["status"] == "bad":
+            found[row["check"]] = found.get(row["check"], "") + row["detail"] + "\n"
+    return found
+
+
+def test_every_kind_of_loss_is_told_at_once_with_its_cost_and_what_mends_it(
+    night_copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    raw = one_file(night_copy, "lake/data/raw/site_a/*.parquet")
+    aside = one_file(night_copy, "lake/data/core/validations/*.parquet")
+    weights = one_file(night_copy, "artifacts/*/adapter_model.safetensors")
+    raw.write_bytes(raw.read_bytes()[:-1])
+    aside.unlink()
+    weights.write_bytes(weights.read_bytes()[:-1])
+    one_file(night_copy, "vectors/*/data/*.lance").write_bytes(b"")
+    (night_copy.root / "mlflow.db").write_bytes(b"")
+    before = written(night_copy)
+    assert rpe("doctor", "--json") == 1
+    told = capfd.readouterr()
+    assert told.err == "", "Lance says of its panics itself, MLflow of its tables"
+    rows = json.loads(told.out)["rows"]
+    bad = {row["check"]: row["detail"] for row in reversed(rows) if row["status"] == "bad"}
+    assert {"files", "vectors", "registry", "artifacts"} <= bad.keys()
+    assert f"raw/site_a/{raw.name} is not what was kept" in str(rows)
+    assert f"Rows of source site_a cannot be read, which {TARGET} is made of" in str(rows)
+    assert (
+        f"core/validations/{aside.name} is gone. Records of core.validations cannot be read"
+        in str(rows)
+    )
+    assert f"Artifact {weights.parent.name[:12]}" in bad["artifacts"]
+    assert "adapter_model.safetensors was changed" in bad["artifacts"]
+    assert "The vector of " in bad["vectors"]
+    assert "cannot be read" in bad["vectors"]
+    assert bad["registry"].startswith("mlflow.db is not what was kept: it is empty")
+    for check, remedy in {
+        "vectors": "rpe repair",
+        "registry": "rpe repair",
+        "files": "backup",
+    }.items():
+        assert remedy in bad[check]
+    assert written(night_copy) == before, "doctor changes no file"
+
+
+def test_a_flipped_byte_is_told_by_the_deep_look(night_copy: Settings) -> None:
+    """Of rows, of a close's own row, of records, of a vector; sizes are as they were."""
+    flipped = [
+        one_file(night_copy, "lake/data/raw/site_b/*.parquet"),
+        one_file(night_copy, "lake/data/core/runs/*.parquet"),
+        one_file(night_copy, "lake/data/core/lineage/*.parquet"),
+    ]
+    for file in flipped:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 3] ^= 4
+        file.write_bytes(content)
+    lance = one_file(night_copy, "vectors/*/data/*.lance")
+    (row,) = open_vectors(night_copy).representations(z_ids(night_copy)[:1]).values()
+    content, z = bytearray(lance.read_bytes()), struct.pack("<d", row.z[3])
+    for path in night_copy.root.glob("vectors/*/data/*.lance"):
+        content = bytearray(path.read_bytes())
+        if z in content:
+            content[content.index(z)] ^= 1
+            path.write_bytes(content)
+    found = bad_rows(night_copy, is_deep=True)
+    assert all(f"{file.name} is not what was kept" in found["files"] for file in flipped)
+    assert row.representation_id in found["vectors"]
+    assert "is not what was kept" in found["vectors"]
+
+
+@pytest.mark.parametrize(
+    ("left", "what"),
+    [
+        (None, "is gone"),
+        (0, "is not what was kept: it is empty"),
+        (50_000, "is not what was kept: it is cut"),
+    ],
+)
+def test_a_lost_catalog_is_told_with_its_cost_and_the_rest_is_looked_at(
+    night_copy: Settings, left: int | None, what: str
+) -> None:
+    catalog = night_copy.root / "lake" / "catalog.sqlite"
+    content = catalog.read_bytes()
+    catalog.unlink()
+    if left is not None:
+        catalog.write_bytes(content[:left])
+    flipped = one_file(night_copy, "artifacts/*/adapter_config.json")
+    flipped.write_bytes(flipped.read_bytes()[:-1])
+    found = bad_rows(night_copy, is_deep=True)
+    assert found["catalog"].startswith(f"lake/catalog.sqlite {what}")
+    assert "All history is lost" in found["catalog"]
+    assert "backup" in found["catalog"]
+    assert "`rpe init --new-lake`" in found["catalog"]
+    assert flipped.parent.name[:12] in found["artifacts"], "a folder is named by its hash"
+    assert catalog.exists() == (left is not None)
+    assert left is None or catalog.stat().st_size == left, "no lake is begun in its place"
+
+
+def test_folders_that_are_gone_are_told_and_not_made_again(night_copy: Settings) -> None:
+    checks = {"vectors": "vectors", "artifacts": "artifacts", "lake/data/raw": "files"}
+    for folder in checks:
+        shutil.rmtree(night_copy.root / folder)
+    found = bad_rows(night_copy)
+    assert found.keys() == set(checks.values()), "records are read, though rows are gone"
+    assert all("is gone" in told for told in found.values())
+    assert not any((night_copy.root / folder).exists() for folder in checks)
+
+
+def z_ids(settings: Settings) -> list[str]:
+    rows = read_rows_of(settings, "SELECT representation_id AS id FROM core.representations")
+    return sorted(str(row["id"]) for row in rows)
