@@ -1,4 +1,4 @@
-"""Champions: what serves a target by the rows of core.promotions, and what the aliases should be."""
+"""Champions: what serves a target by core.promotions, and what the aliases should be."""
 
 from __future__ import annotations
 
@@ -110,6 +110,7 @@ def former_of(rows: Sequence[Row]) -> Row | None:
 
 
 def champion_of(rows: Sequence[Row]) -> Row | None:
+    """The row by which an ensemble serves now; None where none does."""
     served = [row for row in rows if row["action"] in SERVING]
     return served[-1] if served and served[-1]["ensemble_id"] else None
 
