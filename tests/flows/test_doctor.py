@@ -148,8 +148,8 @@ def one_file(settings: Settings, pattern: str) -> Path:
 
 
 def written(settings: Settings) -> dict[Path, int]:
-    """When each file was last written."""
-    files = (path for path in settings.root.rglob("*") if path.is_file())
+    """When each file was last written, but for memory that SQLite's readers share."""
+    files = (p for p in settings.root.rglob("*") if p.is_file() and p.suffix != ".sqlite-shm")
     return {path: path.stat().st_mtime_ns for path in files}
 
 
