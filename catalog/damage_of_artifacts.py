@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from catalog.damaged import BACKUP, CHANGED, GONE, REPAIR, UNREADABLE, Damage
+from catalog.damaged import CHANGED, GONE, REPAIR, RETRAIN, UNREADABLE, Damage
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.lake import Lake
@@ -123,7 +123,7 @@ def _damage(row: Row, what: str) -> Damage:
     else:
         cost = f"No ensemble can be made of the adapter of {owners}"
     where = f"Artifact {row['artifact_sha256'][:12]} of {names}"
-    remedy = REPAIR if row["is_merged"] else BACKUP
+    remedy = REPAIR if row["is_merged"] else RETRAIN
     return Damage("artifacts", where, what, tuple(row["names"]), cost, remedy)
 
 

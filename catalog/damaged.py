@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 GONE, CHANGED, UNREADABLE = "is gone", "is not what was kept", "cannot be read"
 REPAIR = "`rpe repair` makes it again"
+RETRAIN = "`rpe repair` makes it again where its version or training gives the same; else a backup"
 BACKUP = "Only a backup can bring it: see `Restore` in infra/runbook.md"
 
 
@@ -22,8 +23,8 @@ class Damage:
 
     @property
     def is_repairable(self) -> bool:
-        """Whether `rpe repair` can make it again."""
-        return self.remedy == REPAIR
+        """Whether `rpe repair` can make it again, or may."""
+        return self.remedy in (REPAIR, RETRAIN)
 
     def __str__(self) -> str:
         parts = [f"{self.where} {self.what}", self.cost, self.remedy]

@@ -7,25 +7,45 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from catalog import intents
+from catalog.champions import (
+    CHALLENGER,
+    CHAMPION,
+    RESTORED,
+    SERVING,
+    WITHDRAWN,
+    Serving,
+    aliases_apart,
+    champion_of,
+    former_of,
+    histories,
+    served_stack,
+    serving,
+    wanted_aliases,
+)
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.stores.bundle import Stores
-from catalog.stores.lake import Lake
-from catalog.stores.registry import ModelVersionRef, RegisteredModel, Registry
+from catalog.stores.registry import ModelVersionRef, RegisteredModel
 from rpe_core.errors import InputError, UnknownName, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
 from rpe_core.records import Evidence, RunRef
 
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "RESTORED",
+    "SERVING",
+    "WITHDRAWN",
+    "Serving",
+    "aliases_apart",
+    "former_of",
+    "serving",
+]
+
 Row = dict[str, Any]
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 NO_CHAMPION = "rpe.no_champion"  # tag of a registered model that no version serves: why
 NIGHT = "night"  # who decided where damage did, and no gate and no person
 _WHY_CHARS = 1000
-WITHDRAWN = "withdrawn_damaged"  # the champion's files were damaged: another serves, or none
-RESTORED = "restored"  # they are what was kept again
-# after these the named ensemble is champion; none is where '' is named
-SERVING = ("promoted", "approved", "rolled_back", WITHDRAWN, RESTORED)
-_JUDGED = ("promoted", "approved", "kept", "refused", "abstained", "pending")
 KEPT = "kept"  # the challenger is the champion's very model: nothing was asked
 ACTIONS = (*SERVING, KEPT, "refused", "abstained", "pending")
 
@@ -125,7 +145,7 @@ def approve(
             f"Nothing waits for approval at target {shown_name(target)}.",
             remedy="a gate with `approval: required` leaves a pending verdict after a win",
         )
-    champion = _champion(rows)
+    champion = champion_of(rows)
     now = champion["ensemble_id"] if champion else ""
     if now != pending["champion_ensemble_id"]:
         raise RecordConflict(
@@ -151,7 +171,7 @@ def approve(
 
 def waiting(stores: Stores, targets: Sequence[str]) -> dict[str, Row]:
     """Target -> the pending verdict that a person may approve, where there is one."""
-    found = {name: _pending(rows) for name, rows in _histories(stores.lake, targets).items()}
+    found = {name: _pending(rows) for name, rows in histories(stores.lake, targets).items()}
     return {name: row for name, row in found.items() if row}
 
 
@@ -170,7 +190,7 @@ def roll_back(
         InputError: no actor.
     """
     _require_actor(actor)
-    served = _served(_history(stores, target))
+    served = served_stack(_history(stores, target))
     if len(served) < 2:
         count = "only one champion" if served else "no champion"
         raise RecordNotFound(
@@ -196,32 +216,6 @@ def roll_back(
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
 
 
-@dataclass(frozen=True)
-class Serving:
-    """What serves a target by core.promotions, what it stands on, and what damage took away."""
-
-    champion: Row | None
-    formers: tuple[Row, ...]  # champions before it, the newest first
-    withdrawal: Row | None = None  # since which nothing else was decided
-    withdrawn: Row | None = None  # the champion that it took away
-
-
-def serving(lake: Lake, targets: Sequence[str] | None = None) -> dict[str, Serving]:
-    """Target -> what serves it, of every target that something was decided about."""
-    found = {}
-    for target, rows in _histories(lake, targets).items():
-        stack, newest = _served(rows), [row for row in rows if row["action"] in SERVING][-1:]
-        withdrawal = newest[0] if newest and newest[0]["action"] == WITHDRAWN else None
-        before = _served(rows[: rows.index(withdrawal)]) if withdrawal else []
-        found[target] = Serving(
-            _champion(rows),
-            tuple(reversed(stack[:-1])),
-            withdrawal,
-            before[-1] if before else None,
-        )
-    return found
-
-
 def withdraw_damaged(
     stores: Stores, target: str, *, sound: Row | None, reason: str, run: RunRef
 ) -> Row:
@@ -230,7 +224,7 @@ def withdraw_damaged(
     Raises:
         RecordNotFound: there is no champion.
     """
-    champion = _champion(_history(stores, target))
+    champion = champion_of(_history(stores, target))
     if champion is None:
         raise RecordNotFound("There is no champion to withdraw.", where=target)
     told = sound or {**champion, "ensemble_id": "", "arm": "base"}
@@ -278,28 +272,9 @@ def _act(
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
 
 
-def aliases_apart(
-    lake: Lake, registry: Registry, targets: Sequence[str] | None = None
-) -> list[tuple[str, str, str, str]]:
-    """Aliases that are not what core.promotions says: model, alias, version wanted, and found.
-
-    Those that a run is moving, or left behind, are no matter of it.
-    """
-    moving = {one.record_id for one in intents.open_intents(lake)}
-    there, apart = registry.models(), []
-    for target, rows in sorted(_histories(lake, targets).items()):
-        wanted = _wanted(rows)
-        aliases = there[target].aliases if target in there else {}
-        for alias in (CHALLENGER, CHAMPION):
-            told = (wanted.get(alias, ""), aliases.get(alias, ""))
-            if told[0] != told[1] and intents.aliases_of(target) not in moving:
-                apart.append((target, alias, *told))
-    return apart
-
-
 def has_former(stores: Stores, target: str) -> bool:
     """Whether there is a champion before the present one to roll back to."""
-    return len(_served(_history(stores, target))) > 1
+    return len(served_stack(_history(stores, target))) > 1
 
 
 def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> list[str]:
@@ -312,8 +287,8 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
     Raises:
         RecordNotFound: the registry lacks a version that a standing verdict names.
     """
-    histories, there = _histories(stores.lake, targets), stores.registry.models()
-    wanted = {target: _wanted(rows) for target, rows in histories.items()}
+    found, there = histories(stores.lake, targets), stores.registry.models()
+    wanted = {target: wanted_aliases(rows) for target, rows in found.items()}
     done: list[str] = []
     for name in sorted(wanted):
         aliases = there[name].aliases if name in there else {}
@@ -329,7 +304,7 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
                 continue
             done.append(f"{name}@{alias} -> {version or 'nothing'}")
         if name in there:
-            tell_none(stores, name, there[name], _why_none(histories[name]))
+            tell_none(stores, name, there[name], _why_none(found[name]))
     return done
 
 
@@ -350,12 +325,12 @@ def tell_none(stores: Stores, name: str, model: RegisteredModel, why: str) -> No
 
 def why_no_champion(stores: Stores, targets: Sequence[str]) -> dict[str, str]:
     """Target -> why none serves it, in words; '' where one does, nothing of an unjudged target."""
-    histories = _histories(stores.lake, targets)
-    return {name: _why_none(rows) for name, rows in histories.items()}
+    found = histories(stores.lake, targets)
+    return {name: _why_none(rows) for name, rows in found.items()}
 
 
 def _why_none(rows: Sequence[Row]) -> str:
-    if _champion(rows):
+    if champion_of(rows):
         return ""
     if not rows:
         return "What was decided was withdrawn, and nothing has been judged since."
@@ -372,80 +347,14 @@ def _why_none(rows: Sequence[Row]) -> str:
     return told.replace("\n", " ")[:_WHY_CHARS]
 
 
-def _wanted(rows: Sequence[Row]) -> dict[str, str]:
-    """Alias -> version: the newest judged challenger, and the champion."""
-    wanted = {}
-    judged = [row for row in rows if row["model_version"] and row["action"] in _JUDGED]
-    champion = _champion(rows)
-    if judged:
-        wanted[CHALLENGER] = judged[-1]["model_version"]
-    if champion:
-        wanted[CHAMPION] = champion["model_version"]
-    return wanted
-
-
-def _served(rows: Sequence[Row]) -> list[Row]:
-    """The champions that stand on each other, the present one last; a roll-back takes one off."""
-    stack: list[Row] = []
-    before: list[Row] = []  # what stood when damage took a champion away
-    for row in rows:
-        if row["action"] == WITHDRAWN:
-            before, stack = stack, _down_to(stack, row["ensemble_id"])
-            # as of a roll-back; where none is sound there is none to go back to
-            stack = [*stack[:-1], row] if row["ensemble_id"] else []
-        elif row["action"] == RESTORED:
-            stack, before = [*_down_to(before or stack, row["ensemble_id"])[:-1], row], []
-        elif row["action"] == "rolled_back":
-            stack = _down_to(stack, row["ensemble_id"])
-            # the roll-back is what the next act answers, so it takes the place of what it restored
-            stack = [*stack[:-1], row]
-        elif row["action"] in SERVING:
-            stack.append(row)
-    return stack
-
-
-def _down_to(stack: Sequence[Row], ensemble_id: str) -> list[Row]:
-    """The champions up to the last time that this ensemble served; none where it never did."""
-    places = [place for place, row in enumerate(stack) if row["ensemble_id"] == ensemble_id]
-    return list(stack[: places[-1] + 1]) if places else []
-
-
 def _pending(rows: Sequence[Row]) -> Row | None:
     """The newest judgement, if it waits for a person."""
     judged = [row for row in rows if row["action"] not in ("abstained", WITHDRAWN, RESTORED)]
     return judged[-1] if judged and judged[-1]["action"] == "pending" else None
 
 
-def former_of(rows: Sequence[Row]) -> Row | None:
-    """The row that a roll-back would let serve, of a target's champions with the oldest first."""
-    served = _served(rows)
-    return served[-2] if len(served) > 1 else None
-
-
-def _champion(rows: Sequence[Row]) -> Row | None:
-    served = [row for row in rows if row["action"] in SERVING]
-    return served[-1] if served and served[-1]["ensemble_id"] else None
-
-
 def _history(stores: Stores, target: str) -> list[Row]:
-    return _histories(stores.lake, [target]).get(target, [])
-
-
-def _histories(lake: Lake, targets: Sequence[str] | None) -> dict[str, list[Row]]:
-    """Standing verdicts per target, the oldest first; none where all of them were retracted."""
-    chosen = "" if targets is None else " WHERE list_contains(?, target_name)"
-    rows = lake.rows(
-        f"SELECT * FROM core.promotions{chosen}"
-        # the newest is what `current.champion` takes: ties by id, the other way round
-        " ORDER BY recorded_at, promotion_id DESC",
-        [] if targets is None else [list(targets)],
-    )
-    histories: dict[str, list[Row]] = {}
-    for row in rows:
-        standing = histories.setdefault(row["target_name"], [])
-        if row["retracted_at"] is None:
-            standing.append(row)
-    return histories
+    return histories(stores.lake, [target]).get(target, [])
 
 
 def _rows(stores: Stores, promotion_ids: Sequence[str]) -> list[Row]:

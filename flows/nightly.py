@@ -31,7 +31,6 @@ from flows.consumers import tell_consumers
 from flows.handover import handing_over
 from flows.ledger import Ledger, Step
 from flows.locking import hold_workspace
-from flows.lost_registry import require_entries
 from flows.notices import tell_stop, told
 from flows.plans import Plan
 from flows.progress import announce, announce_step
@@ -171,7 +170,6 @@ def do_steps(
         run = open_run(name, at=stores.lake.now)
         workspace = Workspace(settings, plan, declared.contracts, stores, run)
         if not is_strict:  # an experiment serves nobody
-            require_entries(stores)
             verify(replace(workspace, plan=declared.plan), ledger)
         promotion.repair_aliases(stores)
         with Workers(settings) as workers:

@@ -67,7 +67,8 @@ def _require_filed(
     Without it another ensemble would be made, and nobody would be told.
     """
     wanted = workspace.stores.lake.rows(
-        "SELECT count(*) AS n FROM core.adapters JOIN core.representations USING (representation_id)"
+        "SELECT count(*) AS n FROM core.adapters"
+        " JOIN core.representations USING (representation_id)"
         " WHERE encoder_id = ? AND list_contains(?, adapter_id)",
         [encoder_id, allowed],
     )[0]["n"]

@@ -32,6 +32,7 @@ from flows.progress import announce
 from flows.run_record import close_run, open_run
 from flows.settings import Settings
 from flows.settling import settle
+from flows.verify import verify
 from flows.wiring import (
     leaving_no_trace,
     open_artifacts,
@@ -44,6 +45,7 @@ from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import RpeError
 
 FLOW = "repair"
+RESTORED = promotion.RESTORED
 TO_DO, DONE, LEFT = "would be made again", "made again", "left"
 Row = dict[str, Any]
 
@@ -89,6 +91,7 @@ def repair(settings: Settings) -> Repaired:
         for name, mend in _STEPS.items():
             with ledger.step(name) as step:
                 mend(workspace, mending, told, step)
+        _let_serve(workspace, ledger, told)
         settle(stores)
         _close(workspace, ledger, told)
     return told
@@ -222,6 +225,19 @@ def _one(found: Damage, told: Repaired, step: Step) -> Iterator[list[str]]:
     else:
         told.tell(found, DONE, "; ".join(how))
         step.done.append(found.ids[0] if found.ids else found.where)
+
+
+def _let_serve(workspace: Workspace, ledger: Ledger, told: Repaired) -> None:
+    """Let a champion serve again that damage took away, as the next night would."""
+    lake, is_done = workspace.stores.lake, any(step.done for step in ledger.steps)
+    if not is_done and not any(one.withdrawn for one in promotion.serving(lake).values()):
+        return
+    verify(workspace, ledger)
+    for name in [name for step in ledger.steps if step.name == "verify" for name in step.done]:
+        if name.endswith(RESTORED):
+            target = name.removesuffix(RESTORED).strip()
+            one = Damage("registry", f"The champion of {target}", "was withdrawn", (target,))
+            told.tell(one, DONE, "it is sound, and serves again")
 
 
 def _close(workspace: Workspace, ledger: Ledger, told: Repaired) -> None:

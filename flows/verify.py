@@ -19,6 +19,7 @@ from catalog.stores.set_aside import Aside
 from catalog.verifying import Fault, Hashes, base_of, faults_of, ref_of, versions_on_record
 from flows import mend_registry
 from flows.ledger import Alert, Ledger, Step
+from flows.lost_registry import require_entries
 from flows.mending import Mending
 from flows.settings import Settings
 from flows.wiring import utc_now
@@ -121,7 +122,11 @@ def verify(workspace: Workspace, ledger: Ledger) -> None:
 
     A champion that was withdrawn because of damage serves again once its files are sound, if
     nothing else was decided since. Nothing is on record of a look that found nothing.
+
+    Raises:
+        RegistryLost: the registry has no model at all, and the lake names versions.
     """
+    require_entries(workspace.stores)
     looker, found = Looker(workspace), Verified()
     workspace.memo[MEMO] = found
     with ledger.step("verify") as step:

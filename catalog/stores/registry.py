@@ -27,7 +27,7 @@ from catalog.stores.model_versions import (
     RegisteredModel,
     VersionDraft,
 )
-from catalog.stores.sums import HEAD_TAG, SUMS, SUMS_TAG, Sums, sha256_of, sums_of, write_head
+from catalog.stores.sums import SEALS, SUMS, Sums, seal, sums_of
 from catalog.stores.version_files import FOLDER, VersionFile, files_of, folder_of, replace_files
 from rpe_core.errors import InputError, shown_name
 
@@ -106,7 +106,7 @@ class Registry:
         with translate_mlflow_errors(draft.name), self._lock.hold():
             found = self._find(draft.name, draft.id_tag, draft.record_id)
             if found is not None:
-                told = {k: v for k, v in found.tags.items() if k not in (SUMS_TAG, HEAD_TAG)}
+                told = {k: v for k, v in found.tags.items() if k not in SEALS}
                 if told == dict(draft.tags):
                     return found.ref
                 self._delete(found)
@@ -147,7 +147,7 @@ class Registry:
             if found is not None:
                 old = files_of(found.source, found.run_id, self._client, root=root)
             keep_sound(folder, old or files_left(root, sums_sha256), sums_sha256)
-            tags = {**draft.tags, **_sealed(folder, head)}
+            tags = {**draft.tags, **seal(folder, head)}
             if found is None:
                 run = self._run_of(draft)
                 self._client.log_artifacts(run.info.run_id, str(folder), FOLDER)
@@ -376,7 +376,7 @@ class Registry:
         """Write the files of a draft; the tags that tell of them."""
         with tempfile.TemporaryDirectory() as scratch:
             draft.write(Path(scratch))
-            seals = _sealed(Path(scratch), head)
+            seals = seal(Path(scratch), head)
             self._client.log_artifacts(run_id, scratch, FOLDER)
         self._log_inputs(run_id, draft)
         return seals
@@ -413,12 +413,6 @@ class Registry:
         if version.run_id:
             remove_run_files(version.source, version.run_id, root=self._artifacts_uri)
             self._client.delete_run(version.run_id)
-
-
-def _sealed(folder: Path, head: str) -> dict[str, str]:
-    """Write the chain's head beside SHA256SUMS; the tags that tell of both."""
-    write_head(folder, head)
-    return {SUMS_TAG: sha256_of(folder / SUMS), **({HEAD_TAG: head} if head else {})}
 
 
 def require_target_name(name: str) -> None:

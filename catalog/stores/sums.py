@@ -14,6 +14,7 @@ from rpe_core.errors import InputError
 SUMS = "SHA256SUMS"
 HEAD = "SHA256SUMS.head"  # beside it: the chain's head when the version was registered
 SUMS_TAG, HEAD_TAG = "rpe.sums_sha256", "rpe.chain_head"  # the same, on the version in MLflow
+SEALS = (SUMS_TAG, HEAD_TAG)
 _LINE = re.compile(r"(?P<is_escaped>\\?)(?P<sha256>[0-9a-f]{64}) [ *](?P<name>.+)")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 # what reading a version leaves there: MLflow's note of where it comes from, Python's byte code
@@ -45,6 +46,14 @@ def head_text(head: str, sums_sha256: str) -> str:
     """The content of SHA256SUMS.head."""
     told = {"link_sha256": head, "sums_sha256": sums_sha256}
     return json.dumps(told, sort_keys=True, indent=1) + "\n"
+
+
+def seal(folder: Path, head: str) -> dict[str, str]:
+    """Write the chain's head beside SHA256SUMS, and that where there is none; the tags of both."""
+    if not (folder / SUMS).is_file():
+        write_sums(folder)
+    write_head(folder, head)
+    return {SUMS_TAG: sha256_of(folder / SUMS), **({HEAD_TAG: head} if head else {})}
 
 
 def sums_text(hashes: Mapping[str, str]) -> str:

@@ -141,7 +141,7 @@ class Vectors:
         found: dict[str, Representation] = {}
         if not representation_ids:
             return found
-        with vector_errors("read the vectors", self._uri):
+        with without_words(), vector_errors("read the vectors", self._uri):
             for table in self._tables():
                 rows = self._rows(table, f"representation_id IN ({texts(representation_ids)})")
                 found.update((row["representation_id"], as_representation(row)) for row in rows)
@@ -181,7 +181,7 @@ class Vectors:
 
     def dimension(self, encoder_id: str) -> int | None:
         """Dimension of an encoder's vectors; None while it has none."""
-        with vector_errors("read the vectors", self._uri):
+        with without_words(), vector_errors("read the vectors", self._uri):
             table = self._find(encoder_id)
             return None if table is None else int(table.schema.field("z").type.list_size)
 
@@ -229,13 +229,14 @@ class Vectors:
 
     def unreadable(self) -> list[str]:
         """Names of tables of which not every row can be read."""
-        with vector_errors("look for the vectors", self._uri):
+        with without_words(), vector_errors("look for the vectors", self._uri):
             names = list(self._names())
         found = []
         for name in names:
             try:
-                with vector_errors("read the vectors", self._uri):
+                with without_words(), vector_errors("read the vectors", self._uri):
                     table = self._database.open_table(name)
+                    table.list_versions()  # reads what a compaction will read
                     n_read = sum(len(batch) for batch in table.search().to_batches(_WRITTEN))
                     is_whole = n_read == table.count_rows()
             except StoreError:
@@ -276,7 +277,7 @@ class Vectors:
             return self._newest(encoder_id)
 
     def _newest(self, encoder_id: str) -> Shelf:
-        with vector_errors("search the vectors", self._uri):
+        with without_words(), vector_errors("search the vectors", self._uri):
             table = self._find(encoder_id)
             if table is None:
                 return Shelf(encoder_id, None, [])
@@ -345,7 +346,7 @@ class Vectors:
                 return
 
     def _ids(self, column: str) -> set[str]:
-        with vector_errors("read the vectors", self._uri):
+        with without_words(), vector_errors("read the vectors", self._uri):
             return {
                 row[column]
                 for table in self._tables()

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from catalog.damage_of_artifacts import damage_of_artifacts
 from catalog.damage_of_vectors import damage_of_vectors
-from catalog.damaged import BACKUP, REPAIR
+from catalog.damaged import REPAIR, RETRAIN
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.cards import representation_row
 from catalog.stores.lake import Lake
@@ -159,7 +159,7 @@ def test_an_artifact_is_held_against_its_record_without_reading_weights(
     spoil(folder)
     (found,) = damage_of_artifacts(lake, store, is_deep=True)
     assert found.what.startswith("is not what was kept")
-    assert (found.ids, found.remedy) == (("adapter:s1@1",), BACKUP)
+    assert (found.ids, found.remedy) == (("adapter:s1@1",), RETRAIN)
     assert damage_of_artifacts(lake, store, is_deep=False) == ([] if is_deep else [found])
 
 

@@ -223,7 +223,7 @@ def test_a_broken_store_is_said_without_the_drivers_words(store: Vectors, tmp_pa
     for path in (tmp_path / "vectors").rglob("*.lance"):
         if path.is_file():
             path.write_bytes(os.urandom(64))
-    with pytest.raises(StoreError, match="rpe embed") as caught:
+    with pytest.raises(StoreError, match="rpe repair") as caught:
         found(open_vectors(tmp_path), 0, 0)
     assert caught.value.__cause__ is None
     assert ".lance" not in str(caught.value)
