@@ -169,9 +169,7 @@ def do_steps(
     try:
         run = open_run(name, at=stores.lake.now)
         workspace = Workspace(settings, plan, declared.contracts, stores, run)
-        if not is_strict:  # an experiment serves nobody
-            verify(replace(workspace, plan=declared.plan), ledger)
-        promotion.repair_aliases(stores)
+        _set_right(workspace, ledger, declared, is_strict=is_strict)
         with Workers(settings) as workers:
             for number, (verb, how) in enumerate(steps.items(), start=1):
                 announce_step(verb, number, len(steps))
@@ -197,6 +195,15 @@ def do_steps(
     if summary.outcome == "failed":
         raise NightFailed(summary)
     return summary
+
+
+def _set_right(
+    workspace: Workspace, ledger: Ledger, declared: Declarations, *, is_strict: bool
+) -> None:
+    """Let sound versions serve, and the aliases be what was decided, before anything is done."""
+    if not is_strict:  # an experiment serves nobody
+        verify(replace(workspace, plan=declared.plan), ledger)
+    promotion.repair_aliases(workspace.stores)
 
 
 @task(

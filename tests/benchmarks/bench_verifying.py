@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 def row_verifying_100_champions(workdir: Path) -> Row:
     """The second night's look at a hundred champions; the target is 3 s."""
-    settings = make_night_world(workdir / "world", n_targets=CHAMPIONS, n_adapters=8)
+    settings = make_night_world(workdir / "world", n_targets=1, n_adapters=8)
     run_night(settings, only=("ingest", "embed", "ensemble"))
     _let_all_serve(settings)
     first, n_damaged = _verified(settings)
@@ -51,24 +51,28 @@ def row_verifying_100_champions(workdir: Path) -> Row:
 
 
 def _let_all_serve(settings: Settings) -> None:
-    """Register an ensemble of each target and let it serve, whatever a gate would say."""
-    with open_stores(settings).lake as lake:
-        rows = lake.rows(
-            "FROM core.ensembles QUALIFY row_number() OVER"
-            " (PARTITION BY target_name ORDER BY strategy) = 1"
-        )
+    """Let one ensemble serve under a hundred names, each with a version and files of its own."""
     workspace = _workspace(settings)
-    for row in rows:
-        target = workspace.plan.target(row["target_name"])
-        task, base = workspace.contracts[target.source].task_spec, workspace.bases[target.base]
-        one = Challenger(row["ensemble_id"], base, task, "labels")
-        registration.register_challengers(workspace.stores, [one], run=workspace.run)
-        verdict = VerdictRecord(
-            target.name, row["dataset_version_id"], row["strategy"], row["ensemble_id"], "",
+    stores, (target,) = workspace.stores, workspace.plan.targets
+    task, base = workspace.contracts[target.source].task_spec, workspace.bases[target.base]
+    (made,) = stores.lake.rows("FROM core.ensembles ORDER BY ensemble_id LIMIT 1")
+    copies = [
+        {**made, "ensemble_id": f"ensemble:copy-{n:03d}@{n:012d}", "target_name": f"copy-{n:03d}"}
+        for n in range(CHAMPIONS)
+    ]
+    with stores.lake.transaction(message="benchmark", run=workspace.run) as commit:
+        commit.insert_new("ensembles", copies)
+    asked = [Challenger(row["ensemble_id"], base, task, "labels") for row in copies]
+    registration.register_challengers(stores, asked, run=workspace.run)
+    verdicts = [
+        VerdictRecord(
+            row["target_name"], row["dataset_version_id"], row["strategy"], row["ensemble_id"], "",
             "promoted", "labels", ("It serves for this benchmark.",), "benchmark",
-        )  # fmt: skip
-        promotion.record_verdicts(workspace.stores, [(verdict, ())], run=workspace.run)
-    workspace.stores.lake.close()
+        )
+        for row in copies
+    ]  # fmt: skip
+    promotion.record_verdicts(stores, [(one, ()) for one in verdicts], run=workspace.run)
+    stores.lake.close()
 
 
 def _verified(settings: Settings) -> tuple[float, int]:
