@@ -15,7 +15,7 @@ from catalog.stores.model_code import input_of
 from flows.asking import opened, why_none
 from flows.scoring import predict_arm
 from flows.settings import Settings
-from flows.wiring import open_registry
+from flows.wiring import open_registry, tracking_to_read
 from flows.workspace import load_declarations
 from rpe_core.errors import InputError
 from rpe_core.families.inputs import is_blank, spread
@@ -63,10 +63,11 @@ def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Ro
     import mlflow.pyfunc
     import pandas as pd
 
-    mlflow.set_tracking_uri(settings.tracking)
-    model = mlflow.pyfunc.load_model(f"models:/{target}@{CHAMPION}")
-    column = model.metadata.get_input_schema().input_names()[0]
-    answers = model.predict(pd.DataFrame({column: list(inputs)}))
+    with tracking_to_read(settings) as tracking:
+        mlflow.set_tracking_uri(tracking)
+        model = mlflow.pyfunc.load_model(f"models:/{target}@{CHAMPION}")
+        column = model.metadata.get_input_schema().input_names()[0]
+        answers = model.predict(pd.DataFrame({column: list(inputs)}))
     columns = {name: answers[name].tolist() for name in answers.columns}
     return _rows(columns, len(inputs)), f"champion of {target}"
 
