@@ -1,4 +1,4 @@
-"""A workspace that this user may only read: what reads it works, what writes says what it may not."""
+"""A workspace that is only read: what reads it works, and what writes says what it may not."""
 
 from __future__ import annotations
 
