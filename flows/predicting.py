@@ -15,6 +15,7 @@ from flows.asking import opened, why_none
 from flows.scoring import predict_arm
 from flows.settings import Settings
 from flows.sound import no_kept_bytecode, sound_champion
+from flows.wiring import tracking_to_read
 from flows.workspace import load_declarations
 from rpe_core.errors import InputError
 from rpe_core.families.inputs import is_blank, spread
@@ -63,11 +64,11 @@ def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Ro
     import mlflow.pyfunc
     import pandas as pd
 
-    mlflow.set_tracking_uri(settings.tracking)
-    with no_kept_bytecode():
+    with tracking_to_read(settings) as tracking, no_kept_bytecode():
+        mlflow.set_tracking_uri(tracking)
         model = mlflow.pyfunc.load_model(version)  # no alias: that may be moved meanwhile
-    column = model.metadata.get_input_schema().input_names()[0]
-    answers = model.predict(pd.DataFrame({column: list(inputs)}))
+        column = model.metadata.get_input_schema().input_names()[0]
+        answers = model.predict(pd.DataFrame({column: list(inputs)}))
     columns = {name: answers[name].tolist() for name in answers.columns}
     return _rows(columns, len(inputs)), f"champion of {target}"
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
+from catalog.errors import StoreError
 from catalog.stores.lake import Lake
 from flows.settings import Settings, require_workspace
-from flows.wiring import open_lake, others_of
+from flows.wiring import may_write, open_lake, others_of
 from rpe_core.errors import InputError
 
 
@@ -37,15 +38,26 @@ def reading(settings: Settings) -> Iterator[Lake]:
         if is_current:
             yield lake
     if not is_current:  # an older release wrote it last
+        if not may_write(settings.root):
+            raise StoreError(
+                "The lake's tables are of an earlier release; this user may not renew them.",
+                where=str(settings.root),
+                remedy="`rpe maintain` by who may write here; `rpe sql` reads them as they are",
+            )
         with closing(open_lake(settings)) as renewed:
             renewed.migrate()
             yield renewed
 
 
 def require_current_lake(settings: Settings) -> None:
-    """Raise InputError if there is no lake yet; one of an older release is brought up to date."""
-    with reading(settings):
-        pass
+    """Raise InputError if there is no lake yet; one of an older release is brought up to date.
+
+    Where this user may only read, it stays as it is.
+    """
+    require_lake(settings)
+    if may_write(settings.root):
+        with reading(settings):
+            pass
 
 
 def require_lake(settings: Settings) -> None:

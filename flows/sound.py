@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from catalog import promotion
 from catalog.damage_of_registry import told
@@ -17,7 +17,6 @@ from catalog.verifying import Fault, Hashes, base_of, faults_of, versions_on_rec
 from flows.settings import Settings
 from flows.verify import REPAIR, cache_file
 from flows.wiring import open_lake, open_registry
-from rpe_core.errors import RpeError
 
 
 def sound_champion(settings: Settings, target: str) -> str | None:
@@ -38,11 +37,7 @@ def sound_champion(settings: Settings, target: str) -> str | None:
             return None
         ref = ModelVersionRef(target, version)
         require_version(lake, registry, ref, hashes=Hashes.read(cache_file(settings)))
-    found = registry.version(ref)
-    folder = registry.folder(found)
-    if folder and str(folder) != found.source:
-        with suppress(RpeError):  # a workspace that was copied; who may only read cannot be told
-            open_registry(settings)
+    folder = registry.folder(registry.version(ref))
     return str(folder) if folder else ref.uri
 
 

@@ -16,7 +16,8 @@ from catalog.stores.bundle import Stores
 from catalog.stores.lake import Lake
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_session import connect
-from catalog.stores.registry import Registry
+from catalog.stores.mlflow_move import followed_copy, has_moved
+from catalog.stores.registry import EXPERIMENT, Registry
 from catalog.stores.sqlite_files import fault_of
 from catalog.stores.vectors import Vectors
 from flows.lost_lake import Others
@@ -107,6 +108,22 @@ def open_registry(settings: Settings, *, read_only: bool = False, is_new: bool =
     )
 
 
+@contextmanager
+def tracking_to_read(settings: Settings) -> Iterator[str]:
+    """A tracking URI by which MLflow finds the files of this workspace, wherever it was moved.
+
+    Of a workspace that this user may only read it is that of a copy, with links to the files.
+    """
+    where = {"tracking_uri": settings.tracking, "artifacts_uri": settings.model_artifacts}
+    if not may_write(settings.root):
+        with followed_copy(**where, experiment=EXPERIMENT) as copy:
+            yield copy
+        return
+    if has_moved(**where, experiment=EXPERIMENT):
+        open_registry(settings)
+    yield settings.tracking
+
+
 def open_artifacts(settings: Settings, *, read_only: bool = False) -> Artifacts:
     """The adapter folders of the workspace."""
     return Artifacts.open(settings.artifacts, cache=settings.artifact_cache, read_only=read_only)
@@ -154,20 +171,20 @@ def open_to_look(settings: Settings, *, keeps_parts: bool = False) -> Iterator[S
             vectors=open_vectors(
                 settings,
                 read_only=True,
-                parts=None if keeps_parts and _may_write(settings.vector_parts) else Path(scratch),
+                parts=None if keeps_parts and may_write(settings.vector_parts) else Path(scratch),
             ),
             registry=open_registry(settings, read_only=True),
             artifacts=Artifacts.open(
                 settings.artifacts,
                 cache=settings.artifact_cache
-                if _may_write(settings.artifact_cache)
+                if may_write(settings.artifact_cache)
                 else Path(scratch) / "artifacts",
                 read_only=True,
             ),
         )
 
 
-def _may_write(place: Path | None) -> bool:
+def may_write(place: Path | None) -> bool:
     """Whether this user may make a file there, or in the nearest folder above that is there."""
     while place and not place.exists() and place != place.parent:
         place = place.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from catalog.stores.object_store import (
     is_in_bucket,
     path_in_store,
 )
+from catalog.stores.readable_catalog import is_writable, readable
 
 ALIAS = "lake"
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -72,9 +74,14 @@ def connect(
     if catalog.path and not is_read_only:
         with disk_errors("the lake", catalog.path):
             catalog.path.parent.mkdir(parents=True, exist_ok=True)
+    uri, spill = catalog.uri, catalog.spill
+    if is_read_only and catalog.path:
+        uri = uri.replace(str(catalog.path), str(readable(catalog.path)))
+        if not is_writable(catalog.path.parent):
+            spill = Path(tempfile.gettempdir()) / "rpe-spill"
     with lake_errors("open the lake", where=catalog.where):
         # secrets are looked for where none are, not in the home of the user
-        private = {"secret_directory": str(catalog.spill / "secrets")}
+        private = {"secret_directory": str(spill / "secrets")}
         connection = duckdb.connect(":memory:", config={**CONFIG, **private})
         for name in extensions_of(catalog, data_uri):
             connection.execute(f"LOAD {quoted_text(str(extension_path(name)))}")
@@ -83,11 +90,11 @@ def connect(
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         if threads:
             connection.execute(f"SET GLOBAL threads = {threads}")
-        connection.execute(f"SET GLOBAL temp_directory = {quoted_text(str(catalog.spill))}")
+        connection.execute(f"SET GLOBAL temp_directory = {quoted_text(str(spill))}")
         # a workspace may be moved: the path that is given wins over the one the catalog has stored
         access = "READ_ONLY, " if is_read_only else ""
         connection.execute(
-            f"ATTACH {quoted_text(catalog.uri)} AS {ALIAS} ({access}"
+            f"ATTACH {quoted_text(uri)} AS {ALIAS} ({access}"
             f"DATA_PATH {quoted_text(data_uri)}, OVERRIDE_DATA_PATH true, {catalog.options})"
         )
     return connection
