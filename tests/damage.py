@@ -158,6 +158,11 @@ class Damaged:
         """Whether it may have changed nothing that is read."""
         return self.way == "flip" and self.file in DATABASES
 
+    @property
+    def stops(self) -> bool:
+        """Whether only who put it there can take it away: every command then names it."""
+        return self.way == "file_to_folder" and self.file.endswith(".lock")
+
     def __str__(self) -> str:
         return f"seed {self.seed}: {self.way} {self.file} {self.detail}".rstrip()
 
@@ -254,7 +259,7 @@ def try_damage(world: World, seed: int, *, only: str = "") -> Iterator[str]:
     for answer in (*looks, mended, *nights):
         if not answer.is_clear:
             yield f"not clear: {answer}"
-    if names_backup:
+    if names_backup or (spoilt.stops and Path(spoilt.file).name in mended.said):
         return
     for answer in (mended, *nights):
         if answer.code:
