@@ -10,6 +10,16 @@ from typing import Any
 from catalog.damaged import CHANGED, GONE, REPAIR, UNREADABLE, Damage
 from catalog.errors import StoreError
 from catalog.stores.lake import Lake
+from catalog.stores.lake_files import sha256_of
+from catalog.stores.places import PlacedFile
+from catalog.stores.vector_files import (
+    KeptFile,
+    KeptTable,
+    is_cleaning,
+    kept_tables,
+    tables_there,
+    versions_of,
+)
 from catalog.stores.vector_rows import FiledRow
 from catalog.stores.vectors import Vectors
 
@@ -18,14 +28,15 @@ Key = tuple[str, str | None]  # representation, and the adapter that is filed un
 
 _NAMED = 3
 _SAME_NORM = 1e-12  # relative: of a vector whose hash is not on record
+_COST_OF_FILE = "A vector that is another for it is named by itself"
 _COST = "What is served goes on; no target can be held against them, so no ensemble can be made"
 
 
 def damage_of_vectors(lake: Lake, vectors: Vectors | None, *, is_deep: bool) -> list[Damage]:
     """Representations and filed adapters that LoRA-VecDB has not, or not as they were kept.
 
-    With `is_deep` every vector is hashed; one from before hashes were on record is held against
-    its length. None is a store that is gone.
+    With `is_deep` every vector is hashed, and every file; a vector from before hashes were on
+    record is held against its length. None is a store that is gone.
 
     Raises:
         StoreError: the records of the lake cannot be read.
@@ -40,7 +51,64 @@ def damage_of_vectors(lake: Lake, vectors: Vectors | None, *, is_deep: bool) -> 
         damage
         for encoder_id, wanted in sorted(by_encoder.items())
         for damage in _of_encoder(encoder_id, wanted, vectors, is_deep=is_deep)
+    ] + (damage_of_tables(lake, vectors, is_deep=is_deep) if vectors else [])
+
+
+def damage_of_tables(lake: Lake, vectors: Vectors, *, is_deep: bool) -> list[Damage]:
+    """Files of Lance's tables that are gone, of another length or, by hash, others.
+
+    `ids` is the table. One that cannot be opened is told by its vectors.
+    """
+    was_cleaning = is_cleaning(vectors.uri)
+    kept, there, tokens = kept_tables(lake), tables_there(vectors.uri), vectors.tokens()
+    is_busy = was_cleaning or is_cleaning(vectors.uri)
+    return [
+        Damage("vectors", f"vectors/{table}.lance/{name}", what, (table,), _COST_OF_FILE, REPAIR)
+        for table, token in sorted(tokens.items())
+        if table in kept and table in there
+        for name, what in _odd_files(
+            kept[table], token, there[table], is_deep=is_deep, is_busy=is_busy
+        )
     ]
+
+
+def count_unhashed_files(lake: Lake, vectors: Vectors) -> int:
+    """How many files of tables no close has put on record yet."""
+    kept = kept_tables(lake)
+    none: dict[str, object] = {}
+    return sum(
+        name not in (kept[table].files if table in kept else none)
+        for table, lying in tables_there(vectors.uri).items()
+        for name in lying
+    )
+
+
+def _odd_files(
+    kept: KeptTable, token: str, lying: Mapping[str, PlacedFile], *, is_deep: bool, is_busy: bool
+) -> Iterator[tuple[str, str]]:
+    if kept.is_made_anew(token, lying) or not (versions := versions_of(lying)):
+        return
+    if token != kept.token:
+        yield "_versions", f"{CHANGED}: the newest version tells of another table"
+    may_be_gone = is_busy or kept.is_cleaned(min(versions))
+    for name, file in sorted(kept.files.items()):
+        if name not in lying:
+            if not may_be_gone:
+                yield name, GONE
+        elif what := _difference(file, lying[name], is_deep=is_deep):
+            yield name, what
+
+
+def _difference(kept: KeptFile, lying: PlacedFile, *, is_deep: bool) -> str:
+    """What is wrong with a file that lies there, or nothing."""
+    if lying.n_bytes != kept.n_bytes:
+        return f"{CHANGED}: {lying.n_bytes:,} bytes instead of {kept.n_bytes:,}"
+    try:
+        is_same = not is_deep or sha256_of(lying) == kept.sha256
+    except StoreError:
+        # cleaned away since it was listed, or not to be read
+        return UNREADABLE if lying.path is None or lying.path.exists() else ""
+    return "" if is_same else f"{CHANGED}: another content of its length"
 
 
 def count_unhashed(lake: Lake) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from catalog.damaged import Damage
 from catalog.lineage import source_of
 from catalog.stores.cards import representation_row
+from catalog.stores.vector_files import STORE
 from flows import embed
 from flows.embed import EmbedUnit
 from flows.mending import NotMended
@@ -16,9 +19,25 @@ from flows.workspace import Workspace
 from rpe_core.records import Representation
 
 Row = dict[str, Any]
-FORETOLD = "encoded again, and filed where z is what is on record"
+WRITTEN = "its table is written again from its rows"
+_ENCODED = "encoded again, and filed where z is what is on record"
 _EQUAL = 1e-9  # relative: sums of other libraries end in other digits, other data do not
 _LOOSE = ("norm", "standard_error")
+
+
+def is_of_file(found: Damage) -> bool:
+    """Whether a file of a table is damaged, and no vector by that alone."""
+    return found.where.startswith(f"{STORE}/")
+
+
+def foretell(found: Damage) -> str:
+    """How it would be mended."""
+    return WRITTEN if is_of_file(found) else _ENCODED
+
+
+def by_table(found: Sequence[Damage]) -> list[Damage]:
+    """The first damage of a file for each table."""
+    return list({one.ids: one for one in reversed(found)}.values())
 
 
 def lost(workspace: Workspace, ids: tuple[str, ...]) -> list[str]:

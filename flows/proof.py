@@ -12,7 +12,7 @@ from catalog import intents
 from catalog.damage_of_artifacts import damage_of_artifacts, measure_artifacts
 from catalog.damage_of_lake import damage_of_lake, measure_files
 from catalog.damage_of_registry import damage_of_registry
-from catalog.damage_of_vectors import count_unhashed, damage_of_vectors
+from catalog.damage_of_vectors import count_unhashed, count_unhashed_files, damage_of_vectors
 from catalog.damaged import BACKUP, CHANGED, GONE, REPAIR, Damage
 from catalog.errors import RecordNotFound, StoreError
 from catalog.integrity import Finding, at_of, read_chain
@@ -171,7 +171,10 @@ def _vectors(settings: Settings, *, is_deep: bool) -> Told:
         except RecordNotFound:
             vectors = None
         odd = damage_of_vectors(lake, vectors, is_deep=is_deep)
+        n_files = count_unhashed_files(lake, vectors) if vectors else 0
     told = f"{n} representations with their vectors" + (" read and hashed" if is_deep else "")
+    if n_files:
+        told += f"; the hash of {n_files} files is not on record yet: the next run takes it"
     if n_unhashed:
         told += f"; {n_unhashed} from before their hash was on record are held against their length"
     return told, odd

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from catalog import damage, promotion
+from catalog.damage_of_vectors import damage_of_tables
 from catalog.damaged import BACKUP, GONE, REPAIR, Damage
 from catalog.report.page import is_written
 from catalog.stores.bundle import Stores
@@ -116,7 +117,7 @@ def foretell(settings: Settings) -> Repaired:
         for found in _artifacts_seen(settings, lake):
             told.tell(found, TO_DO, mend_artifacts.foretell(found))
         for found in _vectors_seen(settings, lake, Path(scratch)):
-            told.tell(found, TO_DO, mend_vectors.FORETOLD)
+            told.tell(found, TO_DO, mend_vectors.foretell(found))
         for found in _registry_seen(settings, lake):
             told.tell(found, TO_DO, mend_registry.FORETOLD)
         if not is_written(lake, settings.report_file):
@@ -152,9 +153,19 @@ def _mend_artifacts(workspace: Workspace, mending: Mending, told: Repaired, step
             how.append(mend_artifacts.mend(workspace, one, mending))
 
 
-def _mend_vectors(workspace: Workspace, _: Mending, told: Repaired, step: Step) -> None:
+def _write_tables_again(stores: Stores, mending: Mending, told: Repaired, step: Step) -> None:
+    """Tables of which a file is not what was kept get new ones."""
+    for one in mend_vectors.by_table(damage_of_tables(stores.lake, stores.vectors, is_deep=True)):
+        with _one(one, told, step) as how:
+            stores.vectors.write_again(one.ids[0], aside=mending.aside)
+            how.append(mend_vectors.WRITTEN)
+
+
+def _mend_vectors(workspace: Workspace, mending: Mending, told: Repaired, step: Step) -> None:
     stores = workspace.stores
+    _write_tables_again(stores, mending, told, step)
     found = damage.damage_of_vectors(stores.lake, stores.vectors, is_deep=True)
+    found = [one for one in found if not mend_vectors.is_of_file(one)]
     by_id: dict[str, Damage] = {}
     for one in sorted(found, key=lambda one: one.what != GONE):  # what is changed counts
         by_id |= dict.fromkeys(mend_vectors.lost(workspace, one.ids), one)

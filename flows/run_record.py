@@ -9,8 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from catalog import current
+from catalog.errors import StoreError
 from catalog.report.page import is_written, write_report
 from catalog.stores import chain
+from catalog.stores.bundle import Stores
+from catalog.stores.vector_files import unsealed_files
 from flows.ledger import Alert, Ledger, StepFault
 from flows.made_with import NUMERIC, versions_of
 from flows.wiring import utc_now
@@ -61,9 +64,10 @@ def close_run(workspace: Workspace, ledger: Ledger, *, targets: Sequence[str]) -
         str(settings.report_file),
         tuple(ledger.resolved),
     )
-    with workspace.stores.lake.transaction(message=chain.CLOSING, run=run) as commit:
-        chain.seal(commit, _row(workspace, ledger, summary, commit.recorded_at))
     stores = workspace.stores
+    files = _files_of_vectors(stores)
+    with stores.lake.transaction(message=chain.CLOSING, run=run) as commit:
+        chain.seal(commit, _row(workspace, ledger, summary, commit.recorded_at), files=files)
     if not is_written(stores.lake, settings.report_file):
         min_groups = workspace.plan.publishing.min_groups
         place = settings.report_file
@@ -86,6 +90,15 @@ def markdown_of(summary: Summary) -> str:
     ]
     lines += [f"- resolved: {alert.ending}" for alert in summary.resolved]
     return "\n".join([*lines, "", f"Report: {summary.report}"])
+
+
+def _files_of_vectors(stores: Stores) -> dict[str, str]:
+    """Files that LoRA-VecDB has written since the last close; none where it cannot be reached."""
+    try:
+        tokens = stores.vectors.tokens()
+        return unsealed_files(stores.lake, stores.vectors.uri, tokens)
+    except StoreError:
+        return {}
 
 
 def _row(

@@ -49,7 +49,6 @@ FREE = {
     r"[^/]*\.lock$": "held by the kernel; what is written in it only says by whom",
     r".*-(wal|shm)$": "SQLite's log of what may be in the file already",
     r".*/_versions/latest_version_hint\.json$": "a hint by which Lance saves a look at the folder",
-    r".*/_transactions/": "what Lance keeps of commits that are done",
     r"workspace\.id$": "tells the workspace's intents from those of others; a new one is drawn",
     r"aside/": "what a repair has replaced",
     r"lake/data/.*\.(?!parquet)[^/]*$": "nothing that the lake's catalog names",

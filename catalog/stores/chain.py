@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from catalog.stores.lake import Lake
@@ -101,10 +102,13 @@ def link_sha256(previous: str, *, runs: Sequence[str], links: Sequence[str]) -> 
     return fingerprint([previous, sorted(runs), sorted(links)])
 
 
-def seal(commit: Transaction, run: Mapping[str, Any]) -> None:
+def seal(
+    commit: Transaction, run: Mapping[str, Any], *, files: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Record a run with its link: over the link before it and everything recorded since then.
 
-    The row tells the lake's files that were written since the last close, by hash.
+    The row tells the lake's files that were written since the last close, by hash, and `files` of
+    other stores as they tell theirs.
 
     Commits with the message CLOSING; by it the next close finds what was written since.
     """
@@ -117,8 +121,8 @@ def seal(commit: Transaction, run: Mapping[str, Any]) -> None:
             f" ?::TIMESTAMPTZ AS recorded_at FROM ({' UNION ALL '.join(groups)})",
             [run["run_id"], commit.recorded_at],
         )
-    files = canonical_json(unsealed_hashes(commit, commit.data_uri))
-    row = {**run, "files_json": files, "recorded_at": commit.recorded_at}
+    told = canonical_json({**unsealed_hashes(commit, commit.data_uri), **files})
+    row = {**run, "files_json": told, "recorded_at": commit.recorded_at}
     runs = [one["hash"] for one in _hashes(commit, RUNS, since)]
     runs += commit.evaluate(RUNS, [row], row_hash_sql(RUNS))
     links = [one["hash"] for one in _hashes(commit, LINKS, since)]

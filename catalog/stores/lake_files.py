@@ -103,15 +103,19 @@ def noted_hashes(lake: Rows) -> dict[str, str]:
         f" WHERE contains(commit_extra_info, '\"{FILES}\"')"
     )
     for row in rows:
-        found.update(_named_in(row["told"], FILES))
+        found.update(named_in(row["told"], FILES))
     return found
 
 
 def sealed_hashes(lake: Rows) -> dict[str, str]:
-    """Name -> sha256 as closes of runs sealed them; none of a lake of an earlier release."""
+    """Name -> sha256 as closes of runs sealed them; none of a lake of an earlier release.
+
+    Names of other stores' files have a path.
+    """
     found: dict[str, str] = {}
     for row in lake.rows("SELECT * FROM core.runs"):
-        found.update(_named_in(row.get("files_json")))
+        told = named_in(row.get("files_json"))
+        found.update({name: sha256 for name, sha256 in told.items() if "/" not in name})
     return found
 
 
@@ -142,7 +146,7 @@ def unsealed_hashes(lake: Rows, data_uri: str) -> dict[str, str]:
     return found
 
 
-def _named_in(told: str | None, key: str = "") -> dict[str, str]:
+def named_in(told: str | None, key: str = "") -> dict[str, str]:
     """Names and hashes in a text of JSON; none where somebody else wrote it."""
     try:
         found = json.loads(told or "{}")

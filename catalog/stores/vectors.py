@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +19,10 @@ from catalog.errors import RecordConflict, RecordNotFound, StoreError
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
 from catalog.stores.object_store import is_in_bucket
 from catalog.stores.vector_door import connect, vector_errors, without_words
+from catalog.stores.vector_files import cleaning
 from catalog.stores.vector_library import Allowed, Library, Shelf
 from catalog.stores.vector_parts import remove_unnamed
+from catalog.stores.vector_rewrites import finish_rewrites, rewrite
 from catalog.stores.vector_rows import (
     PREFIX,
     FiledRow,
@@ -57,6 +61,11 @@ class Vectors:
         self._database, self._uri, self._lock = database, uri, lock
         self._shelves = parts or Path(uri) / "shelves"
         self._opened: dict[str, tuple[tuple[str, int], Shelf]] = {}
+
+    @property
+    def uri(self) -> str:
+        """Where the tables lie."""
+        return self._uri
 
     @classmethod
     def open(
@@ -112,6 +121,7 @@ class Vectors:
             _require_finite(representation)
         # the lock covers the look and the write: merge_insert duplicates keys under two writers
         with self._lock.hold(), vector_errors("write a vector", self._uri):
+            finish_rewrites(self._uri)
             writes = []
             for encoder in sorted({r.encoder_id for r, _ in filed}):
                 rows = [pair for pair in filed if pair[0].encoder_id == encoder]
@@ -218,6 +228,7 @@ class Vectors:
         if not conditions:
             return
         with self._lock.hold(), vector_errors("delete vectors", self._uri):
+            finish_rewrites(self._uri)
             for table in self._tables():
                 # first, so that a kill in between leaves a table whose parts are made again
                 forget(self._shelves / table.name)
@@ -226,6 +237,20 @@ class Vectors:
                 table.delete("false")
             self._opened.clear()
         self.optimize()
+
+    def tokens(self) -> dict[str, str]:
+        """Table -> what tells it from one made later under its name; without what cannot be opened.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        with without_words(), vector_errors("look for the vectors", self._uri):
+            names = list(self._names())
+        found = {}
+        for name in names:
+            with suppress(StoreError), without_words(), vector_errors("read a table", self._uri):
+                found[name] = table_token(self._database.open_table(name))
+        return found
 
     def unreadable(self) -> list[str]:
         """Names of tables of which not every row can be read."""
@@ -251,22 +276,36 @@ class Vectors:
         A folder is handed to `aside`; what lies in a bucket is dropped.
         """
         with self._lock.hold(), vector_errors("give up a table of vectors", self._uri):
-            forget(self._shelves / name)
-            self._opened.clear()
-            if is_in_bucket(self._uri):
-                self._database.drop_table(name)
-            else:
-                aside(Path(self._uri) / f"{name}.lance", f"vectors/{name}.lance")
+            self._put_aside(name, aside)
+
+    def write_again(self, name: str, *, aside: Callable[[Path, str], None]) -> None:
+        """Give a table new files with the rows that it has; the old ones go to `aside`."""
+        with self._lock.hold(), vector_errors("write a table of vectors again", self._uri):
+            give_up = partial(self._put_aside, name, aside)
+            rewrite(self._database, self._uri, name, give_up=give_up)
 
     def optimize(self) -> None:
         """Compact every table and remove old versions, which Lance keeps until told otherwise."""
-        with self._lock.hold(), vector_errors("compact the vectors", self._uri):
+        with (
+            self._lock.hold(),
+            vector_errors("compact the vectors", self._uri),
+            cleaning(self._uri),
+        ):
+            finish_rewrites(self._uri)
             for table in self._tables():
                 with warnings.catch_warnings():
                     # it warns of readers of an old version; ours open the newest for each call
                     warnings.simplefilter("ignore", UserWarning)
                     table.optimize(cleanup_older_than=timedelta(0))
                 remove_unnamed(self._shelves / table.name)
+
+    def _put_aside(self, name: str, aside: Callable[[Path, str], None]) -> None:
+        forget(self._shelves / name)
+        self._opened.clear()
+        if is_in_bucket(self._uri):
+            self._database.drop_table(name)
+        else:
+            aside(Path(self._uri) / f"{name}.lance", f"vectors/{name}.lance")
 
     def _shelf(self, encoder_id: str) -> Shelf:
         """The adapters of an encoder, mapped; from memory where the table has not moved on."""

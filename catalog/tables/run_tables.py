@@ -35,8 +35,9 @@ RUNS = TableSpec(
         text("versions_json", "library versions"),
         text(
             "files_json",
-            "sha256 by name of the lake's files that were written since the close before, as JSON;"
-            " its own come with the next; null of runs made before they were recorded",
+            "sha256 by name of the lake's files that were written since the close before, as JSON,"
+            " and sha256 and length by path of LoRA-VecDB's; its own come with the next; null of"
+            " runs made before they were recorded",
         ),
         text("link_sha256", "sha256 over the link before, and runs and core.links recorded since"),
         RECORDED,

@@ -1,9 +1,12 @@
 """Damage of vectors, artifacts and databases: each kind told, nothing else said, nothing made."""
 
+import hashlib
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +14,20 @@ import pytest
 from safetensors.numpy import save_file
 
 from catalog.damage_of_artifacts import damage_of_artifacts
-from catalog.damage_of_vectors import damage_of_vectors
+from catalog.damage_of_vectors import (
+    count_unhashed_files,
+    damage_of_tables,
+    damage_of_vectors,
+)
 from catalog.damaged import REPAIR, RETRAIN
+from catalog.stores import chain
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.cards import representation_row
 from catalog.stores.lake import Lake
 from catalog.stores.sqlite_files import fault_of
+from catalog.stores.vector_files import unsealed_files
 from catalog.stores.vectors import Vectors
-from rpe_core.records import Representation
+from rpe_core.records import Representation, RunRef
 from tests.catalog.lakes import fresh_lake
 
 WEIGHTS = "adapter_model.safetensors"
@@ -187,3 +196,107 @@ def test_a_database_is_told_to_be_cut_empty_or_none(tmp_path: Path) -> None:
     file.write_bytes(zeroed)
     assert fault_of(file) == ""
     assert fault_of(file, is_deep=True).startswith("is damaged")
+
+
+def close(lake: Lake, vectors: Vectors, number: int) -> dict[str, str]:
+    """Close a run; what it put on record of files below the vectors."""
+    run = RunRef(f"run:night@{number:012x}", "night", datetime(2026, 1, 1, tzinfo=UTC))
+    files = unsealed_files(lake, vectors.uri, vectors.tokens())
+    with lake.transaction(message=chain.CLOSING, run=run) as commit:
+        chain.seal(commit, {"run_id": run.run_id, "flow": "night", "threads": 1}, files=files)
+    return files
+
+
+def tables_told(lake: Lake, vectors: Vectors, *, is_deep: bool = True) -> str:
+    return "\n".join(map(str, damage_of_tables(lake, vectors, is_deep=is_deep)))
+
+
+def files_of_tables(vectors: Vectors) -> list[Path]:
+    """Every file below the vectors but Lance's hint, which nobody believes."""
+    files = sorted(path for path in Path(vectors.uri).rglob("*") if path.is_file())
+    return [path for path in files if path.name != "latest_version_hint.json"]
+
+
+def test_a_close_keeps_each_file_below_the_vectors_once(lake: Lake, tmp_path: Path) -> None:
+    vectors = file_vectors(lake, tmp_path)
+    assert count_unhashed_files(lake, vectors) == len(files_of_tables(vectors)) > 0
+    files = close(lake, vectors, 1)
+    for path in files_of_tables(vectors):
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        name = f"vectors/{path.relative_to(vectors.uri)}"
+        assert files.pop(name) == f"{sha256} {path.stat().st_size}"
+    assert files.keys() == {f"vectors/{table}.lance" for table in vectors.tokens()}
+    assert (close(lake, vectors, 2), count_unhashed_files(lake, vectors)) == ({}, 0)
+    vectors.put(representation(3))
+    assert len(close(lake, vectors, 3)) == 3, "its rows, the version, what was committed"
+    assert tables_told(lake, vectors) == ""
+
+
+def test_a_bit_anywhere_below_the_vectors_is_told(lake: Lake, tmp_path: Path) -> None:
+    """Padding, manifests and deletions too; what is cut, emptied or gone is seen at a look."""
+    vectors = file_vectors(lake, tmp_path)
+    vectors._database.open_table(next(iter(vectors.tokens()))).delete("role = 'none'")
+    close(lake, vectors, 1)
+    rng = np.random.default_rng(0)
+    for path in files_of_tables(vectors):
+        content = path.read_bytes()
+        places = rng.choice(len(content), size=4, replace=False)
+        for place in map(int, places):
+            bit = content[place] ^ (1 << int(rng.integers(8)))
+            path.write_bytes(content[:place] + bytes([bit]) + content[place + 1 :])
+            found = damage_of_vectors(lake, reopened(vectors), is_deep=True)
+            assert found, f"{path.name} at {place}"
+        for left in (content[:-1], b"", None):
+            path.write_bytes(left) if left is not None else path.unlink()
+            assert damage_of_vectors(lake, reopened(vectors), is_deep=False), (path.name, left)
+            path.write_bytes(content)
+    assert damage_of_vectors(lake, vectors, is_deep=True) == []
+
+
+def reopened(vectors: Vectors) -> Vectors:
+    """The store as another process sees it: nothing is remembered."""
+    return Vectors.open(vectors.uri, lock_path=Path(vectors.uri).parent / "other.lock")
+
+
+def test_what_lance_removes_or_a_repair_replaces_is_no_damage(lake: Lake, tmp_path: Path) -> None:
+    vectors = file_vectors(lake, tmp_path)
+    close(lake, vectors, 1)
+    vectors.optimize()
+    assert tables_told(lake, vectors) == "", "compacted"
+    assert close(lake, vectors, 2), "the list begins anew"
+    vectors.delete(["representation:s2@1"])
+    assert tables_told(lake, vectors) == "", "erased"
+    close(lake, vectors, 3)
+    assert close(lake, vectors, 4) == {}
+    (table,) = vectors.tokens()
+    vectors.write_again(table, aside=lambda path, _: shutil.move(path, tmp_path / "aside"))
+    assert tables_told(lake, vectors) == "", "another table has no record yet"
+    close(lake, vectors, 5)
+    vectors.put(representation(4))
+    vectors.put(representation(5))
+    close(lake, vectors, 6)
+    assert (tables_told(lake, vectors), close(lake, vectors, 7)) == ("", {})
+    oldest, *_ = sorted(Path(vectors.uri).rglob("*.manifest"), reverse=True)
+    oldest.unlink()
+    assert f"{oldest.name} is gone" in tables_told(lake, vectors, is_deep=False)
+    (Path(vectors.uri) / "cleaning").touch()  # as of an upkeep that was killed
+    assert tables_told(lake, vectors) == ""
+    vectors.optimize()
+    assert (tables_told(lake, vectors), (Path(vectors.uri) / "cleaning").exists()) == ("", False)
+
+
+def test_a_table_written_again_keeps_its_rows_through_a_kill(lake: Lake, tmp_path: Path) -> None:
+    vectors = file_vectors(lake, tmp_path)
+    (table,) = vectors.tokens()
+    rows = vectors.filed("encoder", is_hashed=True)
+
+    def killed(path: Path, _: str) -> None:
+        shutil.move(path, tmp_path / "aside")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        vectors.write_again(table, aside=killed)
+    assert vectors.filed("encoder", is_hashed=True) == []
+    vectors.put(representation(1))  # whoever writes next finishes it
+    assert vectors.filed("encoder", is_hashed=True) == rows
+    assert [path.name for path in Path(vectors.uri).iterdir()] == [f"{table}.lance"]

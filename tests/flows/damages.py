@@ -74,6 +74,18 @@ def _flip_vectors(settings: Settings) -> None:
         path.write_bytes(content)
 
 
+def _flip_padding(settings: Settings) -> None:
+    """A bit between the values of a table: no vector is another for it."""
+    path = max(Path(settings.vectors).rglob("data/*.lance"), key=lambda one: one.stat().st_size)
+    flip(path, at=path.read_bytes().index(b"H" * 16) + 8)  # what Lance fills with
+
+
+def _flip_manifest(settings: Settings) -> None:
+    """The oldest version of a table, which nobody reads."""
+    path = max(Path(settings.vectors).rglob("*.manifest"))
+    flip(path, at=path.stat().st_size // 2)
+
+
 def _cut_vectors(settings: Settings) -> None:
     for path in Path(settings.vectors).rglob("data/*.lance"):
         cut(path)
@@ -122,6 +134,8 @@ MENDED: dict[str, Damaging] = {
     "vector store gone": lambda s: shutil.rmtree(s.vectors),
     "vectors flipped": _flip_vectors,
     "vectors cut": _cut_vectors,
+    "padding of vectors flipped": _flip_padding,
+    "old version of vectors flipped": _flip_manifest,
     "a vector gone": _lose_a_vector,
     "report gone": lambda s: s.report_file.unlink(),
 }
