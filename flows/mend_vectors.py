@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from catalog.damaged import GONE, Damage
 from catalog.lineage import source_of
 from catalog.stores.cards import representation_row
+from catalog.stores.lake import Lake
 from flows import embed
 from flows.embed import EmbedUnit
 from flows.mending import NotMended
@@ -17,13 +19,22 @@ from rpe_core.records import Representation
 
 Row = dict[str, Any]
 FORETOLD = "encoded again, and filed where z is what is on record"
+IMPORTED = "its z came with an adapter that was imported"
 _EQUAL = 1e-9  # relative: sums of other libraries end in other digits, other data do not
 _LOOSE = ("norm", "standard_error")
 
 
-def lost(workspace: Workspace, ids: tuple[str, ...]) -> list[str]:
-    """The representations that are to be filed again: of adapters those that they lie under."""
-    rows = workspace.stores.lake.rows(
+def by_id(lake: Lake, found: list[Damage]) -> list[tuple[str, Damage]]:
+    """The representations that are to be filed again, each with the damage that counts."""
+    named: dict[str, Damage] = {}
+    for one in sorted(found, key=lambda one: one.what != GONE):  # what is changed counts
+        named |= dict.fromkeys(_lost(lake, one.ids), one)
+    return sorted(named.items())
+
+
+def _lost(lake: Lake, ids: tuple[str, ...]) -> list[str]:
+    """Of adapters the representations that they lie under."""
+    rows = lake.rows(
         "SELECT representation_id FROM core.adapters WHERE list_contains(?, adapter_id)",
         [list(ids)],
     )
@@ -52,7 +63,7 @@ def mend(workspace: Workspace, representation_id: str, *, is_there: bool) -> str
         [representation_id],
     )
     own: list[tuple[Representation, str | None]] = []
-    if row["role"] == "target" or _is_made_here(workspace, row):
+    if row["role"] == "target" or is_made_here(workspace.stores.lake, row):
         own = [(found, None)]
     vectors.put_many([*own, *((found, adapter["adapter_id"]) for adapter in adapters)])
     return how
@@ -70,8 +81,8 @@ def _stored(workspace: Workspace, row: Row) -> Representation | None:
 def _made(workspace: Workspace, row: Row) -> Representation:
     """Z once more from the rows, under the base of the plan that is the encoder of then."""
     source = source_of(row["dataset_version_id"])
-    if not _is_made_here(workspace, row):
-        raise NotMended("its z came with an adapter that was imported")
+    if not is_made_here(workspace.stores.lake, row):
+        raise NotMended(IMPORTED)
     if source not in workspace.contracts:
         raise NotMended(f"the workspace has no contract of {source}")
     names = [name for name in workspace.plan.bases if workspace.encoder(name) == row["encoder_id"]]
@@ -86,9 +97,9 @@ def _made(workspace: Workspace, row: Row) -> Representation:
     return made
 
 
-def _is_made_here(workspace: Workspace, row: Row) -> bool:
+def is_made_here(lake: Lake, row: Row) -> bool:
     """Whether its dataset version stands in this lake."""
-    found = workspace.stores.lake.rows(
+    found = lake.rows(
         "SELECT 1 FROM core.dataset_versions WHERE dataset_version_id = ? AND retracted_at IS NULL",
         [row["dataset_version_id"]],
     )
