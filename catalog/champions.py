@@ -47,14 +47,14 @@ def serving(lake: Lake, targets: Sequence[str] | None = None) -> dict[str, Servi
 
 
 def aliases_apart(
-    lake: Lake, registry: Registry, targets: Sequence[str] | None = None
+    lake: Lake, registry: Registry | None, targets: Sequence[str] | None = None
 ) -> list[tuple[str, str, str, str]]:
     """Aliases that are not what core.promotions says: model, alias, version wanted, and found.
 
     Those that a run is moving, or left behind, are no matter of it.
     """
     moving = {one.record_id for one in intents.open_intents(lake)}
-    there, apart = registry.models(), []
+    there, apart = registry.models() if registry else {}, []
     for target, rows in sorted(histories(lake, targets).items()):
         wanted = wanted_aliases(rows)
         aliases = there[target].aliases if target in there else {}

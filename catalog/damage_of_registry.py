@@ -8,20 +8,22 @@ from catalog import promotion
 from catalog.damaged import CHANGED, GONE, REPAIR, Damage
 from catalog.stores.lake import Lake
 from catalog.stores.registry import Registry
-from catalog.verifying import Fault, Hashes, faults_of, ref_of, versions_on_record
+from catalog.verifying import Fault, Hashes, faults_of, is_filed, ref_of, versions_on_record
 
 Row = dict[str, Any]
 NAMED = 3  # files that a damage names; of more it says how many
 
 
-def damage_of_registry(lake: Lake, registry: Registry, *, is_deep: bool) -> list[Damage]:
+def damage_of_registry(lake: Lake, registry: Registry | None, *, is_deep: bool) -> list[Damage]:
     """Versions of core.model_versions that the registry has not, or not as they were kept.
 
     Aliases too that are not what core.promotions says. Files are looked at by name and size, with
-    `is_deep` by hash.
+    `is_deep` by hash. None is a registry that is gone.
     """
     rows = versions_on_record(lake)
-    there = {version.ref: version for version in registry.all_versions()} if rows else {}
+    there = (
+        {version.ref: version for version in registry.all_versions()} if rows and registry else {}
+    )
     served = {
         (row["model_name"], row["model_version"]): target
         for target, now in promotion.serving(lake).items()
@@ -30,7 +32,7 @@ def damage_of_registry(lake: Lake, registry: Registry, *, is_deep: bool) -> list
     found = []
     for row in rows:
         version = there.get(ref_of(row))
-        if version is None:
+        if version is None or registry is None:
             what = f"{GONE}: the registry has no such version"
             found.append(_damage(row, what, served))
             continue
@@ -45,11 +47,7 @@ def n_unfiled(lake: Lake) -> int:
 
     The next night, or `rpe maintain`, files those whose weights are what their record says.
     """
-    rows = lake.rows(
-        "SELECT count(*) AS n FROM core.model_versions"
-        " WHERE sums_sha256 IS NULL AND retracted_at IS NULL"
-    )
-    return int(rows[0]["n"])
+    return sum(not is_filed(row) for row in versions_on_record(lake))
 
 
 def told(faults: list[Fault]) -> str:
@@ -79,7 +77,7 @@ def _damage(row: Row, what: str, served: dict[tuple[str, str], str]) -> Damage:
     return Damage("registry", f"Version {uri}", what, ids, cost_of(row, target), REPAIR)
 
 
-def _aliases(lake: Lake, registry: Registry) -> list[Damage]:
+def _aliases(lake: Lake, registry: Registry | None) -> list[Damage]:
     found = []
     for name, alias, wanted, version in promotion.aliases_apart(lake, registry):
         points = f"it points to {f'version {version}' if version else 'nothing'}"

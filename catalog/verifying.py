@@ -100,6 +100,11 @@ def versions_on_record(lake: Lake, refs: Collection[ModelVersionRef] | None = No
     return lake.rows(_VERSIONS.format(condition=condition), [] if names is None else [names])
 
 
+def is_filed(row: Row) -> bool:
+    """Whether the files of a version are on record: an earlier release put none there."""
+    return row.get("sums_sha256") is not None  # nor had its tables a column for it
+
+
 def ref_of(row: Row) -> ModelVersionRef:
     """The version that a row is about."""
     return ModelVersionRef(row["model_name"], row["model_version"])
@@ -126,7 +131,7 @@ def faults_of(
     if not files:
         return [Fault("", GONE)]
     look = _Look(version, files, hashes)
-    if row["sums_sha256"] is None:
+    if not is_filed(row):
         return look.unfiled(row)
     return look.filed(row)
 

@@ -15,6 +15,7 @@ from catalog.lineage import source_of
 from catalog.stores import drafts
 from catalog.stores.cards import AdapterCard
 from catalog.stores.chain import head_at
+from catalog.stores.lake import Lake
 from catalog.stores.mlflow_door import let_go
 from catalog.stores.registry import VersionDraft
 from catalog.verifying import ref_of, versions_on_record
@@ -28,6 +29,7 @@ from rpe_core.records import BaseModel, TaskSpec
 
 Row = dict[str, Any]
 FORETOLD = "made again from the lake and the artifacts under the same number"
+SET = "set as core.promotions says"
 DATABASE = "mlflow.db"
 _KINDS = ("base", "adapter", "ensemble")  # each is loaded with what is before it
 
@@ -58,10 +60,10 @@ def give_up_database(settings: Settings, mending: Mending) -> None:
         mending.aside(file.with_name(f"{file.name}{end}"), f"{DATABASE}{end}")
 
 
-def rows_of(workspace: Workspace, ids: Sequence[str]) -> list[Row]:
+def rows_of(lake: Lake, ids: Sequence[str]) -> list[Row]:
     """Rows of the versions that damages name, in the order in which they can be made."""
     wanted = set(ids)
-    rows = [row for row in versions_on_record(workspace.stores.lake) if ref_of(row).uri in wanted]
+    rows = [row for row in versions_on_record(lake) if ref_of(row).uri in wanted]
     return sorted(
         rows,
         key=lambda r: (_KINDS.index(r["kind"]), r["model_name"], int(r["model_version"])),

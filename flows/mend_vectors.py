@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from catalog.damaged import Damage
+from catalog.damaged import GONE, Damage
 from catalog.lineage import source_of
 from catalog.stores.cards import representation_row
+from catalog.stores.lake import Lake
 from catalog.stores.vector_files import STORE
 from flows import embed
 from flows.embed import EmbedUnit
@@ -20,7 +21,8 @@ from rpe_core.records import Representation
 
 Row = dict[str, Any]
 WRITTEN = "its table is written again from its rows"
-_ENCODED = "encoded again, and filed where z is what is on record"
+FORETOLD = "encoded again, and filed where z is what is on record"
+IMPORTED = "its z came with an adapter that was imported"
 _EQUAL = 1e-9  # relative: sums of other libraries end in other digits, other data do not
 _LOOSE = ("norm", "standard_error")
 
@@ -30,19 +32,24 @@ def is_of_file(found: Damage) -> bool:
     return found.where.startswith(f"{STORE}/")
 
 
-def foretell(found: Damage) -> str:
-    """How it would be mended."""
-    return WRITTEN if is_of_file(found) else _ENCODED
-
-
 def by_table(found: Sequence[Damage]) -> list[Damage]:
     """The first damage of a file for each table."""
-    return list({one.ids: one for one in reversed(found)}.values())
+    files = [one for one in found if is_of_file(one)]
+    return list({one.ids: one for one in reversed(files)}.values())
 
 
-def lost(workspace: Workspace, ids: tuple[str, ...]) -> list[str]:
-    """The representations that are to be filed again: of adapters those that they lie under."""
-    rows = workspace.stores.lake.rows(
+def by_id(lake: Lake, found: list[Damage]) -> list[tuple[str, Damage]]:
+    """The representations that are to be filed again, each with the damage that counts."""
+    named: dict[str, Damage] = {}
+    found = [one for one in found if not is_of_file(one)]
+    for one in sorted(found, key=lambda one: one.what != GONE):  # what is changed counts
+        named |= dict.fromkeys(_lost(lake, one.ids), one)
+    return sorted(named.items())
+
+
+def _lost(lake: Lake, ids: tuple[str, ...]) -> list[str]:
+    """Of adapters the representations that they lie under."""
+    rows = lake.rows(
         "SELECT representation_id FROM core.adapters WHERE list_contains(?, adapter_id)",
         [list(ids)],
     )
@@ -71,7 +78,7 @@ def mend(workspace: Workspace, representation_id: str, *, is_there: bool) -> str
         [representation_id],
     )
     own: list[tuple[Representation, str | None]] = []
-    if row["role"] == "target" or _is_made_here(workspace, row):
+    if row["role"] == "target" or is_made_here(workspace.stores.lake, row):
         own = [(found, None)]
     vectors.put_many([*own, *((found, adapter["adapter_id"]) for adapter in adapters)])
     return how
@@ -89,8 +96,8 @@ def _stored(workspace: Workspace, row: Row) -> Representation | None:
 def _made(workspace: Workspace, row: Row) -> Representation:
     """Z once more from the rows, under the base of the plan that is the encoder of then."""
     source = source_of(row["dataset_version_id"])
-    if not _is_made_here(workspace, row):
-        raise NotMended("its z came with an adapter that was imported")
+    if not is_made_here(workspace.stores.lake, row):
+        raise NotMended(IMPORTED)
     if source not in workspace.contracts:
         raise NotMended(f"the workspace has no contract of {source}")
     names = [name for name in workspace.plan.bases if workspace.encoder(name) == row["encoder_id"]]
@@ -105,9 +112,9 @@ def _made(workspace: Workspace, row: Row) -> Representation:
     return made
 
 
-def _is_made_here(workspace: Workspace, row: Row) -> bool:
+def is_made_here(lake: Lake, row: Row) -> bool:
     """Whether its dataset version stands in this lake."""
-    found = workspace.stores.lake.rows(
+    found = lake.rows(
         "SELECT 1 FROM core.dataset_versions WHERE dataset_version_id = ? AND retracted_at IS NULL",
         [row["dataset_version_id"]],
     )

@@ -190,11 +190,15 @@ def do_steps(
     finally:
         stores.lake.close()
     if ledger.has_work or ledger.has_news:
-        with suppress(httpx.TransportError):  # the record of the run is ours, and it is made
-            create_markdown_artifact(markdown_of(summary), key=name.replace("+", "-"))
+        _show_in_prefect(summary, name)
     if summary.outcome == "failed":
         raise NightFailed(summary)
     return summary
+
+
+def _show_in_prefect(summary: Summary, name: str) -> None:
+    with suppress(httpx.TransportError):  # the record of the run is ours, and it is made
+        create_markdown_artifact(markdown_of(summary), key=name.replace("+", "-"))
 
 
 def _set_right(

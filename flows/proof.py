@@ -11,7 +11,7 @@ from typing import Any
 from catalog import intents
 from catalog.damage_of_artifacts import damage_of_artifacts, measure_artifacts
 from catalog.damage_of_lake import damage_of_lake, measure_files
-from catalog.damage_of_registry import damage_of_registry
+from catalog.damage_of_registry import damage_of_registry, n_unfiled
 from catalog.damage_of_vectors import count_unhashed, count_unhashed_files, damage_of_vectors
 from catalog.damaged import BACKUP, CHANGED, GONE, REPAIR, Damage
 from catalog.errors import RecordNotFound, StoreError
@@ -251,4 +251,11 @@ def _versions(settings: Settings, *, is_deep: bool) -> Told:
     with open_lake(settings, read_only=True) as lake:
         n = lake.rows("SELECT count(*) AS n FROM core.model_versions")[0]["n"]
         odd = damage_of_registry(lake, open_registry(settings, read_only=True), is_deep=is_deep)
-    return f"{n} versions of models on record", odd
+        n_left = n_unfiled(lake)
+    told = f"{n} versions of models on record"
+    if n_left:
+        told += (
+            f"; the files of {n_left} are not on record yet: the next night or `rpe maintain`"
+            " takes them, until then their weights alone are held against it"
+        )
+    return told, odd

@@ -8,10 +8,9 @@ it did.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +25,16 @@ from catalog.stores.set_aside import Aside
 from flows import mend_artifacts, mend_registry, mend_vectors
 from flows.alerts import watch
 from flows.consumers import tell_consumers
+from flows.foretelling import (
+    ANEW,
+    MOVED,
+    SERVES_AGAIN,
+    database_damage,
+    fates,
+    table_damage,
+    vector_damage,
+    withdrawn_damage,
+)
 from flows.ledger import Ledger, Step, safe_message
 from flows.locking import hold_workspace
 from flows.mending import Mending, NotMended
@@ -33,6 +42,7 @@ from flows.progress import announce
 from flows.run_record import close_run, open_run
 from flows.settings import Settings
 from flows.settling import settle
+from flows.sound import as_far_as_told
 from flows.verify import verify
 from flows.wiring import (
     leaving_no_trace,
@@ -87,8 +97,8 @@ def repair(settings: Settings) -> Repaired:
         with ledger.step("stores") as step:
             stores = _opened(settings, lake, mending, told, step)
         workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
-        for found in _lake_damage(lake):
-            told.tell(found, LEFT, BACKUP)
+        for found in damage.damage_of_lake(lake, is_deep=True):
+            told.tell(found, LEFT, found.remedy)
         for name, mend in _STEPS.items():
             with ledger.step(name) as step:
                 mend(workspace, mending, told, step)
@@ -104,22 +114,15 @@ def foretell(settings: Settings) -> Repaired:
     Raises:
         LakeLost, DeclarationError: as `repair`.
     """
-    load_declarations(settings)
-    told = Repaired()
+    declared, told = load_declarations(settings), Repaired()
     with (
         leaving_no_trace(settings),
         TemporaryDirectory() as scratch,
         closing(open_lake(settings, read_only=True)) as lake,
+        as_far_as_told(lake),
     ):
-        lake.require_current()
-        for found in _lake_damage(lake):
-            told.tell(found, LEFT, BACKUP)
-        for found in _artifacts_seen(settings, lake):
-            told.tell(found, TO_DO, mend_artifacts.foretell(found))
-        for found in _vectors_seen(settings, lake, Path(scratch)):
-            told.tell(found, TO_DO, mend_vectors.foretell(found))
-        for found in _registry_seen(settings, lake):
-            told.tell(found, TO_DO, mend_registry.FORETOLD)
+        for found, is_left, how in fates(settings, lake, declared.contracts, Path(scratch)):
+            told.tell(found, LEFT if is_left else TO_DO, how)
         if not is_written(lake, settings.report_file):
             told.tell(_report_damage(), TO_DO, "written again from the lake")
     return told
@@ -129,7 +132,7 @@ def _opened(settings: Settings, lake: Lake, mending: Mending, told: Repaired, st
     """All stores, after what cannot be opened has been moved out of the way."""
     if what := mend_registry.damage_of_database(settings):
         mend_registry.give_up_database(settings, mending)
-        told.tell(_database_damage(what), DONE, "made anew; its versions follow")
+        told.tell(database_damage(what), DONE, ANEW)
         step.done.append(mend_registry.DATABASE)
     stores = Stores(
         lake=lake,
@@ -139,7 +142,7 @@ def _opened(settings: Settings, lake: Lake, mending: Mending, told: Repaired, st
     )
     for name in stores.vectors.unreadable():
         stores.vectors.give_up(name, aside=mending.aside)
-        told.tell(_table_damage(name), DONE, "moved aside; its vectors follow")
+        told.tell(table_damage(name), DONE, MOVED)
         step.done.append(name)
     return stores
 
@@ -165,14 +168,10 @@ def _mend_vectors(workspace: Workspace, mending: Mending, told: Repaired, step: 
     stores = workspace.stores
     _write_tables_again(stores, mending, told, step)
     found = damage.damage_of_vectors(stores.lake, stores.vectors, is_deep=True)
-    found = [one for one in found if not mend_vectors.is_of_file(one)]
-    by_id: dict[str, Damage] = {}
-    for one in sorted(found, key=lambda one: one.what != GONE):  # what is changed counts
-        by_id |= dict.fromkeys(mend_vectors.lost(workspace, one.ids), one)
-    for number, (name, one) in enumerate(sorted(by_id.items()), start=1):
-        announce("repair", name, number, len(by_id))
-        its_own = replace(one, where=f"The vector of {name}", ids=(name,))
-        with _one(its_own, told, step) as how:
+    lost = mend_vectors.by_id(stores.lake, found)
+    for number, (name, one) in enumerate(lost, start=1):
+        announce("repair", name, number, len(lost))
+        with _one(vector_damage(one, name), told, step) as how:
             how.append(mend_vectors.mend(workspace, name, is_there=one.what == GONE))
 
 
@@ -180,7 +179,7 @@ def _mend_registry(workspace: Workspace, mending: Mending, told: Repaired, step:
     stores = workspace.stores
     found = damage.damage_of_registry(stores.lake, stores.registry, is_deep=True)
     by_id = {one.ids[0]: one for one in found}
-    rows = mend_registry.rows_of(workspace, list(by_id))
+    rows = mend_registry.rows_of(stores.lake, list(by_id))
     for number, row in enumerate(rows, start=1):
         uri = f"models:/{row['model_name']}/{row['model_version']}"
         announce("repair", uri, number, len(rows))
@@ -188,22 +187,21 @@ def _mend_registry(workspace: Workspace, mending: Mending, told: Repaired, step:
             how.append(mend_registry.mend(workspace, row, mending))
     if n_left := stores.registry.give_up_strays(aside=mending.aside):
         step.done.append(f"{n_left} folders of versions without an entry moved aside")
-    _mend_aliases(workspace, told, step)
+    _mend_aliases(workspace, [one for one in found if "@" in one.ids[0]], told, step)
 
 
-def _mend_aliases(workspace: Workspace, told: Repaired, step: Step) -> None:
+def _mend_aliases(workspace: Workspace, apart: list[Damage], told: Repaired, step: Step) -> None:
     """Aliases, and what registered models say of themselves, as the night would."""
-    one = Damage("registry", "Aliases", "are not what core.promotions says", (), "", REPAIR)
     try:
-        mended = promotion.repair_aliases(workspace.stores)
+        step.done += promotion.repair_aliases(workspace.stores)
         if step.done:
             tell_consumers(workspace)
     except RpeError as error:
-        told.tell(one, LEFT, f"{error.what} {BACKUP}")
+        for one in apart:
+            told.tell(one, LEFT, f"{error.what} {BACKUP}")
         return
-    for name in mended:
-        told.tell(Damage("registry", name, "was another"), DONE, "set as core.promotions says")
-    step.done += mended
+    for one in apart:
+        told.tell(one, DONE, mend_registry.SET)
 
 
 def _mend_report(workspace: Workspace, _: Mending, told: Repaired, step: Step) -> None:
@@ -247,8 +245,7 @@ def _let_serve(workspace: Workspace, ledger: Ledger, told: Repaired) -> None:
     for name in [name for step in ledger.steps if step.name == "verify" for name in step.done]:
         if name.endswith(RESTORED):
             target = name.removesuffix(RESTORED).strip()
-            one = Damage("registry", f"The champion of {target}", "was withdrawn", (target,))
-            told.tell(one, DONE, "it is sound, and serves again")
+            told.tell(withdrawn_damage(target), DONE, SERVES_AGAIN)
 
 
 def _close(workspace: Workspace, ledger: Ledger, told: Repaired) -> None:
@@ -258,55 +255,6 @@ def _close(workspace: Workspace, ledger: Ledger, told: Repaired) -> None:
     watch(workspace, ledger, (), plan=workspace.plan)
     summary = close_run(workspace, ledger, targets=workspace.plan.target_names)
     told.run_id = summary.run_id
-
-
-def _lake_damage(lake: Lake) -> Sequence[Damage]:
-    return damage.damage_of_lake(lake, is_deep=True)
-
-
-def _artifacts_seen(settings: Settings, lake: Lake) -> list[Damage]:
-    look = partial(open_artifacts, settings, read_only=True)
-    return _seen(
-        "artifacts",
-        lambda: damage.damage_of_artifacts(lake, look(), is_deep=True),
-    )
-
-
-def _vectors_seen(settings: Settings, lake: Lake, parts: Path) -> list[Damage]:
-    def look() -> list[Damage]:
-        vectors = open_vectors(settings, read_only=True, parts=parts)
-        broken = [_table_damage(name) for name in vectors.unreadable()]
-        return broken or damage.damage_of_vectors(lake, vectors, is_deep=True)
-
-    return _seen("vectors", look)
-
-
-def _registry_seen(settings: Settings, lake: Lake) -> list[Damage]:
-    if what := mend_registry.damage_of_database(settings):
-        return [_database_damage(what)]
-    look = partial(open_registry, settings, read_only=True)
-    return _seen(
-        "registry",
-        lambda: damage.damage_of_registry(lake, look(), is_deep=True),
-    )
-
-
-def _seen(store: str, look: Callable[[], list[Damage]]) -> list[Damage]:
-    """What a finder finds; a store that cannot even be opened is one thing."""
-    try:
-        return look()
-    except RpeError:
-        return [Damage(store, f"The store of {store}", "cannot be opened, or is gone", (store,))]
-
-
-def _database_damage(what: str) -> Damage:
-    cost = "No version is known, no alias: nothing is served"
-    return Damage("registry", mend_registry.DATABASE, what, (), cost, REPAIR)
-
-
-def _table_damage(name: str) -> Damage:
-    cost = "No target can be held against what is filed there"
-    return Damage("vectors", f"Table {name}", "cannot be read", (), cost, REPAIR)
 
 
 def _report_damage() -> Damage:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from catalog import promotion
 from catalog.damage_of_registry import told
-from catalog.errors import RecordConflict, RecordNotFound
+from catalog.errors import RecordConflict, RecordNotFound, StoreError
 from catalog.promotion import CHAMPION
 from catalog.stores.lake import Lake
 from catalog.stores.registry import ModelVersionRef, Registry
@@ -30,8 +30,7 @@ def sound_champion(settings: Settings, target: str) -> str | None:
     """
     registry = open_registry(settings, read_only=True)
     version = registry.aliases(target).get(CHAMPION)
-    with open_lake(settings, read_only=True) as lake:
-        lake.require_current()
+    with open_lake(settings, read_only=True) as lake, as_far_as_told(lake):
         _require_decided(lake, registry, target)
         if version is None:
             return None
@@ -69,6 +68,22 @@ def require_version(
                 expected="what core.model_versions says of its files",
                 remedy=f"no answer of it could be trusted; {REPAIR}",
             )
+
+
+@contextmanager
+def as_far_as_told(lake: Lake) -> Iterator[None]:
+    """Look by what the tables of an earlier release tell too; where they lack something, say so.
+
+    Raises:
+        StoreError: they are too old to be asked.
+    """
+    try:
+        yield
+    except RecordConflict:
+        raise
+    except StoreError:
+        lake.require_current()
+        raise
 
 
 @contextmanager

@@ -31,8 +31,9 @@ class Sums:
 
 
 def write_sums(folder: Path) -> None:
-    """Write SHA256SUMS over every file that lies below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Write SHA256SUMS over every file that lies below a folder, in the place of an older one."""
+    own = {folder / SUMS, folder / HEAD}
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in own)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     (folder / SUMS).write_text(sums_text(hashes), encoding="utf-8")
 

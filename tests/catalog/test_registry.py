@@ -26,6 +26,7 @@ from catalog.stores import drafts
 from catalog.stores.mlflow_door import translate_mlflow_errors
 from catalog.stores.model_code import model_source
 from catalog.stores.registry import ModelVersionRef, Registry, VersionDraft
+from catalog.stores.sums import write_sums
 from rpe_core.errors import UnknownName
 from rpe_core.families.attachment import attach
 from rpe_core.families.table import FAMILIES, load_family
@@ -172,6 +173,7 @@ def test_versions_with_other_family_code_run_their_own_in_one_process(
         code = folder / "model.py"
         changed = code.read_text().replace("SHARPNESS = 20.0", "SHARPNESS = 2.0")
         code.write_text(changed)
+        write_sums(folder)
 
     tags = {**draft.tags, "rpe.adapter_id": "adapter:site_b@flatter"}
     other = dataclasses.replace(draft, tags=tags, write=write_flatter)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,13 @@ from flows.repair import LEFT as IS_LEFT
 from flows.repair import TO_DO, foretell, repair
 from flows.run_record import open_run
 from flows.settings import Settings
-from flows.wiring import open_stores
+from flows.wiring import open_lake, open_stores
 from tests.end_state import end_state
 from tests.flows.conftest import TARGET, enter_copy
 from tests.flows.damages import LEFT, MENDED
+from tests.kill_operations import age
 
+BEFORE_VERSIONS = 13  # the last migration of the release that put no file of a version on record
 ELSEWHERE = ("lock", "permissions")  # checks of the machine, not of what is kept
 
 
@@ -46,6 +49,11 @@ def found_bad(settings: Settings) -> list[str]:
     """Checks that are bad, of those that are about what is kept."""
     rows = examine(settings, is_deep=True)
     return [r["check"] for r in rows if r["status"] == BAD and r["check"] not in ELSEWHERE]
+
+
+def things(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What rows are about, in their order."""
+    return [(row["store"], row["what"]) for row in rows]
 
 
 def bytes_of(settings: Settings) -> dict[str, bytes]:
@@ -82,6 +90,27 @@ def test_several_damages_are_mended_in_one_go(
     assert [p.read_text() for p in copy.aside_folder.rglob("model.py")] == ["import os\n"]
 
 
+def test_a_workspace_of_the_release_before_is_looked_at_as_it_is(
+    copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    age(copy.root.parent, version=BEFORE_VERSIONS)
+    assert rpe("predict", TARGET, "--text", "round red drug") == 0
+    # the links of this release are over columns that were taken away
+    assert set(found_bad(copy)) == {"records"}
+    assert "are not on record yet" in str(examine(copy))
+    assert foretell(copy).rows == []
+    MENDED["weights of a version flipped"](copy)
+    capfd.readouterr()
+    assert rpe("predict", TARGET, "--text", "round red drug") == 1
+    assert "`rpe repair`" in capfd.readouterr().err
+    (row,) = foretell(copy).rows
+    assert TARGET in row["what"]
+    with open_lake(copy, read_only=True) as lake:
+        assert not lake.is_current, "a look renews nothing"
+    assert repair(copy).is_whole
+    assert set(found_bad(copy)) == {"records"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MENDED)
 def test_a_damage_is_noticed_and_mended(name: str, copy: Settings) -> None:
@@ -89,13 +118,27 @@ def test_a_damage_is_noticed_and_mended(name: str, copy: Settings) -> None:
     MENDED[name](copy)
     if name != "report gone":
         assert found_bad(copy), "doctor notices"
-    assert {row["outcome"] for row in foretell(copy).rows} == {TO_DO}
+    foretold = foretell(copy).rows
+    assert {row["outcome"] for row in foretold} == {TO_DO}
     done = repair(copy)
+    assert things(done.rows) == things(foretold)
     assert done.rows
     assert done.is_whole, done.rows
     assert found_bad(copy) == []
     assert end_state(copy) == calm
     assert not repair(copy).rows
+
+
+@pytest.mark.slow
+def test_what_cannot_be_made_again_is_foretold(copy: Settings) -> None:
+    MENDED["artifact and version of an adapter gone"](copy)
+    MENDED["a vector gone"](copy)
+    LEFT["rows gone"](copy)
+    foretold, done = foretell(copy).rows, repair(copy).rows
+    assert things(foretold) == things(done)
+    left = [row for row in foretold if row["outcome"] == IS_LEFT]
+    assert {row["store"] for row in left} == {"lake", "artifacts", "vectors", "registry"}
+    assert [r["what"] for r in left] == [r["what"] for r in done if r["outcome"] == IS_LEFT]
 
 
 @pytest.mark.slow
