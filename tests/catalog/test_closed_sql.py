@@ -144,6 +144,7 @@ def test_what_is_no_table_of_the_lake_is_closed(ask: Ask, home: Path, sql: str) 
         "WITH pragma_x AS (SELECT 1 AS one) FROM pragma_x",
         "SELECT upper(role).lower(), role || 'x', [x + 1 for x in [1, 2]], current_date, user"
         " FROM core.lineage WHERE role NOT SIMILAR TO 'x.*' AND recorded_at < now()",
+        "SELECT unnest(['a']) AS one, unnest({'b': 1}), 1 = ANY([1]), 2 > ALL([1])",
         "SELECT row_number() OVER (ORDER BY role), stddev_pop(1) OVER () FROM core.lineage",
         "SELECT role, arg_max(role, recorded_at), count(*) FROM core.lineage GROUP BY ALL",
         "PIVOT core.lineage ON role IN ('batch') USING count(*) GROUP BY child_id",
