@@ -26,7 +26,7 @@ from catalog.stores.reading_rules import (
     require_open_names,
     tables_asked_for_place,
 )
-from catalog.stores.shown_plans import without_files
+from catalog.stores.shown_plans import explained, is_explain, without_files
 from catalog.stores.table_names import (
     SHOW_TABLES,
     given_name,
@@ -36,9 +36,6 @@ from catalog.stores.table_names import (
 from rpe_core.errors import InputError, shown_name
 
 _EXPECTED = "one SELECT, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN of one of these"
-_EXPLAIN = re.compile(
-    r"\s*EXPLAIN\s+(?:ANALYZE\s+)?(?:\(\s*(?:ANALYZE|FORMAT)\b[^()]*\)\s*)?", re.IGNORECASE
-)
 _TRY = "SHOW TABLES lists what is here, DESCRIBE mart.leaderboard the columns of one"
 _PIVOT = re.compile(r"\s*PIVOT\b", re.IGNORECASE)
 _MISSING_TABLE = re.compile(r"Table with name (.+?) does not exist")
@@ -85,7 +82,7 @@ class GuardedReader:
                 # measured on DuckDB 1.5.5: as Arrow the largest of these come out negative
                 raise InputError("UHUGEINT cannot be told exactly.", remedy="cast it to VARCHAR")
             table = found.to_arrow_table()
-            return without_files(table) if _EXPLAIN.match(sql) else table
+            return without_files(table) if is_explain(sql) else table
         except duckdb.CatalogException as error:
             raise self._unknown_name(str(error), tree) from None
         except duckdb.BinderException as error:
@@ -118,10 +115,10 @@ class GuardedReader:
             raise InputError(
                 f"{len(statements)} statements were given, one is run.", expected=_EXPECTED
             )
-        is_explain = statements[0].type == duckdb.StatementType.EXPLAIN
-        tree = self._tree(_EXPLAIN.sub("", sql, count=1) if is_explain else sql)
+        is_plan = is_explain(sql)
+        tree = self._tree(explained(sql) if is_plan else sql)
         self._require_open(tree)
-        if not is_explain and self._shows_tables_inside(tree):
+        if not is_plan and self._shows_tables_inside(tree):
             raise InputError(
                 "SHOW TABLES stands by itself here.",
                 remedy="SELECT * FROM information_schema.tables may stand anywhere",

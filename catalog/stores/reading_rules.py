@@ -32,6 +32,7 @@ _SYSTEM_VIEWS = _LISTINGS | _PG_VIEWS | {"sqlite_master", "sqlite_schema"}
 _SHOWN = {'"tables"', '"databases"', '"schemas"', "__show_tables_expanded"}
 # A column that DuckDB adds to each table of files: where on this machine they lie.
 PLACE_OF_FILE = "filename"
+_COLUMN_KEYS = ("column_names", "using_columns", "groups")  # of a column, a join and a PIVOT
 _OF_FILES = ("core", "raw", "quarantine")  # views do not have it
 
 
@@ -158,7 +159,7 @@ def _names_place(select: dict[str, Any]) -> bool:
     """Whether a SELECT, or a part of it, names the column; its own alias may order it."""
     ordering = {id(node) for node in _bare_orders(select)} if _has_alias(select) else set()
     for node in nodes(select):
-        names = [*(node.get("column_names") or []), *(node.get("using_columns") or [])]
+        names = [name for key in _COLUMN_KEYS for name in node.get(key) or []]
         if id(node) not in ordering and any(
             isinstance(one, str) and one.lower() == PLACE_OF_FILE for one in names
         ):
@@ -171,9 +172,11 @@ def _has_alias(select: dict[str, Any]) -> bool:
 
 
 def _bare_orders(select: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a SELECT is ordered by under a name alone, as an alias is; of a table it is none."""
     for modifier in select["modifiers"]:
         for order in modifier.get("orders") or []:
-            yield order["expression"]
+            if len(order["expression"].get("column_names") or []) == 1:
+                yield order["expression"]
 
 
 def _own_tables(tree: Any) -> Iterator[dict[str, Any]]:

@@ -6,13 +6,38 @@ import json
 import re
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from rpe_core.errors import InputError
 
 _FILES = "Filename(s)"
 _PLAN = "explain_value"
+_ANALYZE = (b"ANALYZE", b"ANALYSE")
 _CELL = re.compile(r"[^\u2500-\u257f]+")  # what stands between lines of a drawn box
+
+
+def is_explain(sql: str) -> bool:
+    """Whether DuckDB takes a single statement for an EXPLAIN."""
+    return bool(duckdb.extract_statements(sql)[0].type == duckdb.StatementType.EXPLAIN)
+
+
+def explained(sql: str) -> str:
+    """The statement of an EXPLAIN, by DuckDB's own tokens: a comment may hold what looks like one.
+
+    >>> explained("EXPLAIN (ANALYZE /*) SELECT 1 --*/ ) FROM core.runs")
+    'FROM core.runs'
+    """
+    text = sql.encode()
+    tokens = duckdb.tokenize(sql)  # begin, and end somewhere before the next, in bytes
+    words = [re.match(rb"\w+|.?", text[start:], re.DOTALL) for start, _ in tokens]
+    names = [word[0].upper() if word else b"" for word in words]
+    place = 1
+    if names[1:2] == [b"("] and names[2:3] and names[2] in (*_ANALYZE, b"FORMAT"):
+        place = names.index(b")") + 1  # no option has brackets of its own
+    elif names[1:2] and names[1] in _ANALYZE:
+        place = 2
+    return text[tokens[place][0] :].decode() if place < len(tokens) else ""
 
 
 def without_files(plans: pa.Table) -> pa.Table:

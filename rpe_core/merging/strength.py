@@ -157,13 +157,21 @@ def _require_delta(
     module: str, delta: LowRankDelta, names: Sequence[str], limit: float, where: str
 ) -> float:
     """A bound on a delta's norm: |s| ||B|| ||A|| where that is low enough, else the norm itself."""
-    bound = abs(delta.scaling)
-    for name, factor in zip(names, (delta.a, delta.b), strict=True):
-        norm = norm_of(factor)
+    scaling = abs(delta.scaling)
+    a_norm, b_norm = norm_of(delta.a), norm_of(delta.b)
+    for name, norm in zip(names, (a_norm, b_norm), strict=True):
         _require_norm(norm, name, where)
-        bound *= norm
+    bound = scaling * a_norm * b_norm
     if bound > limit and (bound := delta_norm(delta)) > limit:
         raise _too_strong(module, bound, limit, where)
+    # merging and serving multiply it in: what is tiny before may be infinite in between
+    if not (scaling <= LARGEST_SUM and scaling * b_norm <= LARGEST_NORM):
+        raise InputError(
+            f"The scaling of {shown_name(module)} is too large to multiply.",
+            where=where,
+            expected=f"a norm of at most {LARGEST_NORM:.2g} of lora_B times the scaling",
+            remedy="check lora_alpha and r in adapter_config.json, or export the adapter again",
+        )
     return bound
 
 

@@ -105,6 +105,14 @@ def ask(home: Path) -> Iterator[Ask]:
         "SELECT 1 AS filename FROM core.lineage WHERE filename LIKE '/%'",
         "EXPLAIN (ANALYZE, FORMAT html) FROM core.lineage",
         "FROM 'catalog.sqlite'",
+        "PIVOT core.lineage ON role IN ('batch') USING count(*) GROUP BY filename",
+        "SELECT 1 AS filename FROM core.lineage ORDER BY filename, lineage.filename",
+        f"EXPLAIN (ANALYZE /*) SELECT 1 --*/ ) FROM {META}.ducklake_table",
+        f"/* EXPLAIN (FORMAT */ EXPLAIN ANALYZE FROM {META}.ducklake_table UNION ALL /* ) */"
+        " SELECT 1",
+        "/* x */ EXPLAIN ANALYZE FROM duckdb_settings()",
+        "EXPLAIN ANALYSE FROM duckdb_settings()",
+        "EXPLAIN ANALYZE /*) SELECT 1 --*/ DELETE FROM core.lineage",
     ],
 )
 def test_what_is_no_table_of_the_lake_is_closed(ask: Ask, home: Path, sql: str) -> None:
@@ -136,6 +144,7 @@ def test_what_is_no_table_of_the_lake_is_closed(ask: Ask, home: Path, sql: str) 
         "WITH pragma_x AS (SELECT 1 AS one) FROM pragma_x",
         "SELECT upper(role).lower(), role || 'x', [x + 1 for x in [1, 2]], current_date, user"
         " FROM core.lineage WHERE role NOT SIMILAR TO 'x.*' AND recorded_at < now()",
+        "SELECT unnest(['a']) AS one, unnest({'b': 1}), 1 = ANY([1]), 2 > ALL([1])",
         "SELECT row_number() OVER (ORDER BY role), stddev_pop(1) OVER () FROM core.lineage",
         "SELECT role, arg_max(role, recorded_at), count(*) FROM core.lineage GROUP BY ALL",
         "PIVOT core.lineage ON role IN ('batch') USING count(*) GROUP BY child_id",
@@ -150,7 +159,16 @@ def test_what_reads_the_lake_goes_on(ask: Ask, home: Path, sql: str) -> None:
     assert "ducklake_metadata" not in text
 
 
-@pytest.mark.parametrize("how", ["EXPLAIN ANALYZE", "EXPLAIN (ANALYZE, FORMAT json)"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "EXPLAIN ANALYZE",
+        "EXPLAIN (ANALYZE, FORMAT json)",
+        "EXPLAIN (analyze, format 'text' /* ) */)",
+        "/* EXPLAIN */ explain /* é ( */ ANALYZE",
+        "-- x\nEXPLAIN (ANALYSE)",
+    ],
+)
 def test_a_plan_of_a_run_tells_no_place_and_what_it_did(ask: Ask, home: Path, how: str) -> None:
     [row] = ask(f"{how} FROM core.lineage a JOIN core.lineage b USING (role)").to_pylist()
     assert "Total Files Read" in row["explain_value"]

@@ -128,6 +128,40 @@ def test_numbers_that_cannot_be_multiplied_are_refused_without_a_base(
         require_bounded(folder, Checkpoint(base))
 
 
+@pytest.mark.parametrize(
+    ("alpha", "a", "b", "is_sound"),
+    [
+        (1e60, 1e-32, 1e-32, False),
+        (1e308, 1.0, 0.0, False),
+        (1e38, 1e-36, 0.02, False),
+        (1e20, 1e-12, 1e-12, True),
+        (0.0, 1.0, 1.0, True),
+        (-8.0, 0.1, 0.1, True),
+    ],
+)
+def test_a_scaling_that_tiny_factors_make_up_for_is_refused_where_it_is_infinite_in_between(
+    tmp_path: Path, rng: torch.Generator, base: Path, alpha: float, a: float, b: float,
+    is_sound: bool,
+) -> None:  # fmt: skip
+    folder = adapter(tmp_path / "a", rng, times=1.0, base=base)
+    edit(folder, "lora_A", a)
+    edit(folder, "lora_B", b)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": alpha}))
+    if is_sound:
+        require_bounded(folder, Checkpoint(base))
+        merge([(folder, 1.0)], tmp_path / "out", base=base)
+        require_bounded(tmp_path / "out", Checkpoint(base))
+        return
+    for refused in (
+        lambda: require_bounded(folder, Checkpoint(base)),
+        lambda: merge([(folder, 1.0)], tmp_path / "out"),
+        lambda: merge([(folder, 1.0)], tmp_path / "out", base=base, method="svd"),
+    ):
+        with pytest.raises(InputError, match="scaling of 'layer.0.query' is too large"):
+            refused()
+
+
 def test_a_product_beyond_fp32_is_refused_though_each_factor_is_finite(
     tmp_path: Path, rng: torch.Generator, base: Path
 ) -> None:
