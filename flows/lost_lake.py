@@ -15,7 +15,7 @@ from pathlib import Path
 from catalog.errors import StoreError
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.lake import Lake
-from catalog.stores.lake_catalog import parse_catalog
+from catalog.stores.lake_catalog import Catalog, parse_catalog
 from catalog.stores.registry import Registry
 from catalog.stores.vectors import Vectors
 from flows.settings import Settings
@@ -29,13 +29,14 @@ _FIRST = "core/migrations/"  # what the making of a lake leaves where it was cut
 class LakeLost(StoreError):
     """The catalog is gone or empty and other stores stand: nothing was touched."""
 
-    def __init__(self, where: str, standing: list[str]) -> None:
+    def __init__(self, catalog: Catalog, standing: list[str]) -> None:
+        what = "lake/" if catalog.path else "that database"
         super().__init__(
             "The catalog of the lake is gone or empty, and other stores of this workspace stand.",
-            where=where,
+            where=catalog.where,
             expected=f"the catalog that knows {', '.join(standing)}: with a new one all history,"
             " every source, score and verdict, and what was retracted, would be forgotten",
-            remedy="bring lake/ back from the backup (Restore, in infra/runbook.md);"
+            remedy=f"bring {what} back from the backup (Restore, in infra/runbook.md);"
             f" `{NEW_LAKE}` says on purpose that the history is lost",
         )
 
@@ -74,13 +75,13 @@ class Others:
         if _has_bytes(catalog.path) if catalog.path else catalog.exists():
             return
         if standing := self.standing() + _files(self.settings, is_young=False):
-            raise LakeLost(catalog.where, standing)
+            raise LakeLost(catalog, standing)
 
     def require_tables(self) -> None:
         """Raise LakeLost where a catalog that could not be opened is a file of another database."""
         catalog = parse_catalog(self.settings.lake)
         if catalog.path and _is_foreign(catalog.path) and (standing := self.standing()):
-            raise LakeLost(catalog.where, standing)
+            raise LakeLost(catalog, standing)
 
     def require_records(self, lake: Lake) -> None:
         """Raise LakeLost where a lake holds no record at all and other stores stand."""
@@ -88,7 +89,7 @@ class Others:
             return
         if standing := self.standing() + _files(self.settings, is_young=True):
             lake.close()
-            raise LakeLost(parse_catalog(self.settings.lake).where, standing)
+            raise LakeLost(parse_catalog(self.settings.lake), standing)
 
     def require_stores(self, lake: Lake) -> None:
         """Raise StoreGone where a local store is gone, or empty, of which the lake has records.

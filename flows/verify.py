@@ -13,7 +13,6 @@ from catalog.damaged import CHANGED, GONE
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.filed_versions import file_versions
 from catalog.promotion import Serving
-from catalog.stores.places import files_below
 from catalog.stores.registry import ModelVersionRef
 from catalog.stores.set_aside import Aside
 from catalog.verifying import Fault, Hashes, base_of, faults_of, ref_of, versions_on_record
@@ -93,7 +92,8 @@ class Looker:
             self._artifacts = set(artifacts.list())
         if sha256 not in self._artifacts:
             return f"artifact {sha256[:12]} {GONE}"
-        files = files_below(str(artifacts.folder(sha256)))
+        # as they lie in the store: a copy of what a bucket held stays whole where that does not
+        files = artifacts.files(sha256)
         hashes = {file.name: self._hashes.of(f"{sha256}/{file.name}", file) for file in files}
         return "" if fingerprint(hashes) == sha256 else f"artifact {sha256[:12]} {CHANGED}"
 

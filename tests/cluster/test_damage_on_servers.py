@@ -100,6 +100,8 @@ def test_every_row_of_the_table(
             case.spoil(Settings(home=settings.root), files)
             found = notice(look, settings.root, case)
             found += mend(hand, settings.root, case)
+        if Path("ran").exists():
+            found.append("code that nobody kept was run")
         print(name, found or "good", flush=True)
         if found:
             faults[name] = found

@@ -18,10 +18,15 @@ from catalog.stores.lake_files import named_files, sealed_hashes
 from catalog.stores.places import files_below, require_forgetting
 from catalog.stores.registry import Registry, VersionDraft
 from catalog.stores.vectors import Vectors
+from flows.run_record import open_run
+from flows.verify import Looker
+from flows.wiring import open_stores
+from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 from rpe_core.records import Representation
 from tests.catalog.lakes import EDGE, NOON
 from tests.catalog.test_chain import edges, run_of
+from tests.pico_world import make_pico_workspace
 
 pytestmark = pytest.mark.cluster
 
@@ -106,6 +111,27 @@ def test_a_close_hashes_files_in_a_bucket_and_damage_to_them_is_told(
             assert found.what.startswith("is not what was kept")
         client.delete_object(Bucket=name, Key=key)
         assert [found.what for found in damage_of_lake(lake, is_deep=False)] == ["is gone"]
+
+
+def test_a_night_looks_at_the_artifact_in_the_bucket_and_not_at_its_copy(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RPE_ARTIFACTS_URI", f"{bucket}/artifacts")
+    settings, folder = make_pico_workspace(tmp_path), tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "weights.bin").write_bytes(b"quorvexil")
+    declared, stores = load_declarations(settings), open_stores(settings)
+    with stores.lake:
+        run = open_run("night", at=stores.lake.now)
+        workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
+        row = {"artifact_sha256": stores.artifacts.put_folder(folder)}
+        assert Looker(workspace).wrong_artifact(row) == ""
+        boto3.client("s3").put_object(
+            Bucket=bucket.removeprefix("s3://"),
+            Key=f"artifacts/{row['artifact_sha256']}/weights.bin",
+            Body=b"quorvexim",
+        )
+        assert "is not what was kept" in Looker(workspace).wrong_artifact(row)
 
 
 def test_vectors_are_found_and_leave_no_old_version(bucket: str, tmp_path: Path) -> None:

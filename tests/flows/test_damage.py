@@ -25,7 +25,7 @@ def test_a_row_of_the_table(world: World, name: str) -> None:
     case.spoil(Settings(home=home), FolderFiles(home))
     look, hand, _ = world.workers
     assert notice(look, home, case) == []
-    assert not list(world.root.rglob("ran")), "code that nobody kept was run"
+    assert not Path("ran").exists(), "code that nobody kept was run"
     assert mend(hand, home, case) == []
 
 

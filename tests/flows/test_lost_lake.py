@@ -8,6 +8,7 @@ import pytest
 
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_session import connect
+from flows.lost_lake import LakeLost
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from flows.wiring import open_lake, open_registry
@@ -60,6 +61,16 @@ def test_a_catalog_without_a_record_is_lost_too(night_copy: Settings) -> None:
     connect(catalog, night_copy.lake_data, is_read_only=False).close()
     with pytest.raises(Exception, match="gone or empty"):
         open_lake(night_copy)
+
+
+def test_what_is_to_be_brought_back_is_what_was_lost() -> None:
+    on_disk, on_server = (
+        str(LakeLost(parse_catalog(uri), ["7 artifacts"]))
+        for uri in ("ducklake:sqlite:/srv/lake/catalog.sqlite", "ducklake:postgres:dbname=rpe")
+    )
+    assert "bring lake/ back from the backup" in on_disk
+    assert "the database of RPE_LAKE_URI" in on_server
+    assert "bring that database back from the backup" in on_server
 
 
 def test_a_workspace_that_was_cut_off_at_its_first_moment_goes_on(tmp_path: Path) -> None:
