@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ Row = dict[str, Any]
 CHAMPION, CHALLENGER = "champion", "challenger"
 WITHDRAWN = "withdrawn_damaged"  # the champion's files were damaged: another serves, or none
 RESTORED = "restored"  # they are what was kept again
+NEW_LAKE = "new-lake"  # flow of the run by which a lake was begun in the place of a lost one
 # after these the named ensemble is champion; none is where '' is named
 SERVING = ("promoted", "approved", "rolled_back", WITHDRAWN, RESTORED)
 _JUDGED = ("promoted", "approved", "kept", "refused", "abstained", "pending")
@@ -55,14 +56,31 @@ def aliases_apart(
     """
     moving = {one.record_id for one in intents.open_intents(lake)}
     there, apart = registry.models() if registry else {}, []
-    for target, rows in sorted(histories(lake, targets).items()):
+    found = histories(lake, targets)
+    left = chosen_before(lake, found)
+    for target, rows in sorted(found.items()):
         wanted = wanted_aliases(rows)
         aliases = there[target].aliases if target in there else {}
-        for alias in (CHALLENGER, CHAMPION):
+        for alias in (CHALLENGER,) if target in left else (CHALLENGER, CHAMPION):
             told = (wanted.get(alias, ""), aliases.get(alias, ""))
             if told[0] != told[1] and intents.aliases_of(target) not in moving:
                 apart.append((target, alias, *told))
     return apart
+
+
+def chosen_before(lake: Lake, targets: Collection[str]) -> set[str]:
+    """Targets whose champion a lake chose that was lost on purpose: none was chosen since.
+
+    What serves them serves on until the next promotion.
+    """
+    if not lake.rows("SELECT 1 FROM core.runs WHERE flow = ? LIMIT 1", [NEW_LAKE]):
+        return set()
+    # a champion that was retracted was chosen too
+    chosen = lake.rows(
+        "SELECT DISTINCT target_name FROM core.promotions WHERE list_contains(?, action)",
+        [list(SERVING)],
+    )
+    return set(targets) - {row["target_name"] for row in chosen}
 
 
 def wanted_aliases(rows: Sequence[Row]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from catalog.champions import (
     Serving,
     aliases_apart,
     champion_of,
+    chosen_before,
     former_of,
     histories,
     served_stack,
@@ -289,10 +290,10 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
     """
     found, there = histories(stores.lake, targets), stores.registry.models()
     wanted = {target: wanted_aliases(rows) for target, rows in found.items()}
-    done: list[str] = []
+    left, done = chosen_before(stores.lake, found), list[str]()
     for name in sorted(wanted):
         aliases = there[name].aliases if name in there else {}
-        for alias in (CHALLENGER, CHAMPION):
+        for alias in (CHALLENGER,) if name in left else (CHALLENGER, CHAMPION):
             version = wanted[name].get(alias)
             if version == aliases.get(alias):
                 continue
@@ -303,7 +304,7 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
             else:
                 continue
             done.append(f"{name}@{alias} -> {version or 'nothing'}")
-        if name in there:
+        if name in there and name not in left:
             tell_none(stores, name, there[name], _why_none(found[name]))
     return done
 

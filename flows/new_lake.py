@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from catalog.champions import NEW_LAKE
 from catalog.errors import StoreError
 from catalog.stores.set_aside import Aside
 from flows.ledger import Ledger
@@ -14,8 +15,6 @@ from flows.settings import Settings
 from flows.wiring import open_lake, open_stores, others_of, utc_now
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
-
-FLOW = "new-lake"
 
 
 def begin_new_lake(settings: Settings) -> str:
@@ -34,10 +33,10 @@ def begin_new_lake(settings: Settings) -> str:
     _set_aside(settings, utc_now())
     stores = open_stores(settings, may_be_lost=True)
     try:
-        run = open_run(FLOW, at=stores.lake.now)
+        run = open_run(NEW_LAKE, at=stores.lake.now)
         workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
         ledger = Ledger()
-        with ledger.step(FLOW) as step:
+        with ledger.step(NEW_LAKE) as step:
             step.done.append("lake")
         close_run(workspace, ledger, targets=declared.plan.target_names)
     finally:

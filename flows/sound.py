@@ -6,17 +6,22 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from catalog import promotion
+from catalog.champions import NEW_LAKE
 from catalog.damage_of_registry import told
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
 from catalog.promotion import CHAMPION
 from catalog.stores.lake import Lake
 from catalog.stores.registry import ModelVersionRef, Registry
+from catalog.stores.sums import SUMS_TAG
 from catalog.verifying import Fault, Hashes, base_of, faults_of, versions_on_record
 from flows.settings import Settings
 from flows.verify import REPAIR, cache_file
 from flows.wiring import open_lake, open_registry
+
+Row = dict[str, Any]
 
 
 def sound_champion(settings: Settings, target: str) -> str | None:
@@ -44,7 +49,7 @@ def require_version(
     lake: Lake, registry: Registry, ref: ModelVersionRef, *, hashes: Hashes
 ) -> None:
     """Raise RecordConflict unless every file of a version and of its base is what was kept."""
-    rows = versions_on_record(lake, [ref])
+    rows = versions_on_record(lake, [ref]) or _of_the_lake_before(lake, registry, ref)
     if not rows:
         raise RecordConflict(
             "No run of this workspace registered the version: nothing of it was loaded.",
@@ -96,6 +101,20 @@ def no_kept_bytecode() -> Iterator[None]:
             yield
         finally:
             sys.pycache_prefix = before
+
+
+def _of_the_lake_before(lake: Lake, registry: Registry, ref: ModelVersionRef) -> list[Row]:
+    """What a version says of its own files, where a lake that was lost on purpose had it on record.
+
+    Its base is held against its hash by the version itself, when it is loaded.
+    """
+    if not lake.rows("SELECT 1 FROM core.runs WHERE flow = ? LIMIT 1", [NEW_LAKE]):
+        return []
+    try:
+        sums = registry.version(ref).tags.get(SUMS_TAG)
+    except RecordNotFound:
+        return []
+    return [{"sums_sha256": sums, "base_name": None}] if sums else []
 
 
 def _require_decided(lake: Lake, registry: Registry, target: str) -> None:

@@ -12,7 +12,8 @@ from flows.lost_lake import LakeLost
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from flows.wiring import open_lake, open_registry
-from tests.flows.damages import LOST
+from tests.flows.conftest import TARGET
+from tests.flows.damages import LOST, MENDED
 from tests.flows.test_repair import bytes_of, copy, served
 
 __all__ = ["copy", "served"]
@@ -99,6 +100,10 @@ def test_a_new_lake_is_begun_on_purpose_and_what_is_served_stays(
     (run,) = read_rows_of(copy, "SELECT flow FROM core.runs")
     assert run["flow"] == "new-lake"
     assert rpe("maintain") == 0
+    assert rpe("predict", TARGET, "--text", "round red drug") == 0, "its own sums vouch for it"
+    MENDED["weights of a version flipped"](copy)
+    assert rpe("predict", TARGET, "--text", "round red drug") == 1
+    MENDED["weights of a version flipped"](copy)  # the same bit: it is back
     registry = open_registry(copy)
     assert registry.all_aliases() == served_before
     assert registry.versions("rpe-base-pico"), "the base that it is loaded with"
@@ -107,3 +112,7 @@ def test_a_new_lake_is_begun_on_purpose_and_what_is_served_stays(
     capfd.readouterr()
     assert rpe("nightly", "--json") == 0
     assert json.loads(capfd.readouterr().out)["status"] == "ok"
+    assert open_registry(copy).aliases(TARGET)["champion"] == served_before[TARGET]["champion"]
+    assert rpe("predict", TARGET, "--text", "round red drug") == 0, "none was chosen since"
+    assert rpe("maintain") == 0
+    assert open_registry(copy).aliases(TARGET)["champion"] == served_before[TARGET]["champion"]
