@@ -96,6 +96,8 @@ def _unit_of(
     workspace: Workspace, target: TargetSpec, own: Mapping[str, Arm]
 ) -> EvaluateUnit | None:
     standing, units = workspace.standing, ensemble.drafted(workspace, target)
+    if target.source not in workspace.contracts:  # it has faults, which the night tells
+        return None
     if not units or any(unit.ensemble_id not in standing.ensembles for unit in units):
         return None
     retrieval = units[0].retrieval

@@ -9,6 +9,7 @@ from catalog.errors import StoreError
 from catalog.stores.bundle import Stores
 from catalog.stores.lake import Lake
 from rpe_core.errors import RpeError
+from rpe_core.regular_files import open_regular
 
 _SQLITE = "sqlite:///"
 _MAGIC = b"SQLite format 3\0"
@@ -51,7 +52,7 @@ def require_entries(stores: Stores) -> None:
 def _wrong(path: Path) -> str:
     """What is wrong with a database by its first bytes; '' if nothing is."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             first = file.read(len(_MAGIC))
     except FileNotFoundError:
         return "is gone"

@@ -219,7 +219,7 @@ class Settings(BaseSettings):
 
 def require_workspace(settings: Settings) -> None:
     """Raise InputError where there is no workspace: neither a plan nor a lake."""
-    if not (settings.plan_file.is_file() or settings.has_lake):
+    if not (settings.plan_file.exists() or settings.has_lake):
         raise InputError(
             "There is no workspace here.",
             where=str(settings.root),

@@ -27,6 +27,7 @@ from rpe_core.evaluation.metrics import metrics_of
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import BaseModel, RunRef, TaskSpec
+from rpe_core.regular_files import special_kind
 from rpe_core.representation import encoder_id
 
 Features = Iterator[tuple[np.ndarray, np.ndarray]]
@@ -136,8 +137,9 @@ def load_declarations(settings: Settings) -> Declarations:
     """
     require_workspace(settings)
     if not settings.plan_file.is_file():
+        kind = special_kind(settings.plan_file)
         raise InputError(
-            "The workspace has no plan.",
+            f"The workspace's plan is {kind}, no file." if kind else "The workspace has no plan.",
             where=str(settings.plan_file),
             remedy="`rpe init` writes one to begin with; RPE_HOME names another place",
         )

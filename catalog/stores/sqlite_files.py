@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from catalog.errors import StoreUnavailable
+from rpe_core.regular_files import NotRegularFile, open_regular
 
 SUFFIXES = (".db", ".sqlite")
 _WAIT_SECONDS = 60.0
@@ -23,10 +24,12 @@ def fault_of(path: Path, *, is_deep: bool = False) -> str:
     """
     try:
         n_bytes = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         return ""
+    except NotRegularFile as error:
+        return f"is {error.kind}, no file"
     except OSError:
         return "cannot be read"
     if not n_bytes:

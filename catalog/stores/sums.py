@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rpe_core.errors import InputError
+from rpe_core.regular_files import open_regular
 
 SUMS = "SHA256SUMS"
 HEAD = "SHA256SUMS.head"  # beside it: the chain's head when the version was registered
@@ -117,5 +118,5 @@ def _unescaped(name: str) -> str:
 
 def sha256_of(path: Path) -> str:
     """sha256 of a file's bytes, read as a stream."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -29,10 +29,15 @@ from catalog.readers.items import read_item
 from catalog.readers.listing import list_cases
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.portable import is_bundle, read_bundle
+from catalog.stores.sqlite_files import fault_of
+from catalog.stores.sums import sha256_of
 from flows.bases import model_files
 from flows.commands.targets import _lines
 from flows.importing import _folders
+from flows.lost_registry import _wrong
 from flows.samples import _find
+from flows.settings import Settings
+from flows.workspace import load_declarations
 from rpe_core.errors import RpeError
 from rpe_core.families.attachment import _is_prompts
 from rpe_core.merging.adapters import AdapterFolder
@@ -186,6 +191,21 @@ def test_declarations_are_refused_in_words(make: Maker, tmp_path: Path) -> None:
     for read in (read_yaml, load_contract):
         with pytest.raises(RpeError, match=r"is a (FIFO|socket|device), no file"):
             read(tmp_path / "x.yaml")
+
+
+def test_a_plan_and_databases_of_a_workspace_are_told_from_none(
+    make: Maker, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / "sources").mkdir(parents=True)
+    for name in ("plan.yaml", "mlflow.db"):
+        make(home / name)
+    with pytest.raises(RpeError, match=r"The workspace's plan is a (FIFO|socket|device), no file"):
+        load_declarations(Settings(home=home))
+    assert re.fullmatch(r"is a (FIFO|socket|device), no file", fault_of(home / "mlflow.db"))
+    with pytest.raises(NotRegularFile):
+        sha256_of(home / "mlflow.db")
+    assert _wrong(home / "mlflow.db") == "cannot be read"
 
 
 def test_an_adapter_with_it_is_found_and_refused(make: Maker, tmp_path: Path) -> None:
