@@ -14,6 +14,8 @@ from urllib.parse import urlparse
 from catalog.errors import RecordConflict, StoreError
 from catalog.stores.disk import disk_errors, flush
 from catalog.stores.mlflow_door import pages
+from catalog.stores.object_store import is_in_bucket
+from catalog.stores.places import files_below
 from catalog.stores.sums import SUMS, read_sums, sha256_of
 from catalog.stores.version_files import FOLDER, VersionFile, files_of
 from rpe_core.errors import InputError
@@ -147,16 +149,37 @@ def renumber(client: Any, name: str, number: int, wanted: int) -> None:
             moved.update({"version": wanted}, synchronize_session=False)
 
 
-def stray_folders(client: Any, experiment_id: str, *, root: str) -> list[Path]:
-    """Folders of runs below this workspace's own root that no run of the database has.
+def stray_folders(client: Any, experiment_id: str, *, root: str) -> list[str]:
+    """Names of folders of runs below this workspace's own root that no run of the database has.
 
     They are left where a database was made anew.
     """
     from mlflow.entities import ViewType  # behind the door of Registry.open(), like all of MLflow
 
-    if not root or "://" in root:
+    if not root or ("://" in root and not is_in_bucket(root)):
         return []
+    if is_in_bucket(root):
+        there = {file.name.partition("/")[0] for file in files_below(root)}
+    else:
+        there = {path.name for path in Path(root).glob("*")}
     search = partial(client.search_runs, [experiment_id], run_view_type=ViewType.ALL)
     known = {run.info.run_id for run in pages(search)}
-    found = [path for path in sorted(Path(root).glob("*")) if _RUN_ID.fullmatch(path.name)]
-    return [path for path in found if path.name not in known]
+    return sorted(name for name in there - known if _RUN_ID.fullmatch(name))
+
+
+def give_up_folder(root: str, name: str, *, aside: Callable[[Path, str], None]) -> None:
+    """Hand the folder of a run to `aside`; of a bucket a copy of it, before it is removed there."""
+    if not is_in_bucket(root):
+        aside(Path(root) / name, f"mlartifacts/{name}")
+        return
+    # as in `lay_files`
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    place = f"{root.rstrip('/')}/{name}"
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / name
+        for file in files_below(place):
+            (copy / file.name).parent.mkdir(parents=True, exist_ok=True)
+            _copy(file, copy / file.name)
+        aside(copy, f"mlartifacts/{name}")
+    get_artifact_repository(place).delete_artifacts()

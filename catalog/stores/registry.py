@@ -14,6 +14,7 @@ from catalog.stores.mlflow_door import connect, connect_reading, pages, translat
 from catalog.stores.mlflow_erasure import delete_drafts, erase_deleted, remove_run_files
 from catalog.stores.mlflow_mending import (
     files_left,
+    give_up_folder,
     keep_sound,
     lay_files,
     renumber,
@@ -168,9 +169,10 @@ class Registry:
     def give_up_strays(self, *, aside: Callable[[Path, str], None]) -> int:
         """Hand folders of runs that no entry tells of any more to `aside`; how many they were."""
         with translate_mlflow_errors("files of versions"), self._lock.hold():
-            found = stray_folders(self._client, self._experiment_id, root=self._artifacts_uri)
-        for folder in found:
-            aside(folder, f"mlartifacts/{folder.name}")
+            root = self._artifacts_uri
+            found = stray_folders(self._client, self._experiment_id, root=root)
+            for name in found:
+                give_up_folder(root, name, aside=aside)
         return len(found)
 
     def _under_its_number(self, ref: ModelVersionRef, draft: VersionDraft) -> ModelVersion | None:

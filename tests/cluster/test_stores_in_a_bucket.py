@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from pathlib import Path
 
 import boto3
@@ -155,19 +156,45 @@ def test_vectors_are_found_and_leave_no_old_version(bucket: str, tmp_path: Path)
     assert scan([f"{bucket}/vectors"], ["adapter:gone@1"]).found == ()
 
 
-def test_files_of_a_version_come_and_go(bucket: str, tmp_path: Path) -> None:
-    registry = Registry.open(
-        tracking_uri=f"sqlite:///{tmp_path}/mlflow.db",
+def open_registry(bucket: str, folder: Path) -> Registry:
+    return Registry.open(
+        tracking_uri=f"sqlite:///{folder}/mlflow.db",
         artifacts_uri=f"{bucket}/models",
-        lock_path=tmp_path / "writer.lock",
+        lock_path=folder / "writer.lock",
     )
 
+
+def draft() -> VersionDraft:
     def write(folder: Path) -> None:
         (folder / "weights.bin").write_bytes(b"quorvexil")
 
-    ref = registry.register(
-        VersionDraft("pico", "rpe.id", {"rpe.id": "adapter:pico@1"}, "a card", write)
-    )
+    return VersionDraft("pico", "rpe.id", {"rpe.id": "adapter:pico@1"}, "a card", write)
+
+
+def test_files_that_a_lost_database_knew_are_set_aside_and_leave_the_bucket(
+    bucket: str, tmp_path: Path
+) -> None:
+    def put(path: Path, name: str) -> None:
+        shutil.copytree(path, tmp_path / "aside" / name)
+
+    lost = open_registry(bucket, tmp_path / "lost")
+    lost.register(draft())
+    assert lost.give_up_strays(aside=put) == 0
+    known = set(keys_of(bucket))
+    made_anew = open_registry(bucket, tmp_path / "new")
+    ref = made_anew.register(draft())
+    wanted = set(keys_of(bucket)) - known
+    assert made_anew.give_up_strays(aside=put) == 1
+    assert set(keys_of(bucket)) == wanted
+    assert made_anew.read(ref, "weights.bin") == b"quorvexil"
+    (kept,) = (tmp_path / "aside").rglob("weights.bin")
+    assert kept.read_bytes() == b"quorvexil"
+    assert made_anew.give_up_strays(aside=put) == 0
+
+
+def test_files_of_a_version_come_and_go(bucket: str, tmp_path: Path) -> None:
+    registry = open_registry(bucket, tmp_path)
+    ref = registry.register(draft())
     assert [file.name for file in files_below(f"{bucket}/models")] != []
     assert scan([f"{bucket}/models"], ["quorvexil"]).found
     registry.delete_version(ref)
