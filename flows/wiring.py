@@ -141,7 +141,7 @@ def leaving_no_trace(settings: Settings) -> Iterator[None]:
         yield
     finally:
         # a catalog that is no database any more would be made anew
-        is_left = not was_there and log.exists() and not log.stat().st_size
+        is_left = log and not was_there and log.exists() and not log.stat().st_size
         if is_left and catalog.path and not fault_of(catalog.path):
             with suppress(RpeError):  # whoever may only read cannot tidy up, and loses nothing
                 connect(catalog, settings.lake_data, is_read_only=False, threads=1).close()
