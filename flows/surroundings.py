@@ -15,6 +15,7 @@ import duckdb
 from catalog.errors import RecordNotFound
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.lake_session import extension_path, extensions_of
+from catalog.stores.locks import WriterLock
 from flows.settings import Settings
 from flows.wiring import open_lake, utc_now
 from rpe_core.errors import RpeError
@@ -64,6 +65,8 @@ def permissions(settings: Settings) -> str:
     Raises:
         RpeError: with what to type.
     """
+    for lock in (settings.night_lock, settings.writer_lock, settings.schedule_lock):
+        WriterLock(lock).require_file()
     n_files, locked, shown = 0, [], []
     for place in _places(settings):
         is_reachable = _is_reachable(place)

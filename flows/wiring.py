@@ -112,16 +112,15 @@ def open_registry(settings: Settings, *, read_only: bool = False, is_new: bool =
 def tracking_to_read(settings: Settings) -> Iterator[str]:
     """A tracking URI by which MLflow finds the files of this workspace, wherever it was moved.
 
-    Of a workspace that this user may only read it is that of a copy, with links to the files.
+    Of a workspace that was moved, or that this user may only read, it is that of a copy, with links
+    to the files: who reads waits for no lock, and writes nothing.
     """
     where = {"tracking_uri": settings.tracking, "artifacts_uri": settings.model_artifacts}
-    if not may_write(settings.root):
-        with followed_copy(**where, experiment=EXPERIMENT) as copy:
-            yield copy
+    if may_write(settings.root) and not has_moved(**where, experiment=EXPERIMENT):
+        yield settings.tracking
         return
-    if has_moved(**where, experiment=EXPERIMENT):
-        open_registry(settings)
-    yield settings.tracking
+    with followed_copy(**where, experiment=EXPERIMENT) as copy:
+        yield copy
 
 
 def open_artifacts(settings: Settings, *, read_only: bool = False) -> Artifacts:
@@ -142,7 +141,7 @@ def leaving_no_trace(settings: Settings) -> Iterator[None]:
         yield
     finally:
         # a catalog that is no database any more would be made anew
-        is_left = not was_there and log.exists() and not log.stat().st_size
+        is_left = log and not was_there and log.exists() and not log.stat().st_size
         if is_left and catalog.path and not fault_of(catalog.path):
             with suppress(RpeError):  # whoever may only read cannot tidy up, and loses nothing
                 connect(catalog, settings.lake_data, is_read_only=False, threads=1).close()

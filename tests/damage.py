@@ -150,6 +150,8 @@ class Damaged:
         """Why it need not be noticed, or ''."""
         if self.way == "extra" and not self.file.startswith(("artifacts/", "mlartifacts/")):
             return "what nobody put there, nobody reads"
+        if self.stops:
+            return ""
         return next((why for pattern, why in FREE.items() if re.match(pattern, self.file)), "")
 
     @property
@@ -159,8 +161,9 @@ class Damaged:
 
     @property
     def stops(self) -> bool:
-        """Whether only who put it there can take it away: every command then names it."""
-        return self.way == "file_to_folder" and self.file.endswith(".lock")
+        """Whether only who put it there can take it away: a doctor sees it, all writers name it."""
+        is_held_by_writers = self.file in ("night.lock", "writer.lock")
+        return is_held_by_writers and self.way in ("file_to_folder", "file_to_pipe")
 
     def __str__(self) -> str:
         return f"seed {self.seed}: {self.way} {self.file} {self.detail}".rstrip()
@@ -258,7 +261,12 @@ def try_damage(world: World, seed: int, *, only: str = "") -> Iterator[str]:
     for answer in (*looks, mended, *nights):
         if not answer.is_clear:
             yield f"not clear: {answer}"
-    if names_backup or (spoilt.stops and Path(spoilt.file).name in mended.said):
+    if spoilt.stops:
+        for answer in (mended, *nights[:2]):
+            if not answer.code or Path(spoilt.file).name not in answer.said:
+                yield f"went on, or did not name {spoilt.file}: {answer}"
+        return
+    if names_backup:
         return
     for answer in (mended, *nights):
         if answer.code:

@@ -126,6 +126,7 @@ def ended(program: subprocess.Popen[str]) -> Ended:
     except subprocess.TimeoutExpired:
         program.kill()
         out, err = program.communicate()
+        err += f"\nkilled: it had not ended after {HANGS_AFTER:.0f} s"
     return Ended(program.returncode, out, err)
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from catalog.errors import StoreUnavailable
+from catalog.errors import StoreError, StoreUnavailable
 from catalog.stores.disk import disk_errors
 from catalog.stores.postgres import AdvisoryLock
+from rpe_core.regular_files import special_kind
 
 TIMEOUT_SECONDS = 600.0
 _POLL_SECONDS = 0.02
@@ -57,7 +58,9 @@ class WriterLock:
         Raises:
             StoreUnavailable: another process or thread held it for longer than the timeout; the
                 message names the process.
+            StoreError: what has the lock's name is no file.
         """
+        self.require_file()
         lock = self._shared()
         deadline = time.monotonic() + self._timeout_seconds
         if not lock.threads.acquire(timeout=self._timeout_seconds):
@@ -76,9 +79,11 @@ class WriterLock:
 
         Raises:
             StoreUnavailable: the lock is of a server, which tells only whoever takes it.
+            StoreError: what has the lock's name is no file.
         """
         if not isinstance(self.place, Path):
             raise StoreUnavailable("A server's lock can only be tried.", where=self._where)
+        self.require_file()
         with disk_errors("the writer lock", self._where):
             try:
                 with self.place.open("rb") as file:
@@ -88,6 +93,19 @@ class WriterLock:
             except BlockingIOError:
                 return False
         return True
+
+    def require_file(self) -> None:
+        """Raise StoreError where a FIFO, a folder or a device has the name of the lock.
+
+        Nobody could hold it, and whoever opens a FIFO waits for ever.
+        """
+        if isinstance(self.place, Path) and (kind := special_kind(self.place)):
+            raise StoreError(
+                f"The lock is {kind}: nobody can hold it.",
+                where=self._where,
+                expected="a regular file, or none: whoever writes makes it",
+                remedy="move it away and try again; nothing that was kept lies in it",
+            )
 
     def holder_pid(self) -> int | None:
         """Process id of the holder, as the last one wrote it down or the server knows; or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +37,20 @@ HOLDER = """
             print("held", flush=True)
             sys.stdin.readline()
 """
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_nobody_can_hold_is_told_by_its_name(
+    tmp_path: Path, make: Callable[..., None]
+) -> None:
+    """Nobody waits for a FIFO, nor is told that another run holds what is none."""
+    make(tmp_path / "a.lock")
+    lock = WriterLock(tmp_path / "a.lock")
+    for ask in (lock.is_free, lock.hold().__enter__):
+        with pytest.raises(StoreError, match="nobody can hold it") as raised:
+            ask()
+        assert not isinstance(raised.value, StoreUnavailable)
+        assert raised.value.where.endswith("a.lock")
 
 
 def test_a_reader_works_while_a_writer_writes(lake: Lake, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.settings import Settings
-from tests.damage import WAYS, World, damage, make_world, try_damage
+from tests.damage import WAYS, Damaged, World, damage, make_world, try_damage
 from tests.damage_files import FolderFiles
 from tests.damage_table import CASES, mend, notice, passes_a_night
 
@@ -54,6 +54,13 @@ def test_every_way_spoils(tmp_path: Path) -> None:
         way(random.Random(1), folder / "0.bin", folder)
         files = [path for path in tmp_path.joinpath(name).rglob("*") if path.is_file()]
         assert {path: path.read_bytes() for path in files} != before
+
+
+def test_a_lock_that_is_no_file_must_be_noticed() -> None:
+    for way in ("file_to_folder", "file_to_pipe"):
+        spoilt = Damaged(0, "night.lock", way, "")
+        assert (spoilt.stops, spoilt.free) == (True, "")
+    assert Damaged(0, "night.lock", "empty", "").free
 
 
 def test_equal_seeds_spoil_alike(tmp_path: Path) -> None:

@@ -101,6 +101,9 @@ def test_what_lies_open_to_others_is_told_with_what_to_type() -> None:
         assert (chmod, mode, paths) == ("chmod", "o-rwx", [str(settings.root)])
         settings.root.chmod(0o750)
         assert surroundings.permissions(settings).endswith("closed to others")
+        settings.night_lock.mkdir()
+        with pytest.raises(RpeError, match="The lock is a directory"):
+            surroundings.permissions(settings)
 
 
 def test_a_clock_behind_the_newest_record_is_told(

@@ -8,8 +8,8 @@ from tests.kill_matrix import World, told, try_copies
 from tests.kill_operations import NIGHT, OPERATIONS
 
 pytestmark = pytest.mark.slow
-# every so many calls, so that each operation is cut off some times
-FEW = {"import": 17, "backup": 60, "migration": 16, "repair": 6, "repair-of-a-lost-registry": 17}
+# every so many calls, so that each operation is cut off once or twice
+FEW = {"import": 17, "backup": 60, "migration": 16, "repair": 9, "repair-of-a-lost-registry": 17}
 
 
 @pytest.fixture(scope="module")
@@ -18,17 +18,18 @@ def world(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> World:
     return World(tmp_path_factory.mktemp("kills"), environment)
 
 
-def test_every_tenth_call(tmp_path: Path, world: World) -> None:
-    n_tried, n_survived = told(try_copies(World(tmp_path, world.environment), every=10))
-    assert n_survived == n_tried >= 5
-
-
-def test_every_call(tmp_path: Path, world: World) -> None:
-    n_tried, n_survived = told(try_copies(World(tmp_path, world.environment)))
-    assert n_survived == n_tried >= 50
+def test_some_calls_of_a_night(world: World) -> None:
+    """The undisturbed night is that from which the operations begin."""
+    n_tried, n_survived = told(try_copies(world, every=27))
+    assert n_survived == n_tried >= 3
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - {NIGHT.name}))
 def test_some_calls_of_an_operation_after_a_night(world: World, name: str) -> None:
     n_tried, n_survived = told(try_copies(world, OPERATIONS[name], every=FEW[name]), name)
     assert n_survived == n_tried >= 1
+
+
+def test_every_call(tmp_path: Path, world: World) -> None:
+    n_tried, n_survived = told(try_copies(World(tmp_path, world.environment)))
+    assert n_survived == n_tried >= 50

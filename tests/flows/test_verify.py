@@ -197,6 +197,18 @@ def test_predict_answers_by_no_damaged_version_and_runs_nothing_of_it(
     assert not (folder.parent / "ran").exists()
 
 
+def test_predict_answers_of_a_moved_workspace_without_its_lock_or_a_write(
+    copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    database = copy.root / "mlflow.db"
+    before = database.read_bytes()
+    copy.writer_lock.unlink(missing_ok=True)
+    copy.writer_lock.mkdir()
+    assert rpe("predict", TARGET, "--text", "red flat a") == 0
+    assert f"champion of {TARGET}" in capfd.readouterr().err
+    assert database.read_bytes() == before
+
+
 @pytest.mark.parametrize("cases", [FIRST, slow([case for case in DAMAGES if case not in FIRST])])
 def test_a_night_makes_the_files_of_a_champion_again(copy: Settings, cases: list[str]) -> None:
     serves, before = champion(copy), len(rows(copy, "FROM core.links"))
