@@ -158,7 +158,7 @@ def test_a_scaling_that_tiny_factors_make_up_for_is_refused_where_it_is_infinite
         lambda: merge([(folder, 1.0)], tmp_path / "out"),
         lambda: merge([(folder, 1.0)], tmp_path / "out", base=base, method="svd"),
     ):
-        with pytest.raises(InputError, match="scaling of 'layer.0.query' is too large"):
+        with pytest.raises(InputError, match=r"scaling of 'layer\.0\.query' is too large"):
             refused()
 
 
