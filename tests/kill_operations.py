@@ -60,14 +60,16 @@ def export_three(root: Path) -> None:
 
 
 def age(root: Path, *, version: int = BEFORE_THE_CHAIN) -> None:
-    """Take a workspace back to the tables of an earlier release: what later ones added is dropped.
+    """Take the workspace of a world back to the tables of an earlier release."""
+    take_back(Settings(home=root / "home"), version=version)
+
+
+def take_back(settings: Settings, *, version: int) -> None:
+    """Take a lake back to the tables of an earlier release: what later ones added is dropped.
 
     Nothing of the chain stays where that release had none.
     """
-    catalog, settings = (
-        parse_catalog(Settings(home=root / "home").lake),
-        Settings(home=root / "home"),
-    )
+    catalog = parse_catalog(settings.lake)
     with connect(catalog, settings.lake_data, is_read_only=False) as connection:
         connection.execute("USE lake")
         for statement in _undoing(version):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -187,7 +188,7 @@ def test_a_clock_that_is_behind_is_told_once_stands_and_ends(
         (newest,) = read_rows_of(night_copy, "SELECT run_id FROM mart.nightly_status")
         assert newest["run_id"] in told[-1], "the newest by its place in the order"
     raised, standing, ended = told
-    assert "ALERT the clock of this machine is 5.0 hours before" in raised
+    assert re.search(r"ALERT the clock of this machine is [45]\.\d hours before", raised)
     assert "STANDING the clock of this machine" in standing
     assert "ALERT" not in standing
     assert "RESOLVED" in ended

@@ -85,6 +85,7 @@ EXAMPLES = {
     "retract": Example(words=("adapters", "targets built again")),
     "backup": Example(json_only=True, words=("backups/2026-03-01",)),
     "doctor": Example(words=("declarations", "registry")),
+    "repair": Example(words=("all that the stores keep is what was kept",)),
 }
 
 
