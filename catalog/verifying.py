@@ -17,6 +17,7 @@ from catalog.stores.registry import ModelVersion, ModelVersionRef, Registry
 from catalog.stores.sums import HEAD, HEAD_TAG, SUMS, head_text, read_sums, strangers
 from catalog.stores.version_files import VersionFile
 from rpe_core.errors import InputError
+from rpe_core.regular_files import read_regular
 
 Row = dict[str, Any]
 WEIGHTS = "artifacts/adapter/adapter_model.safetensors"
@@ -62,7 +63,7 @@ class Hashes:
     def read(cls, path: Path) -> Hashes:
         """Those of the last time, as far as they can be read."""
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
+            known = json.loads(read_regular(path))
         except (OSError, ValueError):
             known = {}
         return cls(known if isinstance(known, dict) else {})

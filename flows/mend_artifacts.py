@@ -22,6 +22,7 @@ from flows.train import TrainUnit
 from flows.workspace import Workspace
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import RpeError
+from rpe_core.regular_files import read_regular
 
 TRAINED = "trained"
 ADAPTER = "artifacts/adapter"  # of a version in the registry
@@ -115,7 +116,7 @@ def _copied(workspace: Workspace, ref: ModelVersionRef, wanted: str, out: Path) 
     if not config.is_file():  # learned prompts have none
         return
     try:
-        told = json.loads(config.read_text(encoding="utf-8"))
+        told = json.loads(read_regular(config))
     except ValueError:
         raise NotMended("its configuration there is damaged too") from None
     for text in (write(told) for write in _CONFIGS):

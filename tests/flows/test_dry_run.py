@@ -52,19 +52,19 @@ def test_a_new_file_of_a_reference_is_followed_to_the_gate(
     assert found["promote"] == {"site-d": ("would follow", ["evaluate site-d"])}
 
 
-@pytest.mark.slow
 def test_a_target_whose_contract_has_faults_is_not_asked_about_and_the_fault_is_told(
     night_copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     [target] = [t for t in load_declarations(night_copy).plan.targets if t.name == TARGET]
     contract = night_copy.sources_folder / f"{target.source}.yaml"
     contract.write_text(f"{contract.read_text()}nonsense: 1\n")
-    assert rpe("nightly", "--dry-run") == 0
+    assert rpe("nightly", "--dry-run") == 2
     told = capfd.readouterr()
     assert "withheld" not in told.err
     assert f"WOULD FAIL ingest {target.source}" in told.out + told.err
 
 
+@pytest.mark.slow
 def test_the_night_then_does_what_was_said(
     night_copy: Settings,
     planned: Callable[..., Rows],
