@@ -90,6 +90,7 @@ def test_several_damages_are_mended_in_one_go(
     assert [p.read_text() for p in copy.aside_folder.rglob("model.py")] == ["import os\n"]
 
 
+@pytest.mark.slow
 def test_a_workspace_of_the_release_before_is_looked_at_as_it_is(
     copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
