@@ -72,7 +72,7 @@ def take_back(settings: Settings, *, version: int) -> None:
     catalog = parse_catalog(settings.lake)
     with connect(catalog, settings.lake_data, is_read_only=False) as connection:
         connection.execute("USE lake")
-        for statement in _undoing(version):
+        for statement in undoing(version):
             connection.execute(statement)
 
 
@@ -99,7 +99,7 @@ def lose_registry(root: Path) -> None:
     FolderFiles(root / "home").lose_database("mlflow")
 
 
-def _undoing(version: int) -> list[str]:
+def undoing(version: int) -> list[str]:
     """SQL that undoes the migrations after one."""
     folder = files("catalog") / "tables" / "migrations"
     later = [e.read_text() for e in folder.iterdir() if _number(e.name) > version]

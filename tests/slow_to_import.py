@@ -4,5 +4,6 @@ import os
 import threading
 from pathlib import Path
 
-(Path(os.environ["BEGUN"]) / "importing").touch()
-threading.Event().wait(60)
+if "BEGUN" in os.environ:  # whoever collects doctests imports it too
+    (Path(os.environ["BEGUN"]) / "importing").touch()
+    threading.Event().wait(60)

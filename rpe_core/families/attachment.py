@@ -24,8 +24,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rpe_core.regular_files import NotRegularFile, read_regular
-
 DEEP_PROMPTS = "DEEP_PROMPTS"  # what adapter_config.json says in the place of PEFT's types
 WORDS = "text_model.embeddings.token_embedding"
 PATCHES = "vision_model.pre_layrnorm"  # sic: transformers' own name
@@ -241,10 +239,11 @@ def _width(module: nn.Module) -> torch.Size:
 
 
 def _is_prompts(folder: str) -> bool:
+    path = Path(folder) / "adapter_config.json"
+    if path.exists() and not path.is_file():  # PEFT would wait for what nobody writes to
+        raise ValueError("the adapter's configuration is no regular file")
     try:
-        config = json.loads(read_regular(Path(folder) / "adapter_config.json"))
-    except NotRegularFile as error:  # PEFT would wait for it
-        raise ValueError(f"the adapter's configuration is {error.kind}") from None
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False  # PEFT will say what is wrong with it
     return isinstance(config, dict) and config.get("peft_type") == DEEP_PROMPTS

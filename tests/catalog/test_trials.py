@@ -12,11 +12,7 @@ import pytest
 from catalog import current
 from catalog.stores.lake import Lake
 from tests.catalog.lakes import NOON, fresh_lake
-
-NEW = [
-    *("evaluation_id", "n_tried", "level", "p_value"),
-    *("n_new_groups", "wealth", "wealth_asked", "log_gains_json"),
-]
+from tests.kill_operations import undoing
 
 NEWER = [
     *("mean_over", "item_difference", "cap", "test", "n_lost", "loss_size", "loss_upper"),
@@ -103,18 +99,8 @@ def test_verdicts_before_an_upgrade_count_as_trials(lake: Lake) -> None:
             at = NOON + timedelta(hours=hours)
             row = {"evaluation_id": evaluation, "ensemble_id": ensemble, "recorded_at": at}
             tx.insert_new("scores", [{**scored, **row}])
-        for column in [*NEW, *NEWER]:
-            tx.execute(f"ALTER TABLE core.comparisons DROP COLUMN {column}")
-        for column in ("n_groups", "shares_json"):
-            tx.execute(f"ALTER TABLE core.representations DROP COLUMN {column}")
-        for column in ("link_sha256", "alerts_json", "read_bytes", "n_rows"):
-            tx.execute(f"ALTER TABLE core.runs DROP COLUMN {column}")
-        for column in ("train_seconds", "peak_memory_bytes"):
-            tx.execute(f"ALTER TABLE core.adapters DROP COLUMN {column}")
-        for column in ("file_modified_at", "n_outdated"):
-            tx.execute(f"ALTER TABLE core.batches DROP COLUMN {column}")
-        tx.execute("ALTER TABLE core.model_versions DROP COLUMN served_sha256")
-        tx.execute("UPDATE core.migrations SET version = 4")
+        for statement in undoing(4):
+            tx.execute(statement)
     lake.migrate()
     rows = lake.rows("FROM core.comparisons ORDER BY comparison_id")
     assert {row[name] for row in rows for name in NEWER} == {None}, "nothing is known of those"

@@ -90,5 +90,5 @@ def test_doctor_completes_no_half_workspace(
     (tmp_path / "plan.yaml").write_text("bases: {}\n")
     assert rpe("doctor", "--json") == 1
     bad = {r["check"] for r in json.loads(capfd.readouterr().out)["rows"] if r["status"] == "bad"}
-    assert {"declarations", "lake", "registry", "vectors", "records", "artifacts"} <= bad
+    assert {"declarations", "catalog", "registry", "records", "artifacts"} <= bad
     assert [path.name for path in tmp_path.iterdir()] == ["plan.yaml"]

@@ -214,7 +214,7 @@ def test_an_adapter_with_it_is_found_and_refused(make: Maker, tmp_path: Path) ->
     assert _folders([str(tmp_path / "a")]) == _folders([str(tmp_path)]) == [tmp_path / "a"]
     with pytest.raises(RpeError, match=r"adapter_config.json is a (FIFO|socket|device)"):
         AdapterFolder(tmp_path / "a")
-    with pytest.raises(ValueError, match=r"configuration is a (FIFO|socket|device)"):
+    with pytest.raises(ValueError, match="configuration is no regular file"):
         _is_prompts(str(tmp_path / "a"))
     make(adapter(tmp_path / "b") / "adapter_model.safetensors")
     with pytest.raises(RpeError, match=r"adapter_model.safetensors is a (FIFO|socket|device)"):
@@ -271,6 +271,7 @@ def test_a_file_of_inputs_has_the_lines_that_it_had(tmp_path: Path) -> None:
 
 # Files that these open were made by the platform itself, or are a part of the package.
 OWN_FILES = {
+    "rpe_core/families/attachment.py",  # a served version imports nothing of ours
     "catalog/deid", "catalog/examples", "catalog/readers/headers.py", "catalog/stores",
     "catalog/tables",
     "flows/checkpoints.py", "flows/demos", "flows/init.py", "flows/method_tables.py",
