@@ -170,6 +170,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
     return set_to
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_behind_is_told_once_stands_and_ends(
     night_copy: Settings,
     rpe: Callable[..., int],

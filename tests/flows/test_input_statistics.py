@@ -99,6 +99,7 @@ def test_embedding_files_them_and_training_begins_there(embedded: Settings) -> N
         assert 0 < float(learnt.abs().max()) < 0.1, "it began at the components"
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_gathered_again_to_the_byte(embedded: Settings) -> None:
     file = files(embedded)["site_a"]
     kept = file.read_bytes()
@@ -125,6 +126,7 @@ def test_what_cannot_be_gathered_fails_the_training_alone(embedded: Settings) ->
     assert marks(embedded) == before
 
 
+@pytest.mark.slow
 def test_a_retraction_erases_those_of_its_dataset(embedded: Settings) -> None:
     assert set(files(embedded)) == {"site_a", "site_b"}
     with closing((stores := open_stores(embedded)).lake):

@@ -20,6 +20,7 @@ from flows.settings import Settings
 from tests.pico import LABELS
 from tests.pico_world import SITES, make_pico_workspace
 
+pytestmark = pytest.mark.slow  # two nights
 NUMBERS = {label: number for number, label in enumerate(LABELS)}
 
 

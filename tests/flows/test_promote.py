@@ -30,6 +30,7 @@ ORDER BY s.value, arm LIMIT 1
 """
 
 
+@pytest.mark.slow
 def test_an_older_lake_is_asked_nothing_anew_until_the_plan_asks_for_more(
     night_copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
