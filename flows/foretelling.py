@@ -107,9 +107,11 @@ class _Teller:
 
     def of_vectors(self, found: list[Damage], vectors: Vectors | None) -> Iterator[Fate]:
         """A vector is filed again where it still lies elsewhere, or encoded from its rows."""
+        aside = set(vectors.unreadable()) if vectors else set[str]()
         for one in mend_vectors.by_table(found):
-            yield one, False, mend_vectors.WRITTEN
-        there = set(vectors.keys()) if vectors and not vectors.unreadable() else set[str]()
+            if one.ids[0] not in aside:
+                yield one, False, mend_vectors.WRITTEN
+        there = set(vectors.keys()) if vectors and not aside else set[str]()
         for name, one in mend_vectors.by_id(self.lake, found):
             what = GONE if one.what == UNREADABLE else one.what
             its_own = vector_damage(replace(one, what=what), name)
