@@ -42,7 +42,7 @@ def prefect(tmp_path: Path, lay_prefect_tables: Callable[[Settings], None]) -> S
 
 def night_without(prefect: Settings, world: World, **environment: str) -> subprocess.Popen[str]:
     """A night on the fresh workspace that kills its server when the first vectors are kept."""
-    put_back(world, world.fresh)
+    put_back(world, world.fresh())
     server = json.loads((prefect.prefect_home / "server.json").read_text())
     own = {"PREFECT_API_URL": f"http://127.0.0.1:{server['port']}/api", **environment}
     there = replace(world, environment={**world.environment, **own})
