@@ -16,7 +16,8 @@ from flows.processes import end_process
 from flows.server import prefect_server, start_server
 from flows.settings import Settings
 from tests.end_state import end_state
-from tests.kill_matrix import NIGHT, World, ended, put_back, run_undisturbed
+from tests.kill_matrix import World, ended, put_back, run_undisturbed
+from tests.kill_operations import NIGHT_WORDS
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +47,7 @@ def night_without(prefect: Settings, world: World, **environment: str) -> subpro
     server = json.loads((prefect.prefect_home / "server.json").read_text())
     own = {"PREFECT_API_URL": f"http://127.0.0.1:{server['port']}/api", **environment}
     there = replace(world, environment={**world.environment, **own})
-    return there.start("--at", "vectors add", "--do", f"kill -9 {server['pid']}", *NIGHT)
+    return there.start("--at", "vectors add", "--do", f"kill -9 {server['pid']}", *NIGHT_WORDS)
 
 
 def test_gone_for_good(calm: tuple[World, dict[str, Any]], prefect: Settings) -> None:
