@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from catalog.stores.mlflow_door import let_go
 from flows.server import prefect_server
 from flows.settings import Settings
 from tests.faults import ERRORS, run_line
@@ -218,6 +219,7 @@ def try_errors(
 
 def put_back(world: World, copy: Path, operation: Operation = NIGHT) -> None:
     """Let the workspace be what a copy holds, and what lay beside it."""
+    let_go(Settings(home=world.home).tracking)
     shutil.rmtree(world.home, ignore_errors=True)
     shutil.copytree(copy, world.home)
     world.restore(copy)
