@@ -142,9 +142,9 @@ def histories(lake: Lake, targets: Sequence[str] | None) -> dict[str, list[Row]]
         " ORDER BY recorded_at, promotion_id DESC",
         [] if targets is None else [list(targets)],
     )
-    histories: dict[str, list[Row]] = {}
+    found: dict[str, list[Row]] = {}
     for row in rows:
-        standing = histories.setdefault(row["target_name"], [])
+        standing = found.setdefault(row["target_name"], [])
         if row["retracted_at"] is None:
             standing.append(row)
-    return histories
+    return found

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from catalog.damaged import CHANGED, GONE, REPAIR, RETRAIN, UNREADABLE, Damage
+from catalog.damaged import CHANGED, GONE, REPAIR, RETRAIN, UNREADABLE, Damage, named
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
 from catalog.stores.artifacts import Artifacts
 from catalog.stores.lake import Lake
-from catalog.stores.lake_files import sha256_of
-from catalog.stores.places import PlacedFile
+from catalog.stores.places import PlacedFile, sha256_of
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import fingerprint
 
 WEIGHTS = "adapter_model.safetensors"
-NAMED = 3  # records that a damage names; of more it says how many
 _LONGEST_HEADER = 100_000_000  # bytes, as of the format
 _FOLDERS = """
 SELECT artifact_sha256, list(record_id ORDER BY record_id) AS names,
@@ -115,14 +113,12 @@ def _length_of(file: PlacedFile) -> int:
 
 
 def _damage(row: Row, what: str) -> Damage:
-    more = len(row["names"]) - NAMED
-    names = ", ".join(row["names"][:NAMED]) + (f" and {more} more" if more > 0 else "")
     owners = ", ".join(row["owners"])
     if row["is_merged"]:
         cost = f"Target {owners} cannot be served anew or compared by it"
     else:
         cost = f"No ensemble can be made of the adapter of {owners}"
-    where = f"Artifact {row['artifact_sha256'][:12]} of {names}"
+    where = f"Artifact {row['artifact_sha256'][:12]} of {named(row['names'])}"
     remedy = REPAIR if row["is_merged"] else RETRAIN
     return Damage("artifacts", where, what, tuple(row["names"]), cost, remedy)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.damaged import BACKUP, CHANGED, GONE, UNREADABLE, Damage
+from catalog.damaged import BACKUP, GONE, UNREADABLE, Damage, difference
 from catalog.errors import StoreError
 from catalog.stores.lake import Lake
 from catalog.stores.lake_files import (
@@ -16,7 +16,6 @@ from catalog.stores.lake_files import (
     kept_hashes,
     named_files,
     scheduled_files,
-    sha256_of,
 )
 from catalog.stores.places import PlacedFile
 
@@ -83,12 +82,8 @@ def _what(file: LakeFile, lying: PlacedFile | None, sha256: str | None) -> str:
     """What is wrong with a file, or nothing; without a hash it is held against its size alone."""
     if lying is None:
         return GONE
-    if lying.n_bytes != file.n_bytes:
-        return f"{CHANGED}: {lying.n_bytes:,} bytes instead of {file.n_bytes:,}"
-    if sha256 is None:
-        return ""
     try:
-        return "" if sha256_of(lying) == sha256 else f"{CHANGED}: another content of its length"
+        return difference(lying, file.n_bytes, sha256)
     except StoreError:
         return UNREADABLE
 

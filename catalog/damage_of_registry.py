@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from catalog import promotion
-from catalog.damaged import CHANGED, GONE, REPAIR, Damage
+from catalog.champions import CHAMPION, aliases_apart, serving
+from catalog.damaged import CHANGED, GONE, REPAIR, Damage, named
 from catalog.stores.lake import Lake
 from catalog.stores.registry import Registry
 from catalog.verifying import Fault, Hashes, faults_of, is_filed, ref_of, versions_on_record
 
 Row = dict[str, Any]
-NAMED = 3  # files that a damage names; of more it says how many
 
 
 def damage_of_registry(lake: Lake, registry: Registry | None, *, is_deep: bool) -> list[Damage]:
@@ -26,7 +25,7 @@ def damage_of_registry(lake: Lake, registry: Registry | None, *, is_deep: bool) 
     )
     served = {
         (row["model_name"], row["model_version"]): target
-        for target, now in promotion.serving(lake).items()
+        for target, now in serving(lake).items()
         if (row := now.champion)
     }
     found = []
@@ -54,9 +53,7 @@ def told(faults: list[Fault]) -> str:
     """What is wrong with a version, as a damage says it: the first few files by name."""
     if not faults[0].file:
         return f"{faults[0].what}: its folder"
-    more = f" and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
-    names = [one.file if one.what == CHANGED else str(one) for one in faults[:NAMED]]
-    return f"{CHANGED}: {', '.join(names)}{more}"
+    return f"{CHANGED}: {named([f.file if f.what == CHANGED else str(f) for f in faults])}"
 
 
 def cost_of(row: Row, target: str = "") -> str:
@@ -79,13 +76,11 @@ def _damage(row: Row, what: str, served: dict[tuple[str, str], str]) -> Damage:
 
 def _aliases(lake: Lake, registry: Registry | None) -> list[Damage]:
     found = []
-    for name, alias, wanted, version in promotion.aliases_apart(lake, registry):
+    for name, alias, wanted, version in aliases_apart(lake, registry):
         points = f"it points to {f'version {version}' if version else 'nothing'}"
         belongs = f"core.promotions says {f'version {wanted}' if wanted else 'none'}"
         cost = (
-            f"Target {name} is answered by what was not chosen for it"
-            if alias == promotion.CHAMPION
-            else ""
+            f"Target {name} is answered by what was not chosen for it" if alias == CHAMPION else ""
         )
         alias_uri = f"models:/{name}@{alias}"
         what = f"{CHANGED}: {points}, {belongs}"

@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from catalog.damaged import CHANGED, GONE, REPAIR, UNREADABLE, Damage
+from catalog.damaged import CHANGED, GONE, REPAIR, UNREADABLE, Damage, difference, named
 from catalog.errors import StoreError
 from catalog.stores.lake import Lake
-from catalog.stores.lake_files import sha256_of
 from catalog.stores.places import PlacedFile
 from catalog.stores.vector_files import (
     KeptFile,
@@ -26,7 +25,6 @@ from catalog.stores.vectors import Vectors
 Row = Mapping[str, Any]
 Key = tuple[str, str | None]  # representation, and the adapter that is filed under it
 
-_NAMED = 3
 _SAME_NORM = 1e-12  # relative: of a vector whose hash is not on record
 _COST_OF_FILE = "A vector that is another for it is named by itself"
 _COST = "What is served goes on; no target can be held against them, so no ensemble can be made"
@@ -101,14 +99,11 @@ def _odd_files(
 
 def _difference(kept: KeptFile, lying: PlacedFile, *, is_deep: bool) -> str:
     """What is wrong with a file that lies there, or nothing."""
-    if lying.n_bytes != kept.n_bytes:
-        return f"{CHANGED}: {lying.n_bytes:,} bytes instead of {kept.n_bytes:,}"
     try:
-        is_same = not is_deep or sha256_of(lying) == kept.sha256
+        return difference(lying, kept.n_bytes, kept.sha256 if is_deep else None)
     except StoreError:
         # cleaned away since it was listed, or not to be read
         return UNREADABLE if lying.path is None or lying.path.exists() else ""
-    return "" if is_same else f"{CHANGED}: another content of its length"
 
 
 def count_unhashed(lake: Lake) -> int:
@@ -158,6 +153,5 @@ def _is(row: Row, filed: FiledRow) -> bool:
 
 def _damage(encoder_id: str, keys: Mapping[Key, Row] | list[Key], what: str) -> Damage:
     ids = sorted({adapter_id or representation_id for representation_id, adapter_id in keys})
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    where = f"The vector of {', '.join(ids[:_NAMED])}{more} under {encoder_id}"
+    where = f"The vector of {named(ids)} under {encoder_id}"
     return Damage("vectors", where, what, tuple(ids), _COST, REPAIR)

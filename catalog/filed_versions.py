@@ -13,16 +13,7 @@ from catalog.stores.bundle import Stores
 from catalog.stores.chain import amending, head_of
 from catalog.stores.registry import ModelVersion, ModelVersionRef
 from catalog.stores.served import served_sha256
-from catalog.stores.sums import (
-    HEAD_TAG,
-    SUMS,
-    SUMS_TAG,
-    Sums,
-    strangers,
-    sums_of,
-    sums_text,
-    write_head,
-)
+from catalog.stores.sums import SUMS, Sums, seal, strangers, sums_of, sums_text
 from catalog.tables.model_tables import MODEL_VERSIONS
 from catalog.verifying import Hashes, faults_of, ref_of, versions_on_record
 from rpe_core.records import RunRef
@@ -103,7 +94,5 @@ def _write_sums(stores: Stores, version: ModelVersion, hashes: Hashes) -> Sums:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / SUMS).write_text(text, encoding="utf-8")
-        write_head(folder, head)
-        tags = {SUMS_TAG: sums.sums_sha256, **({HEAD_TAG: head} if head else {})}
-        stores.registry.put_files(version, folder, tags)
+        stores.registry.put_files(version, folder, seal(folder, head))
     return sums

@@ -13,11 +13,8 @@ from catalog.champions import (
     RESTORED,
     SERVING,
     WITHDRAWN,
-    Serving,
-    aliases_apart,
     champion_of,
     chosen_before,
-    former_of,
     histories,
     served_stack,
     serving,
@@ -29,18 +26,6 @@ from catalog.stores.registry import ModelVersionRef, RegisteredModel
 from rpe_core.errors import InputError, UnknownName, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
 from rpe_core.records import Evidence, RunRef
-
-__all__ = [
-    "CHALLENGER",
-    "CHAMPION",
-    "RESTORED",
-    "SERVING",
-    "WITHDRAWN",
-    "Serving",
-    "aliases_apart",
-    "former_of",
-    "serving",
-]
 
 Row = dict[str, Any]
 
@@ -202,19 +187,8 @@ def roll_back(
         )
     present, previous = served[-1], served[-2]
     require(stores, ModelVersionRef(previous["model_name"], previous["model_version"]))
-    verdict = VerdictRecord(
-        target_name=target,
-        dataset_version_id=previous["dataset_version_id"],
-        arm=previous["arm"],
-        ensemble_id=previous["ensemble_id"],
-        champion_ensemble_id=present["ensemble_id"],
-        action="rolled_back",
-        evidence=previous["evidence"],
-        reasons=(f"Rolled back by {actor} from {present['ensemble_id']}.",),
-        actor=actor,
-        follows=present["promotion_id"],
-    )
-    return record_verdicts(stores, [(verdict, ())], run=run)[0]
+    reason = f"Rolled back by {actor} from {present['ensemble_id']}."
+    return _act(stores, previous, present, "rolled_back", (reason,), actor=actor, run=run)
 
 
 def withdraw_damaged(
@@ -252,9 +226,10 @@ def _act(
     action: str,
     reasons: tuple[str, ...],
     *,
+    actor: str = NIGHT,
     run: RunRef,
 ) -> Row:
-    """Let what a row names serve in the place of the present champion, by the night itself."""
+    """Let what a row names serve in the place of the present champion, as a person or the night."""
     verdict = VerdictRecord(
         target_name=present["target_name"],
         dataset_version_id=serves["dataset_version_id"],
@@ -264,7 +239,7 @@ def _act(
         action=action,
         evidence=serves["evidence"],
         reasons=reasons,
-        actor=NIGHT,
+        actor=actor,
         follows=present["promotion_id"],
         model=ModelVersionRef(serves["model_name"], serves["model_version"])
         if serves["ensemble_id"]

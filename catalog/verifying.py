@@ -13,6 +13,7 @@ from typing import Any
 from catalog.damaged import CHANGED, GONE, UNREADABLE
 from catalog.errors import StoreError
 from catalog.stores.lake import Lake
+from catalog.stores.places import sha256_of
 from catalog.stores.registry import ModelVersion, ModelVersionRef, Registry
 from catalog.stores.sums import HEAD, HEAD_TAG, SUMS, head_text, read_sums, strangers
 from catalog.stores.version_files import VersionFile
@@ -79,8 +80,7 @@ class Hashes:
         if file.stamp and isinstance(known, list) and len(known) == 2 and known[0] == told[0]:
             self.used[place] = known
             return str(known[1])
-        with file.opened() as stream:
-            told[1] = _sha256(stream)
+        told[1] = sha256_of(file)
         self.used[place] = told
         return str(told[1])
 
@@ -195,10 +195,3 @@ def _require_cause_on_disk(error: StoreError) -> None:
     cause = error.__context__
     if not isinstance(cause, OSError) or cause.errno not in _OF_DISK:
         raise error
-
-
-def _sha256(stream: Any) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()

@@ -8,7 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catalog import damage, promotion
+from catalog.champions import serving
+from catalog.damage_of_artifacts import damage_of_artifacts
+from catalog.damage_of_lake import damage_of_lake
+from catalog.damage_of_registry import damage_of_registry
+from catalog.damage_of_vectors import damage_of_vectors
 from catalog.damaged import BACKUP, GONE, REPAIR, UNREADABLE, Damage
 from catalog.lineage import source_of
 from catalog.stores.lake import Lake
@@ -38,13 +42,13 @@ def fates(
         yield database_damage(database), False, ANEW
     for name in vectors.unreadable() if vectors else ():
         yield table_damage(name), False, MOVED
-    rows = damage.damage_of_lake(lake, is_deep=True)
+    rows = damage_of_lake(lake, is_deep=True)
     yield from ((one, True, one.remedy) for one in rows)
-    versions = {one.ids[0]: one for one in damage.damage_of_registry(lake, registry, is_deep=True)}
+    versions = {one.ids[0]: one for one in damage_of_registry(lake, registry, is_deep=True)}
     teller = _Teller(lake, contracts, _unreadable_sources(rows), set(versions))
-    folders = damage.damage_of_artifacts(lake, artifacts, is_deep=True)
+    folders = damage_of_artifacts(lake, artifacts, is_deep=True)
     yield from map(teller.of_artifact, mend_artifacts.in_order(folders))
-    yield from teller.of_vectors(damage.damage_of_vectors(lake, vectors, is_deep=True), vectors)
+    yield from teller.of_vectors(damage_of_vectors(lake, vectors, is_deep=True), vectors)
     ordered = [ref_of(row).uri for row in mend_registry.rows_of(lake, list(versions))]
     yield from (teller.of_version(versions[uri]) for uri in ordered)
     yield from ((one, False, mend_registry.SET) for uri, one in versions.items() if "@" in uri)
@@ -126,7 +130,7 @@ class _Teller:
 
     def of_withdrawn(self) -> Iterator[Fate]:
         """A champion that damage took away serves again once it is sound."""
-        taken = {target: now.withdrawn for target, now in promotion.serving(self.lake).items()}
+        taken = {target: now.withdrawn for target, now in serving(self.lake).items()}
         for target, row in taken.items():
             if row and row["ensemble_id"] not in self.lost:
                 yield withdrawn_damage(target), False, SERVES_AGAIN

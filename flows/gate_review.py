@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from catalog import current
+from catalog.champions import former_of
 from catalog.judged import Withdrawn, let_in, served, withdrawn
 from catalog.lineage import source_of
-from catalog.promotion import former_of
 from catalog.stores.lake import Lake
 from flows.plan_file import gated_metrics
 from flows.plans import GateSpec, Plan

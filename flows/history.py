@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catalog import promotion
+from catalog.champions import former_of
 from catalog.report import history
 from catalog.report.queries import in_the_past, read_alerts, read_champions, read_verdicts
 from catalog.stores.lake import Lake
@@ -59,7 +59,7 @@ def champion_of(settings: Settings, target: str) -> Row:
         verdict = read_verdicts(lake, targets=[asked.name])[0]
         newest = history.read_newest(lake, targets=[asked.name]).get(asked.name, [])
         occasions = history.read_occasions(lake, asked.name, source=asked.source)
-        former = promotion.former_of(read_champions(lake, targets=[asked.name]))
+        former = former_of(read_champions(lake, targets=[asked.name]))
     return {
         "target": asked.name,
         "is_planned": asked.spec is not None,

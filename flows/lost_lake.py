@@ -17,6 +17,7 @@ from catalog.stores.artifacts import Artifacts
 from catalog.stores.lake import Lake
 from catalog.stores.lake_catalog import Catalog, parse_catalog
 from catalog.stores.registry import Registry
+from catalog.stores.sqlite_files import file_of
 from catalog.stores.vectors import Vectors
 from flows.settings import Settings
 from rpe_core.errors import RpeError
@@ -97,8 +98,8 @@ class Others:
         To open it for writing would make it anew, and the night would go on without what it held.
         """
         settings, gone = self.settings, list[str]()
-        file = Path(settings.tracking.removeprefix("sqlite:///"))
-        if settings.tracking.startswith("sqlite:///") and not _has_bytes(file):
+        file = file_of(settings.tracking)
+        if file and not _has_bytes(file):
             gone += _known(lake, "model_versions", "the model registry (mlflow.db)")
         if "://" not in settings.vectors and not any(Path(settings.vectors).glob("*.lance")):
             gone += _known(lake, "representations", "the vector store (vectors/)")
@@ -140,11 +141,10 @@ class Others:
 
     def _n_versions(self) -> int:
         """Versions of registered models; a model without any says only what a target is."""
-        uri = self.settings.tracking
-        if not uri.startswith("sqlite:///"):
+        file = file_of(self.settings.tracking)
+        if file is None:
             registry = self.registry()
             return sum(len(registry.versions(name)) for name in registry.models())
-        file = Path(uri.removeprefix("sqlite:///"))
         return _count_versions(file) if _has_bytes(file) else 0
 
 

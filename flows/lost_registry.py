@@ -8,11 +8,10 @@ from pathlib import Path
 from catalog.errors import StoreError
 from catalog.stores.bundle import Stores
 from catalog.stores.lake import Lake
+from catalog.stores.sqlite_files import MAGIC, file_of
 from rpe_core.errors import RpeError
 from rpe_core.regular_files import open_regular
 
-_SQLITE = "sqlite:///"
-_MAGIC = b"SQLite format 3\0"
 _COUNT = "SELECT count(*) AS n FROM core.model_versions WHERE retracted_at IS NULL"
 
 
@@ -35,8 +34,8 @@ def require_file(tracking_uri: str, open_lake: Callable[[], Lake]) -> None:
 
     A registry on a server is not looked at: whoever opens it is told.
     """
-    path = Path(tracking_uri.removeprefix(_SQLITE))
-    if not tracking_uri.startswith(_SQLITE) or (what := _wrong(path)) == "":
+    path = file_of(tracking_uri)
+    if path is None or (what := _wrong(path)) == "":
         return
     if n := _n_versions(open_lake):
         raise RegistryLost(path.name, n, what)
@@ -53,14 +52,14 @@ def _wrong(path: Path) -> str:
     """What is wrong with a database by its first bytes; '' if nothing is."""
     try:
         with open_regular(path) as file:
-            first = file.read(len(_MAGIC))
+            first = file.read(len(MAGIC))
     except FileNotFoundError:
         return "is gone"
     except OSError:
         return "cannot be read"
     if not first:
         return "is empty"
-    return "" if first == _MAGIC else "is not what was kept"
+    return "" if first == MAGIC else "is not what was kept"
 
 
 def _n_versions(open_lake: Callable[[], Lake]) -> int:

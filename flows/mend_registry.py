@@ -18,6 +18,7 @@ from catalog.stores.chain import head_at
 from catalog.stores.lake import Lake
 from catalog.stores.mlflow_door import let_go
 from catalog.stores.registry import VersionDraft
+from catalog.stores.sqlite_files import file_of
 from catalog.verifying import ref_of, versions_on_record
 from flows.bases import files_of, is_hub
 from flows.mending import Mending, NotMended
@@ -36,9 +37,9 @@ _KINDS = ("base", "adapter", "ensemble")  # each is loaded with what is before i
 
 def damage_of_database(settings: Settings) -> str:
     """What is wrong with MLflow's database file; '' where nothing is, or a server has it."""
-    if not settings.tracking.startswith("sqlite:///"):
+    file = file_of(settings.tracking)
+    if file is None:
         return ""
-    file = Path(settings.tracking.removeprefix("sqlite:///"))
     if not file.is_file():
         return "is gone"
     try:
@@ -55,7 +56,9 @@ def damage_of_database(settings: Settings) -> str:
 def give_up_database(settings: Settings, mending: Mending) -> None:
     """Move MLflow's database out of the way; opened again, the registry makes a new one."""
     let_go(settings.tracking)
-    file = Path(settings.tracking.removeprefix("sqlite:///"))
+    file = file_of(settings.tracking)
+    if file is None:  # a server keeps its own
+        return
     for end in ("", "-journal", "-wal", "-shm"):
         mending.aside(file.with_name(f"{file.name}{end}"), f"{DATABASE}{end}")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from catalog import intents
+from catalog.champions import CHAMPION
 from catalog.damage_of_artifacts import damage_of_artifacts, measure_artifacts
 from catalog.damage_of_lake import damage_of_lake, measure_files
 from catalog.damage_of_registry import damage_of_registry, n_unfiled
@@ -16,10 +16,9 @@ from catalog.damage_of_vectors import count_unhashed, count_unhashed_files, dama
 from catalog.damaged import BACKUP, CHANGED, GONE, REPAIR, Damage
 from catalog.errors import RecordNotFound, StoreError
 from catalog.integrity import Finding, at_of, read_chain
-from catalog.promotion import CHAMPION
 from catalog.stores.lake_catalog import parse_catalog
 from catalog.stores.places import files_below
-from catalog.stores.sqlite_files import fault_of
+from catalog.stores.sqlite_files import fault_of, file_of
 from flows.locking import is_free
 from flows.settings import Settings
 from flows.wiring import open_artifacts, open_lake, open_registry, open_vectors
@@ -32,7 +31,6 @@ PROVED = (
     "versions",
 )
 RESTORE = "restore it from a back-up, or withdraw what was made of it"
-_SQLITE = "sqlite:///"
 _ALL_HISTORY = (
     "All history is lost with it: every source, score and verdict, and what was retracted"
 )
@@ -232,15 +230,12 @@ def _artifacts_alone(settings: Settings, *, is_deep: bool) -> Told:
 
 def _registry(settings: Settings, *, is_deep: bool) -> Told:
     """The database of the models; a damaged one is made again from the lake."""
-    place = settings.tracking.removeprefix(_SQLITE)
-    if place != settings.tracking:
-        fault = fault_of(Path(place), is_deep=is_deep) if Path(place).exists() else "is gone"
+    if file := file_of(settings.tracking):
+        fault = fault_of(file, is_deep=is_deep) if file.exists() else "is gone"
         if fault:
             what = GONE if fault == "is gone" else f"{CHANGED}: it {fault}"
             cost = "No model can be served, promoted or rolled back"
-            return f"{Path(place).name} {fault}", [
-                Damage("registry", Path(place).name, what, (), cost, REPAIR)
-            ]
+            return f"{file.name} {fault}", [Damage("registry", file.name, what, (), cost, REPAIR)]
     registry = open_registry(settings, read_only=True)
     plan = load_declarations(settings).plan
     served = [name for name in plan.target_names if CHAMPION in registry.aliases(name)]

@@ -15,8 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from catalog import damage, promotion
-from catalog.damage_of_vectors import damage_of_tables
+from catalog import promotion
+from catalog.champions import RESTORED, serving
+from catalog.damage_of_artifacts import damage_of_artifacts
+from catalog.damage_of_lake import damage_of_lake
+from catalog.damage_of_registry import damage_of_registry
+from catalog.damage_of_vectors import damage_of_tables, damage_of_vectors
 from catalog.damaged import BACKUP, GONE, REPAIR, Damage
 from catalog.report.page import is_written
 from catalog.stores.bundle import Stores
@@ -56,7 +60,6 @@ from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import RpeError
 
 FLOW = "repair"
-RESTORED = promotion.RESTORED
 TO_DO, DONE, LEFT = "would be made again", "made again", "left"
 Row = dict[str, Any]
 
@@ -97,7 +100,7 @@ def repair(settings: Settings) -> Repaired:
         with ledger.step("stores") as step:
             stores = _opened(settings, lake, mending, told, step)
         workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
-        for found in damage.damage_of_lake(lake, is_deep=True):
+        for found in damage_of_lake(lake, is_deep=True):
             told.tell(found, LEFT, found.remedy)
         for name, mend in _STEPS.items():
             with ledger.step(name) as step:
@@ -149,7 +152,7 @@ def _opened(settings: Settings, lake: Lake, mending: Mending, told: Repaired, st
 
 def _mend_artifacts(workspace: Workspace, mending: Mending, told: Repaired, step: Step) -> None:
     stores = workspace.stores
-    found = damage.damage_of_artifacts(stores.lake, stores.artifacts, is_deep=True)
+    found = damage_of_artifacts(stores.lake, stores.artifacts, is_deep=True)
     for number, one in enumerate(mend_artifacts.in_order(found), start=1):
         announce("repair", one.ids[0], number, len(found))
         with _one(one, told, step) as how:
@@ -167,7 +170,7 @@ def _write_tables_again(stores: Stores, mending: Mending, told: Repaired, step: 
 def _mend_vectors(workspace: Workspace, mending: Mending, told: Repaired, step: Step) -> None:
     stores = workspace.stores
     _write_tables_again(stores, mending, told, step)
-    found = damage.damage_of_vectors(stores.lake, stores.vectors, is_deep=True)
+    found = damage_of_vectors(stores.lake, stores.vectors, is_deep=True)
     lost = mend_vectors.by_id(stores.lake, found)
     for number, (name, one) in enumerate(lost, start=1):
         announce("repair", name, number, len(lost))
@@ -177,7 +180,7 @@ def _mend_vectors(workspace: Workspace, mending: Mending, told: Repaired, step: 
 
 def _mend_registry(workspace: Workspace, mending: Mending, told: Repaired, step: Step) -> None:
     stores = workspace.stores
-    found = damage.damage_of_registry(stores.lake, stores.registry, is_deep=True)
+    found = damage_of_registry(stores.lake, stores.registry, is_deep=True)
     by_id = {one.ids[0]: one for one in found}
     rows = mend_registry.rows_of(stores.lake, list(by_id))
     for number, row in enumerate(rows, start=1):
@@ -239,7 +242,7 @@ def _one(found: Damage, told: Repaired, step: Step) -> Iterator[list[str]]:
 def _let_serve(workspace: Workspace, ledger: Ledger, told: Repaired) -> None:
     """Let a champion serve again that damage took away, as the next night would."""
     lake, is_done = workspace.stores.lake, any(step.done for step in ledger.steps)
-    if not is_done and not any(one.withdrawn for one in promotion.serving(lake).values()):
+    if not is_done and not any(one.withdrawn for one in serving(lake).values()):
         return
     verify(workspace, ledger)
     for name in [name for step in ledger.steps if step.name == "verify" for name in step.done]:

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from catalog import promotion
-from catalog.champions import NEW_LAKE
+from catalog.champions import CHAMPION, NEW_LAKE, aliases_apart
 from catalog.damage_of_registry import told
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
-from catalog.promotion import CHAMPION
 from catalog.stores.lake import Lake
 from catalog.stores.registry import ModelVersionRef, Registry
 from catalog.stores.sums import SUMS_TAG
@@ -119,7 +117,7 @@ def _of_the_lake_before(lake: Lake, registry: Registry, ref: ModelVersionRef) ->
 
 def _require_decided(lake: Lake, registry: Registry, target: str) -> None:
     """Raise RecordConflict where the champion's alias is not what core.promotions says."""
-    for name, alias, wanted, found in promotion.aliases_apart(lake, registry, [target]):
+    for name, alias, wanted, found in aliases_apart(lake, registry, [target]):
         if name == target and alias == CHAMPION:
             raise RecordConflict(
                 f"The alias points to {f'version {found}' if found else 'nothing'}, and"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from catalog import promotion
+from catalog.champions import Serving, serving
 from catalog.damage_of_registry import told
 from catalog.damaged import CHANGED, GONE
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.filed_versions import file_versions
-from catalog.promotion import Serving
 from catalog.stores.registry import ModelVersionRef
 from catalog.stores.set_aside import Aside
 from catalog.verifying import Fault, Hashes, base_of, faults_of, ref_of, versions_on_record
@@ -134,10 +134,10 @@ def verify(workspace: Workspace, ledger: Ledger) -> None:
             filed = file_versions(workspace.stores, run=workspace.run)
             step.done += [f"{ref.name}/{ref.version} filed" for ref in filed]
         with ledger.unit(step, "all", is_done=False):
-            serving = promotion.serving(workspace.stores.lake)
-            rows = [r for one in serving.values() for r in (one.champion, one.withdrawn) if r]
-            looker.read(_ref(row) for row in rows)
-            for target, now in serving.items():
+            served = serving(workspace.stores.lake)
+            rows = [r for one in served.values() for r in (one.champion, one.withdrawn) if r]
+            looker.read(ref_of(row) for row in rows)
+            for target, now in served.items():
                 with ledger.unit(step, target, is_done=False):
                     _look_at(workspace, looker, target, now, found, step)
                     found.targets.append(target)
@@ -161,7 +161,7 @@ def _look_at(
 ) -> None:
     """Look at what serves a target, and at what damage has taken from it."""
     if now.withdrawal and now.withdrawn:
-        ref = _ref(now.withdrawn)
+        ref = ref_of(now.withdrawn)
         why = looker.wrong(ref) and _mended(workspace, looker, ref, looker.wrong(ref))
         if not why:
             promotion.restore(workspace.stores, target, run=workspace.run)
@@ -176,13 +176,13 @@ def _look_at_champion(
     workspace: Workspace, looker: Looker, target: str, now: Serving, found: Verified, step: Step
 ) -> None:
     champion = now.champion or {}
-    ref = _ref(champion)
+    ref = ref_of(champion)
     if why := looker.wrong(ref):
         why = _mended(workspace, looker, ref, why)
         if not why:
             step.done.append(f"{target} made again")
         else:
-            sound = next((row for row in now.formers if not looker.wrong(_ref(row))), None)
+            sound = next((row for row in now.formers if not looker.wrong(ref_of(row))), None)
             since = promotion.withdraw_damaged(
                 workspace.stores, target, sound=sound, reason=f"Damaged: {why}.", run=workspace.run
             )
@@ -233,12 +233,8 @@ def _tell(
             target,
             f"{target}: its champion is damaged: {why}; {serves}",
             f"{REPAIR}; the next night then lets it serve again",
-            cause=_ref(damaged).uri,
+            cause=ref_of(damaged).uri,
             since=since["recorded_at"].isoformat(),
             rests_on=(damaged["ensemble_id"], since["dataset_version_id"]),
         )
     )
-
-
-def _ref(row: Row) -> ModelVersionRef:
-    return ModelVersionRef(row["model_name"], row["model_version"])

@@ -12,11 +12,10 @@ from catalog.errors import StoreError
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake_rows import Rows
 from catalog.stores.lake_session import ALIAS
-from catalog.stores.places import PlacedFile, files_below, files_named
+from catalog.stores.places import PlacedFile, files_below, files_named, sha256_of
 
 FILES = "files"  # in the note of a commit: name -> sha256 of what it wrote
 _METADATA = f"__ducklake_metadata_{ALIAS}"
-_PIECE_BYTES = 1 << 22
 _NAMED = f"""
 WITH places AS (
     SELECT t.table_id, any_value(s.schema_name) AS schema_name,
@@ -84,15 +83,6 @@ def hash_files(paths: Iterable[str], *, known: Mapping[str, str]) -> dict[str, s
             with disk_errors("the lake", path), path.open("rb") as file:
                 found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
-
-
-def sha256_of(file: PlacedFile) -> str:
-    """sha256 of a file's bytes, read as a stream."""
-    digest = hashlib.sha256()
-    with file.opened() as stream:
-        while piece := stream.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def noted_hashes(lake: Rows) -> dict[str, str]:

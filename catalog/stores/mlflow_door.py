@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -14,7 +13,7 @@ from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnav
 from catalog.stores.disk import disk_errors
 from catalog.stores.object_store import object_store_errors
 from catalog.stores.postgres import require_no_password, vacuum_full
-from catalog.stores.sqlite_files import vacuum
+from catalog.stores.sqlite_files import file_of, vacuum
 
 # of SQLite, and of PostgreSQL about tables that are not there
 _DAMAGED = re.compile(
@@ -121,11 +120,11 @@ def connect_reading(tracking_uri: str) -> Any:
         InputError: the URI holds a password.
         RecordNotFound: its file is not there.
     """
-    file = tracking_uri.removeprefix("sqlite:///")
-    if file != tracking_uri and not Path(file).is_file():
+    file = file_of(tracking_uri)
+    if file and not file.is_file():
         raise RecordNotFound(
             "There is no model registry here: it is gone, or was never made.",
-            where=file,
+            where=str(file),
             remedy="`rpe repair` makes it again from the lake, `rpe init` in a new workspace",
         )
     return _client_class(tracking_uri)(tracking_uri=tracking_uri, registry_uri=tracking_uri)
@@ -155,8 +154,8 @@ def _prepare_database(tracking_uri: str, artifacts_uri: str) -> None:
     # behind the door of open(), like the client
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    file = Path(tracking_uri.removeprefix("sqlite:///"))
-    if not tracking_uri.startswith("sqlite:///") or file.exists():
+    file = file_of(tracking_uri)
+    if file is None or file.exists():
         SqlAlchemyStore(tracking_uri, artifacts_uri)
         return
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +173,7 @@ def vacuum_tracking(tracking_uri: str) -> None:
         StoreUnavailable: somebody uses it for too long, or the server does not answer.
     """
     kind, _, rest = tracking_uri.partition("://")
-    if kind == "sqlite":
-        vacuum(Path(rest.removeprefix("/")))
+    if file := file_of(tracking_uri):
+        vacuum(file)
     elif kind.partition("+")[0] == "postgresql":
         vacuum_full(f"postgresql://{rest}")

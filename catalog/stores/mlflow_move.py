@@ -11,6 +11,7 @@ from pathlib import Path
 
 from catalog.errors import StoreUnavailable
 from catalog.stores.disk import disk_errors
+from catalog.stores.sqlite_files import file_of
 
 _WAIT_SECONDS = 60.0
 _COPIED_BYTES = 1 << 18
@@ -86,9 +87,8 @@ def _link(origin: str, place: str) -> None:
 
 def _beside(tracking_uri: str, artifacts_uri: str) -> Path | None:
     """The file of a database that lies beside its model files, if it is one."""
-    path = Path(tracking_uri.removeprefix("sqlite:///"))
-    is_file = tracking_uri.startswith("sqlite:///")
-    return path if is_file and path.parent == Path(artifacts_uri.rstrip("/")).parent else None
+    path = file_of(tracking_uri)
+    return path if path and path.parent == Path(artifacts_uri.rstrip("/")).parent else None
 
 
 def _former(database: sqlite3.Connection, experiment: str) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
 from catalog.errors import StoreError
@@ -14,6 +15,7 @@ from catalog.stores.disk import disk_errors
 from catalog.stores.object_store import is_in_bucket, object_store_errors, open_bucket
 
 _WHERE = "a place of the stores"
+_PIECE_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,26 @@ class PlacedFile:
                 self._files.open_input_file(self._key) as stream,
             ):
                 yield stream
+
+
+class Readable(Protocol):
+    """A file of a store, wherever it lies."""
+
+    def opened(self) -> Any:
+        """A stream of its bytes, for the length of a block."""
+
+
+def sha256_of(file: Readable) -> str:
+    """sha256 of a file's bytes, read as a stream.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with file.opened() as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def files_below(place: str) -> Iterator[PlacedFile]:

@@ -12,8 +12,19 @@ from rpe_core.regular_files import NotRegularFile, open_regular
 
 SUFFIXES = (".db", ".sqlite")
 _WAIT_SECONDS = 60.0
-_MAGIC = b"SQLite format 3\0"
+_SCHEME = "sqlite:///"
+MAGIC = b"SQLite format 3\0"
 _HEAD_BYTES = 100
+
+
+def file_of(uri: str) -> Path | None:
+    """The file of a URI `sqlite:///<path>`; None of a database on a server.
+
+    >>> file_of("sqlite:////srv/rpe/mlflow.db"), file_of("postgresql://host/mlflow")
+    (PosixPath('/srv/rpe/mlflow.db'), None)
+    """
+    path = uri.removeprefix(_SCHEME)
+    return Path(path) if path != uri else None
 
 
 def fault_of(path: Path, *, is_deep: bool = False) -> str:
@@ -34,7 +45,7 @@ def fault_of(path: Path, *, is_deep: bool = False) -> str:
         return "cannot be read"
     if not n_bytes:
         return "is empty"
-    if len(head) < _HEAD_BYTES or not head.startswith(_MAGIC):
+    if len(head) < _HEAD_BYTES or not head.startswith(MAGIC):
         return "is no database"
     page_bytes, n_pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
     wanted = n_pages * (65_536 if page_bytes == 1 else page_bytes)

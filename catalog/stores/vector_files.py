@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.errors import StoreError
-from catalog.stores.lake_files import named_in, sha256_of
+from catalog.stores.lake_files import named_in
 from catalog.stores.lake_rows import Rows
 from catalog.stores.object_store import is_in_bucket, object_store_errors, open_bucket
-from catalog.stores.places import PlacedFile, files_below
+from catalog.stores.places import PlacedFile, files_below, sha256_of
 from catalog.stores.vector_rows import PREFIX
 
 STORE = "vectors"  # what a name on record begins with

@@ -15,6 +15,7 @@ import mlflow
 import pytest
 
 from catalog import promotion, registration
+from catalog.champions import serving
 from catalog.damage_of_registry import damage_of_registry
 from catalog.errors import RecordConflict
 from catalog.integrity import read_chain
@@ -415,7 +416,7 @@ def test_versions_of_before_come_on_record_with_the_next_night(copy: Settings) -
 
 def promotion_former(settings: Settings) -> str:
     with closing(open_lake(settings, read_only=True)) as lake:
-        return str(promotion.serving(lake)[TARGET].formers[0]["model_version"])
+        return str(serving(lake)[TARGET].formers[0]["model_version"])
 
 
 def _ensemble(settings: Settings, version: str) -> str:
