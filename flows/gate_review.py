@@ -20,7 +20,6 @@ from catalog.champions import former_of
 from catalog.judged import Withdrawn, let_in, served, withdrawn
 from catalog.lineage import source_of
 from catalog.stores.lake import Lake
-from flows.plan_file import gated_metrics
 from flows.plans import GateSpec, Plan
 from flows.promote import UNSCORED, compared_by
 from flows.reading import require_lake
@@ -31,6 +30,7 @@ from flows.workspace import load_declarations
 from rpe_core.errors import InputError
 from rpe_core.evaluation.gates import NO_CHAMPION, GatePolicy, Past, Trial, decide, put_to_test
 from rpe_core.evaluation.metrics import Floats, Items, find_metric
+from rpe_core.evaluation.paired import gated_metrics
 from rpe_core.records import Comparison
 
 Row = dict[str, Any]

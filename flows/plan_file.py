@@ -29,6 +29,7 @@ from rpe_core.adapters.methods import PROMPTS
 from rpe_core.adapters.recipe import check_recipe
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.evaluation.metrics import METRICS
+from rpe_core.evaluation.paired import gated_metrics
 from rpe_core.families.table import FAMILIES, FamilyEntry
 from rpe_core.merging.methods import MERGE_METHODS
 from rpe_core.merging.prompts import METHODS as PROMPT_MERGES
@@ -144,11 +145,6 @@ def _gate_faults(where: str, gate: GateSpec) -> list[Fault]:
         what = "is as much as a group can lose, or more"
         return [Fault(f"{where}.max_loss.size", what, f"more than 0 and less than {most:g}")]
     return []
-
-
-def gated_metrics() -> list[str]:
-    """The metrics that a gate may decide by, with a cap or without."""
-    return [name for name, metric in METRICS.items() if metric.is_mean]
 
 
 def _library_faults(plan: Plan, sources: Sequence[str]) -> list[Fault]:

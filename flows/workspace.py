@@ -19,11 +19,12 @@ from catalog.errors import ContractInvalid
 from catalog.extracts import located
 from catalog.stores.bundle import Stores
 from flows.bases import base_folder, identify_base, load_base
-from flows.plan_file import gated_metrics, load_plan
+from flows.plan_file import load_plan
 from flows.plans import Plan
 from flows.settings import Settings, require_workspace
 from rpe_core.errors import DeclarationError, Fault, InputError
 from rpe_core.evaluation.metrics import metrics_of
+from rpe_core.evaluation.paired import gated_metrics
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import BaseModel, RunRef, TaskSpec

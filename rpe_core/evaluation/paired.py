@@ -97,7 +97,7 @@ def require_bounded(metric: Metric, cap: float | None) -> tuple[float, float]:
         raise InputError(
             f"a gate cannot decide by {metric.name}: it is no mean over items, and no bound on its"
             " chance errors holds for every distribution.",
-            expected=f"{', '.join(gated())}, or hd95 and bert_f1 with a cap",
+            expected=_gated_in_words(),
             remedy=f"gate by one of them; {metric.name} is scored and shown all the same",
         )
     if metric.bounds is None and cap is None:
@@ -117,9 +117,14 @@ def require_bounded(metric: Metric, cap: float | None) -> tuple[float, float]:
     return metric.bounds or (0.0, float(cap or 0.0))
 
 
-def gated() -> list[str]:
-    """The metrics that a gate decides by without more ado."""
-    return [name for name, metric in METRICS.items() if metric.bounds]
+def gated_metrics() -> list[str]:
+    """The metrics that a gate may decide by, with a cap or without."""
+    return [name for name, metric in METRICS.items() if metric.is_mean]
+
+
+def _gated_in_words() -> str:
+    bounded = [name for name in gated_metrics() if METRICS[name].bounds]
+    return f"{', '.join(bounded)}, or {' and '.join(_CAPS)} with a cap"
 
 
 _CAPS = {"hd95": 50, "bert_f1": 1}  # examples, in the unit of the metric
