@@ -20,7 +20,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> World:
 
 def test_some_calls_of_a_night(world: World) -> None:
     """The undisturbed night is that from which the operations begin."""
-    n_tried, n_survived = told(try_copies(world, every=27))
+    n_tried, n_survived = told(try_copies(world, every=20))
     assert n_survived == n_tried >= 3
 
 
