@@ -18,8 +18,8 @@ from flows.protocol import (
 )
 from flows.settings import Settings
 from flows.workspace import Declarations
-from rpe_core.adapters.methods import ADAPTER_METHODS, UNMERGEABLE
 from rpe_core.adapters.recipe import Recipe, check_recipe
+from rpe_core.adapters.table import ADAPTER_METHODS, UNMERGEABLE
 from rpe_core.errors import DeclarationError, Fault
 
 MIN_SEEDS = 3

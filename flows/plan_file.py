@@ -25,14 +25,14 @@ from flows.plans import (
     Plan,
     ScheduleSpec,
 )
-from rpe_core.adapters.methods import PROMPTS
 from rpe_core.adapters.recipe import check_recipe
+from rpe_core.adapters.table import PROMPTS
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.evaluation.metrics import METRICS
 from rpe_core.evaluation.paired import gated_metrics
 from rpe_core.families.table import FAMILIES, FamilyEntry
-from rpe_core.merging.methods import MERGE_METHODS
 from rpe_core.merging.prompts import METHODS as PROMPT_MERGES
+from rpe_core.merging.table import MERGE_METHODS
 from rpe_core.weighting.strategies import STRATEGIES, check_parameters
 
 

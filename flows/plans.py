@@ -11,8 +11,8 @@ from pydantic import Field, StringConstraints
 from catalog.contracts.contract import Name
 from catalog.contracts.files import is_unsaid
 from catalog.contracts.strict import Strict
-from rpe_core.adapters.methods import ADAPTER_METHODS
 from rpe_core.adapters.recipe import Recipe, check_recipe
+from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.evaluation.gates import GatePolicy, MaxLoss
 from rpe_core.families.table import FAMILIES

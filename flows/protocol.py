@@ -13,7 +13,7 @@ from catalog.contracts.contract import SourceContract, SplitGlobs, SplitShares
 from flows.plans import LibrarySpec, Plan, ReferenceSpec, TargetSpec
 from flows.scoring import BASE_ARM, OWN_ARM, OWN_ENSEMBLE_ARM
 from flows.workspace import Declarations
-from rpe_core.adapters.methods import UNMERGEABLE
+from rpe_core.adapters.table import UNMERGEABLE
 from rpe_core.distance import DATASET_DISTANCES
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
 from rpe_core.families.table import FAMILIES

@@ -10,7 +10,7 @@ from catalog.errors import StoreError
 from catalog.stores.vector_library import Library
 from flows.plans import TargetSpec
 from flows.workspace import Workspace
-from rpe_core.adapters.methods import LEARNED_PROMPTS, UNMERGEABLE
+from rpe_core.adapters.table import LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.records import Candidate, Representation
 
 NEAREST = 1024  # references that a target is handed beside those that it weighs

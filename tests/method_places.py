@@ -11,8 +11,8 @@ from torch import Tensor
 
 from rpe_core.adapters.input_statistics import InputStatistics, asked_by
 from rpe_core.adapters.input_watch import InputWatch
-from rpe_core.adapters.methods import ADAPTER_METHODS
 from rpe_core.adapters.recipe import Recipe, check_recipe
+from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.families import causal_lm, clip, sam, text_encoder
 from rpe_core.training.loop import train
 from tests.pico import (

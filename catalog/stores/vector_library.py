@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from catalog.stores.vector_parts import Matrix, Part, PartDamaged
-from rpe_core.batch_pass import ROWS, TARGETS, CompactBlock, likely_pairs
-from rpe_core.compact import FirstPass, Horizon
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.records import Candidate
+from rpe_core.retrieval.batch_pass import ROWS, TARGETS, CompactBlock, likely_pairs
+from rpe_core.retrieval.compact_rows import FirstPass, Horizon
 
 Vector = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -61,8 +61,8 @@ class Shelf:
 class Library:
     """The adapters that may be found, resolved once to a mask; it does not see later writes.
 
-    Every answer is what `rpe_core.retrieval.nearest_references` gives over the visible adapters in
-    the order of their ids: same adapters, same order.
+    Every answer is what `rpe_core.retrieval.exact.nearest_references` gives over the visible
+    adapters in the order of their ids: same adapters, same order.
     """
 
     def __init__(self, shelf: Shelf, allow: Allowed, *, renew: Callable[[], Shelf]) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from catalog.stores.disk import flush
-from rpe_core.compact import CompactRows, Frame, encode, frame_of
+from rpe_core.retrieval.compact_rows import CompactRows, Frame, encode, frame_of
 
 Matrix = npt.NDArray[np.float64]
 KEYS = ("representation_id", "adapter_id", "source", "dataset_version_id")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from rpe_core.adapters.conv1d import are_transposed, seen_as_linear
 from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.method import AdapterMethod, Pace
-from rpe_core.adapters.methods import load_method
 from rpe_core.adapters.recipe import Recipe
+from rpe_core.adapters.table import load_method
 from rpe_core.adapters.whole import attach_whole, export_whole
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from rpe_core.adapters.methods import ADAPTER_METHODS, COMPONENTS
 from rpe_core.adapters.recipe import Recipe
+from rpe_core.adapters.table import ADAPTER_METHODS, COMPONENTS
 from rpe_core.errors import InputError
 
 _ENDS = (".components", ".explained_variance_ratio", ".second_moment")

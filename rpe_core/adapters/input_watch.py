@@ -16,10 +16,10 @@ from rpe_core.adapters.injection import put_back
 from rpe_core.adapters.input_covariance import InputCovariance
 from rpe_core.adapters.input_pca import InputPca
 from rpe_core.adapters.input_statistics import InputStatistics, asked_by
-from rpe_core.adapters.lora import Lora
 from rpe_core.adapters.method import layers_of
-from rpe_core.adapters.methods import COMPONENTS
+from rpe_core.adapters.methods.lora import Lora
 from rpe_core.adapters.recipe import Recipe
+from rpe_core.adapters.table import COMPONENTS
 from rpe_core.errors import InputError
 
 Batch = TypeVar("Batch", bound=tuple[Any, Any])

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpe_core.adapters import rules
-from rpe_core.adapters.methods import ADAPTER_METHODS
 from rpe_core.adapters.rules import Rule
+from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.errors import Fault, known_names, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
 

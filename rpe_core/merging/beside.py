@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rpe_core.errors import InputError
-from rpe_core.merging.checkpoint import INDEX, Checkpoint
-from rpe_core.merging.reading import TensorFile
+from rpe_core.merging.files.checkpoint import INDEX, Checkpoint
+from rpe_core.merging.files.reading import TensorFile
 
 # Weights in other formats, which a fold does not write, and what can hold a pickle or is code.
 _LEFT_OUT = {

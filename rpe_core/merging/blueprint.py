@@ -11,14 +11,14 @@ from typing import Any
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, shown_name
-from rpe_core.merging.adapters import AdapterFolder
-from rpe_core.merging.checkpoint import Checkpoint
 from rpe_core.merging.concat import Term
-from rpe_core.merging.configs import check_agreement
-from rpe_core.merging.layout import ModuleSpec
-from rpe_core.merging.methods import check_same_shape, check_weights
+from rpe_core.merging.files.adapter_folder import AdapterFolder
+from rpe_core.merging.files.checkpoint import Checkpoint
+from rpe_core.merging.files.configs import check_agreement
+from rpe_core.merging.files.layout import ModuleSpec
 from rpe_core.merging.orientation import is_turned, turns_that_fit
 from rpe_core.merging.spelling import align_names
+from rpe_core.merging.table import check_same_shape, check_weights
 from rpe_core.merging.vocabulary import check_rows
 
 # Heads that a class of model adds to a base; transformers begins them at random.

@@ -12,16 +12,16 @@ import torch
 from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.beside import copy_beside
 from rpe_core.merging.blueprint import Blueprint
-from rpe_core.merging.checkpoint import CONFIG, INDEX, Checkpoint
 from rpe_core.merging.concat import merge_concat
+from rpe_core.merging.files.checkpoint import CONFIG, INDEX, Checkpoint
+from rpe_core.merging.files.reading import TensorFile
+from rpe_core.merging.files.writing import bytes_of, reserve, write_at, write_json
 from rpe_core.merging.fold_plan import Fold, FoldPlan
-from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import Rounding, Workbench, cast
 from rpe_core.merging.shards import NewShard, lay_out, size_of, with_entries
 from rpe_core.merging.threads import map_in_order
 from rpe_core.merging.ties import untied
 from rpe_core.merging.whole import check_copies, pieces, release_whole, sum_whole
-from rpe_core.merging.writing import bytes_of, reserve, write_at, write_json
 
 _PIECE = 1 << 20  # numbers that are computed at a time
 _COPIED = 32 << 20  # bytes that are copied at a time

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rpe_core.delta import LINEAR
 from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.blueprint import Blueprint
-from rpe_core.merging.checkpoint import Checkpoint
+from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.merging.orientation import is_stored_transposed, turns_that_fit
 from rpe_core.merging.ties import Tie, is_head
 

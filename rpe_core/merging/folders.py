@@ -11,13 +11,13 @@ import torch
 
 from rpe_core.delta import PREFIX, LowRankDelta, peft_names, peft_shapes
 from rpe_core.errors import InputError
-from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder
 from rpe_core.merging.base_names import is_machine_path
-from rpe_core.merging.checkpoint import Checkpoint
-from rpe_core.merging.configs import peft_config
+from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, AdapterFolder
+from rpe_core.merging.files.checkpoint import Checkpoint
+from rpe_core.merging.files.configs import peft_config
+from rpe_core.merging.files.writing import appearing, write_json, write_tensors
 from rpe_core.merging.manifest import MANIFEST
 from rpe_core.merging.prompts import PromptFolder, holds_prompts
-from rpe_core.merging.writing import appearing, write_json, write_tensors
 
 MAGNITUDE = "lora_magnitude_vector"  # PEFT's name of DoRA's lengths
 

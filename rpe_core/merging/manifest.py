@@ -8,9 +8,9 @@ from typing import Any
 
 from rpe_core.merging.blueprint import Blueprint
 from rpe_core.merging.fold_plan import FoldPlan
-from rpe_core.merging.methods import Form, Norms, overall_ratio
 from rpe_core.merging.rounding import DTYPES, Rounding
 from rpe_core.merging.stream import Account
+from rpe_core.merging.table import Form, Norms, overall_ratio
 
 MANIFEST = "rpe_merge.json"
 SERVABLE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be told to serve

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from rpe_core.errors import InputError, UnknownName
-from rpe_core.merging.adapters import CONFIG, WEIGHTS
 from rpe_core.merging.blueprint import Blueprint, draw_blueprint
-from rpe_core.merging.checkpoint import Checkpoint
-from rpe_core.merging.configs import (
+from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS
+from rpe_core.merging.files.checkpoint import Checkpoint
+from rpe_core.merging.files.configs import (
     any_targets,
     common_base,
     common_targets,
     common_text,
     peft_config,
 )
+from rpe_core.merging.files.reading import TensorFile
+from rpe_core.merging.files.writing import appearing, write_json
 from rpe_core.merging.fold import fold_into
 from rpe_core.merging.fold_plan import plan_folds
 from rpe_core.merging.manifest import (
@@ -30,14 +32,12 @@ from rpe_core.merging.manifest import (
     fold_manifest,
     fold_report,
 )
-from rpe_core.merging.methods import MERGE_METHODS, Form, MergeMethod, find_method
 from rpe_core.merging.prompts import holds_prompts, merge_prompts
-from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import DTYPES
 from rpe_core.merging.stream import Account, stream_adapter
 from rpe_core.merging.strength import check_strength
+from rpe_core.merging.table import MERGE_METHODS, Form, MergeMethod, find_method
 from rpe_core.merging.threads import map_in_order
-from rpe_core.merging.writing import appearing, write_json
 
 FOLD = "fold"
 METHODS = (*MERGE_METHODS, FOLD)

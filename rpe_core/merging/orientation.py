@@ -12,8 +12,8 @@ from typing import Any
 
 from rpe_core.delta import LINEAR
 from rpe_core.errors import InputError, shown_name
-from rpe_core.merging.checkpoint import Checkpoint
-from rpe_core.merging.layout import ModuleSpec
+from rpe_core.merging.files.checkpoint import Checkpoint
+from rpe_core.merging.files.layout import ModuleSpec
 
 # The models of transformers with Conv1D layers, by model_type, and the names of these layers.
 _TYPES = {

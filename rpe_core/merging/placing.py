@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from rpe_core.errors import InputError, ShapeMismatch, shown_name
-from rpe_core.merging.layout import AdapterLayout, ModuleSpec, Shape
+from rpe_core.merging.files.layout import AdapterLayout, ModuleSpec, Shape
 from rpe_core.merging.names import ends_in
 
 LINEAR, TRANSPOSED, EMBEDDING, CONVOLUTION = "linear", "transposed", "embedding", "convolution"

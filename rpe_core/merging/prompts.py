@@ -13,15 +13,15 @@ from typing import Any
 import torch
 
 from rpe_core.errors import InputError, ShapeMismatch
-from rpe_core.merging.adapters import CONFIG, WEIGHTS, not_finite, read_json
 from rpe_core.merging.base_names import is_machine_path
-from rpe_core.merging.configs import check_agreement, common_base
-from rpe_core.merging.hyperparameters import DEEP_PROMPTS
+from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, not_finite, read_json
+from rpe_core.merging.files.configs import check_agreement, common_base
+from rpe_core.merging.files.hyperparameters import DEEP_PROMPTS
+from rpe_core.merging.files.reading import TensorFile
+from rpe_core.merging.files.writing import appearing, write_json, write_tensors
 from rpe_core.merging.manifest import MANIFEST, MergeReport, members_of
-from rpe_core.merging.methods import check_weights
-from rpe_core.merging.reading import TensorFile
 from rpe_core.merging.rounding import is_finite
-from rpe_core.merging.writing import appearing, write_json, write_tensors
+from rpe_core.merging.table import check_weights
 
 METHODS = ("concat", "dense")  # the exact ones, which mean the same here
 NOT_SERVABLE = "vLLM serves no learned prompts"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rpe_core.delta import PREFIX, peft_names
-from rpe_core.merging.adapters import CONFIG, WEIGHTS, AdapterFolder
-from rpe_core.merging.hyperparameters import NARROWING, Hyperparameters, is_saved_whole
+from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, AdapterFolder
+from rpe_core.merging.files.hyperparameters import NARROWING, Hyperparameters, is_saved_whole
+from rpe_core.merging.files.writing import appearing, write_json, write_tensors
 from rpe_core.merging.placing import Placement
-from rpe_core.merging.writing import appearing, write_json, write_tensors
 
 
 def rewrite(adapter: AdapterFolder, way: Placement, out: Path) -> None:

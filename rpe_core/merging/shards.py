@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rpe_core.merging.reading import TensorFile, TensorSpec
+from rpe_core.merging.files.reading import TensorFile, TensorSpec
 from rpe_core.merging.ties import framed
 
 _METADATA = "__metadata__"

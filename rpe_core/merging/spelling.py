@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from rpe_core.errors import InputError, shown_name
-from rpe_core.merging.adapters import AdapterFolder
-from rpe_core.merging.checkpoint import Checkpoint
-from rpe_core.merging.layout import AdapterLayout
+from rpe_core.merging.files.adapter_folder import AdapterFolder
+from rpe_core.merging.files.checkpoint import Checkpoint
+from rpe_core.merging.files.layout import AdapterLayout
 from rpe_core.merging.names import ends_in, plain
 from rpe_core.merging.ties import is_head
 

@@ -15,7 +15,9 @@ from rpe_core.delta import PREFIX, peft_names, peft_shapes
 from rpe_core.errors import InputError
 from rpe_core.merging.blueprint import Blueprint
 from rpe_core.merging.concat import Term, do_share, join_factors
-from rpe_core.merging.methods import (
+from rpe_core.merging.files.writing import TensorWriter
+from rpe_core.merging.rounding import Rounding, Workbench, cast
+from rpe_core.merging.table import (
     Form,
     MergeMethod,
     Norms,
@@ -23,10 +25,8 @@ from rpe_core.merging.methods import (
     naming,
     overall_ratio,
 )
-from rpe_core.merging.rounding import Rounding, Workbench, cast
 from rpe_core.merging.threads import map_in_order
 from rpe_core.merging.whole import Range, check_copies, pieces, release_whole, sum_whole
-from rpe_core.merging.writing import TensorWriter
 
 Shape = tuple[int, ...]
 

@@ -14,11 +14,11 @@ import torch
 
 from rpe_core.delta import LowRankDelta, peft_names
 from rpe_core.errors import InputError, shown_name
-from rpe_core.merging.adapters import AdapterFolder
-from rpe_core.merging.checkpoint import Checkpoint
 from rpe_core.merging.concat import merge_concat
+from rpe_core.merging.files.adapter_folder import AdapterFolder
+from rpe_core.merging.files.checkpoint import Checkpoint
+from rpe_core.merging.files.reading import DTYPES
 from rpe_core.merging.prompts import PromptFolder, holds_prompts
-from rpe_core.merging.reading import DTYPES
 from rpe_core.merging.rounding import norm_of
 from rpe_core.merging.threads import map_in_order
 

@@ -20,10 +20,10 @@ from rpe_core.errors import (
 )
 from rpe_core.records import StrategySpec
 from rpe_core.weighting.baselines import average_weights, nearest_weights
-from rpe_core.weighting.gram import RIDGE
-from rpe_core.weighting.linear import LinearSolution, linear_weights, residual_ratio
-from rpe_core.weighting.linear_l1 import LAMBDA2, lasso_weights, linear_l1_weights
 from rpe_core.weighting.similarity import median_temperature, similarity_weights
+from rpe_core.weighting.solvers.gram import RIDGE
+from rpe_core.weighting.solvers.linear import LinearSolution, linear_weights, residual_ratio
+from rpe_core.weighting.solvers.linear_l1 import LAMBDA2, lasso_weights, linear_l1_weights
 
 LOO = "loo"  # in place of a number: chosen by leave-one-out over the library, see tuning.py
 MAX_SUM_ERROR = 1e-9

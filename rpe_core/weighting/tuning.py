@@ -18,10 +18,10 @@ import numpy as np
 from rpe_core.distance import Matrix, Vector, comparable, squared_distances
 from rpe_core.errors import InputError
 from rpe_core.records import StrategySpec
-from rpe_core.weighting.active_set import point_on
-from rpe_core.weighting.gram import RIDGE
-from rpe_core.weighting.linear_l1 import LAMBDA2, linear_l1_path
 from rpe_core.weighting.similarity import median_temperature
+from rpe_core.weighting.solvers.active_set import point_on
+from rpe_core.weighting.solvers.gram import RIDGE
+from rpe_core.weighting.solvers.linear_l1 import LAMBDA2, linear_l1_path
 from rpe_core.weighting.strategies import LOO, weigh
 
 Criterion = Literal["leave_one_out_score", "held_out_reconstruction", "default"]

@@ -10,12 +10,12 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from rpe_core.merging.adapters import WEIGHTS as FILE
 from rpe_core.merging.blueprint import draw_blueprint
+from rpe_core.merging.files.adapter_folder import WEIGHTS as FILE
+from rpe_core.merging.files.writing import appearing
 from rpe_core.merging.fold import fold_into
 from rpe_core.merging.fold_plan import plan_folds
 from rpe_core.merging.merge import merge
-from rpe_core.merging.writing import appearing
 from tests.benchmarks import peers_of_merging as peers
 from tests.benchmarks.measuring_merging import copy_files, disk_traffic, take_turns
 from tests.benchmarks.merging_world import LLAMA_1B, Members, write_checkpoint, write_members

@@ -21,12 +21,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rpe_core.delta import LowRankDelta
-from rpe_core.merging.adapters import WEIGHTS as FILE
 from rpe_core.merging.blueprint import draw_blueprint
+from rpe_core.merging.files.adapter_folder import WEIGHTS as FILE
+from rpe_core.merging.files.writing import appearing
 from rpe_core.merging.merge import merge
-from rpe_core.merging.methods import Form, find_method, merge_deltas
 from rpe_core.merging.stream import stream_adapter
-from rpe_core.merging.writing import appearing
+from rpe_core.merging.table import Form, find_method, merge_deltas
 from tests.benchmarks import merging_world as world
 from tests.benchmarks import peers_of_merging as peers
 from tests.benchmarks.measuring_merging import (

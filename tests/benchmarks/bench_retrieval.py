@@ -25,7 +25,7 @@ import torch
 from catalog.stores.vector_library import Library
 from catalog.stores.vector_rows import table_name, table_schema
 from catalog.stores.vectors import Vectors
-from rpe_core.retrieval import nearest_references
+from rpe_core.retrieval.exact import nearest_references
 
 K = 16
 ENCODER = "encoder:bench@0123456789ab"

@@ -17,11 +17,11 @@ import numpy as np
 from scipy.optimize import minimize
 
 from rpe_core.one_thread import one_thread
-from rpe_core.weighting.active_set import minimise_l1
-from rpe_core.weighting.gram import RIDGE, gram
-from rpe_core.weighting.homotopy import affine_path
-from rpe_core.weighting.linear import judged
-from rpe_core.weighting.linear_l1 import linear_l1_path
+from rpe_core.weighting.solvers.active_set import minimise_l1
+from rpe_core.weighting.solvers.gram import RIDGE, gram
+from rpe_core.weighting.solvers.homotopy import affine_path
+from rpe_core.weighting.solvers.linear import judged
+from rpe_core.weighting.solvers.linear_l1 import linear_l1_path
 
 FEATURES = 1024
 PART = 0.1  # of the largest breakpoint: inside the path, where some weights are negative

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rpe_core.merging.files.reading import TensorFile
 from rpe_core.merging.merge import hash_files
-from rpe_core.merging.reading import TensorFile
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""LoRA-VecDB must equal rpe_core.retrieval.nearest_references: order, distances, ties, filters."""
+"""LoRA-VecDB must equal rpe_core.retrieval.exact: order, distances, ties, filters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from catalog.stores.vectors import Vectors
 from rpe_core.records import Representation
-from rpe_core.retrieval import nearest_references
+from rpe_core.retrieval.exact import nearest_references
 
 ROOT = Path(__file__).parents[2]
 LARGE = 8_300  # more rows than are held in memory alone

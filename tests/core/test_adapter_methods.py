@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rpe_core.adapters import injection, miss, sora
-from rpe_core.adapters.methods import ADAPTER_METHODS, LEARNED_PROMPTS, UNMERGEABLE
+from rpe_core.adapters import injection
+from rpe_core.adapters.methods import miss, sora
 from rpe_core.adapters.recipe import check_recipe
+from rpe_core.adapters.table import ADAPTER_METHODS, LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, clip
 from rpe_core.merging.folders import read_adapter, write_adapter

@@ -9,8 +9,8 @@ from torch import nn
 
 from rpe_core.adapters.budget import fit_rank
 from rpe_core.adapters.injection import count_parameters
-from rpe_core.adapters.methods import ADAPTER_METHODS, LEARNED_PROMPTS
 from rpe_core.adapters.recipe import Recipe, check_recipe
+from rpe_core.adapters.table import ADAPTER_METHODS, LEARNED_PROMPTS
 from rpe_core.families import text_encoder
 from tests.pico import pico_encoder
 

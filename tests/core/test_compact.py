@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpe_core.batch_pass import CompactBlock, likely_pairs
-from rpe_core.compact import (
+from rpe_core.retrieval.batch_pass import CompactBlock, likely_pairs
+from rpe_core.retrieval.compact_rows import (
     FirstPass,
     Frame,
     Horizon,
@@ -19,7 +19,7 @@ from rpe_core.compact import (
     plain_product,
     product_of,
 )
-from rpe_core.retrieval import nearest_references
+from rpe_core.retrieval.exact import nearest_references
 
 SCALES = st.sampled_from([1e-120, 1e-20, 1e-6, 1.0, 1e6, 1e20, 1e120])
 

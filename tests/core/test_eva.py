@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rpe_core.adapters import injection
-from rpe_core.adapters.eva import redistribute
 from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.input_watch import InputWatch
+from rpe_core.adapters.methods.eva import redistribute
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import InputError
 from rpe_core.families import causal_lm, sam, text_encoder

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from rpe_core.adapters import injection
-from rpe_core.adapters.methods import ADAPTER_METHODS, LEARNED_PROMPTS
+from rpe_core.adapters.table import ADAPTER_METHODS, LEARNED_PROMPTS
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, causal_lm
 from rpe_core.merging.folders import write_adapter

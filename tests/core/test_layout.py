@@ -7,8 +7,8 @@ import torch
 
 from rpe_core.delta import Layout
 from rpe_core.errors import InputError, ShapeMismatch
-from rpe_core.merging.hyperparameters import check_config
-from rpe_core.merging.layout import read_layout
+from rpe_core.merging.files.hyperparameters import check_config
+from rpe_core.merging.files.layout import read_layout
 from tests.adapter_folders import convolution, embedding, linear
 
 PLAIN = {"peft_type": "LORA", "r": 2, "lora_alpha": 8, "bias": "none"}

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from rpe_core.merging.writing import TensorWriter
+from rpe_core.merging.files.writing import TensorWriter
 from tests.adapter_folders import linear, write_folder
 
 CODE = """

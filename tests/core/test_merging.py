@@ -4,7 +4,7 @@ import torch
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, UnknownName
 from rpe_core.merging.dense import sum_products
-from rpe_core.merging.methods import MERGE_METHODS, merge_deltas
+from rpe_core.merging.table import MERGE_METHODS, merge_deltas
 
 
 def _delta(seed, rank=2, d_in=6, d_out=5, scaling=1.0, dtype=torch.float32):

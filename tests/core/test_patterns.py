@@ -10,7 +10,12 @@ from peft.utils.other import get_pattern_key
 
 from rpe_core.errors import InputError
 from rpe_core.merging import patterns
-from rpe_core.merging.hyperparameters import Hyperparameters, check_config, rank_of, scaling_of
+from rpe_core.merging.files.hyperparameters import (
+    Hyperparameters,
+    check_config,
+    rank_of,
+    scaling_of,
+)
 from rpe_core.merging.patterns import PatternError, Patterns
 
 NAMES = [

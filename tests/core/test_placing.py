@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rpe_core.delta import Layout
 from rpe_core.errors import InputError, ShapeMismatch
-from rpe_core.merging.layout import AdapterLayout, ModuleSpec
+from rpe_core.merging.files.layout import AdapterLayout, ModuleSpec
 from rpe_core.merging.placing import (
     CONVOLUTION,
     EMBEDDING,

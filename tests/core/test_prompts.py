@@ -14,8 +14,8 @@ from torch.nn import functional
 from rpe_core.adapters import injection
 from rpe_core.adapters.budget import fit_rank
 from rpe_core.adapters.injection import count_parameters
+from rpe_core.adapters.methods.promptsrc import epoch_weights
 from rpe_core.adapters.peft_merge import merge_with_peft
-from rpe_core.adapters.promptsrc import epoch_weights
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.families import attachment, clip

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from rpe_core.adapters import injection
 from rpe_core.adapters.method import Answer
-from rpe_core.adapters.promptsrc import METHOD, epoch_weights
+from rpe_core.adapters.methods.promptsrc import METHOD, epoch_weights
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.families import sam, text_encoder

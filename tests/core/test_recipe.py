@@ -2,8 +2,8 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from rpe_core.adapters.methods import ADAPTER_METHODS, load_method
 from rpe_core.adapters.recipe import Recipe, check_recipe
+from rpe_core.adapters.table import ADAPTER_METHODS, load_method
 from rpe_core.errors import UnknownName
 from rpe_core.families.table import FAMILIES
 

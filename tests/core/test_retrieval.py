@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rpe_core.errors import InputError
-from rpe_core.retrieval import nearest_references
+from rpe_core.retrieval.exact import nearest_references
 
 
 def test_the_nearest_come_first_with_euclidean_distances():

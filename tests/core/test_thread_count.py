@@ -13,8 +13,8 @@ CODE = """
 import hashlib
 import numpy as np
 from rpe_core.weighting.calibration import calibrate_library
-from rpe_core.weighting.linear import linear_weights
-from rpe_core.weighting.linear_l1 import lasso_weights, linear_l1_path, linear_l1_weights
+from rpe_core.weighting.solvers.linear import linear_weights
+from rpe_core.weighting.solvers.linear_l1 import lasso_weights, linear_l1_path, linear_l1_weights
 rng = np.random.default_rng(0)
 target, references = 2 * rng.normal(size=700), rng.normal(size=(300, 700))
 path = linear_l1_path(target, references)

@@ -4,12 +4,12 @@ from scipy.optimize import minimize
 
 from rpe_core.errors import DeclarationError, InputError, ShapeMismatch, UnknownName
 from rpe_core.records import StrategySpec
-from rpe_core.weighting.active_set import minimise_l1
-from rpe_core.weighting.gram import gram
-from rpe_core.weighting.linear import judged, linear_weights
-from rpe_core.weighting.linear_l1 import lasso_weights, linear_l1_weights
-from rpe_core.weighting.proximal import likely_signs
 from rpe_core.weighting.similarity import median_temperature
+from rpe_core.weighting.solvers.active_set import minimise_l1
+from rpe_core.weighting.solvers.gram import gram
+from rpe_core.weighting.solvers.linear import judged, linear_weights
+from rpe_core.weighting.solvers.linear_l1 import lasso_weights, linear_l1_weights
+from rpe_core.weighting.solvers.proximal import likely_signs
 from rpe_core.weighting.strategies import STRATEGIES, check_parameters, weigh
 
 

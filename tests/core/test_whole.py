@@ -11,7 +11,7 @@ from safetensors.torch import load, load_file, save, save_file
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, text_encoder
-from rpe_core.merging.adapters import WEIGHTS
+from rpe_core.merging.files.adapter_folder import WEIGHTS
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
 from rpe_core.training.loop import train

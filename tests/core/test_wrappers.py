@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from rpe_core.errors import InputError
-from rpe_core.merging.layout import read_layout
+from rpe_core.merging.files.layout import read_layout
 from rpe_core.merging.merge import merge
 from rpe_core.merging.wrappers import plain_name
 from tests.adapter_folders import (

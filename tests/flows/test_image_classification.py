@@ -18,7 +18,7 @@ from flows.predicting import predict_images, predict_texts
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from flows.workspace import load_declarations
-from rpe_core.adapters.methods import ADAPTER_METHODS, LEARNED_PROMPTS, UNMERGEABLE
+from rpe_core.adapters.table import ADAPTER_METHODS, LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.errors import DeclarationError, InputError
 from tests.image_files import write_nifti, write_png
 from tests.pico import SHAPES, pico_clip, pico_pictures

@@ -21,8 +21,8 @@ from flows.withdraw import open_finished
 from flows.workspace import Workspace, load_declarations
 from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.errors import InputError
+from rpe_core.merging.files.hyperparameters import rank_of, scaling_of
 from rpe_core.merging.folders import read_adapter
-from rpe_core.merging.hyperparameters import rank_of, scaling_of
 from tests.flows.conftest import enter_copy
 from tests.pico_world import ROWS, make_pico_workspace, write_rows
 

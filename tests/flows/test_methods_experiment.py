@@ -14,7 +14,7 @@ from flows.reading import read_rows_of
 from flows.settings import Settings
 from flows.wiring import open_lake
 from flows.workspace import load_declarations
-from rpe_core.adapters.methods import ADAPTER_METHODS
+from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.errors import DeclarationError, InputError
 from tests.end_state import end_state
 from tests.flows.conftest import enter_copy

@@ -18,7 +18,7 @@ from flows.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault, InputError
 from rpe_core.evaluation.gates import GatePolicy, MaxLoss
 from rpe_core.evaluation.metrics import METRICS
-from rpe_core.merging.methods import MERGE_METHODS
+from rpe_core.merging.table import MERGE_METHODS
 from rpe_core.records import StrategySpec
 from rpe_core.weighting.strategies import STRATEGIES
 from tests.pico_world import make_pico_workspace

@@ -29,10 +29,10 @@ from flows.bundle_card import read_card
 from flows.plan_file import load_plan
 from flows.samples import read_place
 from rpe_core.errors import InputError, RpeError
-from rpe_core.merging.adapters import read_json
+from rpe_core.merging.files.adapter_folder import read_json
+from rpe_core.merging.files.hyperparameters import check_config
+from rpe_core.merging.files.layout import read_layout
 from rpe_core.merging.folders import read_adapter
-from rpe_core.merging.hyperparameters import check_config
-from rpe_core.merging.layout import read_layout
 from rpe_core.merging.placing import LINEAR, BaseShapes, place
 from rpe_core.records import BaseModel, TaskSpec
 from tests.fuzz import seeds

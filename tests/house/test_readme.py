@@ -11,11 +11,11 @@ import typer
 from catalog.contracts.files import FileFormat
 from flows.cli import app
 from flows.plans import AUTO, BASELINE_MERGES
-from rpe_core.adapters.methods import ADAPTER_METHODS
+from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.evaluation.metrics import METRICS
 from rpe_core.families.table import FAMILIES
 from rpe_core.merging.merge import METHODS
-from rpe_core.merging.methods import MERGE_METHODS
+from rpe_core.merging.table import MERGE_METHODS
 from rpe_core.weighting.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[2]

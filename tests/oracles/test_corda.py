@@ -7,7 +7,7 @@ from peft.tuners.lora.config import CordaConfig
 from peft.tuners.lora.corda import preprocess_corda
 from torch import nn
 
-from rpe_core.adapters.corda import factors
+from rpe_core.adapters.methods.corda import factors
 
 
 @pytest.mark.parametrize("mode", ["ipm", "kpm"])

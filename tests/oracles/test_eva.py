@@ -8,8 +8,8 @@ import torch
 from peft import EvaConfig, LoraConfig
 from peft.tuners.lora.eva import get_eva_state_dict
 
-from rpe_core.adapters.eva import redistribute
 from rpe_core.adapters.input_watch import InputWatch
+from rpe_core.adapters.methods.eva import redistribute
 from rpe_core.adapters.recipe import check_recipe
 from rpe_core.families import causal_lm, text_encoder
 from tests.pico import pico_encoder, pico_llama, pico_texts

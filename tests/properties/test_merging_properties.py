@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.merging.dense import sum_products
-from rpe_core.merging.methods import merge_deltas
+from rpe_core.merging.table import merge_deltas
 
 busy = settings(deadline=None)  # the machine may have other work
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import nnls
 
-from rpe_core.weighting.gram import gram
-from rpe_core.weighting.linear import linear_weights
-from rpe_core.weighting.linear_l1 import linear_l1_path, linear_l1_weights
+from rpe_core.weighting.solvers.gram import gram
+from rpe_core.weighting.solvers.linear import linear_weights
+from rpe_core.weighting.solvers.linear_l1 import linear_l1_path, linear_l1_weights
 
 NUMBERS = st.floats(-10, 10, width=32)
 SIGNS = st.sampled_from([-1.0, 0.0, 1.0])  # ties and duplicates wherever one looks

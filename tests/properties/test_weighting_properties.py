@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rpe_core.records import StrategySpec
-from rpe_core.retrieval import nearest_references
-from rpe_core.weighting.gram import gram
-from rpe_core.weighting.linear import linear_weights
-from rpe_core.weighting.linear_l1 import linear_l1_weights
+from rpe_core.retrieval.exact import nearest_references
 from rpe_core.weighting.similarity import similarity_weights
+from rpe_core.weighting.solvers.gram import gram
+from rpe_core.weighting.solvers.linear import linear_weights
+from rpe_core.weighting.solvers.linear_l1 import linear_l1_weights
 from rpe_core.weighting.strategies import STRATEGIES, weigh
 
 NUMBERS = st.floats(-10, 10, width=32)

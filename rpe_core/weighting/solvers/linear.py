@@ -9,8 +9,8 @@ import numpy as np
 from rpe_core.distance import Matrix, Vector, comparable
 from rpe_core.errors import InputError
 from rpe_core.one_thread import one_thread
-from rpe_core.weighting.gram import RIDGE, gram
-from rpe_core.weighting.optimality import judge
+from rpe_core.weighting.solvers.gram import RIDGE, gram
+from rpe_core.weighting.solvers.optimality import judge
 
 MAX_KKT_RESIDUAL_RATIO = 1e-9
 _REFINED_ABOVE = 1e-12  # a KKT residual that one step of refinement is worth its second solution

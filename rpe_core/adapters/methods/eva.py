@@ -18,8 +18,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from rpe_core.adapters.input_statistics import InputStatistics, require_statistics
-from rpe_core.adapters.lora import NAME, Lora
 from rpe_core.adapters.method import layers_of
+from rpe_core.adapters.methods.lora import NAME, Lora
 from rpe_core.adapters.recipe import Recipe
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rpe_core.compact import CompactRows, Frame
 from rpe_core.distance import IntVector, Matrix, Vector
 from rpe_core.one_thread import one_thread
+from rpe_core.retrieval.compact_rows import CompactRows, Frame
 
 Floats = npt.NDArray[np.float32]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rpe_core.adapters.method import layers_of
-from rpe_core.adapters.promptsrc import PromptSrc
+from rpe_core.adapters.methods.promptsrc import PromptSrc
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError

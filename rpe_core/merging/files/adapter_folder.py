@@ -9,9 +9,9 @@ from typing import Any
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, shown_name
-from rpe_core.merging.hyperparameters import check_config
-from rpe_core.merging.layout import read_layout
-from rpe_core.merging.reading import TensorFile
+from rpe_core.merging.files.hyperparameters import check_config
+from rpe_core.merging.files.layout import read_layout
+from rpe_core.merging.files.reading import TensorFile
 from rpe_core.merging.rounding import is_finite
 from rpe_core.regular_files import NotRegularFile, read_regular, special_kind
 

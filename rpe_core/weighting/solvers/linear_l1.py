@@ -10,11 +10,11 @@ import numpy as np
 from rpe_core.distance import Matrix, Vector, comparable
 from rpe_core.errors import InputError
 from rpe_core.one_thread import one_thread
-from rpe_core.weighting.active_set import minimise_l1, point_on
-from rpe_core.weighting.gram import RIDGE, Gram, gram, products_of
-from rpe_core.weighting.homotopy import affine_path
-from rpe_core.weighting.linear import LinearSolution, judged, trusted
-from rpe_core.weighting.optimality import judge
+from rpe_core.weighting.solvers.active_set import minimise_l1, point_on
+from rpe_core.weighting.solvers.gram import RIDGE, Gram, gram, products_of
+from rpe_core.weighting.solvers.homotopy import affine_path
+from rpe_core.weighting.solvers.linear import LinearSolution, judged, trusted
+from rpe_core.weighting.solvers.optimality import judge
 
 LAMBDA2 = 0.1  # in units of tr(C)/k
 MIN_LASSO_SUM = 0.1

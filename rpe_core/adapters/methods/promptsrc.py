@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rpe_core.adapters.lora import Lora
 from rpe_core.adapters.method import Answer
+from rpe_core.adapters.methods.lora import Lora
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.merging.svd import merge_svd

@@ -15,7 +15,7 @@ import numpy as np
 from rpe_core.distance import Matrix, Vector
 from rpe_core.errors import InputError
 from rpe_core.one_thread import one_thread
-from rpe_core.weighting.sweep import BoolVector, SweptMatrix
+from rpe_core.weighting.solvers.sweep import BoolVector, SweptMatrix
 
 _TIE = 1e-14  # crossings nearer than this, relatively, are one
 Note = Callable[[float, Vector], bool]  # told t and v; answers whether that is far enough

@@ -9,7 +9,7 @@ from typing import Any
 
 from rpe_core.delta import LINEAR, PREFIX, Layout, peft_shapes, read_factor_name
 from rpe_core.errors import InputError, ShapeMismatch, shown_name
-from rpe_core.merging.hyperparameters import Hyperparameters, is_saved_whole
+from rpe_core.merging.files.hyperparameters import Hyperparameters, is_saved_whole
 from rpe_core.merging.names import ends_in
 from rpe_core.merging.ties import is_vocabulary
 from rpe_core.merging.wrappers import framed_name, plain_name

@@ -67,25 +67,26 @@ _SOURCE_OPTIONS = {
 }
 
 ADAPTER_METHODS = {
-    "lora": MethodEntry("rpe_core.adapters.lora", "LoRA through PEFT, rsLoRA included"),
+    "lora": MethodEntry("rpe_core.adapters.methods.lora", "LoRA through PEFT, rsLoRA included"),
     "lora_plus": MethodEntry(
-        "rpe_core.adapters.lora_plus",
+        "rpe_core.adapters.methods.lora_plus",
         "LoRA whose B learns faster than A",
         {"b_rate_factor": Option(Rule(_POSITIVE, "a number above 0"), 16.0)},
     ),
     "pissa": MethodEntry(
-        "rpe_core.adapters.pissa", "LoRA that begins at W0's first singular triplets, rank 2r"
+        "rpe_core.adapters.methods.pissa",
+        "LoRA that begins at W0's first singular triplets, rank 2r",
     ),
     "olora": MethodEntry(
-        "rpe_core.adapters.olora", "LoRA that begins at W0's first columns of Q R, rank 2r"
+        "rpe_core.adapters.methods.olora", "LoRA that begins at W0's first columns of Q R, rank 2r"
     ),
     "dora": MethodEntry(
-        "rpe_core.adapters.dora",
+        "rpe_core.adapters.methods.dora",
         "LoRA with a trained length for each row of the weight; filed as not mergeable",
         is_mergeable=False,
     ),
     "eva": MethodEntry(
-        "rpe_core.adapters.eva",
+        "rpe_core.adapters.methods.eva",
         "LoRA that begins along the principal components of its inputs, ranks by their variance",
         {
             "rho": Option(_RHO, 2.0),
@@ -94,13 +95,13 @@ ADAPTER_METHODS = {
         asks_inputs=COMPONENTS,
     ),
     "corda": MethodEntry(
-        "rpe_core.adapters.corda",
+        "rpe_core.adapters.methods.corda",
         "LoRA that begins at the part of W0 that its inputs use most, or least, rank 2r",
         {"mode": Option(Rule(rules.one_of(_MODES), f"one of {', '.join(_MODES)}"), "ipm")},
         asks_inputs=MOMENTS,
     ),
     "sora": MethodEntry(
-        "rpe_core.adapters.sora",
+        "rpe_core.adapters.methods.sora",
         "LoRA with a gate for each rank, which a proximal step closes",
         {
             "threshold": Option(_AT_LEAST_0, 3e-4),
@@ -125,12 +126,12 @@ ADAPTER_METHODS = {
         },
     ),
     "hydra": MethodEntry(
-        "rpe_core.adapters.hydra",
+        "rpe_core.adapters.methods.hydra",
         "a branch beside the layer and one behind it, filed as one LoRA",
         {"sequential_r": Option(_RANK, None)},
     ),
     "miss": MethodEntry(
-        "rpe_core.adapters.miss",
+        "rpe_core.adapters.methods.miss",
         "MiSS (once Bone) through PEFT: B alone is trained, A sums the input by blocks",
         {
             "variant": Option(
@@ -142,13 +143,13 @@ ADAPTER_METHODS = {
         without=_NO_SCALE,
     ),
     "promptsrc": MethodEntry(
-        "rpe_core.adapters.promptsrc",
+        "rpe_core.adapters.methods.promptsrc",
         "LoRA held near the base's features and logits; the average of its epochs is filed",
         _SOURCE_OPTIONS,
         without=_AVERAGES,
     ),
     "prompts": MethodEntry(
-        "rpe_core.adapters.prompts",
+        "rpe_core.adapters.methods.prompts",
         "learned tokens in the layers of both of CLIP's encoders, trained as promptsrc is",
         {"depth": Option(Rule(rules.whole(1), "a whole number of at least 1"), 9)}
         | _SOURCE_OPTIONS,

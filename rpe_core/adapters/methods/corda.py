@@ -14,9 +14,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from rpe_core.adapters.input_statistics import InputStatistics, require_statistics
-from rpe_core.adapters.lora import NAME
-from rpe_core.adapters.lora_inits import Shifted
 from rpe_core.adapters.method import layers_of
+from rpe_core.adapters.methods.lora import NAME
+from rpe_core.adapters.methods.lora_inits import Shifted
 from rpe_core.adapters.recipe import Recipe
 
 _DAMPING, _INVERSE_ERROR = 0.01, 0.05

@@ -8,7 +8,7 @@ from typing import Any
 
 from rpe_core.errors import InputError
 from rpe_core.merging.base_names import common_name
-from rpe_core.merging.hyperparameters import NARROWING
+from rpe_core.merging.files.hyperparameters import NARROWING
 
 Config = Mapping[str, Any]
 

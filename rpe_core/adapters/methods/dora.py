@@ -10,8 +10,8 @@ from __future__ import annotations
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from rpe_core.adapters.lora import NAME, Lora
 from rpe_core.adapters.method import layers_of
+from rpe_core.adapters.methods.lora import NAME, Lora
 
 
 class Dora(Lora):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rpe_core.adapters.lora import Lora
 from rpe_core.adapters.method import Pace
+from rpe_core.adapters.methods.lora import Lora
 from rpe_core.adapters.recipe import Recipe
 
 

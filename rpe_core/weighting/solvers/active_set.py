@@ -7,8 +7,8 @@ import numpy as np
 from rpe_core.distance import IntVector, Matrix, Vector
 from rpe_core.errors import InputError
 from rpe_core.one_thread import one_thread
-from rpe_core.weighting.homotopy import affine_path, free_solution
-from rpe_core.weighting.proximal import likely_signs
+from rpe_core.weighting.solvers.homotopy import affine_path, free_solution
+from rpe_core.weighting.solvers.proximal import likely_signs
 
 _TOLERANCE = 1e-13  # of the mean of diag(Q): a bound crossed by less is met
 _SMALL = 256  # rows of a system that one call of LAPACK solves

@@ -13,8 +13,8 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
-from rpe_core.adapters.lora import NAME, Lora
 from rpe_core.adapters.method import layers_of
+from rpe_core.adapters.methods.lora import NAME, Lora
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError

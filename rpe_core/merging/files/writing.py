@@ -14,7 +14,7 @@ from typing import IO, Any
 import torch
 
 from rpe_core.errors import InputError, WriteFailed, shown_name
-from rpe_core.merging.reading import TensorFile
+from rpe_core.merging.files.reading import TensorFile
 from rpe_core.merging.rounding import is_finite
 
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rpe_core.adapters.lora import NAME
-from rpe_core.adapters.lora_inits import Initialised
+from rpe_core.adapters.methods.lora import NAME
+from rpe_core.adapters.methods.lora_inits import Initialised
 
 METHOD = Initialised("OLoRA", lambda layer: layer.olora_init(NAME))

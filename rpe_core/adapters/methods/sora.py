@@ -14,8 +14,8 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rpe_core.adapters.lora import NAME, Lora, delta_of
 from rpe_core.adapters.method import Pace, layers_of
+from rpe_core.adapters.methods.lora import NAME, Lora, delta_of
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError

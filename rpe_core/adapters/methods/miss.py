@@ -15,8 +15,8 @@ from peft.tuners.miss.layer import MissLayer
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 
-from rpe_core.adapters.lora import NAME, no_target
 from rpe_core.adapters.method import AdapterMethod, layers_of
+from rpe_core.adapters.methods.lora import NAME, no_target
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError

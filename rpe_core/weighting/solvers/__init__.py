@@ -1,0 +1,1 @@
+"""Solvers of quadratic problems behind the strategies; numpy only. No strategy is named here."""
