@@ -15,6 +15,7 @@ from catalog.readers.ordering import Place, moment_of, place_of
 from catalog.stores.lake_rows import Rows
 from catalog.validation.delivery import ENOUGH_ROWS, ONE_CLASS, ONE_INPUT
 from catalog.validation.keys import DISAGREE
+from catalog.withdrawn import withdrawn_sources
 from rpe_core.errors import InputError
 
 Row = dict[str, Any]
@@ -71,18 +72,6 @@ def lying_files(lake: Rows, contracts: Sequence[SourceContract]) -> dict[str, li
         )
         for contract in contracts
     }
-
-
-def withdrawn_sources(lake: Rows) -> frozenset[str]:
-    """Sources that were retracted whole: nothing of theirs is landed again."""
-    rows = lake.rows("SELECT DISTINCT source FROM core.retractions WHERE subject_id = source")
-    return frozenset(row["source"] for row in rows)
-
-
-def withdrawn_bytes(lake: Rows) -> frozenset[str]:
-    """Hashes of the files that a retraction withdrew, from whichever source they came."""
-    rows = lake.rows("SELECT file_sha256 FROM core.batches WHERE retracted_at IS NOT NULL")
-    return frozenset(row["file_sha256"] for row in rows)
 
 
 def refused_bytes(lake: Rows, contract: SourceContract) -> frozenset[str]:

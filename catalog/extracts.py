@@ -21,10 +21,13 @@ import pyarrow.parquet as pq
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.paths import Name, column_paths, flat_name
 from catalog.databases import write_rows
+from catalog.deliveries import refused_bytes
 from catalog.readers.files import file_sha256
 from catalog.stores.disk import disk_errors
+from catalog.stores.lake_rows import Rows
 from catalog.stores.lake_session import quoted_text
 from catalog.tables.migrate import quoted
+from catalog.withdrawn import withdrawn_bytes, withdrawn_sources
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import SHORT, fingerprint
 
@@ -42,6 +45,18 @@ def located(contract: SourceContract, place: Path) -> SourceContract:
     path = str(place / contract.source / asked / "*.parquet")
     placed = files.model_copy(update={"path": path, "order": "natural"})
     return contract.model_copy(update={"files": placed})
+
+
+def bring_extract(lake: Rows, contract: SourceContract) -> None:
+    """Bring what is new in the database of a located contract; of files, or withdrawn, nothing.
+
+    Raises:
+        StoreError, InputError, ContractViolated: as `refresh`.
+    """
+    if contract.files.query is None or contract.source in withdrawn_sources(lake):
+        return
+    refused = refused_bytes(lake, contract)
+    refresh(contract, withdrawn=withdrawn_bytes(lake), refused=refused)
 
 
 def refresh(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from catalog import intents, lineage
-from catalog.deliveries import withdrawn_sources
 from catalog.errors import RecordConflict
 from catalog.stores import drafts
 from catalog.stores.artifacts import Artifacts
@@ -19,6 +18,7 @@ from catalog.stores.bundle import Stores
 from catalog.stores.cards import AdapterCard, adapter_row, model_row, representation_row
 from catalog.stores.chain import head_of
 from catalog.stores.registry import ModelVersionRef
+from catalog.withdrawn import withdrawn_sources
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import Representation, RunRef

@@ -17,14 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.contracts.contract import SourceContract, SplitColumn
-from catalog.deliveries import (
-    Content,
-    File,
-    content_of,
-    place_of_batch,
-    withdrawn_bytes,
-    withdrawn_sources,
-)
+from catalog.deliveries import Content, File, content_of, place_of_batch
 from catalog.errors import ContractInvalid, StoreUnavailable
 from catalog.readers.files import file_name
 from catalog.readers.formats import delivery_mark, delivery_sha256, open_delivery
@@ -38,6 +31,7 @@ from catalog.validation.keys import KeyIndex
 from catalog.validation.outcome import Delivery, Outcome, refused_again
 from catalog.validation.run import Validator
 from catalog.validation.shape import shape_faults
+from catalog.withdrawn import withdrawn_bytes, withdrawn_sources
 from rpe_core.fingerprint import fingerprint, make_id
 
 _SCRATCH = "rpe-ingest-"  # followed by the process id

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from catalog import current
 from catalog.contracts.contract import SPLITS, SourceContract
-from catalog.deliveries import File, content_of, pending_files, withdrawn_sources
+from catalog.deliveries import File, content_of, pending_files
 from catalog.errors import RecordNotFound
 from catalog.judging import (
     clear_scratch,
@@ -33,6 +33,7 @@ from catalog.tables.migrate import quoted
 from catalog.tables.schema import RAW_COLUMNS
 from catalog.validation.keys import KeyIndex
 from catalog.validation.outcome import BatchReport, Outcome, raise_refused
+from catalog.withdrawn import withdrawn_sources
 from rpe_core.errors import UnknownName
 from rpe_core.fingerprint import fingerprint_stream
 from rpe_core.records import RunRef

@@ -15,7 +15,6 @@ from catalog.foretelling import Forecast, foretell
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake_rows import NothingYet, Rows
 from catalog.validation.expectations import expectation_faults
-from flows.ingest import ask
 from flows.plan_file import load_plan
 from flows.reading import has_lake, read_rows_of, reading, require_lake
 from flows.settings import Settings, require_workspace
@@ -54,7 +53,7 @@ def check_contract(settings: Settings, source: str) -> Forecast:
 
 
 def _forecast(lake: Rows, contract: SourceContract) -> Forecast:
-    ask(lake, contract)
+    extracts.bring_extract(lake, contract)
     return foretell(lake, contract)
 
 

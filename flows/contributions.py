@@ -7,7 +7,8 @@ from typing import Any
 
 from flows import ensemble
 from flows.retrieval import Retrieval
-from flows.scoring import mean_score, predict_arm, read_task_rows, score_items
+from flows.scoring import mean_score, predict_arm, score_items
+from flows.task_rows import read_task_rows
 from flows.weighing import weighed, without_source
 from flows.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.maintain import upkeep
-from flows.nightly import VERBS, nightly
+from flows.nightly import nightly
 from flows.plans import Plan
+from flows.steps_table import VERBS
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 from catalog import extracts
 from flows.alerts import refused_files
 from flows.ledger import Alert
-from flows.nightly import STEPS
 from flows.plans import Plan, TargetSpec
 from flows.reading import require_lake
 from flows.references import methods_apart
 from flows.run_record import open_run
 from flows.settings import Settings
+from flows.steps_table import STEPS
 from flows.wiring import open_to_look
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import RpeError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,37 +13,12 @@ from catalog import current, registration
 from catalog.lineage import source_of
 from catalog.readers.items import item_source
 from flows import input_statistics
+from flows.representations import EmbedUnit, embed_unit_of
 from flows.workspace import Workspace
 from rpe_core.distance import Matrix
-from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.records import Representation, Role
 from rpe_core.representation import drift_between, mean_feature
 from rpe_core.spectrum import Sample
-
-
-@dataclass(frozen=True)
-class EmbedUnit:
-    """A dataset version to encode, in one role."""
-
-    source: str
-    base_name: str
-    role: Role
-    dataset_version_id: str
-    representation_id: str
-
-    def __str__(self) -> str:
-        return f"{self.source} as {self.role}"
-
-
-def unit_of(workspace: Workspace, source: str, base_name: str, role: Role) -> EmbedUnit | None:
-    """What to encode for a source as it stands, or None while it has no data."""
-    version = workspace.standing.versions.get(source)
-    if version is None:
-        return None
-    encoder = workspace.encoder(base_name)
-    made_of = fingerprint({"dataset": version["sha256"], "encoder": encoder, "role": role})
-    representation_id = make_id("representation", source, made_of)
-    return EmbedUnit(source, base_name, role, version["dataset_version_id"], representation_id)
 
 
 def units_of(workspace: Workspace) -> list[EmbedUnit]:
@@ -54,7 +29,7 @@ def units_of(workspace: Workspace) -> list[EmbedUnit]:
         for source in reference.sources
     ]
     wanted += [(target.source, target.base, "target") for target in workspace.plan.targets]
-    units = [unit_of(workspace, *entry) for entry in dict.fromkeys(wanted)]
+    units = [embed_unit_of(workspace, *entry) for entry in dict.fromkeys(wanted)]
     return [unit for unit in units if unit]
 
 

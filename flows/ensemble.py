@@ -12,17 +12,18 @@ import numpy as np
 import torch
 
 from catalog import intents, registration
-from catalog.lineage import strictest_license
+from catalog.licenses import strictest_license
 from catalog.registration import EnsembleCard
-from flows import embed
 from flows.attribution import MAX_ADAPTERS, attributions_of
 from flows.bases import base_folder
 from flows.calibration import library_of
 from flows.made_with import NUMERIC, versions_of
 from flows.plans import BASELINE_MERGES, TargetSpec
 from flows.references import asked_of, visible_library
+from flows.representations import embed_unit_of
 from flows.retrieval import Retrieval, retrieve
-from flows.scoring import TaskRows, mean_score, predict_arm, score_items
+from flows.scoring import mean_score, predict_arm, score_items
+from flows.task_rows import TaskRows
 from flows.tuning import is_tuned, recorded_tuning, tune, tuning_record
 from flows.weighing import leave_out, weighed, without_source
 from flows.workspace import Workspace
@@ -102,7 +103,7 @@ def sha256_of(
 
 def drafted(workspace: Workspace, target: TargetSpec) -> list[EnsembleUnit]:
     """The ensembles of a target, if it can be retrieved for; found once while nothing changes."""
-    asked = embed.unit_of(workspace, target.source, target.base, "target")
+    asked = embed_unit_of(workspace, target.source, target.base, "target")
     if asked is None or asked.representation_id not in workspace.standing.representation_ids:
         return []
     library = visible_library(workspace, target, workspace.encoder(target.base))

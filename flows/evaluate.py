@@ -23,14 +23,13 @@ from flows.scoring import (
     OWN_ARM,
     OWN_ENSEMBLE_ARM,
     REFERENCE_ARM,
-    TaskRows,
     item_rows,
     predict_arm,
-    read_task_rows,
     score_items,
     score_row,
     score_rows,
 )
+from flows.task_rows import TaskRows, read_task_rows
 from flows.workspace import Workspace
 from rpe_core.evaluation.metrics import METRICS, Items, gate_metric, metrics_of, pool
 from rpe_core.fingerprint import fingerprint

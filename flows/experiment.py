@@ -21,10 +21,12 @@ from flows.leave_one_out_tables import LeaveOneOut
 from flows.locking import hold_workspace
 from flows.method_protocol import MethodProtocol, method_plan_of, method_protocol_of
 from flows.method_tables import MethodComparison
-from flows.nightly import STEPS, do_steps, run_flow
+from flows.nightly import run_flow
 from flows.plans import Plan
 from flows.protocol import Protocol, plan_of, protocol_of
 from flows.run_record import Summary
+from flows.run_steps import do_steps
+from flows.steps_table import STEPS
 from flows.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from catalog import current
-from catalog.deliveries import withdrawn_sources
+from catalog.withdrawn import withdrawn_sources
 from flows.ledger import Alert
 from flows.workspace import Workspace
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from catalog import extracts
-from catalog.contracts.contract import SourceContract
-from catalog.deliveries import lying_files, refused_bytes, withdrawn_bytes, withdrawn_sources
+from catalog.deliveries import lying_files
+from catalog.extracts import bring_extract
 from catalog.landing import ingest
-from catalog.stores.lake_rows import Rows
 from flows.workspace import Workspace
 from rpe_core.errors import RpeError
 
@@ -33,7 +31,7 @@ def make(workspace: Workspace, source: str) -> str | None:
 
     Raises:
         ContractViolated: if a batch was refused; the others have landed.
-        StoreError, InputError: as `extracts.refresh`, of a database that cannot be asked.
+        StoreError, InputError: as `bring_extract`, of a database that cannot be asked.
     """
     _ask(workspace, source)
     contract = workspace.contracts[source]
@@ -52,17 +50,5 @@ def _ask(workspace: Workspace, source: str) -> None:
     """Bring a new extract of a source that is a query, once a run; of none that is withdrawn."""
     asked: set[str] = workspace.memo.setdefault(ASKED, set())
     if source not in asked:
-        ask(workspace.stores.lake, workspace.contracts[source])
+        bring_extract(workspace.stores.lake, workspace.contracts[source])
         asked.add(source)
-
-
-def ask(lake: Rows, contract: SourceContract) -> None:
-    """Bring what is new in the database of a located contract; of files, or withdrawn, nothing.
-
-    Raises:
-        StoreError, InputError, ContractViolated: as `extracts.refresh`.
-    """
-    if contract.files.query is None or contract.source in withdrawn_sources(lake):
-        return
-    refused = refused_bytes(lake, contract)
-    extracts.refresh(contract, withdrawn=withdrawn_bytes(lake), refused=refused)

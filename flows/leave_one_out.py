@@ -11,14 +11,8 @@ import numpy as np
 
 from flows import ensemble
 from flows.retrieval import Retrieval
-from flows.scoring import (
-    BASE_ARM,
-    TaskRows,
-    mean_score,
-    predict_arm,
-    read_task_rows,
-    score_items,
-)
+from flows.scoring import BASE_ARM, mean_score, predict_arm, score_items
+from flows.task_rows import TaskRows, read_task_rows
 from flows.weighing import leave_out
 from flows.workspace import Workspace
 from rpe_core.evaluation.choice import mutual_information

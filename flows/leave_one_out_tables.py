@@ -11,6 +11,7 @@ from flows.chunks import StepFailed
 from flows.conclude import Experiment, Row, Units, finding_row
 from flows.evaluate import EvaluateUnit
 from flows.protocol import Protocol
+from flows.representations import embed_unit_of
 from flows.scoring import BASE_ARM, CONFIDENCE, OWN_ARM, REFERENCE_ARM, score_row
 from flows.workspace import Workspace
 from rpe_core.distance import DATASET_DISTANCES, Matrix
@@ -69,7 +70,7 @@ class LeaveOneOut(Experiment):
         return [{**row, "source": unit.retrieval.target.source} for row in rows]
 
     def _features(self, source: str) -> Matrix:
-        unit = embed.unit_of(self.workspace, source, self.protocol.base, "reference")
+        unit = embed_unit_of(self.workspace, source, self.protocol.base, "reference")
         if unit is None:
             raise StepFailed("A source of the experiment has no data.", where=source)
         return embed.features_of(self.workspace, unit, limit=DISTANCE_ITEMS)

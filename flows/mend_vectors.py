@@ -14,8 +14,8 @@ from catalog.stores.cards import representation_row
 from catalog.stores.lake import Lake
 from catalog.stores.vector_files import STORE
 from flows import embed
-from flows.embed import EmbedUnit
 from flows.mending import NotMended
+from flows.representations import EmbedUnit
 from flows.workspace import Workspace
 from rpe_core.records import Representation
 

@@ -18,13 +18,13 @@ from catalog.lineage import source_of
 from flows import embed
 from flows.asking import opened
 from flows.bases import base_folder
-from flows.embed import EmbedUnit
 from flows.ensemble import merge_stored, sha256_of
 from flows.made_with import NUMERIC, versions_of
 from flows.plans import TargetSpec
 from flows.progress import announce
 from flows.references import methods_apart
 from flows.replay_record import EnsembleRecord, MadeWith, made_with, read_ensemble
+from flows.representations import EmbedUnit
 from flows.retrieval import retrieve_from
 from flows.settings import Settings
 from flows.tuning import is_tuned, read_tuning

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from catalog.stores.vector_library import Library as VisibleLibrary
-from flows import embed
 from flows.calibration import Library, distances_within, library_of
 from flows.plans import TargetSpec
 from flows.references import references_of, visible_library
+from flows.representations import embed_unit_of
 from flows.workspace import Workspace
 from rpe_core.records import Candidate, Representation
 from rpe_core.weighting.guards import DomainCheck, check_domain
@@ -48,7 +48,7 @@ def retrieve(workspace: Workspace, target: TargetSpec) -> Retrieval | None:
     A target's own source is never its reference unless the plan says `include_own`.
     """
     standing = workspace.standing
-    asked = embed.unit_of(workspace, target.source, target.base, "target")
+    asked = embed_unit_of(workspace, target.source, target.base, "target")
     if asked is None or asked.representation_id not in standing.representation_ids:
         return None
     representation = _representation(workspace, asked.representation_id)
@@ -89,7 +89,7 @@ def _representation(workspace: Workspace, representation_id: str) -> Representat
     known: dict[str, Representation] = workspace.memo.setdefault("representations", {})
     if representation_id not in known:
         targets = workspace.plan.targets
-        units = [embed.unit_of(workspace, t.source, t.base, "target") for t in targets]
+        units = [embed_unit_of(workspace, t.source, t.base, "target") for t in targets]
         wanted = {unit.representation_id for unit in units if unit}
         standing = wanted & workspace.standing.representation_ids
         read = workspace.stores.vectors.representations({representation_id} | standing - set(known))

@@ -16,8 +16,8 @@ from catalog.readers.items import item_source
 from catalog.registration import AdapterCard
 from flows import embed, input_statistics
 from flows.bases import base_folder, files_of, is_hub
-from flows.embed import EmbedUnit
 from flows.processes import run_child
+from flows.representations import EmbedUnit, embed_unit_of
 from flows.workspace import Workspace
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import RpeError
@@ -55,7 +55,7 @@ def unit_of(
 ) -> TrainUnit | None:
     """What to train for a source as it stands, or None where it has no labelled training rows."""
     version = workspace.standing.versions.get(source)
-    filed = embed.unit_of(workspace, source, base_name, "reference")
+    filed = embed_unit_of(workspace, source, base_name, "reference")
     if version is None or filed is None or not version["n_labelled"] or not version["n_train"]:
         return None
     recipe = workspace.plan.recipe(recipe_name)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flows.calibration import Library
-from flows.scoring import TaskRows, read_task_rows
+from flows.task_rows import TaskRows, read_task_rows
 from flows.workspace import Workspace
 from rpe_core.records import Candidate, StrategySpec
 from rpe_core.weighting.strategies import LOO

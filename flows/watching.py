@@ -15,9 +15,9 @@ import numpy as np
 from catalog import current, watched
 from catalog.moves import places_of, shared_rows, shares_of
 from flows import embed, evaluate
-from flows.embed import EmbedUnit
 from flows.evaluate import LEAVE_ONE_OUT, EvaluateUnit
 from flows.promote import metric_of
+from flows.representations import EmbedUnit
 from flows.scoring import items_by_arm
 from flows.workspace import Workspace
 from rpe_core.evaluation.change import NIGHTLY_LEVEL, change_between, judge_move

@@ -113,7 +113,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _steps(only: str) -> tuple[str, ...]:
-    from flows.nightly import VERBS  # Prefect takes seconds to import
+    from flows.steps_table import VERBS
     from rpe_core.errors import InputError, UnknownName
 
     names = tuple(name.strip() for name in only.split(",")) if only else VERBS

@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.lineage import (
-    LICENSE_ORDER,
-    ancestors,
-    edges,
-    license_rank,
-    require_same_base,
-    strictest_license,
-)
+from catalog.licenses import LICENSE_ORDER, license_rank, strictest_license
+from catalog.lineage import ancestors, edges, require_same_base
 from catalog.stores.lake import Lake
 from rpe_core.errors import InputError, UnknownName
 

@@ -14,8 +14,8 @@ import pytest
 import typer
 
 from flows.cli import app
-from flows.nightly import VERBS
 from flows.settings import Settings
+from flows.steps_table import VERBS
 from tests.adapter_folders import linear, write_folder
 from tests.flows.conftest import enter_copy
 from tests.pico_world import write_contract, write_rows

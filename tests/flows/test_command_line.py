@@ -12,7 +12,7 @@ import typer
 from flows.cli import app
 from flows.command_line import exit_codes
 from flows.completing import STEPS
-from flows.nightly import VERBS
+from flows.steps_table import VERBS
 from tests.flows.test_cli import COMMANDS
 
 GROUPS = ("", "source", "adapters", "experiment")

@@ -8,10 +8,11 @@ import pytest
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.nightly import do_unit, run_night
+from flows.nightly import run_night
 from flows.output import show_error
 from flows.plan_file import load_plan
 from flows.reading import read_rows_of
+from flows.run_steps import do_unit
 from flows.settings import Settings
 from rpe_core.errors import RpeError
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.nightly import STEPS
 from flows.run_record import open_run
 from flows.settings import Settings
+from flows.steps_table import STEPS
 from flows.wiring import open_stores
 from flows.workers import RESOURCES, Errand, compute, resources_of
 from flows.workspace import Workspace, load_declarations
