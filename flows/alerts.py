@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from catalog import current, promotion, watched
-from catalog.refusals import Refusal, standing_refusals
-from catalog.stores.lake import Lake
+from catalog.intake.refusals import Refusal, standing_refusals
+from catalog.queries import current, evaluations
+from catalog.records import promotion
+from catalog.stores.lake.lake import Lake
 from flows import evaluate, ingest, watching
 from flows.freshness import SILENT, silent_sources
 from flows.ledger import REFUSED, Alert, Ledger
@@ -176,7 +177,9 @@ def _look_at_targets(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
         }
         seen.look(kind, units, [_fallen(workspace, row) for row in fallen.values()])
     gone = [
-        row for row in watched.abstaining(lake, units) if not units[row["target_name"]].candidates
+        row
+        for row in evaluations.abstaining(lake, units)
+        if not units[row["target_name"]].candidates
     ]
     seen.look(ABSTAINED, units, [_abstained(workspace, row) for row in gone])
     return watching.subjects(rows)

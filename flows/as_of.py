@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from catalog import current
+from catalog.queries import current
 from flows.asking import Rows, nearest_of, opened
 from flows.ensemble import EnsembleUnit, tuning_of, units_of
 from flows.plans import TargetSpec

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from catalog.champions import CHAMPION
 from catalog.errors import RecordNotFound
 from catalog.lineage import ancestors
-from catalog.promotion import NO_CHAMPION
+from catalog.records.champions import CHAMPION
+from catalog.records.promotion import NO_CHAMPION
 from catalog.report.queries import read_members
 from flows.contributions import score_changes
 from flows.reading import read_rows_of, reading, require_current_lake, require_lake

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.integrity import read_chain
+from catalog.integrity.rows import read_chain
 from catalog.stores.disk import disk_errors, flush, flush_files
 from catalog.stores.locks import WriterLock
 from catalog.stores.sqlite_files import SUFFIXES, copy_database

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from catalog.stores.artifacts import Artifacts
+from catalog.stores.artifacts.artifacts import Artifacts
 from flows.plans import BaseSpec
 from rpe_core.errors import InputError
 from rpe_core.families.table import FAMILIES, load_family

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from catalog.contracts.contract import NAME
-from catalog.stores.cards import AdapterCard
-from catalog.stores.portable import Bundle
+from catalog.records.cards import AdapterCard
+from catalog.stores.artifacts.portable import Bundle
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import is_id, is_sha256
 from rpe_core.records import BaseModel, Representation

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from catalog import current
+from catalog.queries import current
 from flows import evaluate
 from flows.chunks import StepFailed
 from flows.evaluate import EvaluateUnit

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from catalog import promotion
-from catalog.stores.model_card import target_about
-from catalog.stores.registry import RegisteredModel
+from catalog.records import promotion
+from catalog.records.model_card import target_about
+from catalog.stores.registry.registry import RegisteredModel
 from flows.workspace import Workspace
 
 UNJUDGED = "Nothing has been judged yet: the target or its library has no data."

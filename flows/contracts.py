@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from catalog import extracts
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
-from catalog.drafting import check_sample
 from catalog.errors import ContractInvalid, Fault
-from catalog.foretelling import Forecast, foretell
+from catalog.intake import extracts
+from catalog.intake.drafting import check_sample
+from catalog.intake.preview import Forecast, foretell
 from catalog.stores.disk import disk_errors
-from catalog.stores.lake_rows import NothingYet, Rows
+from catalog.stores.rows import NothingYet, Rows
 from catalog.validation.expectations import expectation_faults
 from flows.plan_file import load_plan
 from flows.reading import has_lake, read_rows_of, reading, require_lake

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from catalog import promotion
-from catalog.stores.bundle import Stores
-from catalog.stores.registry import ModelVersionRef
-from catalog.verifying import Hashes
+from catalog.integrity.version_files import Hashes
+from catalog.records import promotion
+from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.stores import Stores
 from flows.locking import hold_workspace
 from flows.run_record import open_run
 from flows.settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from catalog import extracts
+from catalog.intake import extracts
 from flows.alerts import refused_files
 from flows.ledger import Alert
 from flows.plans import Plan, TargetSpec

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from catalog import current, registration
 from catalog.lineage import source_of
+from catalog.queries import current
 from catalog.readers.items import item_source
+from catalog.records import registration
 from flows import input_statistics
 from flows.representations import EmbedUnit, embed_unit_of
 from flows.workspace import Workspace

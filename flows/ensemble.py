@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from catalog import intents, registration
-from catalog.licenses import strictest_license
-from catalog.registration import EnsembleCard
+from catalog.records import intents, registration
+from catalog.records.licenses import strictest_license
+from catalog.records.registration import EnsembleCard
 from flows.attribution import MAX_ADAPTERS, attributions_of
 from flows.bases import base_folder
 from flows.calibration import library_of

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from catalog import current
-from catalog.current import AdapterFilter
+from catalog.queries import current
+from catalog.queries.current import AdapterFilter
 from flows import ensemble
 from flows.choosing import Choice, choose_arm
 from flows.plans import TargetSpec

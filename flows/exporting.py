@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import RecordNotFound
+from catalog.stores.artifacts.portable import write_bundle
 from catalog.stores.outgoing import HubName
-from catalog.stores.portable import write_bundle
 from flows.reading import require_current_lake
 from flows.settings import Settings
 from flows.wiring import open_to_look

@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catalog.champions import serving
-from catalog.damage_of_artifacts import damage_of_artifacts
-from catalog.damage_of_lake import damage_of_lake
-from catalog.damage_of_registry import damage_of_registry
-from catalog.damage_of_vectors import damage_of_vectors
-from catalog.damaged import BACKUP, GONE, REPAIR, UNREADABLE, Damage
+from catalog.integrity.artifacts import damage_of_artifacts
+from catalog.integrity.damage import BACKUP, GONE, REPAIR, UNREADABLE, Damage
+from catalog.integrity.lake_files import damage_of_lake
+from catalog.integrity.registry import damage_of_registry
+from catalog.integrity.vectors import damage_of_vectors
+from catalog.integrity.version_files import ref_of
 from catalog.lineage import source_of
-from catalog.stores.lake import Lake
-from catalog.stores.vectors import Vectors
-from catalog.verifying import ref_of
+from catalog.records.champions import serving
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.vectors import Vectors
 from flows import mend_artifacts, mend_registry, mend_vectors
 from flows.settings import Settings
 from flows.wiring import open_artifacts, open_registry, open_vectors

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from catalog import current
-from catalog.withdrawn import withdrawn_sources
+from catalog.queries import current
+from catalog.queries.withdrawn import withdrawn_sources
 from flows.ledger import Alert
 from flows.workspace import Workspace
 

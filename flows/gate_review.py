@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from catalog import current
-from catalog.champions import former_of
-from catalog.judged import Withdrawn, let_in, served, withdrawn
 from catalog.lineage import source_of
-from catalog.stores.lake import Lake
+from catalog.queries import current
+from catalog.queries.past_gates import Withdrawn, let_in, served, withdrawn
+from catalog.records.champions import former_of
+from catalog.stores.lake.lake import Lake
 from flows.plans import GateSpec, Plan
 from flows.promote import UNSCORED, compared_by
 from flows.reading import require_lake

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.champions import former_of
+from catalog.records.champions import former_of
 from catalog.report import history
 from catalog.report.queries import in_the_past, read_alerts, read_champions, read_verdicts
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from flows.plans import TargetSpec
 from flows.reading import reading
 from flows.settings import Settings

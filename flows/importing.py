@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from catalog.contracts.contract import NAME
-from catalog.filing import Filed, file_adapters
-from catalog.stores.cards import AdapterCard
-from catalog.stores.portable import Bundle, is_bundle, read_bundle
+from catalog.records.cards import AdapterCard
+from catalog.records.imports import Filed, file_adapters
+from catalog.stores.artifacts.portable import Bundle, is_bundle, read_bundle
 from flows.bundle_card import read_card
 from flows.fitting import base_weights, fit, require_base_name, require_fit
 from flows.locking import hold_workspace

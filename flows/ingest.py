@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from catalog.deliveries import lying_files
-from catalog.extracts import bring_extract
-from catalog.landing import ingest
+from catalog.intake.deliveries import lying_files
+from catalog.intake.extracts import bring_extract
+from catalog.intake.landing import ingest
 from flows.workspace import Workspace
 from rpe_core.errors import RpeError
 

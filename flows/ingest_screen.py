@@ -7,9 +7,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from catalog.deliveries import arrived_late
-from catalog.foretelling import COUNTS
-from catalog.judging import shown_names
+from catalog.intake.deliveries import arrived_late
+from catalog.intake.preview import COUNTS
+from catalog.intake.staged_files import shown_names
 from catalog.readers.files import file_name
 from flows.last_screen import tell_end
 from flows.ledger import REFUSED

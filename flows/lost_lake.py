@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.errors import StoreError
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.lake import Lake
-from catalog.stores.lake_catalog import Catalog, parse_catalog
-from catalog.stores.registry import Registry
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.lake.catalog_uri import Catalog, parse_catalog
+from catalog.stores.lake.lake import Lake
+from catalog.stores.registry.registry import Registry
 from catalog.stores.sqlite_files import file_of
-from catalog.stores.vectors import Vectors
+from catalog.stores.vectors.vectors import Vectors
 from flows.settings import Settings
 from rpe_core.errors import RpeError
 

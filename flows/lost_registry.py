@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from catalog.errors import StoreError
-from catalog.stores.bundle import Stores
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from catalog.stores.sqlite_files import MAGIC, file_of
+from catalog.stores.stores import Stores
 from rpe_core.errors import RpeError
 from rpe_core.regular_files import open_regular
 

@@ -12,9 +12,9 @@ from flows.settings import Settings  # first: it switches telemetry off before P
 # isort: split
 from prefect import flow
 
-from catalog import orphans, promotion
-from catalog.current import read_standing
-from catalog.filed_versions import file_versions
+from catalog.integrity.old_versions import file_versions
+from catalog.queries.current import read_standing
+from catalog.records import orphans, promotion
 from catalog.stores.set_aside import Aside
 from flows import input_statistics
 from flows.locking import hold_workspace

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from catalog.damaged import Damage
-from catalog.filing import CONFIG, config_text
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.registry import ModelVersionRef
+from catalog.integrity.damage import Damage
+from catalog.records.imports import CONFIG, config_text
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.registry.registry import ModelVersionRef
 from flows import train
 from flows.mending import Mending, NotMended
 from flows.replay import merge_again

@@ -9,17 +9,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from catalog import registration
-from catalog.ensemble_facts import facts_of
+from catalog.integrity.version_files import ref_of, versions_on_record
 from catalog.lineage import source_of
-from catalog.stores import drafts
-from catalog.stores.cards import AdapterCard
-from catalog.stores.chain import head_at
-from catalog.stores.lake import Lake
-from catalog.stores.mlflow_door import let_go
-from catalog.stores.registry import VersionDraft
+from catalog.records import registration, version_drafts
+from catalog.records.cards import AdapterCard
+from catalog.records.ensemble_facts import facts_of
+from catalog.stores.lake.chain import head_at
+from catalog.stores.lake.lake import Lake
+from catalog.stores.registry.connection import let_go
+from catalog.stores.registry.registry import VersionDraft
 from catalog.stores.sqlite_files import file_of
-from catalog.verifying import ref_of, versions_on_record
 from flows.bases import files_of, is_hub
 from flows.mending import Mending, NotMended
 from flows.settings import Settings
@@ -98,7 +97,7 @@ def _base_draft(workspace: Workspace, row: Row) -> VersionDraft:
     name, base = _base(workspace, row["record_id"])
     spec = workspace.plan.bases[name]
     shown = _one(workspace, "bases", "base_id", row["record_id"])["model"]
-    return drafts.base_draft(base, files_of(spec), model=shown, is_hub=is_hub(spec))
+    return version_drafts.base_draft(base, files_of(spec), model=shown, is_hub=is_hub(spec))
 
 
 def _adapter_draft(workspace: Workspace, row: Row) -> VersionDraft:
@@ -111,7 +110,7 @@ def _adapter_draft(workspace: Workspace, row: Row) -> VersionDraft:
         versions=json.loads(adapter["versions_json"] or "{}"),
         **{name: adapter[name] for name in _OF_ADAPTER},
     )
-    return drafts.adapter_draft(
+    return version_drafts.adapter_draft(
         card, **_base_arguments(workspace, adapter["base_id"]), folder=_folder(workspace, adapter)
     )
 
@@ -124,7 +123,7 @@ def _ensemble_draft(workspace: Workspace, row: Row) -> VersionDraft:
     ids = {row["record_id"]: ensemble}
     evidence = {row["record_id"]: _evidence(workspace, row)}
     facts = facts_of(workspace.stores, ids, evidence, until=row["recorded_at"])
-    return drafts.ensemble_draft(
+    return version_drafts.ensemble_draft(
         facts[row["record_id"]],
         base,
         _task(workspace, source, None),
@@ -152,8 +151,8 @@ def _base(workspace: Workspace, base_id: str) -> tuple[str, BaseModel]:
     raise NotMended(f"the plan has no base {base_id}, or its files are not on this machine")
 
 
-def _base_arguments(workspace: Workspace, base_id: str) -> drafts.BaseArguments:
-    return drafts.base_arguments(_one(workspace, "bases", "base_id", base_id))
+def _base_arguments(workspace: Workspace, base_id: str) -> version_drafts.BaseArguments:
+    return version_drafts.base_arguments(_one(workspace, "bases", "base_id", base_id))
 
 
 def _folder(workspace: Workspace, row: Row) -> Path:

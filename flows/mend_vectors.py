@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from catalog.damaged import GONE, Damage
+from catalog.integrity.damage import GONE, Damage
 from catalog.lineage import source_of
-from catalog.stores.cards import representation_row
-from catalog.stores.lake import Lake
-from catalog.stores.vector_files import STORE
+from catalog.records.cards import representation_row
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.files import STORE
 from flows import embed
 from flows.mending import NotMended
 from flows.representations import EmbedUnit

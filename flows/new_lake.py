@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from catalog.champions import NEW_LAKE
 from catalog.errors import StoreError
+from catalog.records.champions import NEW_LAKE
 from catalog.stores.set_aside import Aside
 from flows.ledger import Ledger
 from flows.lost_lake import LakeLost

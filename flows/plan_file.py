@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from catalog.contracts.faults import declaration_faults
 from catalog.contracts.load import read_yaml
-from catalog.stores.registry import RESERVED
+from catalog.stores.registry.registry import RESERVED
 from flows.cron import cron_fault
 from flows.plans import (
     ARM_NAME,

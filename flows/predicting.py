@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from catalog.readers.items import read_item
-from catalog.stores.model_code import input_of
+from catalog.stores.registry.model_code import input_of
 from flows.asking import opened, why_none
 from flows.scoring import predict_arm
 from flows.settings import Settings

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from catalog.stores.artifacts import Artifacts
+from catalog.stores.artifacts.artifacts import Artifacts
 from flows.bases import model_files
 from flows.checkpoints import write_json
 from flows.processes import run_child

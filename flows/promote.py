@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from catalog import current, promotion, registration
-from catalog.promotion import VerdictRecord
-from catalog.registration import Challenger
-from catalog.stores.registry import ModelVersionRef
+from catalog.queries import current
+from catalog.records import promotion, registration
+from catalog.records.promotion import VerdictRecord
+from catalog.records.registration import Challenger
+from catalog.stores.registry.registry import ModelVersionRef
 from flows import evaluate
 from flows.evaluate import LEAVE_ONE_OUT, Arm, EvaluateUnit
 from flows.plans import GateSpec

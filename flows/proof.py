@@ -7,16 +7,16 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from catalog import intents
-from catalog.champions import CHAMPION
-from catalog.damage_of_artifacts import damage_of_artifacts, measure_artifacts
-from catalog.damage_of_lake import damage_of_lake, measure_files
-from catalog.damage_of_registry import damage_of_registry, n_unfiled
-from catalog.damage_of_vectors import count_unhashed, count_unhashed_files, damage_of_vectors
-from catalog.damaged import BACKUP, CHANGED, GONE, REPAIR, Damage
 from catalog.errors import RecordNotFound, StoreError
-from catalog.integrity import Finding, at_of, read_chain
-from catalog.stores.lake_catalog import parse_catalog
+from catalog.integrity.artifacts import damage_of_artifacts, measure_artifacts
+from catalog.integrity.damage import BACKUP, CHANGED, GONE, REPAIR, Damage
+from catalog.integrity.lake_files import damage_of_lake, measure_files
+from catalog.integrity.registry import damage_of_registry, n_unfiled
+from catalog.integrity.rows import Finding, at_of, read_chain
+from catalog.integrity.vectors import count_unhashed, count_unhashed_files, damage_of_vectors
+from catalog.records import intents
+from catalog.records.champions import CHAMPION
+from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.places import files_below
 from catalog.stores.sqlite_files import fault_of, file_of
 from flows.locking import is_free

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from catalog.errors import StoreError
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from flows.settings import Settings, require_workspace
 from flows.wiring import may_write, open_lake, others_of
 from rpe_core.errors import InputError

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from catalog import current
-from catalog.current import AdapterFilter
 from catalog.errors import StoreError
-from catalog.stores.vector_library import Library
+from catalog.queries import current
+from catalog.queries.current import AdapterFilter
+from catalog.stores.vectors.library import Library
 from flows.plans import TargetSpec
 from flows.workspace import Workspace
 from rpe_core.adapters.table import LEARNED_PROMPTS, UNMERGEABLE

@@ -15,17 +15,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from catalog import promotion
-from catalog.champions import RESTORED, serving
-from catalog.damage_of_artifacts import damage_of_artifacts
-from catalog.damage_of_lake import damage_of_lake
-from catalog.damage_of_registry import damage_of_registry
-from catalog.damage_of_vectors import damage_of_tables, damage_of_vectors
-from catalog.damaged import BACKUP, GONE, REPAIR, Damage
+from catalog.integrity.artifacts import damage_of_artifacts
+from catalog.integrity.damage import BACKUP, GONE, REPAIR, Damage
+from catalog.integrity.lake_files import damage_of_lake
+from catalog.integrity.registry import damage_of_registry
+from catalog.integrity.vectors import damage_of_tables, damage_of_vectors
+from catalog.records import promotion
+from catalog.records.champions import RESTORED, serving
 from catalog.report.page import is_written
-from catalog.stores.bundle import Stores
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from catalog.stores.set_aside import Aside
+from catalog.stores.stores import Stores
 from flows import mend_artifacts, mend_registry, mend_vectors
 from flows.alerts import watch
 from flows.consumers import tell_consumers

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from catalog import current
-from catalog.current import AdapterFilter
 from catalog.errors import RecordConflict
 from catalog.lineage import source_of
+from catalog.queries import current
+from catalog.queries.current import AdapterFilter
 from flows import embed
 from flows.asking import opened
 from flows.bases import base_folder

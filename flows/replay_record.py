@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from catalog.errors import RecordNotFound
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from rpe_core.records import StrategySpec
 
 Row = dict[str, Any]

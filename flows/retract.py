@@ -12,12 +12,12 @@ from typing import Any
 from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
 
 # isort: split
-from catalog import retraction
 from catalog.contracts.contract import SourceContract
-from catalog.influence import Influence, disagreeing, influence_of, own_bytes, subject_of
 from catalog.readers.formats import delivery_sha256, list_deliveries
-from catalog.retraction import CERTIFIED, Retraction
-from catalog.stores.bundle import Stores
+from catalog.retraction import retraction
+from catalog.retraction.influence import Influence, disagreeing, influence_of, own_bytes, subject_of
+from catalog.retraction.retraction import CERTIFIED, Retraction
+from catalog.stores.stores import Stores
 from flows.locking import hold_workspace
 from flows.nightly import run_night
 from flows.processes import this_process

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from catalog.stores.vector_library import Library as VisibleLibrary
+from catalog.stores.vectors.library import Library as VisibleLibrary
 from flows.calibration import Library, distances_within, library_of
 from flows.plans import TargetSpec
 from flows.references import references_of, visible_library

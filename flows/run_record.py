@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from catalog import current
 from catalog.errors import StoreError
+from catalog.queries import current
 from catalog.report.page import is_written, write_report
-from catalog.stores import chain
-from catalog.stores.bundle import Stores
-from catalog.stores.vector_files import unsealed_files
+from catalog.stores.lake import chain
+from catalog.stores.stores import Stores
+from catalog.stores.vectors.files import unsealed_files
 from flows.ledger import Alert, Ledger, StepFault
 from flows.made_with import NUMERIC, versions_of
 from flows.wiring import utc_now

@@ -17,7 +17,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from catalog import promotion
+from catalog.records import promotion
 from flows import train
 from flows.alerts import watch
 from flows.chunks import StepFailed, Verb, chunks_of, own_error

@@ -13,8 +13,8 @@ import numpy as np
 from catalog.contracts.contract import ColumnRule
 from catalog.readers.formats import open_batches, told_format
 from catalog.readers.items import read_item
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.model_code import input_of
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.registry.model_code import input_of
 from flows.workspace import Workspace
 from rpe_core.errors import InputError
 from rpe_core.records import TaskSpec

@@ -10,9 +10,9 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from catalog import current
-from catalog.stores.registry import ModelVersionRef
-from catalog.stores.served import read_config, served_sha256, served_task
+from catalog.queries import current
+from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.served_model import read_config, served_sha256, served_task
 from flows.evaluate import Arm, EvaluateUnit
 from flows.workspace import Workspace
 from rpe_core.errors import RpeError

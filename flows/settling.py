@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from catalog import intents, orphans, promotion
-from catalog.stores.bundle import Stores
+from catalog.records import intents, orphans, promotion
+from catalog.stores.stores import Stores
 from flows.run_record import open_run
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from catalog.champions import CHAMPION, NEW_LAKE, aliases_apart
-from catalog.damage_of_registry import told
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
-from catalog.stores.lake import Lake
-from catalog.stores.registry import ModelVersionRef, Registry
-from catalog.stores.sums import SUMS_TAG
-from catalog.verifying import Fault, Hashes, base_of, faults_of, versions_on_record
+from catalog.integrity.registry import told
+from catalog.integrity.version_files import Fault, Hashes, base_of, faults_of, versions_on_record
+from catalog.records.champions import CHAMPION, NEW_LAKE, aliases_apart
+from catalog.stores.lake.lake import Lake
+from catalog.stores.registry.registry import ModelVersionRef, Registry
+from catalog.stores.registry.sums import SUMS_TAG
 from flows.settings import Settings
 from flows.verify import REPAIR, cache_file
 from flows.wiring import open_lake, open_registry

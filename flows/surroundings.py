@@ -13,8 +13,8 @@ from pathlib import Path
 import duckdb
 
 from catalog.errors import RecordNotFound
-from catalog.stores.lake_catalog import parse_catalog
-from catalog.stores.lake_session import extension_path, extensions_of
+from catalog.stores.lake.catalog_uri import parse_catalog
+from catalog.stores.lake.session import extension_path, extensions_of
 from catalog.stores.locks import WriterLock
 from flows.settings import Settings
 from flows.wiring import open_lake, utc_now

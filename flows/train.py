@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from catalog import current, registration
+from catalog.queries import current
 from catalog.readers.items import item_source
-from catalog.registration import AdapterCard
+from catalog.records import registration
+from catalog.records.registration import AdapterCard
 from flows import embed, input_statistics
 from flows.bases import base_folder, files_of, is_hub
 from flows.processes import run_child

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from catalog import current
 from catalog.lineage import source_of
+from catalog.queries import current
 from flows.evaluate import EvaluateUnit
 from flows.workspace import Workspace
 from rpe_core.evaluation.gates import GatePolicy, Past, Trial

@@ -7,15 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from catalog import promotion
-from catalog.champions import Serving, serving
-from catalog.damage_of_registry import told
-from catalog.damaged import CHANGED, GONE
 from catalog.errors import RecordConflict, RecordNotFound
-from catalog.filed_versions import file_versions
-from catalog.stores.registry import ModelVersionRef
+from catalog.integrity.damage import CHANGED, GONE
+from catalog.integrity.old_versions import file_versions
+from catalog.integrity.registry import told
+from catalog.integrity.version_files import (
+    Fault,
+    Hashes,
+    base_of,
+    faults_of,
+    ref_of,
+    versions_on_record,
+)
+from catalog.records import promotion
+from catalog.records.champions import Serving, serving
+from catalog.stores.registry.registry import ModelVersionRef
 from catalog.stores.set_aside import Aside
-from catalog.verifying import Fault, Hashes, base_of, faults_of, ref_of, versions_on_record
 from flows import mend_registry
 from flows.ledger import Alert, Ledger, Step
 from flows.lost_registry import require_entries

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from catalog import current, watched
-from catalog.moves import places_of, shared_rows, shares_of
+from catalog.queries import current, evaluations
+from catalog.queries.shared_groups import places_of, shared_rows, shares_of
 from flows import embed, evaluate
 from flows.evaluate import LEAVE_ONE_OUT, EvaluateUnit
 from flows.promote import metric_of
@@ -103,7 +103,7 @@ def _at_promotion(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> di
     """Target -> its champion, and the evaluation by which the gate let it in."""
     champions = workspace.standing.champions
     wanted = {name: champions[name] for name in units}
-    found = watched.promoting_evaluations(
+    found = evaluations.promoting_evaluations(
         workspace.stores.lake, [row["ensemble_id"] for row in wanted.values()]
     )
     return {
@@ -121,13 +121,13 @@ def _before(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> dict[str
     """
     lake, ensembles = workspace.stores.lake, workspace.standing.ensembles
     wanted = {name: unit.evaluation_id for name, unit in units.items()}
-    last = watched.last_looked_at(lake, FALL, wanted)
+    last = evaluations.last_looked_at(lake, FALL, wanted)
     told = {
         name: (row["ensemble_id"], row["record_id"])
         for name, row in last.items()
         if row["record_id"] != wanted[name]
     }
-    for name, row in watched.served_before(
+    for name, row in evaluations.served_before(
         lake, {name: one for name, one in wanted.items() if name not in told}
     ).items():
         told[name] = (row["ensemble_id"], row["evaluation_id"])
@@ -155,7 +155,7 @@ def _compared(
         "former_record_id": then.evaluation_id,
         "metric": change.metric,
     }
-    versions = watched.version_of(
+    versions = evaluations.version_of(
         workspace.stores.lake, str(unit), [now.evaluation_id, then.evaluation_id]
     )
     return [

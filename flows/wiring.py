@@ -11,15 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from catalog.errors import StoreError
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.bundle import Stores
-from catalog.stores.lake import Lake
-from catalog.stores.lake_catalog import parse_catalog
-from catalog.stores.lake_session import connect
-from catalog.stores.mlflow_move import followed_copy, has_moved
-from catalog.stores.registry import EXPERIMENT, Registry
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.lake.catalog_uri import parse_catalog
+from catalog.stores.lake.lake import Lake
+from catalog.stores.lake.session import connect
+from catalog.stores.registry.registry import EXPERIMENT, Registry
+from catalog.stores.registry.relocation import followed_copy, has_moved
 from catalog.stores.sqlite_files import fault_of
-from catalog.stores.vectors import Vectors
+from catalog.stores.stores import Stores
+from catalog.stores.vectors.vectors import Vectors
 from flows.lost_lake import Others
 from flows.lost_registry import require_file
 from flows.naming import name_of

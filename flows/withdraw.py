@@ -9,17 +9,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from catalog import current, erasure, extracts, landing, promotion, retraction, scan
 from catalog.contracts.load import load_contract
 from catalog.errors import ContractInvalid
-from catalog.influence import Influence
+from catalog.intake import extracts, landing
+from catalog.queries import current
 from catalog.readers.formats import list_deliveries
+from catalog.records import promotion
 from catalog.report.archive import erase_pages
-from catalog.retraction import ERASED, WITHDRAWN, Retraction
-from catalog.stores.bundle import Stores
-from catalog.stores.lake_catalog import parse_catalog
-from catalog.stores.mlflow_door import vacuum_tracking
+from catalog.retraction import byte_scan, erasure, retraction
+from catalog.retraction.influence import Influence
+from catalog.retraction.retraction import ERASED, WITHDRAWN, Retraction
+from catalog.stores.lake.catalog_uri import parse_catalog
+from catalog.stores.registry.connection import vacuum_tracking
 from catalog.stores.set_aside import Aside
+from catalog.stores.stores import Stores
 from flows import input_statistics
 from flows.ledger import StepFault
 from flows.prefect_records import count_prefect_runs, erase_prefect_records, told_removed
@@ -127,7 +130,7 @@ def _certificate(
     influence, known = one.influence, _known(settings, one)
     before = {"ensembles": influence.ensembles, "champions": influence.champions}
     after = _standing(stores, influence)
-    found = scan.scan(
+    found = byte_scan.scan(
         settings.places,
         known["texts"],
         without=[_known_file(settings, one), *_delivered(settings, influence.source)],
@@ -191,7 +194,7 @@ def _remember(settings: Settings, stores: Stores, one: Retraction, *, run: RunRe
     path = _known_file(settings, one)
     known = _known(settings, one)
     if not path.exists():
-        texts = scan.needles_of(stores.lake, one.source, list(one.influence.deliveries))
+        texts = byte_scan.needles_of(stores.lake, one.source, list(one.influence.deliveries))
         n_rows = erasure.count_rows(stores.lake, one.influence)
         known = {"texts": texts, "n_rows": n_rows, "n_prefect_runs": count_prefect_runs(settings)}
     known["attempts"] = [*known.get("attempts", []), [run.run_id, this_process()]]

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from catalog import current, landing
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
-from catalog.current import Standing, read_standing
 from catalog.errors import ContractInvalid
-from catalog.extracts import located
-from catalog.stores.bundle import Stores
+from catalog.intake import landing
+from catalog.intake.extracts import located
+from catalog.queries import current
+from catalog.queries.current import Standing, read_standing
+from catalog.stores.stores import Stores
 from flows.bases import base_folder, identify_base, load_base
 from flows.plan_file import load_plan
 from flows.plans import Plan

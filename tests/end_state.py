@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from catalog.stores.registry import ModelVersionRef
-from catalog.stores.sums import SUMS, read_sums
+from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.sums import SUMS, read_sums
 from catalog.tables.schema import TABLES
 from flows.settings import Settings
 from flows.wiring import open_stores

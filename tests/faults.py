@@ -131,9 +131,9 @@ def install(faults: Faults) -> None:
     from lancedb.table import LanceTable
     from mlflow import MlflowClient
 
-    from catalog.stores.artifacts import Artifacts
-    from catalog.stores.lake import Lake
-    from catalog.stores.registry import Registry
+    from catalog.stores.artifacts.artifacts import Artifacts
+    from catalog.stores.lake.lake import Lake
+    from catalog.stores.registry.registry import Registry
     from catalog.stores.set_aside import Aside
     from catalog.tables import migrate
     from flows import backup, withdraw
@@ -250,7 +250,7 @@ def told_apart(answer: dict[str, Any]) -> Iterator[None]:
 def ended_state(home: Path | None = None) -> dict[str, Any]:
     """The end state of a workspace, with what is wrong with its chain."""
     settings = Settings(home=home) if home else Settings()
-    from catalog.integrity import read_chain
+    from catalog.integrity.rows import read_chain
     from flows.wiring import open_lake
     from tests.end_state import end_state
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from catalog.stores.mlflow_door import let_go
+from catalog.stores.registry.connection import let_go
 from flows.server import prefect_server
 from flows.settings import Settings
 from tests.faults import ERRORS, run_line

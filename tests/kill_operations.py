@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from catalog.stores.lake_catalog import parse_catalog
-from catalog.stores.lake_session import connect
+from catalog.stores.lake.catalog_uri import parse_catalog
+from catalog.stores.lake.session import connect
 from flows.reading import read_rows_of
 from flows.settings import Settings
 from tests.damage_files import FolderFiles

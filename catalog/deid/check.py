@@ -11,8 +11,8 @@ import pyarrow as pa
 from catalog.deid.lower_case import uncased
 from catalog.deid.reading import Reading, read
 from catalog.deid.rule import PHI, UNJUDGED, Check, Rule
-from catalog.deid.rules import RULES
-from catalog.deid.validators import CHECKS
+from catalog.deid.rules.table import RULES
+from catalog.deid.validators.table import CHECKS
 from rpe_core.errors import InputError
 
 _WORDS = re.compile(r"[a-z0-9]+")

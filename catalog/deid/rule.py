@@ -41,7 +41,7 @@ class Rule:
     without which the pattern is not even tried. `context` holds lower-case words of which the text
     must hold one (none given: no context is needed). `after` is a pattern that must end where the
     value begins, for values that are rarer than what stands before them. `check` names a function
-    of catalog/deid/validators.py that the match must pass. A rule that `is_uncased` reads
+    of catalog/deid/validators/table.py that the match must pass. A rule that `is_uncased` reads
     shouted passages in lower case. `example` is hit by this rule,
     `near_miss` looks like it and is not; both are invented, and the tests of every rule are made
     from them.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 
 Row = dict[str, Any]
 MARKS = {"win": "+", "tie": "=", "loss": "-"}

@@ -19,8 +19,8 @@ from catalog.report.experiments import (
     read_experiment,
 )
 from catalog.report.tables import counted, in_words, to_the_second
-from catalog.stores.lake import Lake
-from catalog.stores.vectors import Vectors
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.vectors import Vectors
 
 CHARTED = 60  # targets with charts; the tables above them have every target
 _BREACH = 3  # exit code of a fault that says that a delivery was refused

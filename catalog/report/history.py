@@ -13,7 +13,7 @@ from typing import Any
 
 from catalog.report.queries import by_target, read_champions, read_history
 from catalog.report.words import is_of_losses
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 
 Row = dict[str, Any]
 

@@ -14,8 +14,8 @@ from markupsafe import Markup, escape
 from catalog.report import archive, blocks, queries
 from catalog.report.facts import read_facts
 from catalog.report.tables import counted, duration, size, to_the_second
-from catalog.stores.lake import Lake
-from catalog.stores.vectors import Vectors
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.vectors import Vectors
 
 LISTED = 14  # nights that the page lists; the archive has them all
 Row = Mapping[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 
 from catalog.lineage import source_of
 from catalog.report import words
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 
 Row = dict[str, Any]
 

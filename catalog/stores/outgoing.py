@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from catalog.stores.served import CONFIG, read_config
+from catalog.stores.served_model import CONFIG, read_config
 from rpe_core.families.table import FAMILIES
 
 

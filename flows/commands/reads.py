@@ -50,7 +50,7 @@ def sql(
 
     Example: rpe sql "SELECT target_name, arm, value FROM mart.leaderboard"
     """
-    from catalog.stores.lake import guarded_reader  # DuckDB is not needed for `--help`
+    from catalog.stores.lake.lake import guarded_reader  # DuckDB is not needed for `--help`
     from flows.answers import rows_of, told_apart, write_csv
     from flows.reading import require_current_lake
     from flows.settings import Settings

@@ -34,8 +34,8 @@ def draft(
 
     Example: rpe source draft data/reports.csv --out reports.yaml
     """
-    from catalog.drafting import draft_contract  # pyarrow takes a second to import
-    from catalog.drafting_queries import draft_query
+    from catalog.intake.drafting import draft_contract  # pyarrow takes a second to import
+    from catalog.intake.drafting_queries import draft_query
     from flows.contracts import write_new
 
     text = draft_query(path, query, credentials) if query else draft_contract(path)
@@ -71,7 +71,7 @@ def check(source: SourceName, as_json: AsJson = False) -> None:
 
     Example: rpe source check site_a
     """
-    from catalog.foretelling import COUNTS  # pyarrow takes a second to import
+    from catalog.intake.preview import COUNTS  # pyarrow takes a second to import
     from flows.contracts import check_contract, plan_roles
     from flows.settings import Settings
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from catalog.stores.vectors import Vectors
+from catalog.stores.vectors.vectors import Vectors
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.ensemble import draft_ensemble

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from catalog import landing
+from catalog.intake import landing
 from flows.nightly import run_night
 from flows.reading import read_rows_of
 from flows.run_record import open_run

@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from catalog.stores.vector_library import Library
-from catalog.stores.vector_rows import table_name, table_schema
-from catalog.stores.vectors import Vectors
+from catalog.stores.vectors.library import Library
+from catalog.stores.vectors.rows import table_name, table_schema
+from catalog.stores.vectors.vectors import Vectors
 from rpe_core.retrieval.exact import nearest_references
 
 K = 16

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from catalog import promotion, registration
-from catalog.promotion import VerdictRecord
-from catalog.registration import Challenger
+from catalog.records import promotion, registration
+from catalog.records.promotion import VerdictRecord
+from catalog.records.registration import Challenger
 from flows.ledger import Ledger
 from flows.nightly import run_night
 from flows.run_record import open_run

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from catalog import registration
-from catalog.registration import AdapterCard
+from catalog.records import registration
+from catalog.records.registration import AdapterCard
 from flows.run_record import open_run
 from flows.settings import Settings
 from flows.train import register_base_of

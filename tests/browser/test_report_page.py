@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from catalog.report.page import write_report
-from catalog.stores.vectors import Vectors
+from catalog.stores.vectors.vectors import Vectors
 from tests.catalog.lakes import fresh_lake
 from tests.catalog.report_experiments import add_experiments
 from tests.catalog.report_world import write_world

@@ -7,7 +7,7 @@ from typing import Any
 
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import parse_contract
-from catalog.extracts import located
+from catalog.intake.extracts import located
 
 QUERY = "SELECT report_id, patient, findings, verdict, changed_at FROM reports"
 CONTRACT = """

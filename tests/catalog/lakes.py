@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from catalog.contracts.contract import SourceContract
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from rpe_core.records import RunRef
 
 ROOT = Path(__file__).parents[2]

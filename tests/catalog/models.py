@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.cards import AdapterCard
-from catalog.stores.model_card import EnsembleFacts, MemberLine, ScoreLine
+from catalog.records.cards import AdapterCard
+from catalog.records.model_card import EnsembleFacts, MemberLine, ScoreLine
+from catalog.stores.artifacts.artifacts import Artifacts
 from rpe_core.delta import LowRankDelta
 from rpe_core.fingerprint import make_id
 from rpe_core.merging.folders import write_adapter

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from tests.catalog.lakes import NOON
 
 Row = dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 
 SITES = [f"letters_of_hospital_{number:02d}" for number in range(7)]
 ARMS = ("base", "sft", "average", "nearest", "similarity", "linear", "linear_l1", "sft_ensemble")

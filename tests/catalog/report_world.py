@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from catalog.report.page import write_report
-from catalog.stores.lake import Lake
-from catalog.stores.vectors import Vectors
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.vectors import Vectors
 from rpe_core.records import Representation
 from tests.catalog.lakes import fresh_lake
 from tests.catalog.nights import Nights, day

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from catalog.stores import drafts
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.registry import ModelVersionRef, Registry
+from catalog.records import version_drafts
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.registry.registry import ModelVersionRef, Registry
 from rpe_core.delta import LowRankDelta
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.folders import write_adapter
@@ -77,10 +77,10 @@ def serve(registry: Registry, root: Path, family: str) -> Served:
     base = BaseModel(
         f"pico-{family}", family, str(folder), "main", "float32", kind.max_tokens, digest
     )
-    base_ref = registry.register(drafts.base_draft(base, files, model="pico", is_hub=False))
+    base_ref = registry.register(version_drafts.base_draft(base, files, model="pico", is_hub=False))
     adapter = root / "adapter"
     weights = _random_adapter(adapter, base, kind.module)
-    draft = drafts.ensemble_draft(
+    draft = version_drafts.ensemble_draft(
         ensemble_facts(f"target-{family}", []),
         base,
         kind.task,

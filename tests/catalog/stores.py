@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.bundle import Stores
-from catalog.stores.lake import Lake
-from catalog.stores.mlflow_door import connect
-from catalog.stores.registry import Registry
-from catalog.stores.vectors import Vectors
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.lake.lake import Lake
+from catalog.stores.registry.connection import connect
+from catalog.stores.registry.registry import Registry
+from catalog.stores.stores import Stores
+from catalog.stores.vectors.vectors import Vectors
 from rpe_core.records import RunRef
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from catalog.contracts.contract import SourceContract
-from catalog.deliveries import lying_files, pending_files
 from catalog.errors import ContractViolated
-from catalog.landing import ingest
-from catalog.moves import shared_rows
-from catalog.refusals import Refusal, standing_refusals
-from catalog.stores.lake import Lake
-from catalog.watched import abstaining, served_before
+from catalog.intake.deliveries import lying_files, pending_files
+from catalog.intake.landing import ingest
+from catalog.intake.refusals import Refusal, standing_refusals
+from catalog.queries.evaluations import abstaining, served_before
+from catalog.queries.shared_groups import shared_rows
+from catalog.stores.lake.lake import Lake
 from tests.catalog.lakes import NOON, RUN, contract, fresh_lake
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnavailable
-from catalog.stores.artifacts import Artifacts
+from catalog.stores.artifacts.artifacts import Artifacts
 from rpe_core.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_nothing_behind(store: Artifacts, tmp_path: Path) -> 
         import resource, sys
         from pathlib import Path
         from catalog.errors import StoreUnavailable
-        from catalog.stores.artifacts import Artifacts
+        from catalog.stores.artifacts.artifacts import Artifacts
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
             Artifacts.open(sys.argv[1]).put_folder(Path(sys.argv[2]))

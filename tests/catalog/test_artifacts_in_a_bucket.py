@@ -11,8 +11,8 @@ import pytest
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from catalog.errors import RecordConflict, RecordNotFound
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.bucket import Bucket
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.artifacts.bucket import Bucket
 from catalog.stores.object_store import path_in_store
 from rpe_core.errors import InputError
 

@@ -13,7 +13,7 @@ import pytest
 
 from catalog.contracts.contract import ColumnRule
 from catalog.errors import ContractViolated
-from catalog.landing import ingest
+from catalog.intake.landing import ingest
 from catalog.readers.files import FileUnreadable
 from catalog.readers.formats import open_batches
 from catalog.readers.rows import MAX_COLUMNS

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from catalog.damage_of_lake import damage_of_lake, measure_files
-from catalog.integrity import read_chain
-from catalog.stores import chain
-from catalog.stores.lake import Lake, Transaction
-from catalog.stores.lake_catalog import parse_catalog
-from catalog.stores.lake_files import noted_hashes, unsealed_hashes
-from catalog.stores.lake_session import connect
+from catalog.integrity.lake_files import damage_of_lake, measure_files
+from catalog.integrity.rows import read_chain
+from catalog.stores.lake import chain
+from catalog.stores.lake.catalog_uri import parse_catalog
+from catalog.stores.lake.files import noted_hashes, unsealed_hashes
+from catalog.stores.lake.lake import Lake, Transaction
+from catalog.stores.lake.session import connect
 from catalog.tables.run_tables import RUNS
 from catalog.tables.score_tables import SCORES
 from rpe_core.records import RunRef

@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from catalog import intents
-from catalog.stores.lake import Lake
+from catalog.records import intents
+from catalog.stores.lake.lake import Lake
 from tests.catalog.lakes import EDGE, NOON, RUN, fresh_lake, open_lake
 
 DAY, YEAR = timedelta(days=1), timedelta(days=365)

@@ -9,9 +9,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from catalog.stores.lake import guarded_reader
-from catalog.stores.lake_session import extension_path
-from catalog.stores.reading_rules import closed_functions
+from catalog.stores.lake.lake import guarded_reader
+from catalog.stores.lake.reading_rules import closed_functions
+from catalog.stores.lake.session import extension_path
 from rpe_core.errors import InputError
 from tests.catalog.lakes import EDGE, fresh_lake, uri_of
 

@@ -14,8 +14,8 @@ import pytest
 
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import TO_FILL, parse_contract, parse_yaml
-from catalog.drafting import check_sample, draft_contract
-from catalog.landing import ingest
+from catalog.intake.drafting import check_sample, draft_contract
+from catalog.intake.landing import ingest
 from catalog.readers.formats import open_delivery
 from tests.catalog.dialects import DIALECTS, NAMES, values
 from tests.catalog.lakes import RUN, fresh_lake

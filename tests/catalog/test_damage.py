@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from catalog.damage_of_artifacts import damage_of_artifacts
-from catalog.damage_of_vectors import (
+from catalog.integrity.artifacts import damage_of_artifacts
+from catalog.integrity.damage import REPAIR, RETRAIN
+from catalog.integrity.vectors import (
     count_unhashed_files,
     damage_of_tables,
     damage_of_vectors,
 )
-from catalog.damaged import REPAIR, RETRAIN
-from catalog.stores import chain
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.cards import representation_row
-from catalog.stores.lake import Lake
+from catalog.records.cards import representation_row
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.lake import chain
+from catalog.stores.lake.lake import Lake
 from catalog.stores.sqlite_files import fault_of
-from catalog.stores.vector_files import unsealed_files
-from catalog.stores.vectors import Vectors
+from catalog.stores.vectors.files import unsealed_files
+from catalog.stores.vectors.vectors import Vectors
 from rpe_core.records import Representation, RunRef
 from tests.catalog.lakes import fresh_lake
 

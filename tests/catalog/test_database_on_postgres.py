@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 import pyarrow.parquet as pq
 import pytest
 
-from catalog import extracts
 from catalog.contracts.load import parse_contract
-from catalog.databases import write_rows
-from catalog.drafting_queries import draft_query
 from catalog.errors import StoreUnavailable
-from catalog.landing import ingest
+from catalog.intake import extracts
+from catalog.intake.databases import write_rows
+from catalog.intake.drafting_queries import draft_query
+from catalog.intake.landing import ingest
 from rpe_core.errors import InputError
 from tests.catalog.database_world import QUERY, contract_of
 from tests.catalog.lakes import RUN, SECRET, fresh_lake

@@ -14,15 +14,15 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from catalog import extracts
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import parse_contract
-from catalog.databases import write_rows
-from catalog.deliveries import refused_bytes
-from catalog.drafting_queries import draft_query
 from catalog.errors import ContractInvalid, ContractViolated, StoreUnavailable
-from catalog.landing import ingest
-from catalog.stores.lake import Lake
+from catalog.intake import extracts
+from catalog.intake.databases import write_rows
+from catalog.intake.deliveries import refused_bytes
+from catalog.intake.drafting_queries import draft_query
+from catalog.intake.landing import ingest
+from catalog.stores.lake.lake import Lake
 from rpe_core.errors import DeclarationError, InputError, RpeError
 from tests.catalog.database_world import QUERY, contract_of, label_of, row, text_of
 from tests.catalog.lakes import RUN, SECRET, fresh_lake

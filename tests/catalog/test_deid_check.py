@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from catalog.deid import measure
 from catalog.deid.check import Finding, scan_column, scan_text
-from catalog.deid.planted import KINDS, plant
 from catalog.errors import ContractError
 from rpe_core.errors import InputError
+from tests.experiments.deid import measure
+from tests.experiments.deid.planted import KINDS, plant
 
 STRUCTURED = sorted(set(KINDS) - {"name"})
 

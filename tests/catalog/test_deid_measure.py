@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from catalog.deid import measure, planted, recall_table
 from catalog.deid.check import scan_column, scan_text
-from catalog.deid.held_out import FORMS, HELD_OUT, plant_held_out
-from catalog.deid.planted import phrases_of
-from catalog.deid.plants import person_names
-from catalog.deid.proportions import Share
 from rpe_core.errors import InputError
+from tests.experiments.deid import measure, planted, recall_table
+from tests.experiments.deid.held_out import FORMS, HELD_OUT, plant_held_out
+from tests.experiments.deid.planted import phrases_of
+from tests.experiments.deid.plants import person_names
+from tests.experiments.deid.proportions import Share
 
 README = Path(__file__).parents[2] / "README.md"
 

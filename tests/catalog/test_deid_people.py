@@ -8,8 +8,8 @@ import pytest
 from catalog.deid import gazetteer
 from catalog.deid.check import scan_text
 from catalog.deid.lower_case import uncased
-from catalog.deid.planted import plant
-from catalog.deid.proportions import Share
+from tests.experiments.deid.planted import plant
+from tests.experiments.deid.proportions import Share
 
 
 def kinds(text: str) -> set[str]:

@@ -7,11 +7,11 @@ import re
 import pytest
 
 from catalog.deid.check import scan_text
-from catalog.deid.checksums import RESTRICTED_ZIP3
 from catalog.deid.gazetteer import fold, is_only_given, is_only_surname, words
 from catalog.deid.rule import IDENTIFIERS, Rule
-from catalog.deid.rules import RULES
-from catalog.deid.validators import CHECKS
+from catalog.deid.rules.table import RULES
+from catalog.deid.validators.checksums import RESTRICTED_ZIP3
+from catalog.deid.validators.table import CHECKS
 
 EPONYMS = ["Parkinson", "Crohn", "Hodgkin", "Down", "Foley", "Bell", "Graves", "Cushing"]
 CARRIERS = [

@@ -14,8 +14,8 @@ import yaml
 from catalog.contracts.column_names import LAKE_NAMES
 from catalog.contracts.contract import ColumnRule
 from catalog.contracts.load import TO_FILL, parse_contract, parse_yaml
-from catalog.drafting import check_sample, draft_contract
-from catalog.landing import ingest
+from catalog.intake.drafting import check_sample, draft_contract
+from catalog.intake.landing import ingest
 from catalog.readers.files import FileUnreadable
 from catalog.readers.formats import open_batches
 from catalog.tables.schema import RAW_COLUMNS

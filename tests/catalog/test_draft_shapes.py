@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.contracts.load import parse_contract, parse_yaml
-from catalog.drafting import check_sample, draft_contract
-from catalog.landing import ingest
+from catalog.intake.drafting import check_sample, draft_contract
+from catalog.intake.landing import ingest
 from rpe_core.errors import InputError
 from tests.catalog.lakes import RUN, fresh_lake
 from tests.catalog.test_drafting import signed

@@ -14,8 +14,8 @@ import pytest
 
 from catalog.contracts.contract import ColumnRule
 from catalog.contracts.load import parse_contract, parse_yaml
-from catalog.drafting import check_sample, draft_contract
-from catalog.landing import ingest
+from catalog.intake.drafting import check_sample, draft_contract
+from catalog.intake.landing import ingest
 from catalog.readers.formats import open_batches
 from catalog.validation.splits import group_sha256
 from rpe_core.errors import InputError

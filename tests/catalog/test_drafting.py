@@ -12,8 +12,8 @@ import pytest
 
 from catalog.contracts.contract import Expectation
 from catalog.contracts.load import TO_FILL, load_contract, parse_contract, parse_yaml
-from catalog.drafting import check_sample, draft_contract
 from catalog.errors import ContractInvalid
+from catalog.intake.drafting import check_sample, draft_contract
 from rpe_core.errors import InputError
 
 SECRET = "Hildegunst Geheim"

@@ -9,8 +9,8 @@ import pytest
 
 from catalog.report.experiments import newest_experiments, read_experiment, shown
 from catalog.report.page import write_report
-from catalog.stores.lake import Lake
-from catalog.stores.vectors import Vectors
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.vectors import Vectors
 from tests.catalog.lakes import NOON, fresh_lake
 
 ID = "experiment:leave_one_out@1"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from catalog.contracts.contract import SourceContract
 from catalog.errors import ContractViolated
-from catalog.foretelling import COUNTS, Forecast, foretell
-from catalog.stores.lake_rows import NothingYet
+from catalog.intake.preview import COUNTS, Forecast, foretell
+from catalog.stores.rows import NothingYet
 from tests.catalog.lakes import SECRET, fresh_lake, n_files, open_lake
 from tests.catalog.test_landing import Row, World, notes
 from tests.catalog.test_order import ordered, say

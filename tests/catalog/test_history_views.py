@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from catalog.report import queries
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from rpe_core.evaluation.metrics import GATE_METRIC
 from tests.catalog.lakes import fresh_lake
 from tests.catalog.nights import Nights, day

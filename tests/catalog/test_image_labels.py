@@ -16,11 +16,11 @@ from mlflow.models import Model
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import parse_contract
 from catalog.errors import ContractInvalid, ContractViolated
-from catalog.landing import ingest, read_rows
+from catalog.intake.landing import ingest, read_rows
 from catalog.readers.items import item_source
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.model_card import ensemble_card
-from catalog.stores.model_code import ServedParts, write_served_model
+from catalog.records.model_card import ensemble_card
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.registry.model_code import ServedParts, write_served_model
 from rpe_core.delta import LowRankDelta
 from rpe_core.families import attachment, clip
 from rpe_core.merging.folders import write_adapter

@@ -14,11 +14,11 @@ import pytest
 
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import parse_contract
-from catalog.deliveries import pending_files
 from catalog.errors import ContractInvalid, ContractViolated, PhiFound, RecordConflict
-from catalog.landing import IngestReport, ingest, read_rows
+from catalog.intake.deliveries import pending_files
+from catalog.intake.landing import IngestReport, ingest, read_rows
 from catalog.readers.items import LazyItems, item_source
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from tests.catalog.lakes import RUN, fresh_lake
 from tests.image_files import NAME, blob, picture, write_dicom, write_nifti, write_png
 

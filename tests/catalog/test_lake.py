@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.errors import RecordConflict, StoreError
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from catalog.tables import migrate as migrations
 from catalog.tables.run_tables import LINEAGE, RUNS
 from catalog.tables.schema import TABLES

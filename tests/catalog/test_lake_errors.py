@@ -9,9 +9,9 @@ import duckdb
 import pytest
 
 from catalog.errors import RecordNotFound, StoreError, StoreUnavailable
-from catalog.stores.lake import Lake
-from catalog.stores.lake_catalog import parse_catalog
-from catalog.stores.lake_errors import translated
+from catalog.stores.lake.catalog_uri import parse_catalog
+from catalog.stores.lake.errors import translated
+from catalog.stores.lake.lake import Lake
 from rpe_core.errors import InputError, Transient
 from tests.catalog.lakes import (
     EDGE,

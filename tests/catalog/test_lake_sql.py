@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from catalog.errors import StoreError
-from catalog.stores.lake import guarded_reader
-from catalog.stores.lake_session import extension_path
+from catalog.stores.lake.lake import guarded_reader
+from catalog.stores.lake.session import extension_path
 from rpe_core.errors import InputError
 from tests.catalog.lakes import (
     EDGE,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import StoreError, StoreUnavailable
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from catalog.stores.locks import WriterLock
 from tests.catalog.lakes import (
     EDGE,

@@ -15,9 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalog import landing
 from catalog.contracts.contract import SourceContract
-from catalog.deliveries import pending_files
 from catalog.errors import (
     ContractInvalid,
     ContractViolated,
@@ -25,8 +23,10 @@ from catalog.errors import (
     RecordNotFound,
     StoreUnavailable,
 )
-from catalog.landing import IngestReport, ingest, read_rows
-from catalog.stores.lake import Lake
+from catalog.intake import landing
+from catalog.intake.deliveries import pending_files
+from catalog.intake.landing import IngestReport, ingest, read_rows
+from catalog.stores.lake.lake import Lake
 from catalog.validation import staging
 from rpe_core.errors import InputError, UnknownName
 from tests.catalog.lakes import RUN, SECRET, fresh_lake

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.licenses import LICENSE_ORDER, license_rank, strictest_license
 from catalog.lineage import ancestors, edges, require_same_base
-from catalog.stores.lake import Lake
+from catalog.records.licenses import LICENSE_ORDER, license_rank, strictest_license
+from catalog.stores.lake.lake import Lake
 from rpe_core.errors import InputError, UnknownName
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 from catalog.report.experiment_blocks import method_charts
 from catalog.report.experiments import MethodComparison, newest_experiments, read_experiment
 from catalog.report.page import write_report
-from catalog.stores.lake import Lake
-from catalog.stores.vectors import Vectors
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.vectors import Vectors
 from tests.catalog.lakes import fresh_lake
 
 ID = "experiment:adapter_methods@1"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from catalog.contracts.contract import SourceContract
-from catalog.drafting import check_sample
 from catalog.errors import ContractViolated
-from catalog.landing import ingest, read_rows
-from catalog.stores.lake import Lake
+from catalog.intake.drafting import check_sample
+from catalog.intake.landing import ingest, read_rows
+from catalog.stores.lake.lake import Lake
 from tests.catalog.lakes import RUN, fresh_lake
 
 NAMES = (

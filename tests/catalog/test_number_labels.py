@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from catalog.contracts.load import TO_FILL, parse_contract, parse_yaml
-from catalog.drafting import check_sample, draft_contract
 from catalog.errors import ContractInvalid
-from catalog.landing import ingest, read_rows
+from catalog.intake.drafting import check_sample, draft_contract
+from catalog.intake.landing import ingest, read_rows
 from catalog.readers.items import item_source
 from tests.catalog.lakes import RUN, fresh_lake
 from tests.catalog.test_contract import declared, faults_of

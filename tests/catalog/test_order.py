@@ -19,12 +19,12 @@ from catalog.contracts.contract import SourceContract
 from catalog.contracts.files import Files
 from catalog.contracts.load import load_contract
 from catalog.contracts.rules import contract_faults
-from catalog.deliveries import arrived_late, pending_files
-from catalog.erasure import erase_rows
 from catalog.errors import ContractInvalid, ContractViolated
-from catalog.influence import Subject, disagreeing, influence_of
-from catalog.landing import IngestReport
+from catalog.intake.deliveries import arrived_late, pending_files
+from catalog.intake.landing import IngestReport
 from catalog.readers.ordering import place_of
+from catalog.retraction.erasure import erase_rows
+from catalog.retraction.influence import Subject, disagreeing, influence_of
 from rpe_core.errors import InputError
 from tests.catalog.lakes import RUN, fresh_lake
 from tests.catalog.test_landing import Row, World, notes

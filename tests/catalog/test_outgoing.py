@@ -10,8 +10,8 @@ import torch
 from peft import AutoPeftModel, AutoPeftModelForCausalLM
 from safetensors.torch import load_file
 
-from catalog.stores import drafts
-from catalog.stores.ensemble_file import scale_of
+from catalog.records import version_drafts
+from catalog.records.ensemble_file import scale_of
 from catalog.stores.outgoing import HubName, outgoing_config
 from rpe_core.families import attachment
 from rpe_core.families.table import FAMILIES, load_family
@@ -91,7 +91,7 @@ def test_the_members_of_the_file_sum_up_to_what_is_served(tmp_path: Path) -> Non
     ]
     lines = [replace(line, **more) for line, more in zip(facts.members, scaled, strict=True)]
     facts = replace(facts, members=tuple(lines))
-    draft = drafts.ensemble_draft(
+    draft = version_drafts.ensemble_draft(
         facts,
         made.base,
         TASK,

@@ -11,7 +11,7 @@ import pyarrow.parquet.encryption as pe
 import pytest
 
 from catalog.contracts.contract import ColumnRule
-from catalog.drafting import check_sample, draft_contract
+from catalog.intake.drafting import check_sample, draft_contract
 from catalog.readers.files import FileUnreadable
 from catalog.readers.formats import open_batches
 from tests.catalog.test_parts_of_tables import contract_of

@@ -216,7 +216,7 @@ def peak_mib(script: str, *arguments: object) -> float:
         [
             "import sys",
             "from catalog.contracts.contract import ColumnRule",
-            "from catalog.drafting import draft_contract",
+            "from catalog.intake.drafting import draft_contract",
             "from catalog.readers.formats import open_batches",
             "status = open('/proc/self/status')",
             "def peak():",

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.contracts.contract import SourceContract
-from catalog.drafting import check_sample, draft_contract
 from catalog.errors import ContractViolated
-from catalog.landing import ingest, read_rows
+from catalog.intake.drafting import check_sample, draft_contract
+from catalog.intake.landing import ingest, read_rows
 from catalog.readers.files import list_parts
 from rpe_core.errors import InputError
 from tests.catalog.lakes import RUN, fresh_lake

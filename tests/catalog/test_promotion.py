@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from catalog import promotion
 from catalog.errors import RecordConflict, RecordNotFound
-from catalog.promotion import VerdictRecord
-from catalog.stores.bundle import Stores
-from catalog.stores.registry import ModelVersionRef, VersionDraft
+from catalog.records import promotion
+from catalog.records.promotion import VerdictRecord
+from catalog.stores.registry.registry import ModelVersionRef, VersionDraft
+from catalog.stores.stores import Stores
 from rpe_core.errors import InputError, UnknownName
 from tests.catalog.stores import RUN, open_stores
 

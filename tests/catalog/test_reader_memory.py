@@ -13,7 +13,7 @@ import pytest
 from catalog.contracts.contract import ColumnRule
 from catalog.readers.batches import BATCH_BYTES, CELL_BYTES
 from catalog.readers.formats import open_batches
-from catalog.stores.portions import is_large
+from catalog.stores.lake.portions import is_large
 from tests.catalog.lakes import RUN, contract, fresh_lake
 from tests.catalog.test_parquet_reader import DRAFT, READ_ALL, peak_mib
 from tests.catalog.test_readers import bad_of, rows_of

@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from catalog import intents, lineage, orphans, registration
+from catalog import lineage
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.lineage import ancestors
-from catalog.registration import AdapterCard, Challenger, EnsembleCard
-from catalog.stores.bundle import Stores
-from catalog.stores.registry import ModelVersionRef
+from catalog.records import intents, orphans, registration
+from catalog.records.registration import AdapterCard, Challenger, EnsembleCard
+from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.stores import Stores
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import make_id
 from rpe_core.merging.merge import merge

@@ -22,11 +22,11 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
 
 from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnavailable
-from catalog.stores import drafts
-from catalog.stores.mlflow_door import translate_mlflow_errors
-from catalog.stores.model_code import model_source
-from catalog.stores.registry import ModelVersionRef, Registry, VersionDraft
-from catalog.stores.sums import write_sums
+from catalog.records import version_drafts
+from catalog.stores.registry.connection import translate_mlflow_errors
+from catalog.stores.registry.model_code import model_source
+from catalog.stores.registry.registry import ModelVersionRef, Registry, VersionDraft
+from catalog.stores.registry.sums import write_sums
 from rpe_core.errors import UnknownName
 from rpe_core.families.attachment import attach
 from rpe_core.families.table import FAMILIES, load_family
@@ -71,7 +71,7 @@ class Platform:
         digest = self.digests[folder]
         card = adapter_card(self.base, source=source, seed=seed, weights_sha256=digest)
         ref = (self.base_ref.name, self.base_ref.version)
-        return drafts.adapter_draft(card, registered_base=ref, folder=folder)
+        return version_drafts.adapter_draft(card, registered_base=ref, folder=folder)
 
     def expected(self, draft: VersionDraft, scratch: Path) -> np.ndarray:
         """What the platform itself answers with the adapter of a draft."""
@@ -97,7 +97,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     root = tmp_path_factory.mktemp("platform")
     base, files = pico_base(root / "base")
     registry = open_registry(root)
-    ref = registry.register(drafts.base_draft(base, files, model="pico", is_hub=False))
+    ref = registry.register(version_drafts.base_draft(base, files, model="pico", is_hub=False))
     return Platform(root, registry, base, root / "base", ref)
 
 
@@ -191,12 +191,16 @@ def test_a_base_with_changed_files_is_not_served(
 ) -> None:
     base, files = pico_base(tmp_path / "other")
     changed = dataclasses.replace(base, name="tampered")
-    ref = platform.registry.register(drafts.base_draft(changed, files, model="pico", is_hub=False))
+    ref = platform.registry.register(
+        version_drafts.base_draft(changed, files, model="pico", is_hub=False)
+    )
     (folder_of(platform, ref) / "model" / "config.json").write_text("{}")
     folder = tmp_path / "adapter"
     digest = pico_adapter(folder, seed=3, base_id=changed.base_id)
     card = adapter_card(changed, source="site_c", seed=3, weights_sha256=digest)
-    draft = drafts.adapter_draft(card, registered_base=(ref.name, ref.version), folder=folder)
+    draft = version_drafts.adapter_draft(
+        card, registered_base=(ref.name, ref.version), folder=folder
+    )
     version = platform.registry.register(draft)
     with pytest.raises(RuntimeError, match="not those that this adapter was made for"):
         mlflow.pyfunc.load_model(version.uri)
@@ -330,7 +334,7 @@ def test_an_ensembles_version_tells_members_evidence_and_licence(
     ]
     facts = ensemble_facts("site-t", [(cards[0], 1.25), (cards[1], -0.25)])
     ref = platform.registry.register(
-        drafts.ensemble_draft(
+        version_drafts.ensemble_draft(
             facts,
             platform.base,
             TASK,
@@ -399,7 +403,7 @@ def test_a_task_that_cannot_be_served_is_refused(platform: Platform) -> None:
     card = adapter_card(platform.base, source="s", seed=1, weights_sha256="1" * 64)
     card = dataclasses.replace(card, task=dataclasses.replace(TASK, type="translation"))
     with pytest.raises(UnknownName, match="translation"):
-        drafts.adapter_draft(card, registered_base=("b", "1"), folder=platform.root)
+        version_drafts.adapter_draft(card, registered_base=("b", "1"), folder=platform.root)
 
 
 @pytest.mark.parametrize(
@@ -481,7 +485,7 @@ def test_a_database_that_was_cut_off_at_its_birth_is_made_anew(tmp_path: Path) -
         import resource, sys
         from pathlib import Path
         from catalog.errors import StoreError
-        from catalog.stores.registry import Registry
+        from catalog.stores.registry.registry import Registry
         root = Path(sys.argv[1])
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
         place = {"tracking_uri": f"sqlite:///{root / 'mlflow.db'}", "lock_path": root / "lock"}

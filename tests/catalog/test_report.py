@@ -11,8 +11,8 @@ import pytest
 from catalog.report import archive, queries, words
 from catalog.report.facts import CHARTED
 from catalog.report.page import is_written, write_report
-from catalog.stores.lake import Lake
-from catalog.stores.vectors import Vectors
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.vectors import Vectors
 from catalog.tables.views import load_views
 from tests.catalog.lakes import fresh_lake
 from tests.catalog.nights import Nights, day

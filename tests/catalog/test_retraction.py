@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from catalog import erasure, promotion, retraction, scan
-from catalog.deliveries import pending_files
 from catalog.errors import ContractViolated, RecordNotFound
-from catalog.influence import Subject, influence_of, subject_of
-from catalog.integrity import read_chain
-from catalog.landing import ingest
-from catalog.promotion import VerdictRecord
-from catalog.stores import chain
-from catalog.stores.bundle import Stores
-from catalog.stores.lake import Lake
-from catalog.stores.registry import VersionDraft
+from catalog.intake.deliveries import pending_files
+from catalog.intake.landing import ingest
+from catalog.integrity.rows import read_chain
+from catalog.records import promotion
+from catalog.records.promotion import VerdictRecord
+from catalog.retraction import byte_scan, erasure, retraction
+from catalog.retraction.influence import Subject, influence_of, subject_of
+from catalog.stores.lake import chain
+from catalog.stores.lake.lake import Lake
+from catalog.stores.registry.registry import VersionDraft
 from catalog.stores.sqlite_files import vacuum
+from catalog.stores.stores import Stores
 from catalog.tables.schema import TABLES
 from rpe_core.errors import UnknownName
 from tests.catalog.lakes import RUN, contract, fresh_lake, open_lake
@@ -78,9 +79,9 @@ def test_nothing_of_a_source_is_left_in_any_file_and_the_rest_is_as_it_was(tmp_p
         with lake.transaction(message=chain.CLOSING, run=RUN) as commit:
             steps = '[{"done":["site_a","site_b"],"failed":[],"name":"ingest"}]'
             chain.seal(commit, {"run_id": RUN.run_id, "steps_json": steps, "faults_json": "[]"})
-        assert [m for m in MARKERS if scan.scan([str(home)], [m]).found] == MARKERS
+        assert [m for m in MARKERS if byte_scan.scan([str(home)], [m]).found] == MARKERS
         influence = influence_of(lake, Subject("site_a"))
-        texts = scan.needles_of(lake, "site_a", list(influence.deliveries))
+        texts = byte_scan.needles_of(lake, "site_a", list(influence.deliveries))
         assert {"!qzxleast", "~qzxmost"} <= set(texts)
         assert not any("other" in text for text in texts)
         for _ in range(2):  # a killed erasure is done again
@@ -88,7 +89,7 @@ def test_nothing_of_a_source_is_left_in_any_file_and_the_rest_is_as_it_was(tmp_p
             lake.forget_history()
     vacuum(home / "lake" / "catalog.sqlite")
 
-    assert scan.scan([str(home)], [*MARKERS, *texts]).found == ()
+    assert byte_scan.scan([str(home)], [*MARKERS, *texts]).found == ()
     with open_lake(home) as lake:
         after = state_of(lake)
         tombstones = [row for row in after["batches"] if row not in before["batches"]]
@@ -133,7 +134,7 @@ def test_a_version_takes_its_deliveries_and_those_with_nothing_else(tmp_path: Pa
         assert (len(influence.deliveries), len(influence.staying)) == (2, 1)
         assert len(influence.dataset_versions) == 2
 
-        texts = scan.needles_of(lake, "site_a", list(influence.deliveries))
+        texts = byte_scan.needles_of(lake, "site_a", list(influence.deliveries))
         assert any("note-" in text for text in texts)
         assert not any("more" in text for text in texts), "these rows are landed anew"
         erasure.erase_rows(lake, influence, run=RUN)

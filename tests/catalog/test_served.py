@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from catalog.stores.served import read_config, served_name, served_sha256, served_task
+from catalog.stores.served_model import read_config, served_name, served_sha256, served_task
 from rpe_core.delta import LowRankDelta
 from rpe_core.merging.folders import write_adapter
 from rpe_core.records import BaseModel, TaskSpec

@@ -12,9 +12,9 @@ import pytest
 import torch
 from mlflow.models import Model
 
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.model_card import ensemble_card
-from catalog.stores.model_code import ServedParts, write_served_model
+from catalog.records.model_card import ensemble_card
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.registry.model_code import ServedParts, write_served_model
 from rpe_core.delta import LowRankDelta
 from rpe_core.families import attachment, sam
 from rpe_core.merging.folders import write_adapter

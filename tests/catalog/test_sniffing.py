@@ -9,7 +9,7 @@ import json
 import pytest
 
 from catalog.contracts.load import TO_FILL, parse_contract, parse_yaml
-from catalog.drafting import check_sample, draft_contract
+from catalog.intake.drafting import check_sample, draft_contract
 from catalog.readers.formats import open_delivery
 from catalog.readers.sniffed_encoding import sniff_encoding
 from catalog.readers.sniffing import sniff_marks

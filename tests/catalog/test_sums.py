@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.stores.sums import SUMS, read_sums, sums_of, write_head, write_sums
+from catalog.stores.registry.sums import SUMS, read_sums, sums_of, write_head, write_sums
 from rpe_core.errors import InputError
 
 NAMES = ("plain.txt", "a b.bin", "back\\slash", "line\nend", "d/inside", "\u00fcmlaut")

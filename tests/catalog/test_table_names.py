@@ -9,9 +9,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from catalog.stores.lake import guarded_reader
-from catalog.stores.lake_session import extension_path
-from catalog.stores.table_names import nearest
+from catalog.stores.lake.lake import guarded_reader
+from catalog.stores.lake.session import extension_path
+from catalog.stores.lake.table_names import nearest
 from rpe_core.errors import InputError
 from tests.catalog.lakes import fresh_lake, uri_of
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from catalog import current
-from catalog.stores.lake import Lake
+from catalog.queries import current
+from catalog.stores.lake.lake import Lake
 from tests.catalog.lakes import NOON, fresh_lake
 from tests.kill_operations import undoing
 

@@ -14,7 +14,7 @@ import pytest
 
 from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnavailable
 from catalog.stores.locks import WriterLock
-from catalog.stores.vectors import Vectors
+from catalog.stores.vectors.vectors import Vectors
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.records import Representation
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catalog.report import queries
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from tests.catalog.lakes import fresh_lake
 from tests.catalog.nights import Nights, day
 

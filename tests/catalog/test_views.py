@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from catalog.errors import StoreError
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from catalog.tables.views import load_views, parse_view
 from tests.catalog.lakes import NOON, fresh_lake
 

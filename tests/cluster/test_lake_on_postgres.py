@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import RecordNotFound, StoreUnavailable
-from catalog.stores.lake import Lake, guarded_reader
-from catalog.stores.lake_catalog import parse_catalog
+from catalog.stores.lake.catalog_uri import parse_catalog
+from catalog.stores.lake.lake import Lake, guarded_reader
 from catalog.stores.locks import WriterLock
 from rpe_core.errors import InputError
 from tests.catalog.lakes import EDGE, NOON, start_script

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from catalog.scan import scan
+from catalog.retraction.byte_scan import scan
 from flows.nightly import run_night
 from flows.retract import retract
 from flows.settings import Settings

@@ -10,15 +10,15 @@ import boto3
 import numpy as np
 import pytest
 
-from catalog.damage_of_lake import damage_of_lake
 from catalog.errors import StoreError, StoreUnavailable
-from catalog.scan import scan
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.lake import Lake, guarded_reader
-from catalog.stores.lake_files import named_files, sealed_hashes
+from catalog.integrity.lake_files import damage_of_lake
+from catalog.retraction.byte_scan import scan
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.lake.files import named_files, sealed_hashes
+from catalog.stores.lake.lake import Lake, guarded_reader
 from catalog.stores.places import files_below, require_forgetting
-from catalog.stores.registry import Registry, VersionDraft
-from catalog.stores.vectors import Vectors
+from catalog.stores.registry.registry import Registry, VersionDraft
+from catalog.stores.vectors.vectors import Vectors
 from flows.run_record import open_run
 from flows.verify import Looker
 from flows.wiring import open_stores

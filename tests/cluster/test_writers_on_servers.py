@@ -13,9 +13,9 @@ from pathlib import Path
 import lancedb
 import pytest
 
-from catalog.integrity import read_chain
-from catalog.stores.bundle import Stores
+from catalog.integrity.rows import read_chain
 from catalog.stores.object_store import find_access, lance_options
+from catalog.stores.stores import Stores
 from flows.nightly import run_night
 from flows.settings import Settings
 from flows.wiring import open_stores

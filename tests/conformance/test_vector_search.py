@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalog.stores.vectors import Vectors
+from catalog.stores.vectors.vectors import Vectors
 from rpe_core.records import Representation
 from rpe_core.retrieval.exact import nearest_references
 

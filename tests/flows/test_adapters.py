@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from catalog.readers.files import list_files
-from catalog.stores.bundle import Stores
+from catalog.stores.stores import Stores
 from flows.settings import Settings
 from flows.wiring import open_stores
 from rpe_core.merging.folders import read_adapter, write_adapter

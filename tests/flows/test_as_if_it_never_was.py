@@ -20,8 +20,8 @@ from typing import Any
 import lancedb
 import pytest
 
-from catalog import scan
-from catalog.integrity import Chain, read_chain
+from catalog.integrity.rows import Chain, read_chain
+from catalog.retraction import byte_scan
 from flows.settings import Settings
 from flows.wiring import open_lake, open_stores
 from tests.end_state import end_state
@@ -127,7 +127,7 @@ def plant(file: Path) -> None:
 
 def places_of(settings: Settings, marker: str) -> list[str]:
     """Where a marker is: bytes of files, decompressed Parquet, rows of SQLite and of Lance."""
-    found = list(scan.scan(settings.places, [marker]).found)
+    found = list(byte_scan.scan(settings.places, [marker]).found)
     for path in settings.root.rglob("*"):
         if path.suffix in (".db", ".sqlite"):
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalog import landing
+from catalog.intake import landing
 from flows.nightly import run_night
 from flows.settings import Settings
 from flows.wiring import open_lake

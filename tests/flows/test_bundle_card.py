@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catalog.stores.portable import Bundle, read_bundle
+from catalog.stores.artifacts.portable import Bundle, read_bundle
 from flows.bundle_card import read_card
 from flows.samples import read_place
 from rpe_core.errors import InputError

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from catalog import intents
-from catalog.stores.lake_catalog import parse_catalog
-from catalog.stores.lake_session import connect
+from catalog.records import intents
+from catalog.stores.lake.catalog_uri import parse_catalog
+from catalog.stores.lake.session import connect
 from flows import surroundings
 from flows.doctor import examine
 from flows.locking import hold_workspace

@@ -27,7 +27,7 @@ from transformers import (
     LlamaModel,
 )
 
-from catalog.stores.bundle import Stores
+from catalog.stores.stores import Stores
 from flows.run_record import open_run
 from flows.scoring import predict_arm
 from flows.settings import Settings

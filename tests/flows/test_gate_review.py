@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from flows.gate_review import BLIND, FALLS, STANDS, UNKNOWN, Reviewed, policy_of, review
 from flows.plans import GateSpec
 from flows.settings import Settings

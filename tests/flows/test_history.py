@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from catalog.stores.lake import Lake
+from catalog.stores.lake.lake import Lake
 from flows.last_screen import show_summary
 from flows.reading import read_rows_of
 from flows.run_record import Summary

@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLosslessSV1
 
 from catalog.contracts.load import load_contract
-from catalog.landing import ingest
+from catalog.intake.landing import ingest
 from catalog.readers.reasons import told_reason
 from flows.settings import Settings
 from flows.wiring import open_lake

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from catalog import retraction
-from catalog.influence import Subject, influence_of
+from catalog.retraction import retraction
+from catalog.retraction.influence import Subject, influence_of
 from flows import embed, input_statistics, train
 from flows.maintain import maintain
 from flows.nightly import run_night

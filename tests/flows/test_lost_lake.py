@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.stores.lake_catalog import parse_catalog
-from catalog.stores.lake_session import connect
+from catalog.stores.lake.catalog_uri import parse_catalog
+from catalog.stores.lake.session import connect
 from flows.lost_lake import LakeLost
 from flows.reading import read_rows_of
 from flows.settings import Settings

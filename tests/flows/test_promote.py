@@ -8,9 +8,9 @@ from contextlib import closing
 import pytest
 from scipy.stats import beta
 
-from catalog import promotion, registration
-from catalog.promotion import VerdictRecord
-from catalog.registration import Challenger
+from catalog.records import promotion, registration
+from catalog.records.promotion import VerdictRecord
+from catalog.records.registration import Challenger
 from flows.deciding import approve, roll_back
 from flows.nightly import run_night
 from flows.reading import read_rows_of

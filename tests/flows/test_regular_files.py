@@ -19,18 +19,18 @@ from safetensors.torch import save_file
 from catalog.contracts.contract import ColumnRule
 from catalog.contracts.files import Files
 from catalog.contracts.load import load_contract, read_yaml
-from catalog.databases import write_rows
-from catalog.drafting import draft_contract
+from catalog.intake.databases import write_rows
+from catalog.intake.drafting import draft_contract
 from catalog.readers.cells import CellRefusedError
 from catalog.readers.files import list_files, list_parts
 from catalog.readers.formats import open_batches
 from catalog.readers.images import load_image
 from catalog.readers.items import read_item
 from catalog.readers.listing import list_cases
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.portable import is_bundle, read_bundle
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.artifacts.portable import is_bundle, read_bundle
+from catalog.stores.registry.sums import sha256_of
 from catalog.stores.sqlite_files import fault_of
-from catalog.stores.sums import sha256_of
 from flows.bases import model_files
 from flows.commands.targets import _lines
 from flows.importing import _folders

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from catalog import promotion
+from catalog.records import promotion
 from flows.doctor import BAD, examine
 from flows.reading import read_rows_of
 from flows.repair import LEFT as IS_LEFT

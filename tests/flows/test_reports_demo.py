@@ -12,7 +12,7 @@ import pytest
 
 from catalog.examples.files import read_base
 from catalog.examples.reports_world import sites, write_world
-from catalog.stores.artifacts import Artifacts
+from catalog.stores.artifacts.artifacts import Artifacts
 from flows.bases import model_files
 from flows.demos.table import DEMOS
 from flows.experiment import run_leave_one_out

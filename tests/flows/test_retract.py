@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from catalog import retraction
-from catalog.influence import Subject, influence_of
+from catalog.retraction import retraction
+from catalog.retraction.influence import Subject, influence_of
 from flows.deciding import approve
 from flows.nightly import run_night
 from flows.reading import read_rows_of

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from catalog import promotion, registration
-from catalog.promotion import VerdictRecord
-from catalog.registration import Challenger
+from catalog.records import promotion, registration
+from catalog.records.promotion import VerdictRecord
+from catalog.records.registration import Challenger
 from flows.deciding import approve, roll_back
 from flows.last_screen import read_standing
 from flows.nightly import run_night

@@ -14,14 +14,14 @@ from typing import Any
 import mlflow
 import pytest
 
-from catalog import promotion, registration
-from catalog.champions import serving
-from catalog.damage_of_registry import damage_of_registry
 from catalog.errors import RecordConflict
-from catalog.integrity import read_chain
-from catalog.promotion import VerdictRecord
-from catalog.registration import Challenger
-from catalog.stores.chain import amending
+from catalog.integrity.registry import damage_of_registry
+from catalog.integrity.rows import read_chain
+from catalog.records import promotion, registration
+from catalog.records.champions import serving
+from catalog.records.promotion import VerdictRecord
+from catalog.records.registration import Challenger
+from catalog.stores.lake.chain import amending
 from flows.alerts import watch
 from flows.deciding import roll_back
 from flows.ledger import Ledger

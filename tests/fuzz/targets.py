@@ -23,8 +23,8 @@ from catalog.contracts.load import load_contract
 from catalog.readers.cells import CellRefusedError
 from catalog.readers.formats import open_batches
 from catalog.readers.images import load_image, load_mask
-from catalog.stores.artifacts import Artifacts
-from catalog.stores.portable import ADAPTER, CARD, HASHES, REPRESENTATION, read_bundle
+from catalog.stores.artifacts.artifacts import Artifacts
+from catalog.stores.artifacts.portable import ADAPTER, CARD, HASHES, REPRESENTATION, read_bundle
 from flows.bundle_card import read_card
 from flows.plan_file import load_plan
 from flows.samples import read_place

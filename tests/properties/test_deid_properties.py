@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from catalog.deid.check import scan_column, scan_text
 from catalog.deid.gazetteer import fold
-from catalog.deid.rules import RULES
+from catalog.deid.rules.table import RULES
 
 CLEAN = [
     "No acute distress.",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from catalog.contracts.contract import ColumnRule
 from catalog.contracts.csv_files import CsvFormat
 from catalog.contracts.load import TO_FILL, parse_contract, parse_yaml
-from catalog.drafting import check_sample, draft_contract
+from catalog.intake.drafting import check_sample, draft_contract
 from catalog.readers.formats import open_batches, open_delivery
 
 N = 12

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import TO_FILL, parse_contract, parse_yaml
-from catalog.drafting import check_sample, draft_contract
-from catalog.landing import ingest
+from catalog.intake.drafting import check_sample, draft_contract
+from catalog.intake.landing import ingest
 from catalog.readers.headers import is_number_like
 from tests.catalog.lakes import RUN, fresh_lake
 

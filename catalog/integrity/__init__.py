@@ -1,0 +1,1 @@
+"""Whether what the stores hold is what was recorded. It reads, and mends nothing."""

@@ -1,0 +1,1 @@
+"""Named questions to the lake, read only. No row is written here."""
