@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line import Group, finish
 from flows.commands import (
     adapters,
     experiments,
@@ -19,7 +18,8 @@ from flows.commands import (
     targets,
     upkeep,
 )
-from flows.output import say, show_error, write_json
+from flows.commands.command_line import Group, finish
+from flows.commands.output import say, show_error, write_json
 from rpe_core.errors import RpeError
 
 app = typer.Typer(
@@ -103,14 +103,14 @@ def main() -> None:
 
 def _system_fault(error: Exception) -> RpeError | None:
     # the settings are not needed for `--help`
-    from flows.system_faults import system_fault
+    from flows.runs.system_faults import system_fault
 
     return system_fault(error)
 
 
 def _code(error: RpeError) -> int:
     # the ledger knows the table of exit codes; it is not needed for `--help`
-    from flows.ledger import exit_code_of
+    from flows.runs.ledger import exit_code_of
 
     return exit_code_of(error)
 

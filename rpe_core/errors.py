@@ -9,9 +9,9 @@ RpeError
 ├── StoreError                  catalog/errors.py: StoreUnavailable (Transient),
 │                               RecordNotFound, RecordConflict
 ├── WriteFailed                 a file could not be written; nothing is left of it
-├── WorkspaceBusy               flows/locking.py
-├── StepFailed                  flows/chunks.py
-└── NightFailed                 flows/nightly.py
+├── WorkspaceBusy               flows/workspace/locking.py
+├── StepFailed                  flows/runs/chunks.py
+└── NightFailed                 flows/night/nightly.py
 
 Transient is a mark, not a branch: the one thing that a retry condition asks.
 """

@@ -12,8 +12,8 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from flows.server import prefect_server
-from flows.settings import Settings
+from flows.runs.prefect_server import prefect_server
+from flows.workspace.settings import Settings
 from tests.pico_world import make_pico_workspace
 
 # the tests on servers need the extras `servers` and `cluster`: `make test-cluster` brings them

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.server import prefect_server
-from flows.settings import Settings
+from flows.runs.prefect_server import prefect_server
+from flows.workspace.settings import Settings
 from tests.pico_world import make_pico_workspace, write_rows
 from tests.rpe_worker import Worker, workers
 

@@ -6,8 +6,8 @@ from typing import Any
 from catalog.stores.registry.registry import ModelVersionRef
 from catalog.stores.registry.sums import SUMS, read_sums
 from catalog.tables.schema import TABLES
-from flows.settings import Settings
-from flows.wiring import open_stores
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
 
 # What may differ between two doings of the same thing: when, by which run, under which number.
 VARYING = {

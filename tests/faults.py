@@ -27,7 +27,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from flows.settings import Settings  # first: it switches telemetry off before Prefect is imported
+from flows.workspace.settings import (
+    Settings,  # first: it switches telemetry off before Prefect is imported
+)
 
 # isort: split
 from catalog.stores.disk import disk_errors
@@ -136,7 +138,7 @@ def install(faults: Faults) -> None:
     from catalog.stores.registry.registry import Registry
     from catalog.stores.set_aside import Aside
     from catalog.tables import migrate
-    from flows import backup, withdraw
+    from flows.upkeep import backup, withdraw
 
     _count_commits(faults, Lake)
     for name in ("forget_history", "expire_snapshots", "remove_replaced_files"):
@@ -251,7 +253,7 @@ def ended_state(home: Path | None = None) -> dict[str, Any]:
     """The end state of a workspace, with what is wrong with its chain."""
     settings = Settings(home=home) if home else Settings()
     from catalog.integrity.rows import read_chain
-    from flows.wiring import open_lake
+    from flows.workspace.stores import open_lake
     from tests.end_state import end_state
 
     with open_lake(settings, read_only=True) as lake:

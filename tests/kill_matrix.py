@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from catalog.stores.registry.connection import let_go
-from flows.server import prefect_server
-from flows.settings import Settings
+from flows.runs.prefect_server import prefect_server
+from flows.workspace.settings import Settings
 from tests.faults import ERRORS, run_line
 from tests.kill_operations import NIGHT, OPERATIONS, Operation, remove_beside
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import connect
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from tests.damage_files import FolderFiles
 from tests.pico import pico_texts
 from tests.pico_world import make_pico_workspace

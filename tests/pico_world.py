@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.settings import Settings
+from flows.workspace.settings import Settings
 from tests.pico import LABELS, pico_encoder, pico_texts
 
 SITES = ("site_a", "site_b", "site_c")

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import threadpool_limits
 
-from flows.reading import read_rows_of
-from flows.replay import replay
-from flows.settings import Settings
+from flows.targets.replay import replay
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 
 
 @contextmanager

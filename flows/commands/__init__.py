@@ -1,1 +1,1 @@
-"""Commands of `rpe`, by what they are about: arguments in, flow call or read, rows out."""
+"""The commands of `rpe` and what they print. No step is done here."""

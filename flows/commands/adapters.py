@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.command_line import Group
-from flows.output import AsJson, say, show_ids, show_rows
+from flows.commands.command_line import Group
+from flows.commands.output import AsJson, say, show_ids, show_rows
 
 app = typer.Typer(
     cls=Group, help="Adapters of the library.", no_args_is_help=True, rich_markup_mode=None
@@ -21,8 +21,8 @@ def list_adapters(as_json: AsJson = False) -> None:
 
     Example: rpe adapters list --json
     """
-    from flows.reading import read_rows_of  # DuckDB is not needed for `--help`
-    from flows.settings import Settings
+    from flows.workspace.lake_reads import read_rows_of  # DuckDB is not needed for `--help`
+    from flows.workspace.settings import Settings
 
     rows = read_rows_of(Settings(), "SELECT * FROM core.adapters ORDER BY source, recorded_at")
     columns = "adapter_id base_id recipe_id rank validation_score license model_name model_version"
@@ -38,8 +38,8 @@ def show_adapter(
     Example: rpe adapters show adapter:site_a@0123456789ab
     """
     from catalog.errors import RecordNotFound
-    from flows.reading import read_rows_of  # DuckDB is not needed for `--help`
-    from flows.settings import Settings
+    from flows.workspace.lake_reads import read_rows_of  # DuckDB is not needed for `--help`
+    from flows.workspace.settings import Settings
 
     rows = read_rows_of(Settings(), "SELECT * FROM core.adapters WHERE adapter_id = ?", [adapter])
     if not rows:
@@ -79,9 +79,12 @@ def import_(
 
     Example: rpe adapters import bundles/*
     """
-    from flows.importing import ImportSpec, import_adapters  # torch takes seconds to import
-    from flows.progress import progress_on_stderr
-    from flows.settings import Settings
+    from flows.adapters.import_adapters import (  # torch takes seconds to import
+        ImportSpec,
+        import_adapters,
+    )
+    from flows.runs.progress import progress_on_stderr
+    from flows.workspace.settings import Settings
 
     spec = ImportSpec(base, source, license, task_of, sample, representation, confirm_base)
     with progress_on_stderr("checking the adapters"):
@@ -114,7 +117,7 @@ def export(
 
     Example: rpe adapters export adapter:site_a@0123456789ab --out bundles/site_a
     """
-    from flows.exporting import export_adapter  # the stores take seconds to import
-    from flows.settings import Settings
+    from flows.adapters.export_adapter import export_adapter  # the stores take seconds to import
+    from flows.workspace.settings import Settings
 
     show_ids([str(export_adapter(Settings(), adapter, out))], as_json=as_json)

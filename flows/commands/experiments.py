@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.command_line import Command, Group
-from flows.completing import complete_source
-from flows.output import AsJson
+from flows.commands.command_line import Command, Group
+from flows.commands.completion import complete_source
+from flows.commands.output import AsJson
 
 if TYPE_CHECKING:
-    from flows.run_record import Summary
+    from flows.runs.run_record import Summary
 
 app = typer.Typer(
     cls=Group,
@@ -136,10 +136,10 @@ def gate_review(as_json: AsJson = False) -> None:
     Example: rpe experiment gate-review
     """
     # the lake and the bootstrap are not needed for `--help`
-    from flows.gate_review import review
-    from flows.gate_review_screen import show_review
-    from flows.progress import progress_on_stderr
-    from flows.settings import Settings
+    from flows.commands.gate_review_screen import show_review
+    from flows.experiments.gate_review import review
+    from flows.runs.progress import progress_on_stderr
+    from flows.workspace.settings import Settings
 
     with progress_on_stderr("asking about every promotion again"):
         reviewed = review(Settings())
@@ -148,10 +148,10 @@ def gate_review(as_json: AsJson = False) -> None:
 
 def _run(chosen: Callable[[Any], Callable[..., Summary]], *, as_json: bool, **asked: Any) -> None:
     """Run an experiment as it is asked for, show what came of it, leave with its exit code."""
-    from flows import experiment  # Prefect takes seconds to import
-    from flows.last_screen import show_experiment
-    from flows.progress import progress_on_stderr
-    from flows.settings import Settings
+    from flows.commands.last_screen import show_experiment
+    from flows.experiments import experiment  # Prefect takes seconds to import
+    from flows.runs.progress import progress_on_stderr
+    from flows.workspace.settings import Settings
 
     settings = Settings()
     with progress_on_stderr("starting Prefect's server and the stores"):

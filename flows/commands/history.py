@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.output import AsJson
+from flows.commands.output import AsJson
 
 Target = Annotated[
     str, typer.Argument(help="A target of the plan, or of a former one; none means all.")
@@ -33,9 +33,9 @@ def history(
 
     Example: rpe history site-d
     """
-    from flows.history import occasions_of, overview  # DuckDB is not needed for `--help`
-    from flows.history_screen import show_history, show_overview
-    from flows.settings import Settings
+    from flows.commands.history_screen import show_history, show_overview
+    from flows.targets.history import occasions_of, overview  # DuckDB is not needed for `--help`
+    from flows.workspace.settings import Settings
 
     if target:
         found = occasions_of(Settings(), target)
@@ -52,9 +52,9 @@ def champion(target: Target = "", as_json: AsJson = False) -> None:
 
     Example: rpe champion site-d
     """
-    from flows.history import champion_of, overview  # DuckDB is not needed for `--help`
-    from flows.history_screen import show_champion, show_overview
-    from flows.settings import Settings
+    from flows.commands.history_screen import show_champion, show_overview
+    from flows.targets.history import champion_of, overview  # DuckDB is not needed for `--help`
+    from flows.workspace.settings import Settings
 
     if target:
         show_champion(champion_of(Settings(), target), as_json=as_json)

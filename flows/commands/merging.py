@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.output import AsJson, show_rows
+from flows.commands.output import AsJson, show_rows
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def merge(
     Example: rpe merge --members a=0.6 b=-0.1 --method svd --rank 16 --out merged
     """
     weighted = [_member(text) for text in [*members, *context.args]]
-    from flows.progress import progress_on_stderr
+    from flows.runs.progress import progress_on_stderr
     from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
 
     asked = {"method": method, "rank": rank, "energy": energy, "base": base, "dtype": dtype}

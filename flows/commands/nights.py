@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command_line import MISUSED
-from flows.completing import complete_steps
-from flows.output import AsJson, say, show_rows, write_json
+from flows.commands.command_line import MISUSED
+from flows.commands.completion import complete_steps
+from flows.commands.output import AsJson, say, show_rows, write_json
 
 if TYPE_CHECKING:
-    from flows.run_record import Summary
-    from flows.settings import Settings
+    from flows.runs.run_record import Summary
+    from flows.workspace.settings import Settings
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,8 +42,8 @@ def nightly(
     steps = _steps(only)
     if dry_run:
         # the night's modules take seconds to import
-        from flows.dry_run import WOULD_FOLLOW, planned_units
-        from flows.settings import Settings
+        from flows.night.dry_run import WOULD_FOLLOW, planned_units
+        from flows.workspace.settings import Settings
 
         rows, faulty, refused = planned_units(Settings(), steps)
         shown = rows if as_json else [{**row, "after": _some(row["after"])} for row in rows]
@@ -65,7 +65,7 @@ def ingest(as_json: AsJson = False) -> None:
 
     Example: rpe ingest --json
     """
-    from flows.ingest_screen import show_ingest  # Prefect takes seconds to import
+    from flows.commands.ingest_screen import show_ingest  # Prefect takes seconds to import
 
     run_steps(("ingest",), as_json=as_json, show=show_ingest)
 
@@ -101,8 +101,8 @@ def serve() -> None:
 
     Example: rpe serve
     """
-    from flows.serve import serve as serve_schedule  # Prefect takes seconds to import
-    from flows.settings import Settings
+    from flows.night.serve import serve as serve_schedule  # Prefect takes seconds to import
+    from flows.workspace.settings import Settings
 
     serve_schedule(Settings(), on_ready=lambda served: say(f"serving {served}; Ctrl-C stops"))
 
@@ -113,7 +113,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _steps(only: str) -> tuple[str, ...]:
-    from flows.steps_table import VERBS
+    from flows.steps.table import VERBS
     from rpe_core.errors import InputError, UnknownName
 
     names = tuple(name.strip() for name in only.split(",")) if only else VERBS
@@ -141,15 +141,15 @@ def run_steps(
     `targets` narrows the steps to some targets of the plan; none means all. `show` prints another
     screen than that of a night.
     """
-    from flows.last_screen import (
+    from flows.commands.last_screen import (
         alerts_of,
         faults_of,
         resolved_of,
         show_summary,
     )  # Prefect takes seconds to import
-    from flows.nightly import run_night
-    from flows.progress import progress_on_stderr
-    from flows.settings import Settings
+    from flows.night.nightly import run_night
+    from flows.runs.progress import progress_on_stderr
+    from flows.workspace.settings import Settings
 
     settings = Settings()
     with progress_on_stderr("starting Prefect's server and the stores"):

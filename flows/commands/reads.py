@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.output import AsJson, show_rows, write_json
+from flows.commands.output import AsJson, show_rows, write_json
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,8 +24,8 @@ def lineage(
 
     Example: rpe lineage models:/site-d@champion
     """
-    from flows.asking import lineage_of  # DuckDB is not needed for `--help`
-    from flows.settings import Settings
+    from flows.targets.asking import lineage_of  # DuckDB is not needed for `--help`
+    from flows.workspace.settings import Settings
 
     rows = lineage_of(Settings(), subject)
     columns = "source weight adapter_id dataset_version_id file_uri file_sha256 n_rows"
@@ -51,9 +51,9 @@ def sql(
     Example: rpe sql "SELECT target_name, arm, value FROM mart.leaderboard"
     """
     from catalog.stores.lake.lake import guarded_reader  # DuckDB is not needed for `--help`
-    from flows.answers import rows_of, told_apart, write_csv
-    from flows.reading import require_current_lake
-    from flows.settings import Settings
+    from flows.commands.sql_rows import rows_of, told_apart, write_csv
+    from flows.workspace.lake_reads import require_current_lake
+    from flows.workspace.settings import Settings
 
     if as_csv and as_json:
         raise typer.BadParameter("--csv and --json are two forms of one answer: choose one.")
@@ -82,11 +82,11 @@ def report(
     Example: rpe report
     """
     from catalog.report.page import rendered, write_report  # charts take seconds to import
-    from flows.output import show_ids
-    from flows.reading import reading, require_current_lake
-    from flows.settings import Settings
-    from flows.wiring import open_to_look, open_vectors
-    from flows.workspace import load_declarations
+    from flows.commands.output import show_ids
+    from flows.workspace.lake_reads import reading, require_current_lake
+    from flows.workspace.settings import Settings
+    from flows.workspace.stores import open_to_look, open_vectors
+    from flows.workspace.workspace import load_declarations
 
     settings = Settings()
     plan = load_declarations(settings).plan

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line import Group
-from flows.completing import complete_source
-from flows.output import AsJson, say, show_ids, show_rows, write_json
+from flows.commands.command_line import Group
+from flows.commands.completion import complete_source
+from flows.commands.output import AsJson, say, show_ids, show_rows, write_json
 
 app = typer.Typer(
     cls=Group, help="Sources and their contracts.", no_args_is_help=True, rich_markup_mode=None
@@ -36,7 +36,7 @@ def draft(
     """
     from catalog.intake.drafting import draft_contract  # pyarrow takes a second to import
     from catalog.intake.drafting_queries import draft_query
-    from flows.contracts import write_new
+    from flows.workspace.contracts import write_new
 
     text = draft_query(path, query, credentials) if query else draft_contract(path)
     if out is None:
@@ -54,8 +54,8 @@ def add(
 
     Example: rpe source add reports.yaml
     """
-    from flows.contracts import add_contract  # pyarrow takes a second to import
-    from flows.settings import Settings
+    from flows.workspace.contracts import add_contract  # pyarrow takes a second to import
+    from flows.workspace.settings import Settings
 
     kept = add_contract(Settings(), contract_file)
     show_ids([str(kept)], as_json=as_json)
@@ -72,8 +72,8 @@ def check(source: SourceName, as_json: AsJson = False) -> None:
     Example: rpe source check site_a
     """
     from catalog.intake.preview import COUNTS  # pyarrow takes a second to import
-    from flows.contracts import check_contract, plan_roles
-    from flows.settings import Settings
+    from flows.workspace.contracts import check_contract, plan_roles
+    from flows.workspace.settings import Settings
 
     settings = Settings()
     told = check_contract(settings, source)
@@ -103,8 +103,8 @@ def list_sources(as_json: AsJson = False) -> None:
 
     Example: rpe source list --json
     """
-    from flows.contracts import list_contracts  # DuckDB is not needed for `--help`
-    from flows.settings import Settings
+    from flows.workspace.contracts import list_contracts  # DuckDB is not needed for `--help`
+    from flows.workspace.settings import Settings
 
     rows = list_contracts(Settings())
     columns = (
@@ -121,9 +121,9 @@ def show(source: SourceName, as_json: AsJson = False) -> None:
 
     Example: rpe source show site_a
     """
-    from flows.contracts import known_source  # pyarrow takes a second to import
-    from flows.reading import read_rows_of
-    from flows.settings import Settings
+    from flows.workspace.contracts import known_source  # pyarrow takes a second to import
+    from flows.workspace.lake_reads import read_rows_of
+    from flows.workspace.settings import Settings
 
     settings = Settings()
     rows = read_rows_of(
@@ -154,9 +154,9 @@ def findings(
     Example: rpe source findings site_a
     """
     from catalog.readers.reasons import told_reason  # pyarrow takes a second to import
-    from flows.contracts import known_source
-    from flows.reading import read_rows_of
-    from flows.settings import Settings
+    from flows.workspace.contracts import known_source
+    from flows.workspace.lake_reads import read_rows_of
+    from flows.workspace.settings import Settings
 
     settings = Settings()
     name = known_source(settings, source)

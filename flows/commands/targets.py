@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.completing import complete_target
-from flows.output import AsJson, say, show_ids, show_rows
+from flows.commands.completion import complete_target
+from flows.commands.output import AsJson, say, show_ids, show_rows
 from rpe_core.errors import InputError
 
 Target = Annotated[
@@ -44,9 +44,9 @@ def nearest(
     Example: rpe nearest site-d -k 3
     """
     # torch and the stores take seconds to import
-    from flows.as_of import moment_of, nearest_as_of
-    from flows.asking import nearest_adapters
-    from flows.settings import Settings
+    from flows.targets.as_of import moment_of, nearest_as_of
+    from flows.targets.asking import nearest_adapters
+    from flows.workspace.settings import Settings
 
     if as_of:
         rows, note = nearest_as_of(Settings(), target, k=k, moment=moment_of(as_of))
@@ -80,9 +80,9 @@ def ensemble(
     Example: rpe ensemble site-d --explain
     """
     # torch takes seconds to import
-    from flows.as_of import moment_of, weighed_as_of
-    from flows.asking import explain_ensembles, explain_scores
-    from flows.settings import Settings
+    from flows.targets.as_of import moment_of, weighed_as_of
+    from flows.targets.asking import explain_ensembles, explain_scores
+    from flows.workspace.settings import Settings
 
     if scores and (as_of or explain):
         other = "--as-of asks about then" if as_of else "--explain has a table of its own"
@@ -115,10 +115,10 @@ def replay(
 
     Example: rpe replay ensemble:site-d@0123456789ab
     """
-    from flows.progress import progress_on_stderr
-    from flows.replay import DIFFERS, as_row  # torch and the stores take seconds to import
-    from flows.replay import replay as replay_ensemble
-    from flows.settings import Settings
+    from flows.runs.progress import progress_on_stderr
+    from flows.targets.replay import DIFFERS, as_row  # torch and the stores take seconds to import
+    from flows.targets.replay import replay as replay_ensemble
+    from flows.workspace.settings import Settings
 
     with progress_on_stderr("reading what is on record"):
         rows = [as_row(part) for part in replay_ensemble(Settings(), ensemble)]
@@ -146,8 +146,8 @@ def predict(
     Example: rpe predict site-d --text "Chest film without infiltrate."
     """
     # torch and MLflow take seconds to import
-    from flows.predicting import predict_images, predict_texts
-    from flows.settings import Settings
+    from flows.targets.predict import predict_images, predict_texts
+    from flows.workspace.settings import Settings
 
     if (image or out) and (text or file):
         named = "--image" if image else "--out"
@@ -176,16 +176,16 @@ def promote(
     Example: rpe promote site-d --actor jane.roe
     """
     if target:
-        from flows.deciding import approve  # the stores take seconds to import
-        from flows.settings import Settings
+        from flows.targets.decisions import approve  # the stores take seconds to import
+        from flows.workspace.settings import Settings
 
         show_ids([approve(Settings(), target, actor=actor)], as_json=as_json)
         return
     if actor:
         raise typer.BadParameter("--actor decides about a target: name it before.")
+    from flows.commands.last_screen import read_standing
     from flows.commands.nights import run_steps
-    from flows.last_screen import read_standing
-    from flows.settings import Settings
+    from flows.workspace.settings import Settings
 
     run_steps(("promote",), as_json=as_json)
     if any(row["verdict"] == "refused" for row in read_standing(Settings())):
@@ -197,8 +197,8 @@ def rollback(target: Target, actor: Actor = "", as_json: AsJson = False) -> None
 
     Example: rpe rollback site-d --actor jane.roe
     """
-    from flows.deciding import roll_back  # the stores take seconds to import
-    from flows.settings import Settings
+    from flows.targets.decisions import roll_back  # the stores take seconds to import
+    from flows.workspace.settings import Settings
 
     show_ids([roll_back(Settings(), target, actor=actor)], as_json=as_json)
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.command_line import FAILED, MISUSED
-from flows.completing import complete_demo, complete_source
+from flows.commands.command_line import FAILED, MISUSED
+from flows.commands.completion import complete_demo, complete_source
+from flows.commands.output import AsJson, say, show_ids, show_rows
 from flows.demos.table import DEMOS
-from flows.output import AsJson, say, show_ids, show_rows
 
 MENDED = "store what outcome how"
 PLANNED = "what count bytes minutes"
@@ -43,9 +43,9 @@ def init(
 
     Example: rpe init --demo text
     """
-    from flows.init import init_workspace  # the stores take seconds to import
-    from flows.progress import progress_on_stderr
-    from flows.settings import Settings
+    from flows.runs.progress import progress_on_stderr
+    from flows.upkeep.init import init_workspace  # the stores take seconds to import
+    from flows.workspace.settings import Settings
 
     settings = Settings()
     with progress_on_stderr("making the workspace"):
@@ -59,9 +59,11 @@ def maintain(as_json: AsJson = False) -> None:
 
     Example: rpe maintain --json
     """
-    from flows.maintain import maintain as run_maintenance  # the stores take seconds to import
-    from flows.progress import progress_on_stderr
-    from flows.settings import Settings
+    from flows.runs.progress import progress_on_stderr
+    from flows.upkeep.maintain import (
+        maintain as run_maintenance,  # the stores take seconds to import
+    )
+    from flows.workspace.settings import Settings
 
     with progress_on_stderr("removing, compacting and repairing"):
         rows = run_maintenance(Settings())
@@ -79,9 +81,9 @@ def backup(
 
     Example: rpe backup backups/2026-03-01
     """
-    from flows.backup import back_up  # the stores take seconds to import
-    from flows.progress import progress_on_stderr
-    from flows.settings import Settings
+    from flows.runs.progress import progress_on_stderr
+    from flows.upkeep.backup import back_up  # the stores take seconds to import
+    from flows.workspace.settings import Settings
 
     with progress_on_stderr("copying the workspace, then proving the copy"):
         done = back_up(Settings(), folder)
@@ -101,8 +103,8 @@ def doctor(
 
     Example: rpe doctor
     """
-    from flows.doctor import BAD, WORKSPACE, examine  # the stores take seconds to import
-    from flows.settings import Settings
+    from flows.upkeep.doctor import BAD, WORKSPACE, examine  # the stores take seconds to import
+    from flows.workspace.settings import Settings
 
     rows = examine(Settings(), is_deep=deep)
     show_rows(rows, as_json=as_json, title="doctor")
@@ -124,10 +126,10 @@ def repair(
 
     Example: rpe repair --dry-run
     """
-    from flows.progress import progress_on_stderr  # the stores take seconds to import
-    from flows.repair import foretell
-    from flows.repair import repair as run_repair
-    from flows.settings import Settings
+    from flows.runs.progress import progress_on_stderr  # the stores take seconds to import
+    from flows.upkeep.repair import foretell
+    from flows.upkeep.repair import repair as run_repair
+    from flows.workspace.settings import Settings
 
     settings = Settings()
     with progress_on_stderr("hashing every store"):
@@ -160,10 +162,10 @@ def retract(
     Example: rpe retract site_a --reason "consent withdrawn" --dry-run
     """
     # Prefect and the stores take seconds to import
-    from flows.progress import progress_on_stderr
-    from flows.retract import plan_retraction
-    from flows.retract import retract as run_retraction
-    from flows.settings import Settings
+    from flows.night.retract import plan_retraction
+    from flows.night.retract import retract as run_retraction
+    from flows.runs.progress import progress_on_stderr
+    from flows.workspace.settings import Settings
 
     settings = Settings()
     if dry_run:

@@ -1,1 +1,1 @@
-"""The demos of `rpe init`: their table, and how each pretrains its base. No rows are made here."""
+"""The demos' bases, made where no base can be downloaded. Their data lie in catalog/examples."""

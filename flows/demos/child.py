@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Module
 
-from flows.checkpoints import read_checkpoint, write_checkpoint
+from flows.runs.checkpoints import read_checkpoint, write_checkpoint
 from rpe_core.training.pretraining import Pretraining, pretrain
 from rpe_core.training.seeding import seed_everything
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import flows.settings  # noqa: F401 - first: it switches telemetry off
+import flows.workspace.settings  # noqa: F401 - first: it switches telemetry off
 
 # isort: split
 import numpy as np

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flows.settings  # noqa: F401 - first: it switches telemetry off
+import flows.workspace.settings  # noqa: F401 - first: it switches telemetry off
 
 # isort: split
 import torch

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from catalog.intake import landing
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.run_record import open_run
-from flows.settings import Settings
-from flows.wiring import open_stores
-from flows.workspace import Workspace, load_declarations
+from flows.night.nightly import run_night
+from flows.runs.run_record import open_run
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
+from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.ensemble import draft_ensemble
 from rpe_core.evaluation.gates import Past, decide, put_to_test
 from rpe_core.evaluation.head_to_head import compare

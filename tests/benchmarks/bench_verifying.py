@@ -14,13 +14,13 @@ from typing import Any
 from catalog.records import promotion, registration
 from catalog.records.promotion import VerdictRecord
 from catalog.records.registration import Challenger
-from flows.ledger import Ledger
-from flows.nightly import run_night
-from flows.run_record import open_run
-from flows.settings import Settings
-from flows.verify import verify
-from flows.wiring import open_stores
-from flows.workspace import Workspace, load_declarations
+from flows.night.nightly import run_night
+from flows.runs.ledger import Ledger
+from flows.runs.run_record import open_run
+from flows.verification.champions import verify
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
+from flows.workspace.workspace import Workspace, load_declarations
 from tests.benchmarks.night_world import make_night_world
 
 CHAMPIONS, LIMIT_SECONDS = 100, 3.0

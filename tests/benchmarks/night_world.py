@@ -10,11 +10,11 @@ import torch
 
 from catalog.records import registration
 from catalog.records.registration import AdapterCard
-from flows.run_record import open_run
-from flows.settings import Settings
-from flows.train import register_base_of
-from flows.wiring import open_stores
-from flows.workspace import Workspace, load_declarations
+from flows.runs.run_record import open_run
+from flows.steps.train import register_base_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
+from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.delta import LowRankDelta
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.folders import write_adapter

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import boto3
 import pytest
 
-from flows.server import prefect_server
-from flows.settings import Settings
+from flows.runs.prefect_server import prefect_server
+from flows.workspace.settings import Settings
 from tests.cluster.object_store import object_store
 from tests.cluster.postgres import Postgres, postgres
 from tests.cluster.ray_nodes import ray_nodes

@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
-from flows.settings import Settings
+from flows.workspace.settings import Settings
 from tests.cluster.postgres import Postgres
 from tests.damage import NIGHTLY
 from tests.damage_table import CASES, mend, notice

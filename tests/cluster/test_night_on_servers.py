@@ -14,9 +14,9 @@ import pytest
 import ray
 
 from catalog.retraction.byte_scan import scan
-from flows.nightly import run_night
-from flows.retract import retract
-from flows.settings import Settings
+from flows.night.nightly import run_night
+from flows.night.retract import retract
+from flows.workspace.settings import Settings
 from tests.cluster.postgres import Postgres
 from tests.end_state import end_state
 from tests.pico_world import SITES, make_pico_workspace

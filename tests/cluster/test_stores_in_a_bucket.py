@@ -19,10 +19,10 @@ from catalog.stores.lake.lake import Lake, guarded_reader
 from catalog.stores.places import files_below, require_forgetting
 from catalog.stores.registry.registry import Registry, VersionDraft
 from catalog.stores.vectors.vectors import Vectors
-from flows.run_record import open_run
-from flows.verify import Looker
-from flows.wiring import open_stores
-from flows.workspace import Workspace, load_declarations
+from flows.runs.run_record import open_run
+from flows.verification.champions import Looker
+from flows.workspace.stores import open_stores
+from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 from rpe_core.records import Representation
 from tests.catalog.lakes import EDGE, NOON

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.processes import end_process
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.runs.processes import end_process
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from tests.pico_world import SITES, make_pico_workspace
 
 ROOT = Path(__file__).parents[2]

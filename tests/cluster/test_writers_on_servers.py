@@ -16,9 +16,9 @@ import pytest
 from catalog.integrity.rows import read_chain
 from catalog.stores.object_store import find_access, lance_options
 from catalog.stores.stores import Stores
-from flows.nightly import run_night
-from flows.settings import Settings
-from flows.wiring import open_stores
+from flows.night.nightly import run_night
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
 from tests.pico_world import ROWS, SITES, make_pico_workspace, write_contract, write_rows
 
 pytestmark = pytest.mark.cluster

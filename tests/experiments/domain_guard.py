@@ -18,8 +18,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from catalog.examples.text_world import make_rows, sites
-from flows.bases import base_folder
-from flows.plans import BaseSpec
+from flows.workspace.bases import base_folder
+from flows.workspace.plan import BaseSpec
 from rpe_core.families import text_encoder
 from rpe_core.weighting.binomial import measured_rate
 from rpe_core.weighting.calibration import calibrate_library

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.night.nightly import run_night
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 
 ARMS = ("base", "sft", "average", "nearest", "similarity", "sharp", "linear", "linear_l1", "auto")
 SOURCES = ("cancergov", "cdc", "gard", "ghr", "nhlbi", "niddk", "ninds", "seniorhealth")

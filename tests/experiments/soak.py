@@ -25,12 +25,12 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from flows import wiring
-from flows.maintain import maintain
-from flows.nightly import run_night
-from flows.server import prefect_server
-from flows.settings import Settings
-from flows.wiring import open_lake
+from flows.night.nightly import run_night
+from flows.runs.prefect_server import prefect_server
+from flows.upkeep.maintain import maintain
+from flows.workspace import stores
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake
 from tests.pico_world import make_pico_workspace, write_rows
 
 WEEK, BAD_NIGHT = 7, 11
@@ -105,7 +105,7 @@ def set_clock(ahead: timedelta) -> None:
             module.utc_now = clock
 
 
-_real_clock, _clocks = wiring.utc_now, list[Callable[[], datetime]]()
+_real_clock, _clocks = stores.utc_now, list[Callable[[], datetime]]()
 
 
 def deliver(data: Path, number: int) -> str:

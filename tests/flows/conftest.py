@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows import cli
-from flows.nightly import run_night
-from flows.settings import Settings
+from flows.night.nightly import run_night
+from flows.workspace.settings import Settings
 from tests.pico_world import make_pico_workspace
 
 TARGET = "site-d"

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from flows.reading import read_rows_of
-from flows.settings import Settings
-from flows.wiring import open_registry, open_vectors
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_registry, open_vectors
 from tests.flows.conftest import TARGET
 
 Damaging = Callable[[Settings], object]

@@ -13,8 +13,8 @@ import yaml
 
 from catalog.readers.files import list_files
 from catalog.stores.stores import Stores
-from flows.settings import Settings
-from flows.wiring import open_stores
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
 from tests.pico import pico_texts

@@ -12,14 +12,15 @@ from threading import Thread
 import pytest
 
 from catalog.errors import StoreError
-from flows import run_record, wiring
-from flows.last_screen import show_summary
-from flows.maintain import upkeep
-from flows.notices import told
-from flows.reading import read_rows_of
-from flows.run_record import Summary
-from flows.settings import Settings
-from flows.wiring import utc_now
+from flows.commands.last_screen import show_summary
+from flows.runs import run_record
+from flows.runs.run_record import Summary
+from flows.runs.webhook import told
+from flows.upkeep.maintain import upkeep
+from flows.workspace import stores
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import utc_now
 from rpe_core.errors import DeclarationError
 from tests.flows.conftest import TARGET
 
@@ -58,7 +59,7 @@ def in_ten_days(monkeypatch: pytest.MonkeyPatch) -> None:
     def later() -> datetime:
         return utc_now() + timedelta(days=10)
 
-    for module in (wiring, run_record):
+    for module in (stores, run_record):
         monkeypatch.setattr(module, "utc_now", later)
 
 
@@ -164,7 +165,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
     """The clock of the platform is set to so much from now."""
 
     def set_to(by: timedelta) -> None:
-        for module in (wiring, run_record):
+        for module in (stores, run_record):
             monkeypatch.setattr(module, "utc_now", lambda: utc_now() + by)
 
     return set_to

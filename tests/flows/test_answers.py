@@ -9,7 +9,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from flows.settings import Settings
+from flows.workspace.settings import Settings
 
 EXACT = """SELECT 9007199254740993::BIGINT AS big, -170141183460469231731687303715884105727::HUGEINT
  AS huge, sum(9007199254740993::BIGINT) AS added, 1.10::DECIMAL(10, 2) AS price, 0.1::DOUBLE AS d,

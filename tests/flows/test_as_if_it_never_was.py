@@ -22,8 +22,8 @@ import pytest
 
 from catalog.integrity.rows import Chain, read_chain
 from catalog.retraction import byte_scan
-from flows.settings import Settings
-from flows.wiring import open_lake, open_stores
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake, open_stores
 from tests.end_state import end_state
 from tests.faults import KILL
 from tests.pico_world import make_pico_workspace, write_contract, write_rows
@@ -51,8 +51,8 @@ HISTORY = ("batches", "dataset_versions", "promotions", "retractions", "runs")
 RAISING = """
 import sys
 from pathlib import Path
-from flows.server import prefect_server
-from flows.settings import Settings
+from flows.runs.prefect_server import prefect_server
+from flows.workspace.settings import Settings
 from prefect import flow, task
 from prefect.settings import PREFECT_API_URL, temporary_settings
 

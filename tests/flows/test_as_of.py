@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.as_of import moment_of, nearest_as_of, weighed_as_of
-from flows.asking import nearest_adapters
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.targets.as_of import moment_of, nearest_as_of, weighed_as_of
+from flows.targets.asking import nearest_adapters
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from rpe_core.errors import InputError
 from tests.flows.test_replay import change
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from flows.backup import BackupFailed, back_up
-from flows.locking import WorkspaceBusy
-from flows.nightly import run_night
-from flows.settings import Settings
-from flows.wiring import open_lake
+from flows.night.nightly import run_night
+from flows.upkeep.backup import BackupFailed, back_up
+from flows.workspace.locking import WorkspaceBusy
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake
 from rpe_core.errors import InputError
 from tests.flows.test_doctor import flip_a_byte
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalog.intake import landing
-from flows.nightly import run_night
-from flows.settings import Settings
-from flows.wiring import open_lake
+from flows.night.nightly import run_night
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake
 from tests.pico_world import make_pico_workspace, write_contract
 
 pytestmark = pytest.mark.slow

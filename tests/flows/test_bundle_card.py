@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from catalog.stores.artifacts.portable import Bundle, read_bundle
-from flows.bundle_card import read_card
-from flows.samples import read_place
+from flows.adapters.bundle_card import read_card
+from flows.adapters.samples import read_place
 from rpe_core.errors import InputError
 from rpe_core.records import BaseModel, TaskSpec
 from tests.fuzz.seeds import CARD, PLACE, SHORT

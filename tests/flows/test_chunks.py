@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from catalog.errors import StoreUnavailable
-from flows.chunks import MAX_TASKS, TASK_UNITS, Chunk, StepFailed, Verb, chunks_of
-from flows.workspace import Workspace
+from flows.runs.chunks import MAX_TASKS, TASK_UNITS, Chunk, StepFailed, Verb, chunks_of
+from flows.workspace.workspace import Workspace
 from rpe_core.errors import InputError
 
 NOBODY = cast(Workspace, None)  # the verbs below look at no workspace

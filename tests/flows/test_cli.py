@@ -14,8 +14,8 @@ import pytest
 import typer
 
 from flows.cli import app
-from flows.settings import Settings
-from flows.steps_table import VERBS
+from flows.steps.table import VERBS
+from flows.workspace.settings import Settings
 from tests.adapter_folders import linear, write_folder
 from tests.flows.conftest import enter_copy
 from tests.pico_world import write_contract, write_rows
@@ -328,8 +328,8 @@ def test_a_busy_workspace_is_left_alone_and_can_be_read(
     workspace: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     hold = (
-        "from flows.locking import hold_workspace\n"
-        "from flows.settings import Settings\n"
+        "from flows.workspace.locking import hold_workspace\n"
+        "from flows.workspace.settings import Settings\n"
         "with hold_workspace(Settings()):\n"
         "    print('held', flush=True)\n"
         "    input()\n"

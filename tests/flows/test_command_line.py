@@ -10,9 +10,9 @@ import pytest
 import typer
 
 from flows.cli import app
-from flows.command_line import exit_codes
-from flows.completing import STEPS
-from flows.steps_table import VERBS
+from flows.commands.command_line import exit_codes
+from flows.commands.completion import STEPS
+from flows.steps.table import VERBS
 from tests.flows.test_cli import COMMANDS
 
 GROUPS = ("", "source", "adapters", "experiment")

@@ -12,12 +12,12 @@ import pytest
 from mlflow.exceptions import MlflowException
 from safetensors.torch import load_file
 
-from flows.consumers import UNJUDGED
-from flows.deciding import approve
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.settings import Settings
-from flows.wiring import open_registry, open_stores
+from flows.night.nightly import run_night
+from flows.targets.decisions import approve
+from flows.targets.registered_models import UNJUDGED
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_registry, open_stores
 from tests.flows.conftest import TARGET
 
 NEW = """

@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from flows.maintain import maintain
-from flows.settings import Settings
+from flows.upkeep.maintain import maintain
+from flows.workspace.settings import Settings
 from tests.end_state import end_state
 from tests.faults import KILL, KILL_GROUP
 from tests.pico_world import make_pico_workspace

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from flows.cron import cron_fault
-from flows.settings import Settings
+from flows.workspace.cron import cron_fault
+from flows.workspace.settings import Settings
 
 BAD = ("", "every night", "0 2 * *", "60 2 * * *", "0 25 * * *", "0 2 * * 8", "H 2 * * *", "@boot")
 GOOD = ("0 2 * * *", "*/15 1-5 * * mon-fri", "0 2 29 2 *", "0 0 L * *", "@daily", "5 4 * * sun")

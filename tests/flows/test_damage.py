@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.settings import Settings
+from flows.workspace.settings import Settings
 from tests.damage import WAYS, Damaged, World, damage, make_world, try_damage
 from tests.damage_files import FolderFiles
 from tests.damage_table import CASES, mend, notice, passes_a_night

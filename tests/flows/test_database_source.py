@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.night.nightly import run_night
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from tests.pico import pico_texts
 from tests.pico_world import make_pico_workspace
 

@@ -16,14 +16,14 @@ import pytest
 from catalog.records import intents
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import connect
-from flows import surroundings
-from flows.doctor import examine
-from flows.locking import hold_workspace
-from flows.reading import read_rows_of
-from flows.run_record import open_run
-from flows.settings import Settings
-from flows.settling import settle
-from flows.wiring import open_stores, open_vectors, utc_now
+from flows.runs.run_record import open_run
+from flows.upkeep import machine_checks
+from flows.upkeep.doctor import examine
+from flows.upkeep.settling import settle
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.locking import hold_workspace
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores, open_vectors, utc_now
 from rpe_core.errors import RpeError
 from tests.flows.conftest import TARGET
 
@@ -94,33 +94,33 @@ def test_what_lies_open_to_others_is_told_with_what_to_type() -> None:
             (settings.root / name).touch(mode=0o644)
         settings.root.chmod(0o755)
         with pytest.raises(RpeError, match="can be read or changed by every user") as raised:
-            surroundings.permissions(settings)
+            machine_checks.permissions(settings)
         assert raised.value.where.endswith("lake/catalog.sqlite")
         assert "index.html" not in raised.value.where
         chmod, mode, *paths = raised.value.remedy.split()
         assert (chmod, mode, paths) == ("chmod", "o-rwx", [str(settings.root)])
         settings.root.chmod(0o750)
-        assert surroundings.permissions(settings).endswith("closed to others")
+        assert machine_checks.permissions(settings).endswith("closed to others")
         settings.night_lock.mkdir()
         with pytest.raises(RpeError, match="The lock is a directory"):
-            surroundings.permissions(settings)
+            machine_checks.permissions(settings)
 
 
 def test_a_clock_behind_the_newest_record_is_told(
     finished_night: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surroundings, "utc_now", lambda: utc_now() - timedelta(days=1))
+    monkeypatch.setattr(machine_checks, "utc_now", lambda: utc_now() - timedelta(days=1))
     with pytest.raises(RpeError, match=r"dated 2[34]\.\d hours from now") as raised:
-        surroundings.clock(finished_night)
+        machine_checks.clock(finished_night)
     assert "NTP" in raised.value.remedy
 
 
 def test_a_package_that_is_not_of_the_lock_is_told(tmp_path: Path) -> None:
-    assert surroundings.versions().endswith("packages as in constraints.txt")
+    assert machine_checks.versions().endswith("packages as in constraints.txt")
     lock = tmp_path / "lock.txt"
     lock.write_text("# a lock\nduckdb==0.0.1\nno-such-package==1\n")
     with pytest.raises(RpeError, match="1 packages have another version") as raised:
-        surroundings.versions(lock)
+        machine_checks.versions(lock)
     assert raised.value.where.startswith("duckdb 1.")
     assert str(lock) in raised.value.remedy
 

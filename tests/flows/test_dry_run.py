@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from flows.deciding import approve
-from flows.settings import Settings
-from flows.workspace import load_declarations
+from flows.targets.decisions import approve
+from flows.workspace.settings import Settings
+from flows.workspace.workspace import load_declarations
 from tests.flows.conftest import TARGET
 from tests.flows.test_cli import contents
 from tests.pico_world import write_contract, write_rows

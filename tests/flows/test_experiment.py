@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from flows.experiment import run_leave_one_out
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.experiments.experiment import run_leave_one_out
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from tests.end_state import end_state
 from tests.flows.conftest import enter_copy
 from tests.pico_world import SITES, make_pico_workspace

@@ -28,11 +28,11 @@ from transformers import (
 )
 
 from catalog.stores.stores import Stores
-from flows.run_record import open_run
-from flows.scoring import predict_arm
-from flows.settings import Settings
-from flows.wiring import open_stores
-from flows.workspace import Workspace, load_declarations
+from flows.runs.run_record import open_run
+from flows.steps.scoring import predict_arm
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
+from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, causal_lm, text_encoder
 from tests.adapter_folders import CONFIG, WEIGHTS

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from catalog.stores.lake.lake import Lake
-from flows.gate_review import BLIND, FALLS, STANDS, UNKNOWN, Reviewed, policy_of, review
-from flows.plans import GateSpec
-from flows.settings import Settings
-from flows.wiring import open_lake
-from flows.workspace import load_declarations
+from flows.experiments.gate_review import BLIND, FALLS, STANDS, UNKNOWN, Reviewed, policy_of, review
+from flows.workspace.plan import GateSpec
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake
+from flows.workspace.workspace import load_declarations
 from tests.catalog.lakes import NOON
 from tests.catalog.test_trials import NEWER
 from tests.pico_world import PLAN, SITES, write_contract

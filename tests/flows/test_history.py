@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from catalog.stores.lake.lake import Lake
-from flows.last_screen import show_summary
-from flows.reading import read_rows_of
-from flows.run_record import Summary
-from flows.settings import Settings
-from flows.wiring import open_lake
+from flows.commands.last_screen import show_summary
+from flows.runs.run_record import Summary
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake
 from tests.catalog.nights import Nights, day
 from tests.flows.conftest import TARGET
 

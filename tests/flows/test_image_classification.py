@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.exporting import export_adapter
-from flows.importing import ImportSpec, import_adapters
-from flows.method_protocol import method_protocol_of
-from flows.nightly import run_night
-from flows.predicting import predict_images, predict_texts
-from flows.reading import read_rows_of
-from flows.settings import Settings
-from flows.workspace import load_declarations
+from flows.adapters.export_adapter import export_adapter
+from flows.adapters.import_adapters import ImportSpec, import_adapters
+from flows.experiments.method_protocol import method_protocol_of
+from flows.night.nightly import run_night
+from flows.targets.predict import predict_images, predict_texts
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.workspace import load_declarations
 from rpe_core.adapters.table import ADAPTER_METHODS, LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.errors import DeclarationError, InputError
 from tests.image_files import write_nifti, write_png

@@ -16,8 +16,8 @@ from pydicom.uid import JPEGLosslessSV1
 from catalog.contracts.load import load_contract
 from catalog.intake.landing import ingest
 from catalog.readers.reasons import told_reason
-from flows.settings import Settings
-from flows.wiring import open_lake
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake
 from tests.catalog.lakes import RUN
 from tests.image_files import blob, picture, write_dicom, write_nifti
 

@@ -11,14 +11,14 @@ from safetensors.torch import load_file
 
 from catalog.retraction import retraction
 from catalog.retraction.influence import Subject, influence_of
-from flows import embed, input_statistics, train
-from flows.maintain import maintain
-from flows.nightly import run_night
-from flows.run_record import open_run
-from flows.settings import Settings
-from flows.wiring import open_stores
-from flows.withdraw import open_finished
-from flows.workspace import Workspace, load_declarations
+from flows.night.nightly import run_night
+from flows.runs.run_record import open_run
+from flows.steps import embed, input_statistics, train
+from flows.upkeep.maintain import maintain
+from flows.upkeep.withdraw import open_finished
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
+from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.errors import InputError
 from rpe_core.merging.files.hyperparameters import rank_of, scaling_of

@@ -8,10 +8,10 @@ import pytest
 
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import connect
-from flows.lost_lake import LakeLost
-from flows.reading import read_rows_of
-from flows.settings import Settings
-from flows.wiring import open_lake, open_registry
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.lost_lake import LakeLost
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake, open_registry
 from tests.flows.conftest import TARGET
 from tests.flows.damages import LOST, MENDED
 from tests.flows.test_repair import bytes_of, copy, served

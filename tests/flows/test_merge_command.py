@@ -107,7 +107,7 @@ def test_it_needs_no_platform(desk: Path) -> None:
         "import sys; from flows.cli import app\n"
         "app(['merge', '--members', 'a=1', '--out', 'x'], standalone_mode=False)\n"
         "heavy = {'prefect', 'mlflow', 'lancedb', 'duckdb', 'great_expectations', 'peft',\n"
-        "         'transformers', 'pandas', 'flows.settings'}\n"
+        "         'transformers', 'pandas', 'flows.workspace.settings'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 
 
 def dense(folder: Path) -> dict[str, np.ndarray]:

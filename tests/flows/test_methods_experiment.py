@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.experiment import run_methods
-from flows.method_protocol import MethodProtocol, method_plan_of, method_protocol_of
-from flows.reading import read_rows_of
-from flows.settings import Settings
-from flows.wiring import open_lake
-from flows.workspace import load_declarations
+from flows.experiments.experiment import run_methods
+from flows.experiments.method_protocol import MethodProtocol, method_plan_of, method_protocol_of
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake
+from flows.workspace.workspace import load_declarations
 from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.errors import DeclarationError, InputError
 from tests.end_state import end_state

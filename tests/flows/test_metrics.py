@@ -7,9 +7,9 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from flows.metrics import offer_metrics
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.night.openmetrics import offer_metrics
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from rpe_core.errors import RpeError
 
 ACCEPT = {"Accept": "application/openmetrics-text; version=1.0.0"}

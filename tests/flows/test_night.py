@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.settings import Settings
-from flows.train import TrainingFailed, run_process
-from flows.wiring import open_lake, open_registry
+from flows.night.nightly import run_night
+from flows.steps.train import TrainingFailed, run_process
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake, open_registry
 from tests.pico_world import write_rows
 
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.nightly import run_night
-from flows.predicting import predict_texts
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.night.nightly import run_night
+from flows.targets.predict import predict_texts
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from tests.pico import LABELS
 from tests.pico_world import SITES, make_pico_workspace
 

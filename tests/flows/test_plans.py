@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.bases import files_of
-from flows.plan_file import load_plan
-from flows.plans import BASELINE_MERGES, BaseSpec, GateSpec, Plan
-from flows.promote import terms_of
-from flows.workspace import load_declarations
+from flows.steps.promote import terms_of
+from flows.workspace.bases import files_of
+from flows.workspace.plan import BASELINE_MERGES, BaseSpec, GateSpec, Plan
+from flows.workspace.plan_file import load_plan
+from flows.workspace.workspace import load_declarations
 from rpe_core.errors import DeclarationError, Fault, InputError
 from rpe_core.evaluation.gates import GatePolicy, MaxLoss
 from rpe_core.evaluation.metrics import METRICS

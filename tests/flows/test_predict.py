@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.deciding import approve
-from flows.settings import Settings
+from flows.targets.decisions import approve
+from flows.workspace.settings import Settings
 from tests.flows.conftest import TARGET
 
 # peft asks transformers for a property by its former name

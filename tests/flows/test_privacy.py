@@ -8,12 +8,12 @@ import pytest
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.nightly import run_night
-from flows.output import show_error
-from flows.plan_file import load_plan
-from flows.reading import read_rows_of
-from flows.run_steps import do_unit
-from flows.settings import Settings
+from flows.commands.output import show_error
+from flows.night.nightly import run_night
+from flows.night.run_steps import do_unit
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.plan_file import load_plan
+from flows.workspace.settings import Settings
 from rpe_core.errors import RpeError
 
 ACCEPTED = "qzxaccepted"  # in a row that lands and is trained on

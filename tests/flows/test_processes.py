@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.processes import run_child
+from flows.runs.processes import run_child
 
 
 def test_children_of_many_threads_end_with_their_own_status(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_children_of_many_threads_end_with_their_own_status(tmp_path: Path) -> N
 STARTS = """
 import sys
 from pathlib import Path
-from flows.processes import run_child
+from flows.runs.processes import run_child
 run_child("tests.busy", Path(sys.argv[1]), preload=["tests.slow_to_import"])
 """
 

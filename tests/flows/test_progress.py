@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from flows import progress
-from flows.progress import announce, announce_step, progress_on_stderr
+from flows.runs import progress
+from flows.runs.progress import announce, announce_step, progress_on_stderr
 
 SCRIPT = """
-from flows.progress import announce, announce_step, progress_on_stderr
+from flows.runs.progress import announce, announce_step, progress_on_stderr
 with progress_on_stderr("starting"):
     announce_step("embed", 2, 6)
     for i in (1, 2, 3):

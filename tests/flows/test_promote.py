@@ -11,13 +11,13 @@ from scipy.stats import beta
 from catalog.records import promotion, registration
 from catalog.records.promotion import VerdictRecord
 from catalog.records.registration import Challenger
-from flows.deciding import approve, roll_back
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.run_record import open_run
-from flows.settings import Settings
-from flows.wiring import open_lake, open_stores
-from flows.workspace import Workspace, load_declarations
+from flows.night.nightly import run_night
+from flows.runs.run_record import open_run
+from flows.targets.decisions import approve, roll_back
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake, open_stores
+from flows.workspace.workspace import Workspace, load_declarations
 from tests.flows.conftest import TARGET
 from tests.flows.test_night import counts
 from tests.kill_operations import take_back

@@ -6,13 +6,13 @@ import pytest
 
 from catalog.examples.files import read_base
 from catalog.examples.prostate_world import sites, write_world
-from flows.experiment import run_leave_one_out
-from flows.init import init_workspace
-from flows.nightly import run_night
-from flows.pretraining import pretrain_base
-from flows.protocol import ARMS
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.demos.pretraining import pretrain_base
+from flows.experiments.experiment import run_leave_one_out
+from flows.experiments.leave_one_out_protocol import ARMS
+from flows.night.nightly import run_night
+from flows.upkeep.init import init_workspace
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 
 BASE = "models/organ-sam"
 SCORES = """

@@ -8,9 +8,9 @@ import typer
 from catalog.contracts.contract import SplitShares
 from catalog.errors import ContractInvalid
 from flows.cli import USAGE_ERROR, app
-from flows.plans import Plan
-from flows.protocol import ARMS, Protocol, plan_of, protocol_of
-from flows.workspace import Declarations
+from flows.experiments.leave_one_out_protocol import ARMS, Protocol, plan_of, protocol_of
+from flows.workspace.plan import Plan
+from flows.workspace.workspace import Declarations
 from rpe_core.errors import DeclarationError
 from tests.catalog.lakes import contract
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.settings import Settings
-from flows.system_faults import system_fault
+from flows.runs.system_faults import system_fault
+from flows.workspace.settings import Settings
 from tests.flows.conftest import TARGET
 
 NOBODY = 65534

@@ -31,13 +31,13 @@ from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.artifacts.portable import is_bundle, read_bundle
 from catalog.stores.registry.sums import sha256_of
 from catalog.stores.sqlite_files import fault_of
-from flows.bases import model_files
+from flows.adapters.import_adapters import _folders
+from flows.adapters.samples import _find
 from flows.commands.targets import _lines
-from flows.importing import _folders
-from flows.lost_registry import _wrong
-from flows.samples import _find
-from flows.settings import Settings
-from flows.workspace import load_declarations
+from flows.workspace.bases import model_files
+from flows.workspace.lost_registry import _wrong
+from flows.workspace.settings import Settings
+from flows.workspace.workspace import load_declarations
 from rpe_core.errors import RpeError
 from rpe_core.families.attachment import _is_prompts
 from rpe_core.merging.beside import copy_beside
@@ -274,9 +274,11 @@ OWN_FILES = {
     "rpe_core/families/attachment.py",  # a served version imports nothing of ours
     "catalog/deid", "catalog/examples", "catalog/readers/headers.py", "catalog/stores",
     "catalog/tables",
-    "flows/checkpoints.py", "flows/demos", "flows/init.py", "flows/method_tables.py",
-    "flows/naming.py", "flows/pretraining.py", "flows/server.py", "flows/surroundings.py",
-    "flows/train.py", "flows/training_process.py", "flows/workers.py", "rpe_core/families/clip.py",
+    "flows/demos", "flows/experiments/method_tables.py",
+    "flows/runs/checkpoints.py", "flows/runs/prefect_server.py", "flows/runs/workers.py",
+    "flows/steps/train.py", "flows/steps/training_process.py",
+    "flows/upkeep/init.py", "flows/upkeep/machine_checks.py",
+    "flows/workspace/workspace_id.py", "rpe_core/families/clip.py",
 }  # fmt: skip
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from catalog.records import promotion
-from flows.doctor import BAD, examine
-from flows.reading import read_rows_of
-from flows.repair import LEFT as IS_LEFT
-from flows.repair import TO_DO, foretell, repair
-from flows.run_record import open_run
-from flows.settings import Settings
-from flows.wiring import open_lake, open_stores
+from flows.runs.run_record import open_run
+from flows.upkeep.doctor import BAD, examine
+from flows.upkeep.repair import LEFT as IS_LEFT
+from flows.upkeep.repair import TO_DO, foretell, repair
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake, open_stores
 from tests.end_state import end_state
 from tests.flows.conftest import TARGET, enter_copy
 from tests.flows.damages import LEFT, MENDED

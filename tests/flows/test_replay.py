@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.replay import replay
-from flows.settings import Settings
-from flows.wiring import open_stores
+from flows.night.nightly import run_night
+from flows.targets.replay import replay
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
 from tests.pico_world import write_contract, write_rows
 from tests.replays import ALL_SAME, on_threads, outcomes
 

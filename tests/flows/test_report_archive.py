@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.settings import Settings
+from flows.workspace.settings import Settings
 
 
 def reports_of(settings: Settings) -> dict[str, bytes]:

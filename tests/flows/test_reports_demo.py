@@ -13,14 +13,14 @@ import pytest
 from catalog.examples.files import read_base
 from catalog.examples.reports_world import sites, write_world
 from catalog.stores.artifacts.artifacts import Artifacts
-from flows.bases import model_files
+from flows.demos.pretraining import pretrain_base
 from flows.demos.table import DEMOS
-from flows.experiment import run_leave_one_out
-from flows.init import init_workspace
-from flows.pretraining import pretrain_base
-from flows.protocol import ARMS
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.experiments.experiment import run_leave_one_out
+from flows.experiments.leave_one_out_protocol import ARMS
+from flows.upkeep.init import init_workspace
+from flows.workspace.bases import model_files
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from rpe_core.errors import InputError
 
 SOURCES = [site.name for site in sites()]
@@ -58,7 +58,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_killed_pretraining_ends_like_an_undisturbed_one(base: Path, tmp_path: Path) -> None:
     folder, scratch = tmp_path / "models" / "reports-llama", tmp_path / "tmp"
     code = (
-        "import json, sys; from pathlib import Path; from flows.pretraining import pretrain_base\n"
+        "import json, sys; from pathlib import Path\n"
+        "from flows.demos.pretraining import pretrain_base\n"
         "folder, module, how, scratch = sys.argv[1:]\n"
         "pretrain_base(Path(folder), module, json.loads(how), scratch=Path(scratch))"
     )

@@ -12,13 +12,13 @@ import pytest
 
 from catalog.retraction import retraction
 from catalog.retraction.influence import Subject, influence_of
-from flows.deciding import approve
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.retract import plan_retraction, retract
-from flows.run_record import open_run
-from flows.settings import Settings
-from flows.wiring import open_stores
+from flows.night.nightly import run_night
+from flows.night.retract import plan_retraction, retract
+from flows.runs.run_record import open_run
+from flows.targets.decisions import approve
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
 from rpe_core.errors import InputError
 from tests.end_state import end_state
 from tests.flows.conftest import TARGET

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.nightly import run_night
-from flows.predicting import predict_images, predict_texts
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.night.nightly import run_night
+from flows.targets.predict import predict_images, predict_texts
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from rpe_core.errors import InputError
 from tests.image_files import write_nifti, write_png
 from tests.pico import pico_cases, pico_sam

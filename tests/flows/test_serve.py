@@ -15,10 +15,10 @@ import pytest
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.processes import end_process
-from flows.serve import serve
-from flows.settings import Settings
-from flows.wiring import open_lake
+from flows.night.serve import serve
+from flows.runs.processes import end_process
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake
 from rpe_core.errors import DeclarationError
 from tests.pico_world import SITES, make_pico_workspace
 
@@ -113,11 +113,13 @@ def test_serve_runs_what_is_asked_for_and_leaves_nothing_behind(
 
     found = httpx.post(f"{api}/deployments/filter", json={}, trust_env=False).json()
     upkeep, deployment = sorted(found, key=lambda one: str(one["name"]))
-    assert (upkeep["name"], upkeep["entrypoint"]) == ("maintain", "flows.maintain.upkeep")
+    assert (upkeep["name"], upkeep["entrypoint"]) == ("maintain", "flows.upkeep.maintain.upkeep")
     assert upkeep["schedules"][0]["schedule"]["cron"] == "0 5 2 1 *"
     assert deployment["name"] == "nightly"
     assert deployment["parameters"]["home"] == str(workspace.root)
-    assert deployment["entrypoint"] == "flows.nightly.nightly", "a module, so any folder will do"
+    assert deployment["entrypoint"] == "flows.night.nightly.nightly", (
+        "a module, so any folder will do"
+    )
     (schedule,) = deployment["schedules"]
     assert schedule["active"]
     assert not deployment["paused"]

@@ -11,9 +11,9 @@ import httpx
 import psutil
 import pytest
 
-from flows.processes import started_at
-from flows.server import prefect_server, reap_stale_server
-from flows.settings import Settings
+from flows.runs.prefect_server import prefect_server, reap_stale_server
+from flows.runs.processes import started_at
+from flows.workspace.settings import Settings
 
 Child = Callable[[], subprocess.Popen[bytes]]
 

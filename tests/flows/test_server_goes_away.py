@@ -12,9 +12,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.processes import end_process
-from flows.server import prefect_server, start_server
-from flows.settings import Settings
+from flows.runs.prefect_server import prefect_server, start_server
+from flows.runs.processes import end_process
+from flows.workspace.settings import Settings
 from tests.end_state import end_state
 from tests.kill_matrix import World, ended, put_back, run_undisturbed
 from tests.kill_operations import NIGHT_WORDS

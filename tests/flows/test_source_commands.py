@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.settings import Settings
+from flows.workspace.settings import Settings
 from tests.pico_world import write_contract, write_rows
 
 

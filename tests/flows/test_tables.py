@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from flows.output import show_rows
-from flows.tables import LEAST, draw
+from flows.commands.output import show_rows
+from flows.commands.terminal_tables import LEAST, draw
 
 NAMES = ["target name", "n items", "in short"]
 ROWS = [["ultrasound-reports", "132", "win against base; a part of the error is spent " * 3]]

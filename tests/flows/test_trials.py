@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from catalog.tables.score_tables import COMPARISONS
-from flows.trials import Trials, read_gains, trial_row
+from flows.steps.trials import Trials, read_gains, trial_row
 from rpe_core.evaluation.gates import GatePolicy, Losses, MaxLoss, Past, Trial
 from rpe_core.records import Comparison
 

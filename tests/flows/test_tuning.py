@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.asking import explain_scores
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.settings import Settings
+from flows.night.nightly import run_night
+from flows.targets.asking import explain_scores
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from tests.pico_world import SITES, make_pico_workspace, write_contract, write_rows
 
 pytestmark = pytest.mark.slow

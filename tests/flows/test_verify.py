@@ -22,16 +22,16 @@ from catalog.records.champions import serving
 from catalog.records.promotion import VerdictRecord
 from catalog.records.registration import Challenger
 from catalog.stores.lake.chain import amending
-from flows.alerts import watch
-from flows.deciding import roll_back
-from flows.ledger import Ledger
-from flows.nightly import run_night
-from flows.run_record import Summary, close_run, open_run
-from flows.settings import Settings
-from flows.sound import sound_champion
-from flows.verify import verify
-from flows.wiring import open_lake, open_registry, open_stores
-from flows.workspace import Workspace, load_declarations
+from flows.night.nightly import run_night
+from flows.runs.ledger import Ledger
+from flows.runs.run_record import Summary, close_run, open_run
+from flows.targets.decisions import roll_back
+from flows.upkeep.alerts import watch
+from flows.verification.champions import verify
+from flows.verification.sound_version import sound_champion
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_lake, open_registry, open_stores
+from flows.workspace.workspace import Workspace, load_declarations
 from tests.flows.conftest import TARGET, enter_copy
 
 WEIGHTS = "artifacts/adapter/adapter_model.safetensors"

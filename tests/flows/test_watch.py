@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.deciding import approve
-from flows.last_screen import tell_end
-from flows.nightly import run_night
-from flows.reading import read_rows_of
-from flows.retract import retract
-from flows.run_record import Summary
-from flows.settings import Settings
+from flows.commands.last_screen import tell_end
+from flows.night.nightly import run_night
+from flows.night.retract import retract
+from flows.runs.run_record import Summary
+from flows.targets.decisions import approve
+from flows.workspace.lake_reads import read_rows_of
+from flows.workspace.settings import Settings
 from tests.faults import KILL
 from tests.flows.conftest import TARGET
 from tests.pico import LABELS, pico_encoder

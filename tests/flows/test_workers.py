@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.run_record import open_run
-from flows.settings import Settings
-from flows.steps_table import STEPS
-from flows.wiring import open_stores
-from flows.workers import RESOURCES, Errand, compute, resources_of
-from flows.workspace import Workspace, load_declarations
+from flows.runs.run_record import open_run
+from flows.runs.workers import RESOURCES, Errand, compute, resources_of
+from flows.steps.table import STEPS
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_stores
+from flows.workspace.workspace import Workspace, load_declarations
 
 
 def test_a_worker_makes_from_an_id_what_the_night_made(night_copy: Settings) -> None:

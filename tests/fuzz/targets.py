@@ -25,9 +25,9 @@ from catalog.readers.formats import open_batches
 from catalog.readers.images import load_image, load_mask
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.artifacts.portable import ADAPTER, CARD, HASHES, REPRESENTATION, read_bundle
-from flows.bundle_card import read_card
-from flows.plan_file import load_plan
-from flows.samples import read_place
+from flows.adapters.bundle_card import read_card
+from flows.adapters.samples import read_place
+from flows.workspace.plan_file import load_plan
 from rpe_core.errors import InputError, RpeError
 from rpe_core.merging.files.adapter_folder import read_json
 from rpe_core.merging.files.hyperparameters import check_config

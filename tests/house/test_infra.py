@@ -10,9 +10,9 @@ from prefect.cli.deploy._config import _load_deploy_configs_and_actions
 from rich.console import Console
 
 from flows.cli import app
-from flows.deployments import deployments_of
-from flows.plans import Plan
-from flows.settings import Settings
+from flows.night.deployments import deployments_of
+from flows.workspace.plan import Plan
+from flows.workspace.settings import Settings
 
 INFRA = Path(__file__).parents[2] / "infra"
 PLAN = INFRA.parent / "catalog" / "examples" / "plan.yaml"

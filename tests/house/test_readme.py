@@ -10,7 +10,7 @@ import typer
 
 from catalog.contracts.files import FileFormat
 from flows.cli import app
-from flows.plans import AUTO, BASELINE_MERGES
+from flows.workspace.plan import AUTO, BASELINE_MERGES
 from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.evaluation.metrics import METRICS
 from rpe_core.families.table import FAMILIES

@@ -1,4 +1,4 @@
-"""Rules for dates finer than a year (C); ages have rules_ages.py."""
+"""Rules for dates finer than a year (C); ages have ages.py."""
 
 from __future__ import annotations
 

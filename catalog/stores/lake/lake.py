@@ -77,7 +77,7 @@ class Lake:
         lock_timeout_seconds: float = TIMEOUT_SECONDS,
         workspace: str = "",
     ) -> Self:
-        """Open the lake at a URI of `lake_catalog`; a new one is empty until `migrate`.
+        """Open the lake at a URI of `catalog_uri`; a new one is empty until `migrate`.
 
         Raises:
             RecordNotFound: read-only, and there is no lake yet.

@@ -1,0 +1,93 @@
+"""Export: an adapter as a portable bundle that another platform imports."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from catalog.errors import RecordNotFound
+from catalog.stores.artifacts.portable import write_bundle
+from catalog.stores.outgoing import HubName
+from flows.workspace.lake_reads import require_current_lake
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_to_look
+from flows.workspace.workspace import load_declarations
+from rpe_core.errors import InputError
+
+
+def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
+    """Write adapter, card, representation and hashes; no row of data is among them.
+
+    Raises:
+        RecordNotFound: no standing adapter has this id.
+        RecordConflict: its files were changed since they were kept.
+        InputError: its representation stands for fewer groups than the plan publishes, or the
+            place is taken.
+    """
+    min_groups = load_declarations(settings).plan.publishing.min_groups
+    require_current_lake(settings)
+    with open_to_look(settings) as stores:
+        rows = stores.lake.rows(
+            "SELECT a.*, b.base_sha256, b.family, b.model, b.revision, r.n_items, r.n_groups"
+            " FROM core.adapters AS a"
+            " JOIN core.bases AS b USING (base_id)"
+            " JOIN core.representations AS r USING (representation_id)"
+            " WHERE adapter_id = ? AND a.retracted_at IS NULL",
+            [adapter_id],
+        )
+        if not rows:
+            raise RecordNotFound(
+                "No standing adapter has this id.", remedy="`rpe adapters list` shows them"
+            )
+        row = rows[0]
+        _require_cohort(row, min_groups)
+        place = stores.vectors.representation(row["representation_id"])
+        folder = stores.artifacts.folder(row["artifact_sha256"], is_verified=True)
+        card = {
+            "base": {
+                "sha256": row["base_sha256"],
+                "family": row["family"],
+                "encoder_id": place.encoder_id,
+            },
+            "adapter": {
+                **{name: row[name] for name in _TOLD},
+                "task": json.loads(row["task_json"]),
+                "recipe": json.loads(row["recipe_json"]),
+                "versions": json.loads(row["versions_json"]),
+            },
+        }
+        told = {**asdict(place), "n_groups": row["n_groups"]}
+        representation = {name: told[name] for name in ("n_groups", "n_items", "variance", "z")}
+        hub = HubName(row["model"], row["revision"]) if row["revision"] else None
+        write_bundle(out, folder, card=card, representation=representation, hub=hub)
+    return out
+
+
+def _require_cohort(row: dict[str, Any], min_groups: int) -> None:
+    """Raise InputError below the plan's minimum; uncounted groups are as many as rows at most."""
+    n = row["n_items"] if row["n_groups"] is None else row["n_groups"]
+    if n < min_groups:
+        raise InputError(
+            f"The representation stands for {n} groups: it would say too much of each patient.",
+            where=row["adapter_id"],
+            expected=f"at least {min_groups} groups, by `publishing: min_groups` of plan.yaml",
+            remedy="export it when more patients have arrived and their version is trained",
+        )
+
+
+_TOLD = (
+    "adapter_id",
+    "source",
+    "dataset_version_id",
+    "recipe_id",
+    "representation_id",
+    "license",
+    "weights_sha256",
+    "rank",
+    "n_parameters",
+    "n_steps",
+    "validation_score",
+    "threads",
+)

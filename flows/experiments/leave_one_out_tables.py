@@ -1,0 +1,179 @@
+"""Leave-one-out's tables: scores with verdicts, distances, findings, from what was evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from flows.experiments.conclusion import Experiment, Row, Units, finding_row
+from flows.experiments.leave_one_out_protocol import Protocol
+from flows.runs.chunks import StepFailed
+from flows.steps import embed
+from flows.steps.evaluate import EvaluateUnit
+from flows.steps.scoring import BASE_ARM, CONFIDENCE, OWN_ARM, REFERENCE_ARM, score_row
+from flows.workspace.representations import embed_unit_of
+from flows.workspace.workspace import Workspace
+from rpe_core.distance import DATASET_DISTANCES, Matrix
+from rpe_core.evaluation.correlation import Correlation, correlate_pairs
+from rpe_core.evaluation.expectations import RULES, check_expectations, pool_arm
+from rpe_core.evaluation.head_to_head import compare
+from rpe_core.evaluation.metrics import METRICS, Items, find_metric
+
+DISTANCE_ITEMS = 256  # training rows of a source whose single features are compared
+NEAREST_ARM = "nearest:"  # with the distance after it: the reference that it picks, by itself
+SIGNIFICANCE = 0.05
+
+
+class LeaveOneOut(Experiment):
+    """What follows from the evaluations of the leave-one-out protocol."""
+
+    def __init__(self, workspace: Workspace, protocol: Protocol, units: Units) -> None:
+        self.protocol = protocol
+        self.units = {source: units[protocol.target_name(source)] for source in protocol.sources}
+        recipe_id = workspace.plan.recipe(protocol.recipe).recipe_id
+        made_of = {
+            "recipe": recipe_id,
+            "evaluations": {s: unit.evaluation_id for s, unit in self.units.items()},
+            "datasets": {s: unit.retrieval.dataset_sha256 for s, unit in self.units.items()},
+            "distance_items": DISTANCE_ITEMS,
+            "rules": RULES,
+        }
+        super().__init__(workspace, protocol, recipe_id=recipe_id, made_of=made_of)
+
+    def tables(self) -> Mapping[str, Sequence[Row]]:
+        """Scores with verdicts, distances with the references that they pick, findings."""
+        arms = {source: dict(self.items(unit)) for source, unit in self.units.items()}
+        scores = {source: self._scores(unit) for source, unit in self.units.items()}
+        features = {source: self._features(source) for source in self.protocol.sources}
+        far = {kind: self._matrix(kind, features) for kind in self.protocol.distances}
+        for kind, matrix in far.items():
+            for source, reference in self._picked(matrix).items():
+                name, picked = f"{NEAREST_ARM}{kind}", f"{REFERENCE_ARM}{reference}"
+                arms[source][name] = arms[source][picked]
+                scores[source] += [{**r, "arm": name} for r in scores[source] if r["arm"] == picked]
+        rows = [row for source in arms for row in self._compared(arms[source], scores[source])]
+        return {
+            "experiment_scores": [*rows, *self._pooled(arms)],
+            "experiment_distances": list(self._distance_rows(far, features)),
+            "experiment_findings": [*self._expected(arms), *self._correlated(far, scores)],
+        }
+
+    def _scores(self, unit: EvaluateUnit) -> list[Row]:
+        """What the evaluation itself recorded on all test rows."""
+        names = "arm, metric, metric_version, is_higher_better, evaluation_id, ensemble_id, value,"
+        rows = self.workspace.stores.lake.rows(
+            f"SELECT {names} ci_low, ci_high, n_items, n_groups FROM core.scores"
+            " WHERE evaluation_id = ? AND split = 'test' AND slice = '' ORDER BY arm, metric",
+            [unit.evaluation_id],
+        )
+        return [{**row, "source": unit.retrieval.target.source} for row in rows]
+
+    def _features(self, source: str) -> Matrix:
+        unit = embed_unit_of(self.workspace, source, self.protocol.base, "reference")
+        if unit is None:
+            raise StepFailed("A source of the experiment has no data.", where=source)
+        return embed.features_of(self.workspace, unit, limit=DISTANCE_ITEMS)
+
+    def _matrix(self, kind: str, features: Mapping[str, Matrix]) -> Matrix:
+        """Distances of targets (rows) to references (columns); a source to itself is not asked."""
+        measure, sources = DATASET_DISTANCES[kind], self.protocol.sources
+        return np.array(
+            [[0.0 if a == b else measure(features[a], features[b]) for b in sources]
+             for a in sources]
+        )  # fmt: skip
+
+    def _picked(self, matrix: Matrix) -> dict[str, str]:
+        """The nearest reference of each target; the first by name of equals."""
+        far = np.where(np.eye(len(matrix), dtype=bool), np.inf, matrix)
+        sources = self.protocol.sources
+        return {
+            source: sources[int(np.argmin(row))] for source, row in zip(sources, far, strict=True)
+        }
+
+    def _compared(self, arms: Mapping[str, Items], scores: Sequence[Row]) -> Iterator[Row]:
+        """Rows of scores with the verdicts against base and average."""
+        for row in scores:
+            yield {**row, **_verdicts(arms, row["arm"], row["metric"])}
+
+    def _pooled(self, arms: Mapping[str, Mapping[str, Items]]) -> Iterator[Row]:
+        """The same over the items of all targets, of the arms that every target has."""
+        everywhere = set.intersection(*(set(found) for found in arms.values()))
+        pooled = {arm: pool_arm(arms, arm) for arm in sorted(everywhere)}
+        for arm, items in pooled.items():
+            for metric in sorted(METRICS):
+                if set(METRICS[metric].needs) <= set(items.statistics):
+                    common = {"source": "", "arm": arm, "evaluation_id": "", "ensemble_id": ""}
+                    row = score_row(items, metric, common)
+                    yield {**row, **_verdicts(pooled, arm, metric)}
+
+    def _distance_rows(
+        self, far: Mapping[str, Matrix], features: Mapping[str, Matrix]
+    ) -> Iterator[Row]:
+        for kind, matrix in far.items():
+            for i, source in enumerate(self.protocol.sources):
+                for j, reference in enumerate(self.protocol.sources):
+                    if i != j:
+                        yield {
+                            "kind": kind,
+                            "source": source,
+                            "reference": reference,
+                            "distance": float(matrix[i, j]),
+                            "n_items": len(features[source]),
+                            "n_reference_items": len(features[reference]),
+                        }
+
+    def _expected(self, arms: Mapping[str, Mapping[str, Items]]) -> Iterator[Row]:
+        for found in check_expectations(arms, self.metric, confidence=CONFIDENCE):
+            yield finding_row(found, self.metric)
+
+    def _correlated(
+        self, far: Mapping[str, Matrix], scores: Mapping[str, Sequence[Row]]
+    ) -> Iterator[Row]:
+        """Whether nearer references score better, by each distance."""
+        sign = 1.0 if find_metric(self.metric).is_higher_better else -1.0
+        single = {
+            (source, row["arm"]): sign * row["value"]
+            for source, rows in scores.items()
+            for row in rows
+            if row["metric"] == self.metric
+        }
+        sources = self.protocol.sources
+        transfer = np.array(
+            [[single[a, OWN_ARM if a == b else f"{REFERENCE_ARM}{b}"] for b in sources]
+             for a in sources]
+        )  # fmt: skip
+        for kind, matrix in far.items():
+            found = correlate_pairs(matrix, transfer, confidence=CONFIDENCE)
+            yield {**_correlation_row(kind, found), "metric": self.metric}
+
+
+def _verdicts(arms: Mapping[str, Items], arm: str, metric: str) -> Row:
+    row: Row = {}
+    for baseline in (BASE_ARM, "average"):
+        found = compare(arms[arm], arms[baseline], metric, confidence=CONFIDENCE, mean_over="items")
+        row[f"{baseline}_difference"] = found.difference
+        row[f"{baseline}_ci_low"], row[f"{baseline}_ci_high"] = found.ci_low, found.ci_high
+        row[f"{baseline}_result"] = found.result
+    return row
+
+
+def _correlation_row(kind: str, found: Correlation) -> Row:
+    verdict = "undecided"
+    if found.low is not None and found.high is not None and (found.p_value or 0) <= SIGNIFICANCE:
+        verdict = "holds" if found.high < 0 else "fails" if found.low > 0 else "undecided"
+    return {
+        "finding": f"nearer_is_better:{kind}",
+        "statement": f"References that are nearer by the {kind} distance score better",
+        "verdict": verdict,
+        "quantity": "rho",
+        "value": found.rho,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "p_value": found.p_value,
+        "n": found.n_pairs,
+        "n_clusters": found.n_targets,
+        "details": "Spearman's rho of distance and score (higher is better) over ordered pairs;"
+        " interval by bootstrap over targets, p by permutation of the datasets;"
+        f" holds if the interval lies below zero and p <= {SIGNIFICANCE}",
+    }

@@ -1,0 +1,1 @@
+"""What a run measures once of its library and shares: references, limits, weights of drafts."""

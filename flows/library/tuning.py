@@ -1,0 +1,103 @@
+"""Tuning: parameters that say `loo`, chosen over a target's library and remembered with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flows.library.calibration import Library
+from flows.workspace.task_rows import TaskRows, read_task_rows
+from flows.workspace.workspace import Workspace
+from rpe_core.records import Candidate, StrategySpec
+from rpe_core.weighting.strategies import LOO
+from rpe_core.weighting.tuning import (
+    MIN_REFERENCES,
+    Alternative,
+    Setting,
+    Tuning,
+    settings_of,
+    tune_by_reconstruction,
+    tune_by_scores,
+)
+
+MAX_SCORED = 16  # labelled references that are served for every setting; of more, spaced ones
+Score = Callable[[Candidate, Setting, TaskRows, np.ndarray], float]
+
+
+def is_tuned(spec: StrategySpec, k: int | str) -> bool:
+    """Whether anything about this strategy is to be chosen."""
+    return k == LOO or LOO in spec.parameters.values()
+
+
+def recorded_tuning(workspace: Workspace, ensemble_id: str) -> Tuning | None:
+    """What was chosen when this ensemble was made, or None before."""
+    row = workspace.standing.ensembles.get(ensemble_id)
+    return read_tuning(row["parameters"]) if row else None
+
+
+def read_tuning(parameters: str) -> Tuning | None:
+    """What was chosen, as core.ensembles.parameters tells it; None where nothing was open."""
+    found = json.loads(parameters).get("tuning")
+    if found is None:
+        return None
+    tried = tuple(Alternative(**alternative) for alternative in found["alternatives"])
+    return Tuning(found["criterion"], found["chosen"], tried)
+
+
+def tune(
+    workspace: Workspace,
+    library: Library,
+    spec: StrategySpec,
+    *,
+    k: int | str,
+    score: Score,
+) -> Tuning:
+    """Choose by the references' own scores; without enough labels by reconstruction or default.
+
+    Every labelled reference is served from the others with every setting, and scored on its
+    validation rows: `score(reference, setting, rows, chosen)`, higher is better.
+    """
+    settings = settings_of(spec, k=k, n_references=len(set(library.sources)))
+    scored = _labelled(workspace, library)
+    if len(scored) < MIN_REFERENCES or len(settings) < 2:
+        return tune_by_reconstruction(library.matrix, library.sources, spec, k=k)
+    return tune_by_scores(
+        [
+            (setting, [score(one, setting, rows, chosen) for one, rows, chosen in scored])
+            for setting in settings
+        ]
+    )
+
+
+def _labelled(
+    workspace: Workspace, library: Library
+) -> list[tuple[Candidate, TaskRows, np.ndarray]]:
+    found = []
+    for reference in library.references:
+        contract = workspace.contracts.get(reference.source)
+        if contract is None:
+            continue
+        rows = read_task_rows(workspace, contract, reference.dataset_version_id)
+        chosen = rows.labelled("validation", workspace.plan.evaluation.calibration_items)
+        if len(chosen):
+            found.append((reference, rows, chosen))
+    return found[:: max(1, -(-len(found) // MAX_SCORED))]
+
+
+def tuning_record(tuning: Tuning) -> dict[str, Any]:
+    """The choice with its alternatives, as it stands in the ensemble's parameters."""
+    return {
+        "criterion": tuning.criterion,
+        "chosen": dict(tuning.chosen),
+        "alternatives": [
+            {
+                "setting": dict(alternative.setting),
+                "value": alternative.value,
+                "n_references": alternative.n_references,
+            }
+            for alternative in tuning.alternatives
+        ],
+    }

@@ -1,0 +1,282 @@
+"""Ensemble: retrieve the nearest adapters of a target, weigh them by every strategy, merge."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from catalog.records import intents, registration
+from catalog.records.licenses import strictest_license
+from catalog.records.registration import EnsembleCard
+from flows.library.attribution import MAX_ADAPTERS, attributions_of
+from flows.library.calibration import library_of
+from flows.library.references import asked_of, visible_library
+from flows.library.retrieval import Retrieval, retrieve
+from flows.library.tuning import is_tuned, recorded_tuning, tune, tuning_record
+from flows.library.weighing import leave_out, weighed, without_source
+from flows.runs.versions import NUMERIC, versions_of
+from flows.steps.scoring import mean_score, predict_arm, score_items
+from flows.workspace.bases import base_folder
+from flows.workspace.plan import BASELINE_MERGES, TargetSpec
+from flows.workspace.representations import embed_unit_of
+from flows.workspace.task_rows import TaskRows
+from flows.workspace.workspace import Workspace
+from rpe_core.ensemble import EnsembleDraft
+from rpe_core.fingerprint import fingerprint, make_id
+from rpe_core.merging.manifest import MergeReport
+from rpe_core.merging.merge import merge
+from rpe_core.records import Candidate, StrategySpec, TaskSpec
+from rpe_core.weighting.tuning import Setting, Tuning
+
+
+@dataclass(frozen=True)
+class EnsembleUnit:
+    """An ensemble to merge and keep; weighed when it is made where something is to be chosen."""
+
+    retrieval: Retrieval
+    strategy: StrategySpec
+    draft: EnsembleDraft | None
+    sha256: str
+
+    @property
+    def ensemble_id(self) -> str:
+        """`ensemble:<target>@sha12` over data, base, strategy, merge method and candidates."""
+        return make_id("ensemble", self.retrieval.target.name, self.sha256)
+
+    @property
+    def arm(self) -> str:
+        """Name of the strategy."""
+        return self.strategy.name
+
+    def __str__(self) -> str:
+        return f"{self.retrieval.target.name} by {self.arm}"
+
+
+def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
+    """One ensemble per strategy of the plan, weighed and named, not yet merged."""
+    target = retrieval.target
+    base_sha256 = workspace.bases[target.base].sha256
+    items = workspace.plan.evaluation.calibration_items
+    units = []
+    for strategy in target.specs:
+        is_open = is_tuned(strategy, target.k)
+        draft = None if is_open else weighed(workspace, retrieval, strategy, None)
+        sha256 = sha256_of(
+            retrieval, strategy, draft, base_sha256=base_sha256, calibration_items=items
+        )
+        units.append(EnsembleUnit(retrieval, strategy, draft, sha256))
+    return units
+
+
+def sha256_of(
+    retrieval: Retrieval,
+    strategy: StrategySpec,
+    draft: EnsembleDraft | None,
+    *,
+    base_sha256: str,
+    calibration_items: int,
+) -> str:
+    """Hash over what makes an ensemble; `draft` is None where something is to be chosen first."""
+    target = retrieval.target
+    made_of: dict[str, Any] = {
+        "target": target.name,
+        "dataset": retrieval.dataset_sha256,
+        "base": base_sha256,
+        "strategy": strategy,
+        "merge": [target.merge, target.rank],
+    }
+    if draft is None:
+        made_of["k"] = target.k
+        made_of["library"] = library_of(retrieval.library).sha256
+        made_of["calibration_items"] = calibration_items
+    else:
+        made_of["candidates"] = sorted(c.adapter_id for c in retrieval.candidates)
+        made_of["abstained"] = draft.abstained
+    return fingerprint(made_of)
+
+
+def drafted(workspace: Workspace, target: TargetSpec) -> list[EnsembleUnit]:
+    """The ensembles of a target, if it can be retrieved for; found once while nothing changes."""
+    asked = embed_unit_of(workspace, target.source, target.base, "target")
+    if asked is None or asked.representation_id not in workspace.standing.representation_ids:
+        return []
+    library = visible_library(workspace, target, workspace.encoder(target.base))
+    seen = (asked.representation_id, library)
+    known = workspace.memo.setdefault("drafted", {})
+    if target.name not in known or known[target.name][0] != seen:
+        found = [retrieve(workspace, variant) for variant in target.variants]
+        drafts = [unit for one in found if one for unit in units_of(workspace, one)]
+        known[target.name] = (seen, drafts if found[0] else [])
+    units: list[EnsembleUnit] = known[target.name][1]
+    return units
+
+
+def pending(workspace: Workspace) -> list[EnsembleUnit]:
+    """Ensembles of the plan's targets that do not exist yet."""
+    units = [unit for target in workspace.plan.targets for unit in drafted(workspace, target)]
+    known = workspace.standing.ensembles
+    wanted = [unit for unit in units if unit.ensemble_id not in known]
+    # read in one question, for all that will ask
+    workspace.adapter_rows(c.adapter_id for unit in wanted for c in unit.retrieval.candidates)
+    return wanted
+
+
+def intend(workspace: Workspace, units: Sequence[EnsembleUnit]) -> None:
+    """Say which ensembles are about to be merged into the artifact store."""
+    ids = [unit.ensemble_id for unit in units]
+    intents.intend(workspace.stores.lake, ids, run=workspace.run)
+
+
+def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
+    """Merge the members into one PEFT folder; its card, and its place in the artifact store."""
+    target, draft = unit.retrieval.target, unit.draft
+    if draft is None:
+        tuning = tuning_of(workspace, unit.retrieval, unit.strategy)
+        draft = weighed(workspace, unit.retrieval, unit.strategy, tuning)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "adapter"
+        report = merge_members(workspace, target, draft, folder)
+        artifact_sha256 = workspace.stores.artifacts.put_folder(folder)
+    return _card(workspace, unit, draft, report), artifact_sha256
+
+
+def keep(workspace: Workspace, made: Sequence[tuple[EnsembleCard, str]]) -> None:
+    """Put the ensembles on record with their recipes."""
+    registration.register_ensembles(workspace.stores, made, run=workspace.run)
+
+
+def merge_members(
+    workspace: Workspace, target: TargetSpec, draft: EnsembleDraft, out: Path
+) -> MergeReport:
+    """The weighted sum of the members' deltas as a target asks, from stored folders to a new one.
+
+    Where members trained modules whole, their change counts from the base's own files.
+    """
+    weights = {m.adapter_id: m.weight for m in draft.members if m.weight != 0.0}
+    base = base_folder(workspace.plan.bases[target.base])
+    return merge_stored(workspace, weights, out, method=target.merge, rank=target.rank, base=base)
+
+
+def merge_stored(
+    workspace: Workspace,
+    weights: Mapping[str, float],
+    out: Path,
+    *,
+    method: str,
+    rank: int | None,
+    base: Path | None,
+) -> MergeReport:
+    """Merge adapters on record by weights, in this order; by a baseline where it is one."""
+    rows, artifacts = workspace.adapter_rows(weights), workspace.stores.artifacts
+    members = [
+        # hashed again: an adapter that was changed since it was kept must not be served
+        (artifacts.folder(rows[adapter_id]["artifact_sha256"], is_verified=True), weight)
+        for adapter_id, weight in weights.items()
+    ]
+    if method in BASELINE_MERGES:
+        # a baseline through PEFT, which the exact methods neither need nor import
+        from rpe_core.adapters.peft_merge import merge_with_peft
+
+        return merge_with_peft(members, out, method=method)
+    return merge(members, out, method=method, rank=rank, base=base)
+
+
+def answers_of(
+    workspace: Workspace,
+    target: TargetSpec,
+    draft: EnsembleDraft,
+    task: TaskSpec,
+    inputs: Sequence[Any],
+) -> np.ndarray:
+    """Probabilities of a draft, merged for the occasion as the target asks, on these inputs."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "adapter"
+        merge_members(workspace, target, draft, folder)
+        return predict_arm(workspace, target.base, task, folder, inputs)
+
+
+def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) -> Tuning | None:
+    """What leave-one-out chooses for a strategy of a target, its own source never among them.
+
+    Read from the ensemble where it has been made, else found once for every target that sees the
+    same library; None where the strategy leaves nothing open.
+    """
+    target = retrieval.target
+    if not is_tuned(spec, target.k):
+        return None
+    library = library_of(retrieval.library)
+    made_of = [library.sha256, spec, target.k, target.merge, target.rank, target.base]
+    key = "tuning " + fingerprint(made_of)
+    if key not in workspace.memo:
+        unit = next(u for u in units_of(workspace, retrieval) if u.strategy == spec)
+
+        def score(one: Candidate, setting: Setting, rows: TaskRows, chosen: np.ndarray) -> float:
+            task, inputs = workspace.contracts[one.source].task_spec, rows.inputs_of(chosen)
+            draft = leave_out(workspace, retrieval, one, spec, Tuning("default", setting))
+            if draft is None:
+                answers = predict_arm(workspace, target.base, task, None, inputs)
+            else:
+                answers = answers_of(workspace, target, draft, task, inputs)
+            items = score_items(workspace, target.base, task, rows, chosen, answers)
+            return mean_score(items, task.type)
+
+        workspace.memo[key] = recorded_tuning(workspace, unit.ensemble_id) or tune(
+            workspace, library, spec, k=target.k, score=score
+        )
+    found: Tuning = workspace.memo[key]
+    return found
+
+
+def _card(
+    workspace: Workspace, unit: EnsembleUnit, draft: EnsembleDraft, report: MergeReport
+) -> EnsembleCard:
+    retrieval = unit.retrieval
+    used = {member.adapter_id for member in draft.members if member.weight != 0.0}
+    members = workspace.adapter_rows(used)
+    return EnsembleCard(
+        ensemble_id=unit.ensemble_id,
+        sha256=unit.sha256,
+        target_name=retrieval.target.name,
+        dataset_version_id=retrieval.dataset_version_id,
+        base=workspace.bases[retrieval.target.base],
+        task=workspace.contracts[retrieval.target.source].task_spec,
+        strategy=draft.strategy,
+        details=draft.details,
+        merge=retrieval.target.merge,
+        members=tuple(member for member in draft.members if member.adapter_id in used),
+        representation_id=retrieval.representation.representation_id,
+        weights_sha256=report.weights_sha256,
+        rank=report.rank,
+        merge_error_ratio=report.relative_error,
+        distance_ratio=draft.distance_ratio,
+        abstained=draft.abstained,
+        reason=draft.reason,
+        license=strictest_license([row["license"] for row in members.values()]),
+        tuning=tuning_record(draft.tuning) if draft.tuning else None,
+        attributions=_attributions(workspace, unit, draft),
+        asked=asked_of(workspace, retrieval.target),
+        threads=torch.get_num_threads(),
+        versions=versions_of(NUMERIC),
+    )
+
+
+def _attributions(
+    workspace: Workspace, unit: EnsembleUnit, draft: EnsembleDraft
+) -> list[dict[str, Any]]:
+    """What the ensemble would be without each source that it retrieved; the settings stay."""
+    retrieval = unit.retrieval
+    if len(retrieval.candidates) > MAX_ADAPTERS:
+        return []
+    without = {
+        source: without_source(workspace, retrieval, unit.strategy, draft.tuning, source)
+        for source in sorted({candidate.source for candidate in retrieval.candidates})
+    }
+    sources = {candidate.adapter_id: candidate.source for candidate in retrieval.library}
+    base, ensemble_id = retrieval.target.base, unit.ensemble_id
+    return attributions_of(workspace, base, ensemble_id, draft, without, sources)

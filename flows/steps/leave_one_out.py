@@ -1,0 +1,110 @@
+"""Leave-one-out over the references: what a way of choosing would have done where labels exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from flows.library.retrieval import Retrieval
+from flows.library.weighing import leave_out
+from flows.steps import ensemble
+from flows.steps.scoring import BASE_ARM, mean_score, predict_arm, score_items
+from flows.workspace.task_rows import TaskRows, read_task_rows
+from flows.workspace.workspace import Workspace
+from rpe_core.evaluation.choice import mutual_information
+from rpe_core.evaluation.metrics import Items
+from rpe_core.fingerprint import fingerprint
+from rpe_core.records import Candidate
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A reference served as if it were a target: what each arm answered on its labelled rows."""
+
+    adapter: Candidate
+    scores: Mapping[str, float]  # arm -> score on the rows that calibrate, as a gate would take it
+    criterion: Mapping[str, float]  # arm -> mutual information in nat, of a closed answer set
+    test: Mapping[str, Items]  # arm -> what stands as evidence; none where it was not asked for
+    test_rows: tuple[TaskRows, np.ndarray]
+    abstained: frozenset[str]  # arms that would have abstained: the base answers in their place
+
+    @property
+    def candidates(self) -> list[str]:
+        """The strategies that may serve."""
+        return [arm for arm in self.scores if arm not in {BASE_ARM, *self.abstained}]
+
+    def table(self) -> dict[str, tuple[float, float]]:
+        """The criterion and the score of each candidate, of a closed answer set."""
+        return {arm: (self.criterion[arm], self.scores[arm]) for arm in self.candidates}
+
+
+def leave_one_out(
+    workspace: Workspace, retrieval: Retrieval, *, with_test: bool
+) -> tuple[LeftOut, ...]:
+    """Serve each labelled reference of a target's library from the others.
+
+    Neither the reference's own source nor the target's takes part, so nothing is scored by a
+    model that saw its labels; validation rows calibrate, test rows (if asked for) are evidence.
+    Targets that see the same library share the answers of a run.
+    """
+    target = retrieval.target
+    library = sorted(candidate.adapter_id for candidate in retrieval.library)
+    asked = [library, target.k, target.specs, target.merge, target.rank, target.base]
+    keys = {tested: fingerprint([*asked, tested]) for tested in (True, False)}
+    if keys[True] not in workspace.memo and keys[with_test] not in workspace.memo:
+        served = _serve_each(workspace, retrieval, with_test=with_test)
+        workspace.memo[keys[with_test]] = tuple(served)
+    found: tuple[LeftOut, ...] = workspace.memo.get(keys[True]) or workspace.memo[keys[False]]
+    return found
+
+
+def _serve_each(
+    workspace: Workspace, retrieval: Retrieval, *, with_test: bool
+) -> Iterator[LeftOut]:
+    limits = workspace.plan.evaluation
+    for adapter in retrieval.library:
+        contract = workspace.contracts.get(adapter.source)
+        if contract is None:
+            continue
+        rows = read_task_rows(workspace, contract, adapter.dataset_version_id)
+        calibration = rows.labelled("validation", limits.calibration_items)
+        test = rows.labelled("test", limits.max_items) if with_test else np.array([], dtype=int)
+        if len(calibration) == 0 or (with_test and len(test) == 0):
+            continue
+        inputs = rows.inputs_of(np.concatenate([calibration, test]))
+        answers, abstained = _answers(workspace, retrieval, adapter, inputs)
+        if not answers.keys() - {BASE_ARM}:
+            continue
+        task, n = contract.task_spec, len(calibration)
+        score = partial(score_items, workspace, retrieval.target.base, task, rows)
+        yield LeftOut(
+            adapter,
+            {a: mean_score(score(calibration, f[:n]), task.type) for a, f in answers.items()},
+            {arm: mutual_information(p[:n]) for arm, p in answers.items() if task.labels},
+            {arm: score(test, found[n:]) for arm, found in answers.items()} if len(test) else {},
+            (rows, test),
+            frozenset(abstained),
+        )
+
+
+def _answers(
+    workspace: Workspace, retrieval: Retrieval, adapter: Candidate, inputs: Sequence[Any]
+) -> tuple[dict[str, np.ndarray], set[str]]:
+    target, task = retrieval.target, workspace.contracts[adapter.source].task_spec
+    answers = {BASE_ARM: predict_arm(workspace, target.base, task, None, inputs)}
+    abstained = set()
+    for spec in target.specs:
+        tuning = ensemble.tuning_of(workspace, retrieval, spec)
+        draft = leave_out(workspace, retrieval, adapter, spec, tuning)
+        if draft is None:
+            continue
+        if draft.abstained:
+            abstained.add(spec.name)
+            answers[spec.name] = answers[BASE_ARM]
+            continue
+        answers[spec.name] = ensemble.answers_of(workspace, target, draft, task, inputs)
+    return answers, abstained

@@ -1,0 +1,119 @@
+"""Questions about the library: what is near, how was it weighed, what is behind an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from catalog.errors import RecordNotFound
+from catalog.lineage import ancestors
+from catalog.records.champions import CHAMPION
+from catalog.records.promotion import NO_CHAMPION
+from catalog.report.queries import read_members
+from flows.library.retrieval import Retrieval, retrieve
+from flows.runs.run_record import open_run
+from flows.targets.contributions import score_changes
+from flows.workspace.lake_reads import read_rows_of, reading, require_current_lake, require_lake
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_registry, open_to_look
+from flows.workspace.workspace import Workspace, load_declarations
+from rpe_core.errors import InputError
+
+Rows = list[dict[str, Any]]
+
+
+@contextmanager
+def opened(settings: Settings, *, as_of: datetime | None = None) -> Iterator[Workspace]:
+    """The workspace for a question, about now or a moment: it may be one that is only read."""
+    declared = load_declarations(settings)
+    require_current_lake(settings)
+    with open_to_look(settings, keeps_parts=True) as stores:
+        run = open_run("ask")
+        yield Workspace(settings, declared.plan, declared.contracts, stores, run, as_of=as_of)
+
+
+def nearest_adapters(settings: Settings, target: str, *, k: int) -> tuple[Rows, str]:
+    """The k adapters nearest to a target, and what the domain guard says."""
+    with opened(settings) as workspace:
+        retrieval = _retrieval(workspace, target)
+        return nearest_of(retrieval, k=k), retrieval.domain.reason
+
+
+def nearest_of(retrieval: Retrieval, *, k: int) -> Rows:
+    """The k nearest of the library that a target sees, one row each."""
+    return [
+        {"adapter_id": c.adapter_id, "source": c.source, "distance": c.distance}
+        for c in retrieval.library[:k]
+    ]
+
+
+def explain_ensembles(settings: Settings, target: str) -> Rows:
+    """Members, weights, distances and guards of the ensembles that stand for a target."""
+    name = load_declarations(settings).plan.target(target).name
+    with reading(settings) as lake:
+        return read_members(lake, targets=[name])
+
+
+def explain_scores(settings: Settings, target: str) -> Rows:
+    """How the validation score of each ensemble of a target changes without each source."""
+    with opened(settings) as workspace:
+        return score_changes(workspace, _retrieval(workspace, target))
+
+
+def lineage_of(settings: Settings, subject: str) -> Rows:
+    """Everything behind an id, or behind a version named `models:/<name>@<alias>` or `/<version>`.
+
+    Raises:
+        RecordNotFound: if there is no such record.
+    """
+    require_lake(settings)
+    if subject.startswith("models:/"):
+        name, version = _version(settings, subject.removeprefix("models:/"))
+        rows = read_rows_of(
+            settings,
+            "SELECT * FROM mart.adapter_lineage WHERE model_name = ? AND model_version = ?"
+            " ORDER BY weight DESC, adapter_id, file_uri",
+            [name, version],
+        )
+    else:
+        with reading(settings) as lake:
+            rows = [dict(row) for row in ancestors(lake.rows, subject)]
+    if not rows:
+        raise RecordNotFound("Nothing is on record under this name.", remedy="`rpe adapters list`")
+    return rows
+
+
+def _version(settings: Settings, named: str) -> tuple[str, str]:
+    if "@" not in named:
+        name, _, version = named.rpartition("/")
+        return name, version
+    name, _, alias = named.partition("@")
+    aliases = open_registry(settings, read_only=True).aliases(name)
+    if alias not in aliases:
+        why = why_none(settings, name) if alias == CHAMPION else ""
+        raise RecordNotFound(
+            f"This alias points nowhere. {why}".strip(),
+            where=f"models:/{named}",
+            expected=", ".join(f"@{known}" for known in sorted(aliases)) or "a version's number",
+            remedy="`rpe predict` asks the base where no version serves" if why else "",
+        )
+    return name, aliases[alias]
+
+
+def why_none(settings: Settings, model_name: str) -> str:
+    """Why no version of a registered model serves, in its tag's words; '' where it does not say."""
+    model = open_registry(settings, read_only=True).models().get(model_name)
+    return model.tags.get(NO_CHAMPION, "") if model else ""
+
+
+def _retrieval(workspace: Workspace, target: str) -> Retrieval:
+    retrieval = retrieve(workspace, workspace.plan.target(target))
+    if retrieval is None:
+        raise InputError(
+            "This target cannot be placed yet: it or the library has no data.",
+            where=target,
+            remedy="`rpe nightly` ingests, embeds and trains what is missing",
+        )
+    return retrieval

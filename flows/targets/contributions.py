@@ -1,0 +1,70 @@
+"""Contributions: how the score of a target's ensembles changes without each source, on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flows.library.retrieval import Retrieval
+from flows.library.weighing import weighed, without_source
+from flows.steps import ensemble
+from flows.steps.scoring import mean_score, predict_arm, score_items
+from flows.workspace.task_rows import read_task_rows
+from flows.workspace.workspace import Workspace
+from rpe_core.ensemble import EnsembleDraft
+from rpe_core.errors import InputError
+from rpe_core.records import StrategySpec
+
+
+def score_changes(workspace: Workspace, retrieval: Retrieval) -> list[dict[str, Any]]:
+    """One row per strategy and source: the validation score as it is and without the source.
+
+    Merges and predicts once for each, so it is asked for and not part of a night. Where an ensemble
+    abstains, or nothing is left, the base answers.
+
+    Raises:
+        InputError: the target has no labelled validation rows.
+    """
+    target = retrieval.target
+    contract = workspace.contracts[target.source]
+    rows = read_task_rows(workspace, contract, retrieval.dataset_version_id)
+    chosen = rows.labelled("validation", workspace.plan.evaluation.calibration_items)
+    if not len(chosen):
+        raise InputError(
+            "The target has no labelled validation rows to score on.", where=target.name
+        )
+    task, inputs = contract.task_spec, rows.inputs_of(chosen)
+
+    def score(draft: EnsembleDraft) -> float:
+        if draft.abstained:
+            answers = predict_arm(workspace, target.base, task, None, inputs)
+        else:
+            answers = ensemble.answers_of(workspace, target, draft, task, inputs)
+        items = score_items(workspace, target.base, task, rows, chosen, answers)
+        return mean_score(items, task.type)
+
+    return [row for spec in target.specs for row in _rows(workspace, retrieval, spec, score)]
+
+
+def _rows(
+    workspace: Workspace,
+    retrieval: Retrieval,
+    spec: StrategySpec,
+    score: Callable[[EnsembleDraft], float],
+) -> list[dict[str, Any]]:
+    tuning = ensemble.tuning_of(workspace, retrieval, spec)
+    whole = score(weighed(workspace, retrieval, spec, tuning))
+    found = []
+    for source in sorted({candidate.source for candidate in retrieval.candidates}):
+        without = score(without_source(workspace, retrieval, spec, tuning, source))
+        found.append(
+            {
+                "target_name": retrieval.target.name,
+                "strategy": spec.name,
+                "source": source,
+                "score": whole,
+                "score_without": without,
+                "score_change": without - whole,
+            }
+        )
+    return found

@@ -1,0 +1,279 @@
+"""Replay: an ensemble once more from what is on record, part by part; nothing is written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from catalog.errors import RecordConflict
+from catalog.lineage import source_of
+from catalog.queries import current
+from catalog.queries.current import AdapterFilter
+from catalog.queries.ensemble_record import EnsembleRecord, MadeWith, made_with, read_ensemble
+from flows.library.references import methods_apart
+from flows.library.retrieval import retrieve_from
+from flows.library.tuning import is_tuned, read_tuning
+from flows.library.weighing import weighed
+from flows.runs.progress import announce
+from flows.runs.versions import NUMERIC, versions_of
+from flows.steps import embed
+from flows.steps.ensemble import merge_stored, sha256_of
+from flows.targets.asking import opened
+from flows.workspace.bases import base_folder
+from flows.workspace.plan import TargetSpec
+from flows.workspace.representations import EmbedUnit
+from flows.workspace.settings import Settings
+from flows.workspace.workspace import Workspace
+from rpe_core.ensemble import EnsembleDraft
+from rpe_core.errors import RpeError
+from rpe_core.fingerprint import fingerprint, make_id
+from rpe_core.merging.manifest import MergeReport
+from rpe_core.records import Representation
+
+SAME, DIFFERS, NOT_RECOMPUTED = "same", "differs", "cannot be recomputed"
+
+
+class NotRecomputed(RpeError):
+    """What a part needs is not there any more."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an ensemble as it is on record and as it was recomputed, by hash."""
+
+    part: str
+    outcome: str
+    recorded_sha256: str
+    sha256: str
+    reason: str
+    threads_then: int | None
+    threads_now: int
+    versions_then: Mapping[str, str]
+    versions_now: Mapping[str, str]
+
+    @property
+    def changed(self) -> str:
+        """Libraries that have another version now than then."""
+        return ", ".join(
+            f"{name} {then} -> {self.versions_now[name]}"
+            for name, then in sorted(self.versions_then.items())
+            if self.versions_now.get(name, then) != then
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What recomputing a part gave: both hashes, and in words where they differ."""
+
+    recorded_sha256: str
+    sha256: str
+    difference: str = ""
+
+
+def replay(settings: Settings, ensemble_id: str) -> list[Part]:
+    """Recompute z, weights and merged folder of an ensemble and compare each with the record.
+
+    Each part starts from what is on record of the others, so that one that differs does not hide
+    the rest. What was tuned by leave-one-out is taken as it was chosen then.
+
+    Raises:
+        RecordNotFound: no ensemble has this id.
+    """
+    with opened(settings) as workspace:
+        record = read_ensemble(workspace.stores.lake, ensemble_id)
+        parts = []
+        for number, (name, how) in enumerate(_PARTS.items(), start=1):
+            announce("replay", name, number, len(_PARTS))
+            parts.append(_part(name, how, workspace, record))
+        return parts
+
+
+def _part(
+    name: str,
+    recompute: Callable[[Workspace, EnsembleRecord], Found],
+    workspace: Workspace,
+    record: EnsembleRecord,
+) -> Part:
+    recorded = sha256 = ""
+    try:
+        found = recompute(workspace, record)
+        recorded, sha256 = found.recorded_sha256, found.sha256
+        outcome = SAME if recorded == sha256 else DIFFERS
+        reason = found.difference if outcome == DIFFERS else ""
+    except RecordConflict as error:  # what is stored is not what was kept
+        outcome, reason = DIFFERS, _told(error)
+    except RpeError as error:
+        outcome, reason = NOT_RECOMPUTED, _told(error)
+    then = made_with(workspace.stores.lake, record, name)
+    now = MadeWith(torch.get_num_threads(), versions_of(NUMERIC))
+    return Part(
+        name,
+        outcome,
+        recorded,
+        sha256,
+        reason,
+        then.threads,
+        now.threads or 0,
+        then.versions,
+        now.versions,
+    )
+
+
+def _told(error: RpeError) -> str:
+    return f"{error.what} {error.where}".strip()
+
+
+def _representation(workspace: Workspace, record: EnsembleRecord) -> Found:
+    """The target's z from its rows, under the base of the plan if that is the one of then."""
+    kept = workspace.stores.vectors.representation(record.representation_id)
+    base, source = record.base["base_name"], source_of(kept.dataset_version_id)
+    if record.version is None or record.version["retracted_at"] is not None:
+        raise NotRecomputed("The data of the target have been withdrawn.")
+    if source not in workspace.contracts:
+        raise NotRecomputed(f"The workspace has no contract of {source}.")
+    if base not in workspace.plan.bases or workspace.encoder(base) != kept.encoder_id:
+        raise NotRecomputed(f"The plan has no base {base} that is the encoder of then.")
+    unit = EmbedUnit(source, base, kept.role, kept.dataset_version_id, record.representation_id)
+    made = embed.make(workspace, unit)
+    difference = f"{made.n_items} items of {kept.n_items}"
+    if made.n_items == kept.n_items:
+        gap = np.linalg.norm(np.subtract(made.z, kept.z)) / (np.linalg.norm(kept.z) or 1.0)
+        difference = f"z by {gap:.1e} of its length"
+    return Found(_sha256_of_z(kept), _sha256_of_z(made), difference)
+
+
+def _sha256_of_z(one: Representation) -> str:
+    return fingerprint([one.n_items, one.z, one.variance])
+
+
+def _weights(workspace: Workspace, record: EnsembleRecord) -> Found:
+    """Who is retrieved from the library of then, with which weight, and which guards are raised."""
+    asked, lake = record.asked, workspace.stores.lake
+    if record.version is None:
+        raise NotRecomputed("The dataset version of the target is not on record any more.")
+    if not asked:
+        raise NotRecomputed("It was made before ensembles told what the plan had asked.")
+    kept = workspace.stores.vectors.representation(record.representation_id)
+    wanted = AdapterFilter(
+        record.row["base_id"],
+        as_of=record.row["recorded_at"],
+        without_methods=methods_apart(asked["recipe_ids"]),
+        **{name: asked[name] for name in ("licenses", "sources", "recipe_ids")},
+    )
+    allowed = current.visible_ids(lake, wanted)["adapter_id"]
+    library = workspace.stores.vectors.library(kept.encoder_id, allow=allowed)
+    target = _target(record)
+    retrieval = retrieve_from(workspace, target, library, kept, record.version)
+    if retrieval is None:
+        raise NotRecomputed("No reference of then is left.")
+    draft = weighed(workspace, retrieval, record.strategy, read_tuning(record.row["parameters"]))
+    sha256 = sha256_of(
+        retrieval,
+        record.strategy,
+        None if is_tuned(record.strategy, target.k) else draft,
+        base_sha256=record.base["base_sha256"],
+        calibration_items=asked["calibration_items"],
+    )
+    then = record.weighing
+    now = _weighing(draft, make_id("ensemble", target.name, sha256))
+    differing = sorted(name for name in then if then[name] != now[name])
+    n_gone = current.n_withdrawn(lake, since=record.row["recorded_at"])
+    if differing and n_gone:
+        raise NotRecomputed(f"{n_gone} withdrawals took references of then away.")
+    return Found(fingerprint(then), fingerprint(now), ", ".join(differing))
+
+
+def _target(record: EnsembleRecord) -> TargetSpec:
+    strategy, asked = record.strategy, record.asked
+    return TargetSpec(
+        name=record.row["target_name"],
+        source=asked["source"],
+        base=record.base["base_name"],
+        k=asked["k"],
+        strategies=({"name": strategy.name, strategy.kind: dict(strategy.parameters)},),
+        merge=record.row["merge"],
+        rank=asked["rank"],
+        include_own=asked["include_own"],
+    )
+
+
+def _weighing(draft: EnsembleDraft, ensemble_id: str) -> dict[str, Any]:
+    """A draft as `EnsembleRecord.weighing` tells it; a candidate without weight is no member."""
+    members = sorted(
+        (member for member in draft.members if member.weight != 0.0),
+        key=lambda member: member.adapter_id,
+    )
+    return {
+        "candidates": ensemble_id,
+        "weights": [[member.adapter_id, member.weight] for member in members],
+        "distances": [[member.adapter_id, member.distance] for member in members],
+        "details": dict(draft.details),
+        "guards": [draft.abstained, draft.reason, draft.distance_ratio],
+    }
+
+
+def _merge(workspace: Workspace, record: EnsembleRecord) -> Found:
+    """The folder of the merged adapter from the members' artifacts and the weights on record."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "adapter"
+        report = merge_again(workspace, record, folder)
+        sha256 = workspace.stores.artifacts.hash_folder(folder)
+    is_equal = report.weights_sha256 == record.row["weights_sha256"]
+    what = "configuration or manifest" if is_equal else "weights of the merged adapter"
+    return Found(record.row["artifact_sha256"], sha256, what)
+
+
+def merge_again(workspace: Workspace, record: EnsembleRecord, folder: Path) -> MergeReport:
+    """Merge the members of an ensemble by the weights on record into a new folder.
+
+    Raises:
+        NotRecomputed: a member is not on record any more.
+        RecordConflict: what is stored of a member is not what was kept.
+        RecordNotFound: it is gone.
+    """
+    known = current.adapters(workspace.stores.lake, record.weights)
+    if missing := sorted(set(record.weights) - set(known)):
+        raise NotRecomputed("Members are not on record any more.", where=", ".join(missing))
+    return merge_stored(
+        workspace,
+        record.weights,
+        folder,
+        method=record.row["merge"],
+        rank=record.asked.get("rank"),
+        base=_base_of(workspace, record),
+    )
+
+
+def _base_of(workspace: Workspace, record: EnsembleRecord) -> Path | None:
+    """The base's folder, which a merge of whole tensors reads; None where it is not at hand."""
+    name = record.base["base_name"]
+    if name not in workspace.plan.bases:
+        return None
+    is_same = workspace.bases[name].sha256 == record.base["base_sha256"]
+    return base_folder(workspace.plan.bases[name]) if is_same else None
+
+
+def _artifact(workspace: Workspace, record: EnsembleRecord) -> Found:
+    """The folder that is served, as it lies in the artifact store."""
+    kept = record.row["artifact_sha256"]
+    folder = workspace.stores.artifacts.folder(kept)
+    return Found(kept, workspace.stores.artifacts.hash_folder(folder), "the stored folder")
+
+
+def as_row(part: Part) -> dict[str, Any]:
+    """A part as a row of output."""
+    return {**asdict(part), "changed": part.changed}
+
+
+_PARTS = {
+    "representation": _representation,
+    "weights": _weights,
+    "merge": _merge,
+    "artifact": _artifact,
+}

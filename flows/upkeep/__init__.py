@@ -1,0 +1,1 @@
+"""Looking after a workspace: make it, look it over, repair, back up, maintain, raise alerts."""

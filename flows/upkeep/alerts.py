@@ -1,0 +1,306 @@
+"""Alerts: what no step can mend is raised once, stands while its cause does, and then is resolved.
+
+What holds is found anew by each run from the lake alone, so a run that was killed loses nothing;
+what was told before stands in the record of the run before. What a run cannot look at stays as it
+was: the sources of a faulty contract, the targets that were not evaluated, the steps left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from catalog.intake.refusals import Refusal, standing_refusals
+from catalog.queries import current, evaluations
+from catalog.records import promotion
+from catalog.stores.lake.lake import Lake
+from flows.runs.ledger import REFUSED, Alert, Ledger
+from flows.runs.run_record import NIGHT
+from flows.steps import evaluate, ingest
+from flows.upkeep import score_changes
+from flows.upkeep.freshness import SILENT, silent_sources
+from flows.upkeep.machine_checks import CLOCK_SLACK_SECONDS
+from flows.upkeep.score_changes import BELOW, DRIFT, FALL, MOVED, WORSE
+from flows.verification.champions import DAMAGED, MEMO, Verified
+from flows.workspace.plan import Plan
+from flows.workspace.workspace import Workspace
+from rpe_core.fingerprint import SHORT, fingerprint
+
+ABSTAINED = "abstained"
+CLOCK, MACHINE = "clock", "machine"
+OF_SOURCES = (SILENT, REFUSED, DRIFT)
+OF_TARGETS = (BELOW, FALL, ABSTAINED, DAMAGED)
+Row = dict[str, Any]
+
+
+@dataclass
+class Seen:
+    """What a run looked at, as (kind, subject), and what it found there."""
+
+    looked: set[tuple[str, str]] = field(default_factory=set)
+    alerts: list[Alert] = field(default_factory=list)
+
+    def look(self, kind: str, subjects: Collection[str], alerts: Sequence[Alert]) -> None:
+        """Take in what was found of a kind."""
+        self.looked |= {(kind, subject) for subject in subjects}
+        self.alerts += alerts
+
+
+def watch(workspace: Workspace, ledger: Ledger, steps: Collection[str], *, plan: Plan) -> None:
+    """Look at what these steps have just renewed; alerts are raised, stand, or are resolved.
+
+    `plan` is the workspace's own: what is not in it any more has no alerts.
+    """
+    seen = Seen()
+    seen.look(CLOCK, [MACHINE], _behind(workspace))
+    lookers: dict[str, Callable[[Workspace, Plan, Seen], list[str]]] = {
+        "ingest": _look_at_sources,
+        "embed": _look_at_moves,
+        "promote": _look_at_targets,
+    }
+    wanted = {"evaluate": "promote"}
+    names = dict.fromkeys(wanted.get(name, name) for name in steps)
+    if looks := [name for name in names if name in lookers]:
+        with ledger.step("watch") as step:
+            for name in looks:
+                with ledger.unit(step, name, is_done=False):
+                    step.done += lookers[name](workspace, plan, seen)
+    verified = workspace.memo.get(MEMO, Verified())
+    seen.look(DAMAGED, verified.targets, verified.alerts)
+    settle(workspace, ledger, seen, plan=plan)
+
+
+def settle(workspace: Workspace, ledger: Ledger, seen: Seen, *, plan: Plan) -> None:
+    """Tell what is new of what was found from what stands, and say what has ended."""
+    lake, run = workspace.stores.lake, workspace.run
+    is_night = run.flow == NIGHT
+    before = {alert.key: alert for alert in told_before(lake)}
+    told = {alert.key: alert for alert in told_before(lake, flow=NIGHT)} if is_night else before
+    subjects = {
+        **{kind: plan.sources for kind in OF_SOURCES},
+        **{kind: plan.target_names for kind in OF_TARGETS},
+        CLOCK: (MACHINE,),
+    }
+    left = [
+        alert
+        for alert in before.values()
+        if (alert.kind, alert.subject) not in seen.looked
+        and alert.subject in subjects.get(alert.kind, ())
+    ]
+    found = [_known(alert, before) or _new(alert, workspace) for alert in seen.alerts]
+    every = [replace(a, is_raised=_known(a, told) is None) for a in [*found, *left]]
+    now = sorted(every, key=lambda alert: alert.key)
+    ledger.alerts = [a for a in now if is_night or (a.kind, a.subject) in seen.looked]
+    ledger.others = [a for a in now if a not in ledger.alerts]
+    names = {alert.alert_id for alert in now}
+    ledger.resolved = [alert for alert in told.values() if alert.alert_id not in names]
+
+
+def told_before(lake: Lake, *, flow: str = "") -> list[Alert]:
+    """The alerts that held when the newest run ended, or the newest run of a flow."""
+    known = {one.name for one in fields(Alert)}
+    found = []
+    for row in current.last_alerts(lake, flow=flow):
+        values = {"subject": row.get("source", ""), **row}
+        alert = Alert(**{name: value for name, value in values.items() if name in known})
+        found.append(replace(alert, rests_on=tuple(alert.rests_on)))
+    return found
+
+
+def _known(alert: Alert, told: dict[tuple[str, str, str], Alert]) -> Alert | None:
+    """The alert under the name that it had before; one of an older release had no cause."""
+    former = told.get(alert.key) or told.get((alert.kind, alert.subject, ""))
+    if former is None:
+        return None
+    if not former.alert_id:
+        former = replace(former, alert_id=f"{former.kind} {former.subject}")
+    return replace(alert, alert_id=former.alert_id, since=alert.since or former.since)
+
+
+def _new(alert: Alert, workspace: Workspace) -> Alert:
+    run = workspace.run
+    name = fingerprint([*alert.key, run.run_id])[:SHORT]
+    return replace(alert, alert_id=name, since=alert.since or run.started_at.isoformat())
+
+
+def _look_at_sources(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
+    """Silence, and refused files that lie there."""
+    sources = [name for name in workspace.plan.sources if name in workspace.contracts]
+    seen.look(SILENT, sources, silent_sources(workspace))
+    if ingest.LYING in workspace.memo:  # else the step could not even look
+        seen.look(REFUSED, sources, refused_files(workspace))
+    return []
+
+
+def refused_files(workspace: Workspace) -> list[Alert]:
+    """An alert for each refused file that lies there, as far as the step has looked."""
+    names = [name for name in workspace.plan.sources if name in workspace.contracts]
+    contracts = [workspace.contracts[name] for name in names]
+    lying = workspace.memo.get(ingest.LYING, {})
+    asked = {one.source for one in contracts if one.files.query is not None}
+    refusals = standing_refusals(workspace.stores.lake, contracts, lying)
+    return [_refused(one, is_asked=one.source in asked) for one in refusals]
+
+
+def _look_at_moves(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
+    """Whether the newest version of a source is like the ones before."""
+    units = score_changes.encoded(workspace)
+    rows = score_changes.look_at_moves(workspace, n_places=len(units))
+    score_changes.keep(workspace, rows)
+    ids = [unit.representation_id for unit in units]
+    moved: dict[str, Row] = {}
+    for row in current.checks(workspace.stores.lake, DRIFT, ids):
+        former = moved.get(row["subject"])
+        if row["result"] == MOVED and (former is None or row["p_value"] < former["p_value"]):
+            moved[row["subject"]] = row
+    sources = {unit.source for unit in units}
+    seen.look(DRIFT, sources, [_drifted(workspace, row) for row in moved.values()])
+    return score_changes.subjects(rows)
+
+
+def _look_at_targets(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
+    """Whether what serves has fallen, and whether a target that was served abstains."""
+    lake, standing = workspace.stores.lake, workspace.standing
+    rows = score_changes.look_at_champions(workspace, n_targets=len(plan.target_names))
+    score_changes.keep(workspace, rows)
+    units = {
+        str(unit): unit
+        for unit in evaluate.units_of(workspace)
+        if unit.evaluation_id in standing.evaluation_ids
+    }
+    serving = {name: row["ensemble_id"] for name, row in standing.champions.items()}
+    for kind in (BELOW, FALL):
+        fallen = {
+            row["subject"]: row
+            for row in current.checks(lake, kind, [u.evaluation_id for u in units.values()])
+            if row["result"] == WORSE and serving.get(row["subject"]) == row["ensemble_id"]
+        }
+        seen.look(kind, units, [_fallen(workspace, row) for row in fallen.values()])
+    gone = [
+        row
+        for row in evaluations.abstaining(lake, units)
+        if not units[row["target_name"]].candidates
+    ]
+    seen.look(ABSTAINED, units, [_abstained(workspace, row) for row in gone])
+    return score_changes.subjects(rows)
+
+
+def _behind(workspace: Workspace) -> list[Alert]:
+    """An alert where the clock is before the newest record, after which this run's are dated."""
+    behind = workspace.stores.lake.behind_seconds()
+    if behind <= CLOCK_SLACK_SECONDS:
+        return []
+    return [
+        Alert(
+            CLOCK,
+            MACHINE,
+            f"the clock of this machine is {_long(behind)} before the newest record: what is"
+            " recorded meanwhile is dated after that, in its order",
+            "set the clock (NTP); where it is right, it was ahead before, and this ends when it has"
+            " caught up; `rpe doctor` tells by how much",
+        )
+    ]
+
+
+def _long(seconds: float) -> str:
+    """A length of time in the unit that fits it.
+
+    >>> _long(90.0), _long(7200.0), _long(864000.0)
+    ('1.5 minutes', '2.0 hours', '10.0 days')
+    """
+    for unit, size in (("days", 86400.0), ("hours", 3600.0)):
+        if seconds >= 2 * size or (unit == "hours" and seconds >= size):
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60.0:.1f} minutes"
+
+
+def _refused(one: Refusal, *, is_asked: bool) -> Alert:
+    replace_it = "replace the file by one that is right, change the contract, or take the file away"
+    mend_it = "mend the rows in the database, or change the contract; each run asks again"
+    codes = ", ".join(one.codes)
+    since = one.since.isoformat() if one.since else ""
+    told = f" since {one.since:%Y-%m-%d}" if one.since else ""
+    return Alert(
+        REFUSED,
+        one.source,
+        f"{one.source}: {one.file_name} lies there refused{told}: {codes}",
+        f"`rpe source findings {one.source}` lists why; {mend_it if is_asked else replace_it}",
+        source=one.source,
+        cause=one.batch_id or f"unreadable {one.file_name}",
+        since=since,
+    )
+
+
+def _drifted(workspace: Workspace, row: Row) -> Alert:
+    source, version = row["subject"], row["dataset_version_id"]
+    return Alert(
+        DRIFT,
+        source,
+        f"{source} has drifted: z of {version} lies {row['value']:.3g} from that of"
+        f" {row['former_dataset_version_id']}, {row['value'] / (row['noise'] or row['value']):.1f}"
+        f" times what chance makes ({row['n_groups']} groups came or went)",
+        f"`rpe source show {source}` and `rpe source findings {source}` show what came; where it is"
+        f" wrong, {_withdrawing(version)}",
+        source=source,
+        cause=version,
+        rests_on=(version, row["former_dataset_version_id"]),
+    )
+
+
+def _fallen(workspace: Workspace, row: Row) -> Alert:
+    target, version = row["subject"], row["dataset_version_id"]
+    is_below = row["kind"] == BELOW
+    then = "when it was promoted" if is_below else "in the evaluation before"
+    what = "its champion scores" if is_below else "what serves it has fallen: it scores"
+    return Alert(
+        row["kind"],
+        target,
+        f"{target}: {what} {row['metric']} {row['value']:.3f} on {version} and scored"
+        f" {row['former_value']:.3f} {then}, {row['difference']:+.3f} ({row['confidence']:.6g}"
+        f" interval {row['ci_low']:+.3f} to {row['ci_high']:+.3f}; {row['n_items']} items in"
+        f" {row['n_groups']} groups, {row['n_former_items']} in {row['n_former_groups']} then)",
+        _remedy(workspace, target, version),
+        source=_source_of(workspace, target),
+        cause=row["ensemble_id"] if is_below else row["record_id"],
+        rests_on=(version, row["record_id"], row["former_record_id"], row["ensemble_id"]),
+    )
+
+
+def _abstained(workspace: Workspace, row: Row) -> Alert:
+    target, version = row["target_name"], row["dataset_version_id"]
+    source = _source_of(workspace, target)
+    return Alert(
+        ABSTAINED,
+        target,
+        f"{target} was served and abstains on {version}: {row['reasons']}",
+        f"`rpe source show {source}` tells how far it moved, `rpe source findings {source}` what"
+        " came last; add references that are like it; where the rows are wrong,"
+        f" {_withdrawing(version)}",
+        source=source,
+        cause=row["promotion_id"],
+        since=row["since"].isoformat(),
+        rests_on=(version,),
+    )
+
+
+def _remedy(workspace: Workspace, target: str, version: str) -> str:
+    """What to do about a model that has fallen; a roll-back where there is one to go back to."""
+    source = _source_of(workspace, target)
+    parts = [f"`rpe source findings {source}` shows what came last"]
+    if promotion.has_former(workspace.stores, target):
+        parts.append(f"`rpe rollback {target} --actor YOU` lets the former champion serve")
+    parts.append(f"where rows or labels are wrong, {_withdrawing(version)}")
+    return "; ".join(parts)
+
+
+def _withdrawing(version: str) -> str:
+    """What to do about wrong rows; a version takes every file with it that it is made of."""
+    return (
+        "have them delivered corrected, or withdraw the version and every file that it is made of:"
+        f" `rpe retract {version} --dry-run` shows what goes"
+    )
+
+
+def _source_of(workspace: Workspace, target: str) -> str:
+    return next(one.source for one in workspace.plan.targets if one.name == target)

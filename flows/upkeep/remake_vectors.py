@@ -1,0 +1,140 @@
+"""Mending vectors: a dataset version is encoded again, and filed where z is what is on record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from catalog.integrity.damage import GONE, Damage
+from catalog.lineage import source_of
+from catalog.records.cards import representation_row
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.files import STORE
+from flows.steps import embed
+from flows.verification.repair_parts import NotMended
+from flows.workspace.representations import EmbedUnit
+from flows.workspace.workspace import Workspace
+from rpe_core.records import Representation
+
+Row = dict[str, Any]
+WRITTEN = "its table is written again from its rows"
+FORETOLD = "encoded again, and filed where z is what is on record"
+IMPORTED = "its z came with an adapter that was imported"
+_EQUAL = 1e-9  # relative: sums of other libraries end in other digits, other data do not
+_LOOSE = ("norm", "standard_error")
+
+
+def is_of_file(found: Damage) -> bool:
+    """Whether a file of a table is damaged, and no vector by that alone."""
+    return found.where.startswith(f"{STORE}/")
+
+
+def by_table(found: Sequence[Damage]) -> list[Damage]:
+    """The first damage of a file for each table."""
+    files = [one for one in found if is_of_file(one)]
+    return list({one.ids: one for one in reversed(files)}.values())
+
+
+def by_id(lake: Lake, found: list[Damage]) -> list[tuple[str, Damage]]:
+    """The representations that are to be filed again, each with the damage that counts."""
+    named: dict[str, Damage] = {}
+    found = [one for one in found if not is_of_file(one)]
+    for one in sorted(found, key=lambda one: one.what != GONE):  # what is changed counts
+        named |= dict.fromkeys(_lost(lake, one.ids), one)
+    return sorted(named.items())
+
+
+def _lost(lake: Lake, ids: tuple[str, ...]) -> list[str]:
+    """Of adapters the representations that they lie under."""
+    rows = lake.rows(
+        "SELECT representation_id FROM core.adapters WHERE list_contains(?, adapter_id)",
+        [list(ids)],
+    )
+    named = {one for one in ids if one.startswith("representation:")}
+    return sorted(named | {row["representation_id"] for row in rows})
+
+
+def mend(workspace: Workspace, representation_id: str, *, is_there: bool) -> str:
+    """File a representation and the adapters under it; how its z was found.
+
+    `is_there` says that no vector of it is another than was kept: only a filing of it is gone.
+
+    Raises:
+        NotMended: its z cannot be made, or is not the one on record.
+    """
+    row = _one(workspace, "representations", "representation_id", representation_id)
+    vectors = workspace.stores.vectors
+    found = _stored(workspace, row) if is_there else None
+    how = "filed again under its adapters"
+    if found is None:
+        found, how = _made(workspace, row), "encoded again"
+        vectors.delete([representation_id])
+    adapters = workspace.stores.lake.rows(
+        "SELECT adapter_id FROM core.adapters WHERE representation_id = ?"
+        " AND retracted_at IS NULL ORDER BY recorded_at, adapter_id",
+        [representation_id],
+    )
+    own: list[tuple[Representation, str | None]] = []
+    if row["role"] == "target" or is_made_here(workspace.stores.lake, row):
+        own = [(found, None)]
+    vectors.put_many([*own, *((found, adapter["adapter_id"]) for adapter in adapters)])
+    return how
+
+
+def _stored(workspace: Workspace, row: Row) -> Representation | None:
+    """What lies in the store under the id, if it is what is on record."""
+    representation_id = row["representation_id"]
+    if representation_id not in workspace.stores.vectors.keys():  # noqa: SIM118 - a method of ours
+        return None
+    found = workspace.stores.vectors.representation(representation_id)
+    return found if not _differs(found, row) else None
+
+
+def _made(workspace: Workspace, row: Row) -> Representation:
+    """Z once more from the rows, under the base of the plan that is the encoder of then."""
+    source = source_of(row["dataset_version_id"])
+    if not is_made_here(workspace.stores.lake, row):
+        raise NotMended(IMPORTED)
+    if source not in workspace.contracts:
+        raise NotMended(f"the workspace has no contract of {source}")
+    names = [name for name in workspace.plan.bases if workspace.encoder(name) == row["encoder_id"]]
+    if not names:
+        raise NotMended("the plan has no base that is its encoder")
+    unit = EmbedUnit(
+        source, names[0], row["role"], row["dataset_version_id"], row["representation_id"]
+    )
+    made = embed.make(workspace, unit)
+    if differing := _differs(made, row):
+        raise NotMended(f"encoded again it has another {differing}: data or base are others")
+    return made
+
+
+def is_made_here(lake: Lake, row: Row) -> bool:
+    """Whether its dataset version stands in this lake."""
+    found = lake.rows(
+        "SELECT 1 FROM core.dataset_versions WHERE dataset_version_id = ? AND retracted_at IS NULL",
+        [row["dataset_version_id"]],
+    )
+    return bool(found)
+
+
+def _differs(one: Representation, row: Row) -> str:
+    """The first column in which a representation is not what is on record; '' where none is."""
+    if not np.isfinite([one.z, one.variance]).all():
+        return "z"
+    told = representation_row(one)
+    for name, value in told.items():
+        was = row[name]
+        if was is None or name in ("n_groups", "shares_json"):  # the lake alone holds them
+            continue
+        is_same = math.isclose(value, was, rel_tol=_EQUAL) if name in _LOOSE else value == was
+        if not is_same:
+            return name
+    return ""
+
+
+def _one(workspace: Workspace, table: str, column: str, value: str) -> Row:
+    return workspace.stores.lake.rows(f"FROM core.{table} WHERE {column} = ?", [value])[0]

@@ -1,0 +1,173 @@
+"""Foretelling: what `rpe repair` would make again and what it would leave; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from catalog.integrity.artifacts import damage_of_artifacts
+from catalog.integrity.damage import BACKUP, GONE, REPAIR, UNREADABLE, Damage
+from catalog.integrity.lake_files import damage_of_lake
+from catalog.integrity.registry import damage_of_registry
+from catalog.integrity.vectors import damage_of_vectors
+from catalog.integrity.version_files import ref_of
+from catalog.lineage import source_of
+from catalog.records.champions import serving
+from catalog.stores.lake.lake import Lake
+from catalog.stores.vectors.vectors import Vectors
+from flows.upkeep import remake_artifacts, remake_vectors
+from flows.verification import restore_versions
+from flows.workspace.settings import Settings
+from flows.workspace.stores import open_artifacts, open_registry, open_vectors
+from rpe_core.errors import RpeError
+
+Row = dict[str, Any]
+Fate = tuple[Damage, bool, str]  # what is damaged, whether it is left, and how it is mended or why
+LEFT_BY = f"It cannot be made again: {{}}. {BACKUP}"
+ANEW, MOVED = "made anew; its versions follow", "moved aside; its vectors follow"
+SERVES_AGAIN = "it is sound, and serves again"
+
+
+def fates(
+    settings: Settings, lake: Lake, contracts: Collection[str], scratch: Path
+) -> Iterator[Fate]:
+    """What would become of each damaged thing, in the order in which `repair` comes to it."""
+    database = restore_versions.damage_of_database(settings)
+    registry = None if database else _opened(partial(open_registry, settings, read_only=True))
+    artifacts = _opened(partial(open_artifacts, settings, read_only=True))
+    vectors = _opened(partial(open_vectors, settings, read_only=True, parts=scratch))
+    if database:
+        yield database_damage(database), False, ANEW
+    for name in vectors.unreadable() if vectors else ():
+        yield table_damage(name), False, MOVED
+    rows = damage_of_lake(lake, is_deep=True)
+    yield from ((one, True, one.remedy) for one in rows)
+    versions = {one.ids[0]: one for one in damage_of_registry(lake, registry, is_deep=True)}
+    teller = _Teller(lake, contracts, _unreadable_sources(rows), set(versions))
+    folders = damage_of_artifacts(lake, artifacts, is_deep=True)
+    yield from map(teller.of_artifact, remake_artifacts.in_order(folders))
+    yield from teller.of_vectors(damage_of_vectors(lake, vectors, is_deep=True), vectors)
+    ordered = [ref_of(row).uri for row in restore_versions.rows_of(lake, list(versions))]
+    yield from (teller.of_version(versions[uri]) for uri in ordered)
+    yield from ((one, False, restore_versions.SET) for uri, one in versions.items() if "@" in uri)
+    yield from teller.of_withdrawn()
+
+
+def database_damage(what: str) -> Damage:
+    """MLflow's database, which is made anew as a whole."""
+    cost = "No version is known, no alias: nothing is served"
+    return Damage("registry", restore_versions.DATABASE, what, (), cost, REPAIR)
+
+
+def table_damage(name: str) -> Damage:
+    """A table of vectors that nobody can read, which is moved aside as a whole."""
+    cost = "No target can be held against what is filed there"
+    return Damage("vectors", f"Table {name}", "cannot be read", (), cost, REPAIR)
+
+
+def vector_damage(one: Damage, representation_id: str) -> Damage:
+    """The part of a damage of vectors that is about one of them."""
+    where, ids = f"The vector of {representation_id}", (representation_id,)
+    return replace(one, where=where, ids=ids)
+
+
+def withdrawn_damage(target: str) -> Damage:
+    """A champion that damage took away."""
+    return Damage("registry", f"The champion of {target}", "was withdrawn", (target,))
+
+
+@dataclass
+class _Teller:
+    """Tells what can be made from what is left: `lost` are records whose folder comes no more."""
+
+    lake: Lake
+    contracts: Collection[str]
+    unreadable: Collection[str]  # sources
+    damaged: Collection[str]  # versions as models:/<name>/<version>
+    lost: set[str] = field(default_factory=set)
+
+    def of_artifact(self, one: Damage) -> Fate:
+        """A folder is merged of its members, copied from its version, or trained again."""
+        versions = self.lake.rows(
+            "SELECT model_name, model_version FROM core.model_versions"
+            " WHERE list_contains(?, record_id) AND retracted_at IS NULL",
+            [list(one.ids)],
+        )
+        if any(ref_of(row).uri not in self.damaged for row in versions):
+            return one, False, remake_artifacts.foretell(one)
+        if one.ids[0].startswith("ensemble:"):
+            members = self.lake.rows(
+                "SELECT adapter_id FROM core.ensemble_members WHERE ensemble_id = ?", [one.ids[0]]
+            )
+            why = "its members are gone too" if self._any_lost(members) else ""
+        else:
+            why = self._why_not_trained(one.ids[0])
+        if not why:
+            return one, False, remake_artifacts.foretell(one)
+        self.lost |= set(one.ids)
+        return one, True, LEFT_BY.format(why)
+
+    def of_vectors(self, found: list[Damage], vectors: Vectors | None) -> Iterator[Fate]:
+        """A vector is filed again where it still lies elsewhere, or encoded from its rows."""
+        aside = set(vectors.unreadable()) if vectors else set[str]()
+        for one in remake_vectors.by_table(found):
+            if one.ids[0] not in aside:
+                yield one, False, remake_vectors.WRITTEN
+        there = set(vectors.keys()) if vectors and not aside else set[str]()
+        for name, one in remake_vectors.by_id(self.lake, found):
+            what = GONE if one.what == UNREADABLE else one.what
+            its_own = vector_damage(replace(one, what=what), name)
+            why = "" if one.what == GONE and name in there else self._why_not_encoded(name)
+            yield its_own, bool(why), LEFT_BY.format(why) if why else remake_vectors.FORETOLD
+
+    def of_version(self, one: Damage) -> Fate:
+        """A version is made of its artifact."""
+        if one.ids[1] in self.lost:
+            return one, True, LEFT_BY.format("its artifact is gone too")
+        return one, False, restore_versions.FORETOLD
+
+    def of_withdrawn(self) -> Iterator[Fate]:
+        """A champion that damage took away serves again once it is sound."""
+        taken = {target: now.withdrawn for target, now in serving(self.lake).items()}
+        for target, row in taken.items():
+            if row and row["ensemble_id"] not in self.lost:
+                yield withdrawn_damage(target), False, SERVES_AGAIN
+
+    def _any_lost(self, members: list[Row]) -> bool:
+        return any(row["adapter_id"] in self.lost for row in members)
+
+    def _why_not_trained(self, adapter_id: str) -> str:
+        (row,) = self.lake.rows("FROM core.adapters WHERE adapter_id = ?", [adapter_id])
+        if row["origin"] != remake_artifacts.TRAINED:
+            return "it was trained elsewhere, and no version of it is whole"
+        return self._why_no_rows(row["dataset_version_id"])
+
+    def _why_not_encoded(self, representation_id: str) -> str:
+        (row,) = self.lake.rows(
+            "FROM core.representations WHERE representation_id = ?", [representation_id]
+        )
+        if not remake_vectors.is_made_here(self.lake, row):
+            return remake_vectors.IMPORTED
+        return self._why_no_rows(row["dataset_version_id"])
+
+    def _why_no_rows(self, dataset_version_id: str) -> str:
+        source = source_of(dataset_version_id)
+        if source not in self.contracts:
+            return f"the workspace has no contract of {source}"
+        return f"rows of {source} cannot be read" if source in self.unreadable else ""
+
+
+def _unreadable_sources(found: list[Damage]) -> set[str]:
+    parts = [one.where.split("/") for one in found if one.cost.startswith("Rows of source")]
+    return {name for schema, name, *_ in parts if schema == "raw"}
+
+
+def _opened(open_store: Any) -> Any:
+    """A store to look at; None of one that is gone or cannot be opened."""
+    try:
+        return open_store()
+    except RpeError:
+        return None

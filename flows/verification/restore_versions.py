@@ -1,0 +1,192 @@
+"""Mending the registry: its database, its versions under the numbers that they had, their files."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from catalog.integrity.version_files import ref_of, versions_on_record
+from catalog.lineage import source_of
+from catalog.records import registration, version_drafts
+from catalog.records.cards import AdapterCard
+from catalog.records.ensemble_facts import facts_of
+from catalog.stores.lake.chain import head_at
+from catalog.stores.lake.lake import Lake
+from catalog.stores.registry.connection import let_go
+from catalog.stores.registry.registry import VersionDraft
+from catalog.stores.sqlite_files import file_of
+from flows.verification.repair_parts import Mending, NotMended
+from flows.workspace.bases import files_of, is_hub
+from flows.workspace.settings import Settings
+from flows.workspace.workspace import Workspace
+from rpe_core.errors import InputError
+from rpe_core.fingerprint import canonical_json
+from rpe_core.records import BaseModel, TaskSpec
+
+Row = dict[str, Any]
+FORETOLD = "made again from the lake and the artifacts under the same number"
+SET = "set as core.promotions says"
+DATABASE = "mlflow.db"
+_KINDS = ("base", "adapter", "ensemble")  # each is loaded with what is before it
+
+
+def damage_of_database(settings: Settings) -> str:
+    """What is wrong with MLflow's database file; '' where nothing is, or a server has it."""
+    file = file_of(settings.tracking)
+    if file is None:
+        return ""
+    if not file.is_file():
+        return "is gone"
+    try:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+            tables = database.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = 'model_versions'"
+            ).fetchone()[0]
+            told = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.Error:
+        return "cannot be read"
+    return "" if told == "ok" and tables else "cannot be read" if tables else "is empty"
+
+
+def give_up_database(settings: Settings, mending: Mending) -> None:
+    """Move MLflow's database out of the way; opened again, the registry makes a new one."""
+    let_go(settings.tracking)
+    file = file_of(settings.tracking)
+    if file is None:  # a server keeps its own
+        return
+    for end in ("", "-journal", "-wal", "-shm"):
+        mending.aside(file.with_name(f"{file.name}{end}"), f"{DATABASE}{end}")
+
+
+def rows_of(lake: Lake, ids: Sequence[str]) -> list[Row]:
+    """Rows of the versions that damages name, in the order in which they can be made."""
+    wanted = set(ids)
+    rows = [row for row in versions_on_record(lake) if ref_of(row).uri in wanted]
+    return sorted(
+        rows,
+        key=lambda r: (_KINDS.index(r["kind"]), r["model_name"], int(r["model_version"])),
+    )
+
+
+def mend(workspace: Workspace, row: Row, mending: Mending) -> str:
+    """Let a version be what is on record, entry and files; how it was made.
+
+    Raises:
+        NotMended: what it is made of is not there, or gives another model.
+    """
+    stores = workspace.stores
+    draft = _DRAFTS[row["kind"]](workspace, row)
+    was, now = row["served_sha256"], draft.served_sha256
+    if was is not None and was != now:
+        raise NotMended("what is there would answer in another way")
+    head = head_at(stores.lake, row["recorded_at"])
+    sums = stores.registry.remake(
+        draft, ref_of(row), head=head, sums_sha256=row["sums_sha256"], aside=mending.aside
+    )
+    if row["sums_sha256"] in (None, sums.sums_sha256):
+        return "made again"
+    registration.refile(stores, ref_of(row), sums, run=workspace.run)
+    return "made again by this release: its files, not its answers, are others, and on record"
+
+
+def _base_draft(workspace: Workspace, row: Row) -> VersionDraft:
+    name, base = _base(workspace, row["record_id"])
+    spec = workspace.plan.bases[name]
+    shown = _one(workspace, "bases", "base_id", row["record_id"])["model"]
+    return version_drafts.base_draft(base, files_of(spec), model=shown, is_hub=is_hub(spec))
+
+
+def _adapter_draft(workspace: Workspace, row: Row) -> VersionDraft:
+    adapter = _one(workspace, "adapters", "adapter_id", row["record_id"])
+    _, base = _base(workspace, adapter["base_id"])
+    card = AdapterCard(
+        base=base,
+        task=_task(workspace, adapter["source"], adapter["task_json"]),
+        recipe=json.loads(adapter["recipe_json"]),
+        versions=json.loads(adapter["versions_json"] or "{}"),
+        **{name: adapter[name] for name in _OF_ADAPTER},
+    )
+    return version_drafts.adapter_draft(
+        card, **_base_arguments(workspace, adapter["base_id"]), folder=_folder(workspace, adapter)
+    )
+
+
+def _ensemble_draft(workspace: Workspace, row: Row) -> VersionDraft:
+    ensemble = _one(workspace, "ensembles", "ensemble_id", row["record_id"])
+    _, base = _base(workspace, ensemble["base_id"])
+    asked = json.loads(ensemble["asked_json"] or "{}")
+    source = asked.get("source") or source_of(ensemble["dataset_version_id"])
+    ids = {row["record_id"]: ensemble}
+    evidence = {row["record_id"]: _evidence(workspace, row)}
+    facts = facts_of(workspace.stores, ids, evidence, until=row["recorded_at"])
+    return version_drafts.ensemble_draft(
+        facts[row["record_id"]],
+        base,
+        _task(workspace, source, None),
+        **_base_arguments(workspace, ensemble["base_id"]),
+        folder=_folder(workspace, ensemble),
+        weights_sha256=ensemble["weights_sha256"],
+    )
+
+
+_DRAFTS = {"base": _base_draft, "adapter": _adapter_draft, "ensemble": _ensemble_draft}
+_OF_ADAPTER = (
+    *("adapter_id", "source", "dataset_version_id", "recipe_id", "representation_id", "license"),
+    *("weights_sha256", "rank", "n_parameters", "n_steps", "validation_score", "threads"),
+    *("train_seconds", "peak_memory_bytes", "origin"),
+)
+
+
+def _base(workspace: Workspace, base_id: str) -> tuple[str, BaseModel]:
+    for name in workspace.plan.bases:
+        try:
+            if workspace.bases[name].base_id == base_id:
+                return name, workspace.bases[name]
+        except InputError:
+            continue
+    raise NotMended(f"the plan has no base {base_id}, or its files are not on this machine")
+
+
+def _base_arguments(workspace: Workspace, base_id: str) -> version_drafts.BaseArguments:
+    return version_drafts.base_arguments(_one(workspace, "bases", "base_id", base_id))
+
+
+def _folder(workspace: Workspace, row: Row) -> Path:
+    return workspace.stores.artifacts.folder(row["artifact_sha256"], is_verified=True)
+
+
+def _task(workspace: Workspace, source: str, told: str | None) -> TaskSpec:
+    """The task of a source's contract, which alone has labels in their order; else that on record.
+
+    Raises:
+        NotMended: neither is there.
+    """
+    if source in workspace.contracts:
+        task = workspace.contracts[source].task_spec
+        if told is None or canonical_json(task.declared) == told:
+            return task
+    if told is None:
+        raise NotMended(f"the workspace has no contract of {source}")
+    values = json.loads(told)
+    lists = ("stop", "classes", "window", "transforms")
+    return TaskSpec(**{k: tuple(v) if k in lists else v for k, v in values.items()})
+
+
+def _evidence(workspace: Workspace, row: Row) -> str:
+    """What the version stands on: as was decided about it, else as its target's labels allow."""
+    decided = workspace.stores.lake.rows(
+        "SELECT evidence FROM core.promotions WHERE ensemble_id = ? ORDER BY recorded_at LIMIT 1",
+        [row["record_id"]],
+    )
+    return str(decided[0]["evidence"]) if decided else "labels"
+
+
+def _one(workspace: Workspace, table: str, column: str, value: str) -> Row:
+    rows = workspace.stores.lake.rows(f"FROM core.{table} WHERE {column} = ?", [value])
+    if not rows:
+        raise NotMended(f"core.{table} does not know it")
+    return rows[0]
