@@ -51,7 +51,7 @@ bench: $(STAMP) ## measure against the peers; ROWS="row_a row_b" for some, OUT=F
 
 test-cluster: $(STAMP) ## the tests on servers, which they start and stop; needs Debian's package postgresql
 	@$(PIP) --editable '.[servers,cluster]' 'moto[server]' $(QUIETLY)
-	$(PYTEST) -m cluster tests/cluster tests/catalog/test_database_on_postgres.py
+	$(PYTEST) -m cluster tests/cluster tests/catalog/intake/test_database_on_postgres.py
 
 clean: ## remove the environment and the workspace
 	rm -rf $(VENV) .rpe

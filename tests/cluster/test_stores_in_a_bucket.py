@@ -25,8 +25,8 @@ from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 from rpe_core.records import Representation
+from tests.catalog.integrity.test_chain import edges, run_of
 from tests.catalog.lakes import EDGE, NOON
-from tests.catalog.test_chain import edges, run_of
 from tests.pico_world import make_pico_workspace
 
 pytestmark = pytest.mark.cluster

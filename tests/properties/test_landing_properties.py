@@ -16,9 +16,9 @@ from catalog.contracts.contract import SplitShares
 from catalog.errors import ContractViolated
 from catalog.validation.row_rules import check_rows
 from catalog.validation.splits import group_sha256, row_sha256, split_by_share
+from tests.catalog.intake.test_landing import World, notes, scanning
 from tests.catalog.lakes import fresh_lake
-from tests.catalog.test_landing import World, notes, scanning
-from tests.catalog.test_row_rules import batch, contract_with
+from tests.catalog.validation.test_row_rules import batch, contract_with
 
 FEW = settings(max_examples=2, deadline=None)
 IDENTIFIERS = (

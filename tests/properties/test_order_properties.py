@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from catalog.contracts.contract import SourceContract
 from catalog.errors import ContractViolated
+from tests.catalog.intake.test_landing import Row, World
 from tests.catalog.lakes import fresh_lake
-from tests.catalog.test_landing import Row, World
 
 SOME = settings(max_examples=2, deadline=None)
 BAD = "not a group"  # breaks the pattern of column x

@@ -1,0 +1,130 @@
+"""The README shows what is measured, and a row has one verdict wherever and whenever it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from catalog.deid.check import scan_column, scan_text
+from rpe_core.errors import InputError
+from tests.experiments.deid import measure, planted, recall_table
+from tests.experiments.deid.held_out import FORMS, HELD_OUT, plant_held_out
+from tests.experiments.deid.planted import phrases_of
+from tests.experiments.deid.plants import person_names
+from tests.experiments.deid.proportions import Share
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def test_the_readme_shows_the_tables_as_they_are_measured() -> None:
+    assert recall_table.recall_tables() in README.read_text("utf-8")
+
+
+def test_tables_are_written_between_their_marks(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(recall_table, "N_PLANTED", 4)
+    monkeypatch.setattr(recall_table, "N_HELD_OUT", 4)
+    page = tmp_path / "README.md"
+    page.write_text(f"# Title\n\n{recall_table.BEGIN}\nold\n{recall_table.END}\n\nafter\n")
+    assert measure.main(["--readme", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith(f"# Title\n\n{recall_table.BEGIN}\n")
+    assert text.endswith(f"{recall_table.END}\n\nafter\n")
+    assert "old" not in text
+    assert "| phones |" in text
+    page.write_text("# Title\n")
+    with pytest.raises(InputError):
+        measure.main(["--readme", str(page)])
+
+
+def test_a_share_is_shown_with_its_interval() -> None:
+    assert recall_table.shown(Share(0, 300)) == ".000 [.000, .012]"
+    assert recall_table.shown(Share(299, 300)) == ".997 [.982, 1.0]"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", HELD_OUT)
+def test_each_form_points_at_the_identifier(kind: str, form: str) -> None:
+    rows = plant_held_out(kind, form, 30, seed=2)
+    plain = plant_held_out(kind, "as written", 30, seed=2)
+    assert rows == plant_held_out(kind, form, 30, seed=2)
+    for row, as_written in zip(rows, plain, strict=True):
+        value = as_written.text[as_written.start : as_written.end]
+        found = re.sub(r"\s", "", row.text[row.start : row.end])
+        assert found.lower() == value.replace(" ", "").lower()
+
+
+def test_the_second_generator_has_names_and_sentences_of_its_own() -> None:
+    first, second = phrases_of("planted_carriers"), phrases_of("held_out")
+    assert not {line for lines in first.values() for line in lines if "{" in line} & {
+        line for lines in second.values() for line in lines
+    }
+    given, family = person_names()
+    known = {f"{name} {last}" for name in given for last in family}
+    assert not known & {*second["names: English"], *second["names: other cultures"]}
+
+
+def _told() -> str:
+    """What the gate says of a sample of both generators, as one hash."""
+    rows = [row for kind in planted.KINDS for row in planted.plant(kind, 6, seed=11)]
+    rows += [r for k in HELD_OUT for form in FORMS for r in plant_held_out(k, form, 4, seed=11)]
+    told = [[(f.start, f.end, f.rule_id) for f in scan_text(row.text)] for row in rows]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+_PLACES = {
+    "another seed of hashes": {"PYTHONHASHSEED": "1"},
+    "a third seed of hashes": {"PYTHONHASHSEED": "4242"},
+    "another locale": {"LC_ALL": "C", "PYTHONUTF8": "0"},
+    "another time zone": {"TZ": "Pacific/Kiritimati"},
+}
+
+
+@pytest.mark.parametrize("changes", _PLACES.values(), ids=_PLACES)
+def test_a_row_has_the_same_verdict_on_every_machine(changes: dict[str, str]) -> None:
+    here = Path(__file__).parents[3]
+    code = "from tests.catalog.deid.test_measure import _told; print(_told())"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(here), **changes},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == _told()
+
+
+def test_no_other_engine_is_loaded_although_one_is_installed(tmp_path: Path) -> None:
+    for engine in ("presidio_analyzer", "spacy", "scrubadub", "philter", "stanza", "flair"):
+        (tmp_path / f"{engine}.py").write_text("raise SystemExit('an engine was loaded')\n")
+    here = Path(__file__).parents[3]
+    code = (
+        "import sys; from catalog.deid.check import scan_text; scan_text('Maria Okonkwo'); "
+        "print([m for m in sys.modules if m.split('.')[0] in ('torch', 'transformers', 'spacy')])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(here)])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == "[]"
+
+
+def test_a_row_has_the_same_verdict_beside_any_other_rows() -> None:
+    texts = [row.text for kind in planted.KINDS for row in planted.plant(kind, 4, seed=12)]
+    forward = scan_column(pa.array(texts))
+    backward = scan_column(pa.array(texts[::-1]))
+    alone = [scan_column(pa.array([text])).get(0, ()) for text in texts]
+    assert [forward.get(i, ()) for i in range(len(texts))] == alone
+    assert [backward.get(i, ()) for i in range(len(texts))][::-1] == alone
