@@ -22,7 +22,7 @@ DIGITS = 4
 FEW = 16  # items; the directions of fewer say nothing of those of all
 
 
-class Sample:
+class FeatureSample:
     """The features of the first items, kept as they pass by in whatever order."""
 
     def __init__(self) -> None:

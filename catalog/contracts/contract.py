@@ -183,7 +183,7 @@ class Freshness(Strict):
     max_age_days: int = Field(ge=1)
 
 
-class Expectation(Strict):
+class DeclaredExpectation(Strict):
     """A custom expectation from the fixed table in catalog/validation/expectations.py."""
 
     name: str
@@ -267,7 +267,7 @@ class SourceContract(Strict):
     splits: Splits = Field(default_factory=SplitShares)
     on_violation: OnViolation = Field(default_factory=OnViolation)
     freshness: Freshness | None = None
-    expectations: tuple[Expectation, ...] = ()
+    expectations: tuple[DeclaredExpectation, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -152,10 +152,10 @@ def _is_broken(mark: str) -> bool:
     return not {"\r", "\n", "\0"}.isdisjoint(mark)
 
 
-def told_mark(mark: str) -> str:
+def mark_text(mark: str) -> str:
     """What stands between cells, in words.
 
-    >>> told_mark(";"), told_mark("::")
+    >>> mark_text(";"), mark_text("::")
     ('semicolons', "'::'")
     """
     return _TOLD.get(mark, repr(mark))

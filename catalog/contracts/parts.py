@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from catalog.contracts.contract import ColumnRule, Expectation, Splits, Task
+from catalog.contracts.contract import ColumnRule, DeclaredExpectation, Splits, Task
 from catalog.contracts.files import Files
 from catalog.contracts.images import with_facts
 
@@ -22,7 +22,7 @@ class Parts:
     files: Files | None
     task: Task | None
     splits: BaseModel | None
-    expectations: tuple[Expectation, ...]
+    expectations: tuple[DeclaredExpectation, ...]
 
 
 def sound_parts(data: Mapping[str, Any]) -> Parts:
@@ -38,7 +38,7 @@ def sound_parts(data: Mapping[str, Any]) -> Parts:
         files=_sound(Files, data.get("files")),
         task=_sound(Task, data.get("task")),
         splits=_sound(Splits, data["splits"]) if "splits" in data else None,
-        expectations=tuple(e for e in (_sound(Expectation, item) for item in listed) if e),
+        expectations=tuple(e for e in (_sound(DeclaredExpectation, item) for item in listed) if e),
     )
 
 

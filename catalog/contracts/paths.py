@@ -91,10 +91,10 @@ def path_steps(text: str) -> Path:
     return tuple(steps)
 
 
-def spelled(names: tuple[str, ...]) -> str:
+def path_text(names: tuple[str, ...]) -> str:
     """The path of fields, each in quotes where it needs them.
 
-    >>> spelled(("patient", "study.id"))
+    >>> path_text(("patient", "study.id"))
     'patient."study.id"'
     """
     return ".".join(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from catalog.deid.lower_case import uncased
-from catalog.deid.reading import Reading, read
-from catalog.deid.rule import PHI, UNJUDGED, Check, Rule
+from catalog.deid.lower_case import lower_shouted_text
+from catalog.deid.reading import Reading, read_text
+from catalog.deid.rule import PHI, UNJUDGED, Check, DeidRule
 from catalog.deid.rules.table import RULES
 from catalog.deid.validators.table import CHECKS
 from rpe_core.errors import InputError
@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Compiled:
-    rule: Rule
+    rule: DeidRule
     pattern: re.Pattern[str]
     context: frozenset[str]
     after: re.Pattern[str] | None
@@ -73,7 +73,7 @@ def scan_text(text: str) -> list[Finding]:
     >>> [(f.rule_id, f.start, f.end) for f in scan_text("Stable. MRN 00417736, no fever.")]
     [('mrn', 12, 20)]
     """
-    reading = read(text)
+    reading = read_text(text)
     found = {f for compiled, views in _due(reading) for f in _findings(compiled, views, reading)}
     if reading.is_foreign:
         found.add(Finding(0, len(text), UNJUDGED, UNJUDGED))
@@ -119,7 +119,7 @@ def row_codes(rule_ids: Iterable[str], *, other_scripts_read: bool) -> tuple[str
 
 
 def _rule_ids(text: str) -> tuple[str, ...]:
-    reading = read(text)
+    reading = read_text(text)
     ids = [c.rule.id for c, views in _due(reading) if next(_findings(c, views, reading), None)]
     return tuple(sorted([*ids, UNJUDGED] if reading.is_foreign else ids))
 
@@ -128,7 +128,7 @@ def _due(reading: Reading) -> Iterator[tuple[_Compiled, tuple[str, ...]]]:
     """The rules whose gate is open and whose context words occur, and the readings they look at."""
     plain = reading.plain
     views = (plain,) if reading.broken is None else (plain, reading.broken)
-    uncased_views = tuple(map(uncased, views))
+    uncased_views = tuple(map(lower_shouted_text, views))
     present = frozenset(_WORDS.findall(plain.lower()))
     is_open: dict[str, bool] = {}
     for compiled in _COMPILED:

@@ -65,10 +65,10 @@ class LowWord:
     end: int
 
 
-def uncased(text: str) -> str:
+def lower_shouted_text(text: str) -> str:
     """The text with its shouted passages in lower case; other capitals stay, no place moves.
 
-    >>> uncased("NOTE: PT HEATHER SIMMONS SEEN. Stable, CHF.")
+    >>> lower_shouted_text("NOTE: PT HEATHER SIMMONS SEEN. Stable, CHF.")
     'note: pt heather simmons seen. Stable, CHF.'
     """
     return _SHOUTED.sub(_lowered, text)

@@ -91,12 +91,12 @@ class Reading:
         return low + offset, low + offset + 1
 
 
-def read(text: str) -> Reading:
+def read_text(text: str) -> Reading:
     r"""The text as one would say it: a wrapped line is one line, a hidden sign is none.
 
-    >>> read("Seen on March\r\n   14, 2019").plain
+    >>> read_text("Seen on March\r\n   14, 2019").plain
     'Seen on March 14, 2019'
-    >>> reading = read("SSN 219-\n09-9999")
+    >>> reading = read_text("SSN 219-\n09-9999")
     >>> reading.plain, reading.span(4, 15)
     ('SSN 219-09-9999', (4, 16))
     """

@@ -34,7 +34,7 @@ IDENTIFIERS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Rule:
+class DeidRule:
     """What one kind of identifier looks like.
 
     The value is the group `v` of `pattern`, or the whole match. `gate` is the kind of character
@@ -108,7 +108,7 @@ NUMBERED = r"(?i:\s{0,2}(?:(?:numbers?|num|nos?|nr|id|ids|identifier|code)\b\.?|
 """What a label needs that also means other things: a number word or sign."""
 
 
-def labelled(
+def labelled_rule(
     rule_id: str,
     letter: str,
     labels: str,
@@ -118,14 +118,14 @@ def labelled(
     context: str,
     is_weak: bool = False,
     check: str = "code",
-) -> Rule:
+) -> DeidRule:
     """A code that follows one of the labels (a pattern, any case).
 
     `context` holds the words of which a text with such a label has at least one; a weak label
     also needs a number word or sign after it.
     """
     pattern = rf"\b(?i:{labels})(?![a-z]){NUMBERED if is_weak else ''}{GLUE}{CODE}"
-    return Rule(
+    return DeidRule(
         id=rule_id,
         letter=letter,
         pattern=pattern,
@@ -137,9 +137,9 @@ def labelled(
     )
 
 
-def bare(rule_id: str, letter: str, labels: str, example: str, near_miss: str) -> Rule:
+def bare(rule_id: str, letter: str, labels: str, example: str, near_miss: str) -> DeidRule:
     """A number of six digits and more behind one of the labels: plain words, in any case."""
-    return Rule(
+    return DeidRule(
         id=rule_id,
         letter=letter,
         pattern=r"(?<![\w.])(?P<v>(?:[A-Za-z]{1,4}-?)?[0-9](?:[0-9A-Za-z]|-(?=[0-9A-Za-z])|"

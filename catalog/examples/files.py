@@ -18,7 +18,7 @@ import yaml
 Row = dict[str, str | None]
 
 
-def encoded(file: str, columns: Sequence[str], rows: Sequence[Row]) -> bytes:
+def encode_file(file: str, columns: Sequence[str], rows: Sequence[Row]) -> bytes:
     """The bytes of a file in the format that its name tells, the same on every run."""
     if file.endswith(".jsonl"):
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()

@@ -26,7 +26,7 @@ SPLIT_SIZES = {"train": 24, "validation": 4, "test": 24}  # cases of each site; 
 
 
 @dataclass(frozen=True)
-class Case:
+class PhantomCase:
     """An image (slices, rows, columns), the mask of the prostate, and the size of a voxel in mm."""
 
     image: npt.NDArray[np.int16]
@@ -51,7 +51,7 @@ def tissues() -> dict[str, Tissue]:
     return {name: Tissue(**numbers) for name, numbers in _declared()["tissues"].items()}
 
 
-def make_case(site: str, number: int, *, seed: int = 0) -> Case:
+def make_case(site: str, number: int, *, seed: int = 0) -> PhantomCase:
     """A case of a site, a function of site, number and seed.
 
     Raises:
@@ -62,7 +62,9 @@ def make_case(site: str, number: int, *, seed: int = 0) -> Case:
     pelvis = draw_pelvis(rng, has_coil=scanner.coil > 0.0)
     mask = depth_inside(pelvis.prostate, scanner.points()) > 0.0
     image = scan(pelvis.organs, tissues(), scanner, rng, coil_at=pelvis.rectum.centre)
-    return Case(image, mask.astype(np.uint8), (scanner.spacing, scanner.pixel, scanner.pixel))
+    return PhantomCase(
+        image, mask.astype(np.uint8), (scanner.spacing, scanner.pixel, scanner.pixel)
+    )
 
 
 def write_world(folder: Path, *, seed: int = 0, cases: Mapping[str, int] = SPLIT_SIZES) -> None:

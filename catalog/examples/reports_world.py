@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from catalog.examples.files import Row, encoded
+from catalog.examples.files import Row, encode_file
 from catalog.examples.phrases import cases, expand, pick
 
 N_ROWS = 400
@@ -27,7 +27,7 @@ SEEN_SHARES = (0.1, 0.45, 0.3, 0.15)  # reports where so many places show someth
 MOST = len(SEEN_SHARES) - 1
 
 
-class Seen(NamedTuple):
+class InventedFinding(NamedTuple):
     """Something that was seen: what it means, where and how large (mm)."""
 
     said: str
@@ -49,7 +49,7 @@ class Style:
 
 
 @dataclass(frozen=True)
-class Site:
+class ReportSite:
     """One modality: its file, what it looks at, what it sees, and how it writes."""
 
     name: str
@@ -70,11 +70,11 @@ def vocabulary() -> dict[str, Any]:
     return found
 
 
-def sites() -> tuple[Site, ...]:
+def sites() -> tuple[ReportSite, ...]:
     """The four sources, in the order of the vocabulary file."""
     words = vocabulary()
     return tuple(
-        Site(
+        ReportSite(
             name=name,
             file=site["file"],
             columns=tuple(site["columns"]),
@@ -88,14 +88,14 @@ def sites() -> tuple[Site, ...]:
     )
 
 
-def archive() -> tuple[Site, ...]:
+def archive() -> tuple[ReportSite, ...]:
     """The modalities of the other hospital: all places, all signs, no file."""
     words = vocabulary()
     places = [place for group in words["places"].values() for place in group]
     known = [opening for site in words["sites"].values() for opening in site["openings"]]
     compared = ["", *(f", compared with {opening}" for opening in known)]
     return tuple(
-        Site(
+        ReportSite(
             name=name,
             file="",
             columns=(),
@@ -141,7 +141,7 @@ def make_archive(n_reports: int, *, seed: int = 0) -> list[tuple[str, str]]:
     ]
 
 
-def make_report(site: Site, rng: np.random.Generator, *, most: int = MOST) -> tuple[str, str]:
+def make_report(site: ReportSite, rng: np.random.Generator, *, most: int = MOST) -> tuple[str, str]:
     """A report's findings, at most so many, and the impression that follows from them."""
     n_seen = min(most, int(rng.choice(len(SEEN_SHARES), p=SEEN_SHARES)))
     n_clear = min(most - 1, int(rng.integers(1, 3))) if n_seen else 1
@@ -155,7 +155,7 @@ def make_report(site: Site, rng: np.random.Generator, *, most: int = MOST) -> tu
         words = {"place": [place], "sign": [sign], "size": [size]}
         sentences.append(expand(pick(vocabulary()[frame], rng), words, rng))
         if frame == "seen":
-            seen.append(Seen(site.signs[sign], place, size))
+            seen.append(InventedFinding(site.signs[sign], place, size))
         else:
             clear.append(place)
     findings = " ".join(f"{sentence}." for sentence in sentences)
@@ -164,12 +164,15 @@ def make_report(site: Site, rng: np.random.Generator, *, most: int = MOST) -> tu
     return findings, write_impression(site.style, seen, clear)
 
 
-def write_impression(style: Style, seen: Sequence[Seen], clear: Sequence[str] = ()) -> str:
+def write_impression(
+    style: Style, seen: Sequence[InventedFinding], clear: Sequence[str] = ()
+) -> str:
     """What a site concludes: one item for each thing seen, in order, or that there is nothing.
 
     >>> style = Style("{said}, {place}", is_numbered=True, alarm="call.", none="normal.",
     ...               urgent_first=True)
-    >>> write_impression(style, [Seen("cyst", "liver", "9"), Seen("fracture", "left hip", "4")])
+    >>> cyst, fracture = ("cyst", "liver", "9"), ("fracture", "left hip", "4")
+    >>> write_impression(style, [InventedFinding(*cyst), InventedFinding(*fracture)])
     '1. fracture, left hip. 2. cyst, liver. call.'
     >>> write_impression(style, [])
     'normal.'
@@ -195,5 +198,5 @@ def write_world(folder: Path, *, seed: int = 0, n_rows: int = N_ROWS) -> dict[st
     for site in sites():
         paths[site.name] = folder / site.file
         rows = make_rows(site.name, seed=seed, n_rows=n_rows)
-        paths[site.name].write_bytes(encoded(site.file, site.columns, rows))
+        paths[site.name].write_bytes(encode_file(site.file, site.columns, rows))
     return paths

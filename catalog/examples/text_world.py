@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from catalog.examples.files import Row, encoded
+from catalog.examples.files import Row, encode_file
 from catalog.examples.phrases import capital, cases, expand, pick
 
 OWN_SHARE = 0.3  # sentences in a habit of the site
@@ -36,7 +36,7 @@ PLANTED_BAD = {57: "", 149: "Walked to the bathroom with help and slept in short
 
 
 @dataclass(frozen=True)
-class Site:
+class TextSite:
     """One source of the demo: its file, its columns and the way its people write."""
 
     name: str
@@ -52,12 +52,12 @@ class Site:
 
 
 @functools.cache
-def sites() -> tuple[Site, ...]:
+def sites() -> tuple[TextSite, ...]:
     """The sources of the demo in the order of the vocabulary file."""
     text = resources.files("catalog.examples").joinpath("text/vocabulary.yaml").read_text("utf-8")
     vocabulary = yaml.safe_load(text)
     return tuple(
-        Site(
+        TextSite(
             name=name,
             file=site["file"],
             n_rows=site["n_rows"],
@@ -113,7 +113,7 @@ def write_world(folder: Path, *, seed: int = 0) -> dict[str, Path]:
     for site in sites():
         paths[site.name] = folder / site.file
         paths[site.name].write_bytes(
-            encoded(site.file, site.columns, make_rows(site.name, seed=seed))
+            encode_file(site.file, site.columns, make_rows(site.name, seed=seed))
         )
     return paths
 
@@ -124,7 +124,7 @@ def _split(seed: int, source: str, case: int) -> str:
     return list(SPLIT_SHARES)[int(np.searchsorted(ends[:-1], draw, side="right"))]
 
 
-def _sentence(site: Site, role: str, rng: np.random.Generator) -> str:
+def _sentence(site: TextSite, role: str, rng: np.random.Generator) -> str:
     own, shared = site.own.get(role, ()), site.frames.get(role, ())
     is_own = bool(own) and (not shared or rng.random() < OWN_SHARE)
     sentence = expand(pick(own if is_own else shared, rng), site.words, rng) + "."

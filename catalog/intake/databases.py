@@ -20,8 +20,8 @@ from catalog.contracts.files import Files
 from catalog.contracts.load import read_yaml
 from catalog.errors import ContractViolated, StoreUnavailable
 from catalog.stores.disk import disk_errors
-from catalog.stores.lake.session import CONFIG, extension_path, quoted_text
-from catalog.tables.migrate import quoted
+from catalog.stores.lake.session import CONFIG, extension_path, quote_text
+from catalog.tables.migrate import quote_identifier
 from rpe_core.errors import InputError
 from rpe_core.regular_files import special_kind
 
@@ -60,7 +60,7 @@ def write_rows(
         tempfile.TemporaryDirectory(dir=place.parent, prefix=".spill-") as spill,
         closing(duckdb.connect(":memory:", config=_CONFIG)) as connection,
     ):
-        connection.execute(f"SET temp_directory = {quoted_text(spill)}")
+        connection.execute(f"SET temp_directory = {quote_text(spill)}")
         _attach(connection, files)
         relation = _relation(files, _bounded(files.query or "", bound, column))
         columns = [
@@ -82,14 +82,14 @@ def _bounded(query: str, bound: str, column: str) -> str:
     inner = f"(\n{one_statement(query)}\n) AS rows_of_source"
     if not bound:
         return f"SELECT * FROM {inner}"
-    name = quoted(column)
+    name = quote_identifier(column)
     return f"SELECT * FROM {inner} WHERE {name} >= {bound} OR {name} IS NULL"
 
 
 def _relation(files: Files, sql: str) -> str:
     """What a FROM may name: a server answers in its own SQL, a file is asked in DuckDB's."""
     if urlsplit(files.uri or "").scheme in SERVERS:
-        return f"postgres_query('source', {quoted_text(sql)})"
+        return f"postgres_query('source', {quote_text(sql)})"
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise _refused("is not one SELECT")
@@ -99,18 +99,22 @@ def _relation(files: Files, sql: str) -> str:
 def _cast(name: str, kind: str) -> str:
     is_told = kind.startswith(_AS_TEXT) and not kind.startswith(_NO_TEXT)
     text = f"VARCHAR{''.join(_LISTS.findall(kind))}"  # a list stays one
-    return f"CAST({quoted(name)} AS {text}) AS {quoted(name)}" if is_told else quoted(name)
+    return (
+        f"CAST({quote_identifier(name)} AS {text}) AS {quote_identifier(name)}"
+        if is_told
+        else quote_identifier(name)
+    )
 
 
 def _attach(connection: Any, files: Files) -> None:
     parts = urlsplit(files.uri or "")
     login = _login(parts, files.credentials) if parts.scheme in SERVERS else ""
     if extension := _EXTENSIONS.get(parts.scheme):
-        connection.execute(f"LOAD {quoted_text(str(extension_path(extension)))}")
+        connection.execute(f"LOAD {quote_text(str(extension_path(extension)))}")
     connection.execute("SET TimeZone = 'UTC'")
     if login:
         connection.execute(f"CREATE SECRET source_login (TYPE postgres, {login})")
-        more = quoted_text(f"connect_timeout={CONNECT_SECONDS} options='-c TimeZone=UTC'")
+        more = quote_text(f"connect_timeout={CONNECT_SECONDS} options='-c TimeZone=UTC'")
         access = "TYPE postgres, SECRET source_login, READ_ONLY"
         connection.execute(f"ATTACH {more} AS source ({access})")
         return
@@ -126,7 +130,7 @@ def _attach(connection: Any, files: Files) -> None:
             remedy="check files.uri, and whether the file can be reached from here",
         )
     kind = "TYPE sqlite, " if parts.scheme == "sqlite" else ""
-    connection.execute(f"ATTACH {quoted_text(str(path))} AS source ({kind}READ_ONLY)")
+    connection.execute(f"ATTACH {quote_text(str(path))} AS source ({kind}READ_ONLY)")
     connection.execute("USE source")
 
 
@@ -140,7 +144,7 @@ def _login(parts: SplitResult, credentials: str | None) -> str:
         "USER": user or unquote(parts.username or ""),
         "PASSWORD": password,
     }
-    return ", ".join(f"{key} {quoted_text(value)}" for key, value in options.items() if value)
+    return ", ".join(f"{key} {quote_text(value)}" for key, value in options.items() if value)
 
 
 def _credentials(file: str | None) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from catalog.contracts.contract import SourceContract
 from catalog.queries.withdrawn import withdrawn_sources
 from catalog.readers.files import file_name
 from catalog.readers.formats import FileUnreadable, delivery_mark, delivery_sha256, list_deliveries
-from catalog.readers.ordering import Place, moment_of, place_of
+from catalog.readers.ordering import DeliveryPlace, moment_of, place_of
 from catalog.stores.rows import Rows
 from catalog.validation.delivery import ENOUGH_ROWS, ONE_CLASS, ONE_INPUT
 from catalog.validation.keys import DISAGREE
@@ -31,7 +31,7 @@ class Lying:
     uri: str
     sha256: str  # '' of a file that cannot be read
     mark: str = ""  # equal bytes in other folders are other rows, where the folders hold columns
-    place: Place | None = None  # None: the order's pattern does not fit the name
+    place: DeliveryPlace | None = None  # None: the order's pattern does not fit the name
     modified: datetime | None = None
     arrival: int | None = None  # of bytes that were accepted before: the how manieth they were
     before: tuple[Row, ...] = field(default=(), repr=False)  # batches of them under this contract
@@ -128,7 +128,7 @@ def place_of_batch(
     batch: Mapping[str, Any],
     *,
     moments: Mapping[str, datetime | None] | None = None,
-) -> Place | None:
+) -> DeliveryPlace | None:
     """The place that a batch on record has in the order of the contract as it is now.
 
     Where nobody noted when its file was modified, because its contract did not ask: the moment of

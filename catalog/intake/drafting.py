@@ -24,9 +24,9 @@ from catalog.readers.files import FileUnreadable, file_name
 from catalog.readers.folders import drafted_sample, found_files
 from catalog.readers.formats import TypedBatch, list_deliveries, open_delivery
 from catalog.readers.profile import ColumnProfile, profile_sample
-from catalog.readers.reasons import told_reason, unknown_column_faults
-from catalog.readers.roles import Roles, is_slice, told_roles
-from catalog.readers.sample import Sample
+from catalog.readers.reasons import reason_text, unknown_column_faults
+from catalog.readers.roles import Roles, guess_roles, is_slice
+from catalog.readers.sample import ColumnSample
 from catalog.validation.expectations import expectation_faults
 from catalog.validation.row_rules import check_rows
 from rpe_core.errors import InputError
@@ -59,7 +59,7 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
     first = found.uris[0]
     file_format, sample = drafted_sample(found, rows=sample_rows)
     profiles = profile_sample(sample)
-    roles = told_roles(profiles)
+    roles = guess_roles(profiles)
     columns = [_settled(column, roles) for column in profiles]
     n_rows = max((column.n_rows for column in columns), default=0)
     source = _source_name(uri)
@@ -132,7 +132,7 @@ def _settled(column: ColumnProfile, roles: Roles) -> ColumnProfile:
     return column
 
 
-def _sample_lines(sample: Sample) -> Iterator[str]:
+def _sample_lines(sample: ColumnSample) -> Iterator[str]:
     n_placed = sum(not name.is_told for name in sample.names)
     if sample.csv is not None and sample.csv.header == "none":
         yield "# Its first line has numbers or dates where the rows below have some: it is a row,"
@@ -149,7 +149,7 @@ def _sample_lines(sample: Sample) -> Iterator[str]:
         yield f"# {sample.n_hidden} keys look like values: they are not shown, and are left out."
 
 
-def _file_lines(path: str, file_format: str, sample: Sample) -> Iterator[str]:
+def _file_lines(path: str, file_format: str, sample: ColumnSample) -> Iterator[str]:
     if sample.csv is not None:
         yield from csv_lines(_quoted(path), sample.csv)
         return
@@ -251,7 +251,7 @@ def _remarks(column: ColumnProfile, roles: Roles) -> Iterator[str]:
             yield "codes, which are not scanned: see that none leads to a person"
 
 
-def _violation_lines(columns: Sequence[ColumnProfile], sample: Sample) -> Iterator[str]:
+def _violation_lines(columns: Sequence[ColumnProfile], sample: ColumnSample) -> Iterator[str]:
     n_left = sum(column.type is None for column in columns) + sample.n_hidden
     unknown = "ignore" if n_left else "refuse"
     why = f"; {n_left} columns are left out above" if n_left else ""
@@ -286,7 +286,7 @@ class _Tally:
                 for name, rows in self.places[code].items()
             )
             what = f"{code} in {self.codes[code]} of {self.n_rows} sampled rows, first {places}"
-            meaning = told_reason(code)
+            meaning = reason_text(code)
             yield Fault("data", f"{what}: {meaning}" if meaning else what, expected)
 
 

@@ -25,9 +25,9 @@ from catalog.intake.deliveries import refused_bytes
 from catalog.queries.withdrawn import withdrawn_bytes, withdrawn_sources
 from catalog.readers.files import file_sha256
 from catalog.stores.disk import disk_errors
-from catalog.stores.lake.session import quoted_text
+from catalog.stores.lake.session import quote_text
 from catalog.stores.rows import Rows
-from catalog.tables.migrate import quoted
+from catalog.tables.migrate import quote_identifier
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import SHORT, fingerprint
 
@@ -36,7 +36,7 @@ _WITHDRAWN = "withdrawn"  # an empty file: some of this query's extracts were er
 _FILE = '"extract of rpe"'  # which none of its columns is called
 
 
-def located(contract: SourceContract, place: Path) -> SourceContract:
+def with_extracts_below(contract: SourceContract, place: Path) -> SourceContract:
     """The contract with its extracts below a folder; one of files is as it was."""
     files = contract.files
     if files.query is None:
@@ -151,7 +151,7 @@ def apart(contract: SourceContract, *, is_empty: bool = False) -> Iterator[Sourc
         yield contract
         return
     with tempfile.TemporaryDirectory() as place:
-        other = located(contract, Path(place))
+        other = with_extracts_below(contract, Path(place))
         folder = Path(other.files.path).parent
         folder.mkdir(parents=True)
         here = Path(contract.files.path).parent
@@ -162,7 +162,7 @@ def apart(contract: SourceContract, *, is_empty: bool = False) -> Iterator[Sourc
 
 
 @contextmanager
-def sampled(contract: SourceContract, *, rows: int) -> Iterator[SourceContract]:
+def with_sampled_rows(contract: SourceContract, *, rows: int) -> Iterator[SourceContract]:
     """The contract with some rows of its database as its only extract; one of files as it was.
 
     Raises:
@@ -231,7 +231,7 @@ def _bound(held: Sequence[Path], cursor: str) -> str:
     """
     if not cursor or not held:
         return ""
-    name = quoted(cursor)
+    name = quote_identifier(cursor)
     with closing(_files_only()) as connection:
         try:
             value = connection.execute(
@@ -259,7 +259,7 @@ def _literal(value: Any) -> str:
 
 def _latest(held: Sequence[Path], keys: Sequence[str]) -> str:
     """SQL of what the extracts hold: of rows of one key those that the last extract gave."""
-    by = ", ".join(map(quoted, keys))
+    by = ", ".join(map(quote_identifier, keys))
     return (
         f"SELECT * EXCLUDE ({_FILE}) FROM {_listed(held, f'filename = {_FILE}')}"
         f" QUALIFY {_FILE} = max({_FILE}) OVER (PARTITION BY {by})"
@@ -268,13 +268,13 @@ def _latest(held: Sequence[Path], keys: Sequence[str]) -> str:
 
 def _beyond(fresh: Path, seen: str, cursor: str, bound: str, place: Path) -> Path:
     """The rows of a file that `seen` does not give, at the bound or without a cursor."""
-    name = quoted(cursor)
+    name = quote_identifier(cursor)
     known = f"SELECT * FROM ({seen}) WHERE {name} >= {bound} OR {name} IS NULL"
     with closing(_files_only()) as connection:
         try:
             connection.execute(
                 f"COPY (SELECT * FROM (SELECT * FROM {_listed([fresh])} EXCEPT ALL {known})"
-                f" ORDER BY ALL) TO {quoted_text(str(place))} (FORMAT parquet)"
+                f" ORDER BY ALL) TO {quote_text(str(place))} (FORMAT parquet)"
             )
         except duckdb.Error:  # other columns than before: every row is news
             return fresh
@@ -300,5 +300,5 @@ def _files_only() -> Any:
 
 
 def _listed(held: Sequence[Path], more: str = "") -> str:
-    names = ", ".join(quoted_text(str(file)) for file in held)
+    names = ", ".join(quote_text(str(file)) for file in held)
     return f"read_parquet([{names}], union_by_name = true{', ' * bool(more)}{more})"

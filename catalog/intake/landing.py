@@ -19,7 +19,7 @@ from catalog.intake.staged_files import (
     hold_against_standing,
     require_fitting,
     scratch_folder,
-    staged,
+    stage_files,
 )
 from catalog.lineage import source_of
 from catalog.queries import current
@@ -30,7 +30,7 @@ from catalog.stores.disk import disk_errors
 from catalog.stores.lake import source_tables
 from catalog.stores.lake.errors import lake_errors
 from catalog.stores.lake.lake import Lake, Transaction
-from catalog.tables.migrate import quoted
+from catalog.tables.migrate import quote_identifier
 from catalog.tables.schema import RAW_COLUMNS
 from catalog.validation.keys import KeyIndex
 from catalog.validation.outcome import BatchReport, Outcome, raise_refused
@@ -116,7 +116,7 @@ def read_rows(
         if name not in known:
             system = {column.name for column in RAW_COLUMNS}
             raise UnknownName("column", name, set(known) - system, where=dataset_version_id)
-    names = ["_item_sha256", "_group_sha256", "_split", *map(quoted, columns)]
+    names = ["_item_sha256", "_group_sha256", "_split", *map(quote_identifier, columns)]
     return lake.table(
         f"SELECT {', '.join(names)} FROM {table} WHERE list_contains(?, _batch_id)"
         " AND (_superseded_by IS NULL OR NOT list_contains(?, _superseded_by))"
@@ -143,7 +143,7 @@ def _land(
     """Stage outside the writer lock; then judge keys and write inside one transaction."""
     message = f"ingest {contract.source}"
     with lake_errors("judge the delivered keys"), closing(KeyIndex(contract, folder)) as index:
-        outcomes = staged(lake, contract, files, folder=folder, index=index)
+        outcomes = stage_files(lake, contract, files, folder=folder, index=index)
         with lake.transaction(message=message, run=run) as tx:
             held = {row["batch_id"] for row in tx.rows("SELECT batch_id FROM core.batches")}
             outcomes = [o for o in outcomes if o.delivery.batch_id not in held]

@@ -17,12 +17,12 @@ from catalog.intake.staged_files import (
     require_fitting,
     scratch_folder,
     shown_names,
-    staged,
+    stage_files,
 )
 from catalog.readers.files import FileUnreadable, file_name
 from catalog.readers.formats import delivery_sha256, list_deliveries
 from catalog.readers.ordering import moment_of
-from catalog.readers.reasons import told_reason, unknown_column_faults
+from catalog.readers.reasons import reason_text, unknown_column_faults
 from catalog.stores.disk import disk_errors
 from catalog.stores.lake.errors import lake_errors
 from catalog.stores.rows import Rows
@@ -86,7 +86,7 @@ def _judged(
         lake_errors("judge the delivered keys"),
         closing(KeyIndex(contract, folder)) as index,
     ):
-        outcomes = staged(lake, contract, files, folder=folder, index=index)
+        outcomes = stage_files(lake, contract, files, folder=folder, index=index)
         if not all(outcome.delivery.is_withdrawn for outcome in outcomes):
             hold_against_standing(lake, contract, outcomes, folder=folder, index=index)
     return outcomes
@@ -113,7 +113,7 @@ def _set_aside(outcome: Outcome) -> Iterator[Row]:
             "rule": shown,
             "n_rows": n_rows,
             "first_rows": outcome.tally.examples[rule, column],
-            "meaning": told_reason(shown),
+            "meaning": reason_text(shown),
         }
 
 

@@ -22,7 +22,7 @@ from catalog.intake.deliveries import Content, File, content_of, place_of_batch
 from catalog.queries.withdrawn import withdrawn_bytes, withdrawn_sources
 from catalog.readers.files import file_name
 from catalog.readers.formats import delivery_mark, delivery_sha256, open_delivery
-from catalog.readers.ordering import Place, moment_of, path_below, place_of
+from catalog.readers.ordering import DeliveryPlace, moment_of, path_below, place_of
 from catalog.stores.lake import source_tables
 from catalog.stores.rows import Rows
 from catalog.validation import splits
@@ -64,7 +64,7 @@ def scratch_folder(place: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def staged(
+def stage_files(
     lake: Rows,
     contract: SourceContract,
     files: Sequence[File],
@@ -171,7 +171,7 @@ def _batch_id(contract: SourceContract, content: Content, batches: Sequence[dict
     return make_id("batch", contract.source, fingerprint(made_of + [n_before] * (n_before > 0)))
 
 
-def _ranks(places: Sequence[Place | None]) -> dict[Place | None, int]:
+def _ranks(places: Sequence[DeliveryPlace | None]) -> dict[DeliveryPlace | None, int]:
     told = sorted({place for place in places if place is not None})
     return {place: rank for rank, place in enumerate(told)}
 

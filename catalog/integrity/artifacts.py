@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
-from catalog.integrity.damage import CHANGED, GONE, REPAIR, RETRAIN, UNREADABLE, Damage, named
+from catalog.integrity.damage import CHANGED, GONE, REPAIR, RETRAIN, UNREADABLE, Damage, first_names
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.lake.lake import Lake
 from catalog.stores.places import PlacedFile, sha256_of
@@ -118,7 +118,7 @@ def _damage(row: Row, what: str) -> Damage:
         cost = f"Target {owners} cannot be served anew or compared by it"
     else:
         cost = f"No ensemble can be made of the adapter of {owners}"
-    where = f"Artifact {row['artifact_sha256'][:12]} of {named(row['names'])}"
+    where = f"Artifact {row['artifact_sha256'][:12]} of {first_names(row['names'])}"
     remedy = REPAIR if row["is_merged"] else RETRAIN
     return Damage("artifacts", where, what, tuple(row["names"]), cost, remedy)
 

@@ -16,10 +16,10 @@ BACKUP = "Only a backup can bring it: see `Restore` in infra/runbook.md"
 NAMED = 3  # records or files that a damage names; of more it says how many
 
 
-def named(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first few of some names, and how many more there are.
 
-    >>> named(["a", "b", "c", "d"])
+    >>> first_names(["a", "b", "c", "d"])
     'a, b, c and 1 more'
     """
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

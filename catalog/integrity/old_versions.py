@@ -10,7 +10,7 @@ from typing import Any
 from catalog.errors import RecordNotFound, StoreError
 from catalog.integrity.version_files import Hashes, faults_of, ref_of, versions_on_record
 from catalog.stores.artifacts.artifacts import Artifacts
-from catalog.stores.lake.chain import amending, head_of
+from catalog.stores.lake.chain import head_of, record_amendment
 from catalog.stores.registry.registry import ModelVersion, ModelVersionRef
 from catalog.stores.registry.sums import SUMS, Sums, seal, strangers, sums_of, sums_text
 from catalog.stores.served_model import served_sha256
@@ -48,7 +48,7 @@ def file_versions(stores: Stores, *, run: RunRef) -> list[ModelVersionRef]:
 def _put_on_record(stores: Stores, sums: dict[ModelVersionRef, Sums], *, run: RunRef) -> None:
     with (
         stores.lake.transaction(message="file versions", run=run) as commit,
-        amending(commit, reason=FILED, tables=[MODEL_VERSIONS]),
+        record_amendment(commit, reason=FILED, tables=[MODEL_VERSIONS]),
     ):
         for ref, one in sums.items():
             commit.execute(

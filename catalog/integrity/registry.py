@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from catalog.integrity.damage import CHANGED, GONE, REPAIR, Damage, named
+from catalog.integrity.damage import CHANGED, GONE, REPAIR, Damage, first_names
 from catalog.integrity.version_files import (
-    Fault,
+    FileFault,
     Hashes,
     faults_of,
     is_filed,
     ref_of,
     versions_on_record,
 )
-from catalog.records.champions import CHAMPION, aliases_apart, serving
+from catalog.records.champions import CHAMPION, aliases_apart, serving_by_target
 from catalog.stores.lake.lake import Lake
 from catalog.stores.registry.registry import Registry
 
@@ -32,7 +32,7 @@ def damage_of_registry(lake: Lake, registry: Registry | None, *, is_deep: bool) 
     )
     served = {
         (row["model_name"], row["model_version"]): target
-        for target, now in serving(lake).items()
+        for target, now in serving_by_target(lake).items()
         if (row := now.champion)
     }
     found = []
@@ -44,7 +44,7 @@ def damage_of_registry(lake: Lake, registry: Registry | None, *, is_deep: bool) 
             continue
         faults = faults_of(registry, version, row, hashes=Hashes() if is_deep else None)
         if faults:
-            found.append(_damage(row, told(faults), served))
+            found.append(_damage(row, version_faults_text(faults), served))
     return [*found, *_aliases(lake, registry)]
 
 
@@ -56,11 +56,11 @@ def n_unfiled(lake: Lake) -> int:
     return sum(not is_filed(row) for row in versions_on_record(lake))
 
 
-def told(faults: list[Fault]) -> str:
+def version_faults_text(faults: list[FileFault]) -> str:
     """What is wrong with a version, as a damage says it: the first few files by name."""
     if not faults[0].file:
         return f"{faults[0].what}: its folder"
-    return f"{CHANGED}: {named([f.file if f.what == CHANGED else str(f) for f in faults])}"
+    return f"{CHANGED}: {first_names([f.file if f.what == CHANGED else str(f) for f in faults])}"
 
 
 def cost_of(row: Row, target: str = "") -> str:

@@ -32,7 +32,7 @@ NAMED = 3  # rows or records that a finding names; of more it says how many
 
 
 @dataclass(frozen=True)
-class Finding:
+class EditedRow:
     """Something that is not what was kept: where, what is wrong with it, since when."""
 
     where: str
@@ -52,7 +52,7 @@ class Chain:
     n_open: int  # rows that no close has sealed yet
     n_amended: int  # commits that rows were lawfully taken out of
     head: Row | None  # run_id, link_sha256 and recorded_at of the last link
-    findings: tuple[Finding, ...]
+    findings: tuple[EditedRow, ...]
 
 
 def read_chain(lake: Lake) -> Chain:
@@ -112,7 +112,7 @@ def _held(lake: Lake, spec: TableSpec) -> list[Row]:
     )
 
 
-def _link_findings(lake: Lake, closes: Sequence[Row]) -> list[Finding]:
+def _link_findings(lake: Lake, closes: Sequence[Row]) -> list[EditedRow]:
     """What does not hold of core.runs and core.links, which each link is over."""
     runs_hash = row_hash_sql(_as_it_is(lake, RUNS))
     runs = lake.rows(f"SELECT run_id, recorded_at, {runs_hash} AS hash FROM core.runs")
@@ -126,7 +126,7 @@ def _link_findings(lake: Lake, closes: Sequence[Row]) -> list[Finding]:
         if link := amended.get(run["recorded_at"]):
             if run["hash"] != link["rows_sha256"]:
                 since = f"whole when it was amended at {at_of(link)}"
-                found.append(Finding("core.runs", f"{run['run_id']} was edited", since))
+                found.append(EditedRow("core.runs", f"{run['run_id']} was edited", since))
             run["hash"] = link["row_hashes"]
     sealed_runs, sealed_links = _by_close(runs, closes), _by_close(links, closes)
     before: Row | None = None
@@ -139,7 +139,7 @@ def _link_findings(lake: Lake, closes: Sequence[Row]) -> list[Finding]:
                 " core.links, or a row of core.runs before it was edited or taken out"
             )
             whole = f"whole when {before['run_id']} closed at {at_of(before)}" if before else ""
-            found.append(Finding("core.runs", what, whole or "no link is before it"))
+            found.append(EditedRow("core.runs", what, whole or "no link is before it"))
         before = close
     return found
 
@@ -153,7 +153,7 @@ def _by_close(rows: Sequence[Row], closes: Sequence[Row]) -> list[list[str]]:
     return found
 
 
-def _finding(lake: Lake, spec: TableSpec, group: Row) -> Finding:
+def _finding(lake: Lake, spec: TableSpec, group: Row) -> EditedRow:
     known, rows = set(group["was"].split()), _rows_of(lake, spec, group)
     odd = [row for row in rows if row["hash"][:SHOWN] not in known]
     n_gone = group["n_was"] - len(rows)
@@ -170,7 +170,7 @@ def _finding(lake: Lake, spec: TableSpec, group: Row) -> Finding:
         since = f"dated {at_of(group, 'moment')}, when no run recorded it"
     else:
         since = _since(lake, spec, group)
-    return Finding(f"core.{spec.name}", ", ".join(parts), since)
+    return EditedRow(f"core.{spec.name}", ", ".join(parts), since)
 
 
 def _rows_of(lake: Lake, spec: TableSpec, group: Row) -> list[Row]:

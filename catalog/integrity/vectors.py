@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from catalog.errors import StoreError
-from catalog.integrity.damage import CHANGED, GONE, REPAIR, UNREADABLE, Damage, difference, named
+from catalog.integrity.damage import (
+    CHANGED,
+    GONE,
+    REPAIR,
+    UNREADABLE,
+    Damage,
+    difference,
+    first_names,
+)
 from catalog.stores.lake.lake import Lake
 from catalog.stores.places import PlacedFile
 from catalog.stores.vectors.files import (
@@ -153,5 +161,5 @@ def _is(row: Row, filed: FiledRow) -> bool:
 
 def _damage(encoder_id: str, keys: Mapping[Key, Row] | list[Key], what: str) -> Damage:
     ids = sorted({adapter_id or representation_id for representation_id, adapter_id in keys})
-    where = f"The vector of {named(ids)} under {encoder_id}"
+    where = f"The vector of {first_names(ids)} under {encoder_id}"
     return Damage("vectors", where, what, tuple(ids), _COST, REPAIR)

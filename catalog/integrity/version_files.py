@@ -40,7 +40,7 @@ ORDER BY v.kind, v.model_name, v.recorded_at
 
 
 @dataclass(frozen=True)
-class Fault:
+class FileFault:
     """A file of a version that is not what was kept; '' is its whole folder."""
 
     file: str
@@ -118,7 +118,7 @@ def base_of(row: Row) -> ModelVersionRef:
 
 def faults_of(
     registry: Registry, version: ModelVersion, row: Row, *, hashes: Hashes | None
-) -> list[Fault]:
+) -> list[FileFault]:
     """What is wrong with the files of a version: by hash, or without `hashes` by name and size.
 
     Raises:
@@ -128,9 +128,9 @@ def faults_of(
         files = registry.files(version)
     except StoreError as error:
         _require_cause_on_disk(error)
-        return [Fault("", UNREADABLE)]
+        return [FileFault("", UNREADABLE)]
     if not files:
-        return [Fault("", GONE)]
+        return [FileFault("", GONE)]
     look = _Look(version, files, hashes)
     if not is_filed(row):
         return look.unfiled(row)
@@ -145,7 +145,7 @@ class _Look:
     files: Mapping[str, VersionFile]
     hashes: Hashes | None
 
-    def filed(self, row: Row) -> list[Fault]:
+    def filed(self, row: Row) -> list[FileFault]:
         by_hash = self.hashes or Hashes()
         if fault := self.fault(SUMS, row["sums_sha256"], by_hash):
             return [fault]
@@ -156,9 +156,9 @@ class _Look:
             with self.files[SUMS].opened() as stream:
                 listed = read_sums(stream.read())
         except InputError:
-            return [Fault(SUMS, UNREADABLE)]
-        odd = [Fault(name, STRANGE) for name in strangers(self.files, listed)]
-        gone = [Fault(name, GONE) for name in listed if name not in self.files]
+            return [FileFault(SUMS, UNREADABLE)]
+        odd = [FileFault(name, STRANGE) for name in strangers(self.files, listed)]
+        gone = [FileFault(name, GONE) for name in listed if name not in self.files]
         there = {name: sha256 for name, sha256 in listed.items() if name in self.files}
         hashes = self.hashes
         if hashes is None and not gone:
@@ -169,25 +169,25 @@ class _Look:
         found = [self.fault(name, sha256, hashes) for name, sha256 in there.items()]
         return [*gone, *(fault for fault in found if fault), *odd]
 
-    def unfiled(self, row: Row) -> list[Fault]:
+    def unfiled(self, row: Row) -> list[FileFault]:
         """Of a version from before files were put on record: what else is known of it."""
         if row["kind"] == "base":
-            return [] if "base.json" in self.files else [Fault("base.json", GONE)]
+            return [] if "base.json" in self.files else [FileFault("base.json", GONE)]
         if WEIGHTS not in self.files:
-            return [Fault(WEIGHTS, GONE)]
+            return [FileFault(WEIGHTS, GONE)]
         fault = self.hashes and self.fault(WEIGHTS, row["weights_sha256"], self.hashes)
         return [fault] if fault else []
 
-    def fault(self, name: str, sha256: str, hashes: Hashes) -> Fault | None:
+    def fault(self, name: str, sha256: str, hashes: Hashes) -> FileFault | None:
         """What is wrong with a file by its hash, or nothing."""
         if name not in self.files:
-            return Fault(name, GONE)
+            return FileFault(name, GONE)
         try:
             is_kept = hashes.of(f"{self.version.ref.uri}/{name}", self.files[name]) == sha256
         except StoreError as error:
             _require_cause_on_disk(error)
-            return Fault(name, UNREADABLE)
-        return None if is_kept else Fault(name, CHANGED)
+            return FileFault(name, UNREADABLE)
+        return None if is_kept else FileFault(name, CHANGED)
 
 
 def _require_cause_on_disk(error: StoreError) -> None:

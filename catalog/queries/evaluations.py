@@ -82,7 +82,7 @@ def version_of(lake: Lake, target: str, evaluation_ids: Collection[str]) -> dict
     return {row["evaluation_id"]: row["version"] for row in rows}
 
 
-def abstaining(lake: Lake, targets: Collection[str]) -> list[Row]:
+def abstaining_targets(lake: Lake, targets: Collection[str]) -> list[Row]:
     """Targets whose gate abstains since an ensemble served them: the first such verdict of each.
 
     With `since`, when that was, and the reason and the dataset version of the newest.

@@ -36,7 +36,7 @@ def let_in(lake: Lake) -> list[Row]:
     )
 
 
-def served(lake: Lake) -> dict[str, list[Row]]:
+def serving_times(lake: Lake) -> dict[str, list[Row]]:
     """Target -> each time that a version began to serve it, the oldest first."""
     rows = lake.rows(
         "SELECT * FROM core.promotions"

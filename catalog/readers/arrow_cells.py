@@ -68,10 +68,10 @@ def is_declarable(kind: pa.DataType) -> bool:
     return any(fits(kind, column_type) for column_type in _FITS)
 
 
-def told_type(kind: pa.DataType) -> str:
+def type_text(kind: pa.DataType) -> str:
     """The stored type in words; nothing that a file spells freely is in them.
 
-    >>> told_type(pa.timestamp("us", tz="Mars/Base")), told_type(pa.list_(pa.int8()))
+    >>> type_text(pa.timestamp("us", tz="Mars/Base")), type_text(pa.list_(pa.int8()))
     ('timestamp[us]', 'nested')
     """
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind

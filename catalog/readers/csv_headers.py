@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from catalog.contracts.csv_files import PLAIN, USUAL, CsvFormat, codec_of, told_mark
+from catalog.contracts.csv_files import PLAIN, USUAL, CsvFormat, codec_of, mark_text
 from catalog.readers.batches import Columns
 from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.naming import check_distinct, contract_names
@@ -35,7 +35,7 @@ def csv_header(
     Raises:
         FileUnreadable: if the line is no header.
     """
-    between = told_mark(csv.delimiter)
+    between = mark_text(csv.delimiter)
     remedy = f"its first line must hold the column names, separated by {between}"
     if row is None or not row.is_sound:
         raise FileUnreadable(uri, "it has no header line", remedy=remedy)
@@ -72,7 +72,7 @@ def refuse_one_cell(row: Any, uri: str, columns: Columns, csv: CsvFormat) -> Non
     """
     if len(row.cells) == 1 < len(columns):
         reason = (
-            f"its first row has one cell where it is cut at {told_mark(csv.delimiter)}, and the"
+            f"its first row has one cell where it is cut at {mark_text(csv.delimiter)}, and the"
             f" contract has {len(columns)} columns"
         )
         remedy = "say in `files: {csv: {delimiter: ...}}` what stands between its cells"
@@ -86,7 +86,7 @@ def _told_by_another_mark(cells: list[Any], columns: Columns, csv: CsvFormat) ->
         names = [part.strip(b'"').decode("utf-8", "replace") for part in line.split(mark.encode())]
         if mark != csv.delimiter and set(contract_names(names, columns)) & set(columns):
             return (
-                f"columns of the contract are there where it is cut at {told_mark(mark)}: correct"
+                f"columns of the contract are there where it is cut at {mark_text(mark)}: correct"
                 " `files: {csv: {delimiter: ...}}`"
             )
     return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from catalog.contracts.contract import ColumnRule, ColumnType
-from catalog.contracts.csv_files import CsvFormat, told_mark
+from catalog.contracts.csv_files import CsvFormat, mark_text
 from catalog.contracts.rules import TO_FILL
 from catalog.readers.cells import cast_column, converter, from_text
 from catalog.readers.csv_headers import csv_file, csv_header
@@ -16,7 +16,7 @@ from catalog.readers.files import FileUnreadable
 from catalog.readers.guess import TARGET_NAME
 from catalog.readers.headers import is_header
 from catalog.readers.naming import check_distinct
-from catalog.readers.rows import csv_rows, row_bytes, sampled
+from catalog.readers.rows import csv_rows, first_rows, row_bytes
 from catalog.readers.sniffed_dates import sniff_dates
 from catalog.readers.sniffed_encoding import sniff_encoding
 from catalog.readers.sniffed_values import DATABASE_NULL, ToldColumn, sniff_values
@@ -55,7 +55,7 @@ def sample_csv(uri: str, *, rows: int) -> CsvSample:
         cut = csv.model_copy(update={"nulls": (DATABASE_NULL,)})
         found = csv_rows(stream, uri=uri, max_cell_bytes=limit, marks=marks_of(cut))
         names = csv_header(next(found, None), uri, csv=csv)
-        read = [row.cells if row.is_sound else [] for row in sampled(found, rows, row_bytes)]
+        read = [row.cells if row.is_sound else [] for row in first_rows(found, rows, row_bytes)]
     _check_width(names, read, csv, uri)
     sound = [cells for cells in read if len(cells) == len(names)]
     columns: list[list[Any]] = [[row[i] or None for row in sound] for i in range(len(names))]
@@ -88,7 +88,7 @@ def _check_width(
     n_other = sum(len(cells) != len(names) for cells in rows)
     if 2 * n_other > len(rows):
         reason = (
-            f"where it is cut at {told_mark(csv.delimiter)}, its first line has {len(names)} cells,"
+            f"where it is cut at {mark_text(csv.delimiter)}, its first line has {len(names)} cells,"
             f" and {n_other} of the {len(rows)} lines below have more or fewer"
         )
         remedy = (

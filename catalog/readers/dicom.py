@@ -17,7 +17,7 @@ from catalog.readers.grid import Array, Spacing
 from catalog.readers.pixels import Inspect, Picture, as_item, require_size
 from catalog.readers.silence import keep_silent
 from catalog.readers.stored import PIXELS, stored_values, with_frame
-from catalog.readers.volumes import turned
+from catalog.readers.volumes import orient_volume
 
 # Of the distance between slices and between pixels, and of the cosines of their axes
 SPACING_TOLERANCE = 0.01
@@ -163,7 +163,7 @@ def _stacked(slices: list[_Slice]) -> tuple[Array, Spacing, Array | None]:
     affine[:3, 3] = places[order[0]]
     affine[:3] = _LPS_TO_RAS @ affine[:3]
     volume = np.stack([slices[i].pixels for i in order])  # k, j, i, channel
-    pixels, spacing, place = turned(volume.transpose(2, 1, 0, 3), affine)
+    pixels, spacing, place = orient_volume(volume.transpose(2, 1, 0, 3), affine)
     exact = affine.copy()  # the mean step, as the last slice shows a step that is rounded
     if step and len(slices) > 1:
         exact[:3, 2] *= _mean_step(places[order] @ normal) / step

@@ -19,10 +19,10 @@ _BOMS = (  # the longer ones first
 )
 
 
-def told_encoding(head: bytes) -> str:
+def encoding_of_mark(head: bytes) -> str:
     r"""The encoding that a byte order mark tells, '' without one.
 
-    >>> told_encoding(b"\xff\xfea\0"), told_encoding(b"id,text")
+    >>> encoding_of_mark(b"\xff\xfea\0"), encoding_of_mark(b"id,text")
     ('utf-16-le', '')
     """
     return next((encoding for mark, encoding in _BOMS if head.startswith(mark)), "")

@@ -14,8 +14,8 @@ from catalog.readers.files import FileUnreadable
 from catalog.readers.naming import DraftName
 from catalog.readers.nested import Shape
 from catalog.readers.nested_sample import Field, drawn_fields, fields_below
-from catalog.readers.rows import sampled
-from catalog.readers.sample import Sample, cut_cell
+from catalog.readers.rows import first_rows
+from catalog.readers.sample import ColumnSample, cut_cell
 
 _CODE = "coding[0].code"
 _OF_ALL = (
@@ -56,7 +56,7 @@ class FhirSample:
     """The sample of one type of resource."""
 
     resource: str
-    sample: Sample
+    sample: ColumnSample
 
 
 def sample_fhir(uri: str, *, rows: int) -> FhirSample:
@@ -65,7 +65,7 @@ def sample_fhir(uri: str, *, rows: int) -> FhirSample:
     Raises:
         FileUnreadable: if it cannot be read, or holds no resource.
     """
-    found = sampled(resources(uri), rows, lambda one: one.n_bytes)
+    found = first_rows(resources(uri), rows, lambda one: one.n_bytes)
     contents = [one.content for one in found if one.content is not None]
     counts = Counter(str(content["resourceType"]) for content in contents)
     if not counts:
@@ -98,7 +98,7 @@ def is_fhir(uri: str) -> bool:
     return first is not None and first.content is not None
 
 
-def _mapped(resource: str, values: Sequence[dict[str, Any]]) -> Sample:
+def _mapped(resource: str, values: Sequence[dict[str, Any]]) -> ColumnSample:
     """The columns of a mapping that hold a cell."""
     said = {name: _said(path) for name, path in MAPPINGS[resource]}
     rules = {name: ColumnRule(type="string", **dict(told)) for name, told in said.items()}
@@ -113,7 +113,7 @@ def _mapped(resource: str, values: Sequence[dict[str, Any]]) -> Sample:
         DraftName(name, None, () if dict(said[name])["from"] == name else said[name])
         for name in held
     ]
-    return Sample(names, [[cut_cell(cell) for cell in cells[name]] for name in held])
+    return ColumnSample(names, [[cut_cell(cell) for cell in cells[name]] for name in held])
 
 
 def _said(path: str) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from catalog.errors import ContractViolated
-from catalog.readers.encodings import as_utf8, told_encoding
+from catalog.readers.encodings import as_utf8, encoding_of_mark
 from rpe_core.errors import InputError
 from rpe_core.regular_files import NotRegularFile, open_regular, special_kind
 
@@ -99,7 +99,7 @@ def list_parts(pattern: str) -> list[str]:
     Raises:
         InputError: as `list_files`, or if nothing else matches.
     """
-    wanted = anchored(pattern).split("/")
+    wanted = absolute_pattern(pattern).split("/")
     found = list_files(pattern)
     kept = [
         uri for uri in found
@@ -126,7 +126,7 @@ def _is_left_over(part: str, wanted: Sequence[str]) -> bool:
     )
 
 
-def anchored(pattern: str) -> str:
+def absolute_pattern(pattern: str) -> str:
     """The pattern as the uris that `list_files` finds for it begin: absolute, or a whole URL."""
     filesystem, path = _filesystem(pattern)
     return _uri(filesystem, path)
@@ -229,7 +229,7 @@ def text_file(uri: str, *, encoding: str = "utf-8", remedy: str = "") -> Iterato
         head = stream.peek(4)[:_HEAD_BYTES]
         if not head:
             raise FileUnreadable(uri, "it is empty", remedy="deliver a file with rows, or none")
-        told = told_encoding(head)
+        told = encoding_of_mark(head)
         if told == encoding == "utf-8":
             stream.read(len(_BOM))
         elif fault := _encoding_fault(head, told, encoding):

@@ -15,13 +15,13 @@ import fsspec
 from catalog.contracts.contract import ColumnType
 from catalog.readers.cells import from_text
 from catalog.readers.fhir_sample import is_fhir, sample_fhir
-from catalog.readers.files import COMPRESSIONS, anchored, file_name, list_parts
-from catalog.readers.formats import told_format
+from catalog.readers.files import COMPRESSIONS, absolute_pattern, file_name, list_parts
+from catalog.readers.formats import format_of_name
 from catalog.readers.headers import looks_like_value
 from catalog.readers.naming import DraftName, draft_names
 from catalog.readers.nested_sample import with_nested
 from catalog.readers.partitions import folder_values
-from catalog.readers.sample import Sample, read_sample
+from catalog.readers.sample import ColumnSample, read_sample
 from catalog.readers.sniffed_values import ToldColumn
 from rpe_core.errors import InputError
 
@@ -29,28 +29,28 @@ MAX_FOLDERS_READ = 2000  # files whose folders are looked at
 
 
 @dataclass(frozen=True)
-class Found:
+class FilesToDraft:
     """The files that a draft is about, as `files.path` will name them."""
 
     path: str
     uris: list[str]
 
 
-def found_files(uri: str) -> Found:
+def found_files(uri: str) -> FilesToDraft:
     """The files that a path, a glob or a folder names; of a folder by a glob of its own.
 
     Raises:
         InputError: if there is none, or a folder holds files of several formats.
     """
-    filesystem, place = fsspec.core.url_to_fs(anchored(uri))
+    filesystem, place = fsspec.core.url_to_fs(absolute_pattern(uri))
     if not filesystem.isdir(place):
-        return Found(uri, list_parts(uri))
-    root = anchored(uri).rstrip("/")
+        return FilesToDraft(uri, list_parts(uri))
+    root = absolute_pattern(uri).rstrip("/")
     ends: Counter[str] = Counter()
     for name in list_parts(f"{root}/**"):
         if (ending := _ending(name)) is not None:
             ends[ending] += 1
-    if len({told_format(f"a{ending}") for ending in ends}) != 1 or len(ends) != 1:
+    if len({format_of_name(f"a{ending}") for ending in ends}) != 1 or len(ends) != 1:
         raise InputError(
             "The folder does not hold files of one format.",
             where=file_name(root),
@@ -59,7 +59,7 @@ def found_files(uri: str) -> Found:
         )
     (ending,) = ends
     uris = [name for name in list_parts(f"{root}/**/*{ending}")]
-    return Found(f"{root}/{_folders(root, uris)}*{ending}", uris)
+    return FilesToDraft(f"{root}/{_folders(root, uris)}*{ending}", uris)
 
 
 def _ending(name: str) -> str | None:
@@ -68,7 +68,7 @@ def _ending(name: str) -> str | None:
     stem, last = posixpath.splitext(base)
     whole = posixpath.splitext(stem)[1] + last if last.lower() in COMPRESSIONS else last
     try:
-        told_format(f"a{whole}")
+        format_of_name(f"a{whole}")
     except InputError:
         return None
     return whole if whole else None
@@ -85,7 +85,7 @@ def _folders(root: str, uris: Sequence[str]) -> str:
     )
 
 
-def drafted_sample(found: Found, *, rows: int) -> tuple[str, Sample]:
+def drafted_sample(found: FilesToDraft, *, rows: int) -> tuple[str, ColumnSample]:
     """The format of the files, and the first rows of the first one with all that they hold.
 
     Raises:
@@ -93,7 +93,7 @@ def drafted_sample(found: Found, *, rows: int) -> tuple[str, Sample]:
         FileUnreadable: if the file cannot be read.
     """
     first = found.uris[0]
-    file_format = told_format(first)
+    file_format = format_of_name(first)
     if file_format == "jsonl" and is_fhir(first):
         file_format = "fhir"
     if file_format == "fhir":
@@ -111,7 +111,7 @@ def drafted_sample(found: Found, *, rows: int) -> tuple[str, Sample]:
     return file_format, with_folders(sample, found.uris)
 
 
-def with_folders(sample: Sample, uris: Sequence[str]) -> Sample:
+def with_folders(sample: ColumnSample, uris: Sequence[str]) -> ColumnSample:
     """The sample with a column for each partition that the folders of the files name.
 
     Raises:
@@ -144,7 +144,7 @@ def with_folders(sample: Sample, uris: Sequence[str]) -> Sample:
     )
 
 
-def _cells(texts: Sequence[str | None], sample: Sample) -> list[Any]:
+def _cells(texts: Sequence[str | None], sample: ColumnSample) -> list[Any]:
     """The texts of folders as cells of the sample: typed where its other cells are typed."""
     told = [None if text is None else text.encode() for text in texts]
     if sample.convert is from_text:

@@ -33,10 +33,10 @@ __all__ = [
     "TypedBatch",
     "delivery_mark",
     "delivery_sha256",
+    "format_of_name",
     "list_deliveries",
     "open_batches",
     "open_delivery",
-    "told_format",
 ]
 
 MAX_CELL_CHARS = 1_000_000
@@ -154,11 +154,11 @@ def open_delivery(
     )
 
 
-def told_format(uri: str) -> str:
+def format_of_name(uri: str) -> str:
     """The format that a file's ending tells, compression aside; without any it is text.
 
-    >>> told_format("/data/a.CSV.gz"), told_format("/data/a.tsv"), told_format("/data/export")
-    ('csv', 'csv', 'csv')
+    >>> [format_of_name(f"/data/{name}") for name in ("a.CSV.gz", "a.tsv", "export")]
+    ['csv', 'csv', 'csv']
 
     Raises:
         InputError: if no format has this ending.

@@ -15,7 +15,7 @@ from catalog.readers.cells import CellRefusedError, TypedBatch, from_value
 from catalog.readers.grid import Grid
 from catalog.readers.images import load_image, load_mask
 from catalog.readers.items import SPACING
-from catalog.readers.listing import Case, list_cases
+from catalog.readers.listing import ListedCase, list_cases
 
 Bad = list[tuple[str, str]]  # (column, reason) of what is wrong with an item
 
@@ -42,7 +42,7 @@ def read_images(
         yield pending.take()
 
 
-def _row(contract: SourceContract, case: Case, bad: Bad) -> dict[str, Any]:
+def _row(contract: SourceContract, case: ListedCase, bad: Bad) -> dict[str, Any]:
     row: dict[str, Any] = {**case.values, "image": case.image}
     task = contract.task
     if isinstance(task, ImageClassification) and row.get(task.target) == task.unlabelled:
@@ -57,7 +57,9 @@ def _row(contract: SourceContract, case: Case, bad: Bad) -> dict[str, Any]:
     return row
 
 
-def _put_image(contract: SourceContract, case: Case, row: dict[str, Any], bad: Bad) -> Grid | None:
+def _put_image(
+    contract: SourceContract, case: ListedCase, row: dict[str, Any], bad: Bad
+) -> Grid | None:
     """Add the facts of the image; where its pixels lie, or None if it is refused."""
     attested = contract.deidentified
     inspect = partial(
@@ -88,7 +90,7 @@ def _put_image(contract: SourceContract, case: Case, row: dict[str, Any], bad: B
 
 
 def _put_mask(
-    contract: SourceContract, case: Case, row: dict[str, Any], bad: Bad, grid: Grid
+    contract: SourceContract, case: ListedCase, row: dict[str, Any], bad: Bad, grid: Grid
 ) -> None:
     """Add the mask that lies beside an image, or in the same NPZ, and what it breaks."""
     task, files = contract.task, contract.files

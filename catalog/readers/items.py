@@ -22,10 +22,10 @@ from catalog.contracts.labels import label_of
 from catalog.contracts.template import Template
 from catalog.errors import RecordConflict
 from catalog.readers.cells import CellRefusedError
-from catalog.readers.files import FileUnreadable, anchored, file_name
+from catalog.readers.files import FileUnreadable, absolute_pattern, file_name
 from catalog.readers.images import image_sha256, load_image, load_mask
 from catalog.readers.listing import is_left_behind, matching_files
-from catalog.readers.reasons import told_reason
+from catalog.readers.reasons import reason_text
 from rpe_core.errors import InputError
 
 CACHE_BYTES = 256 << 20
@@ -98,13 +98,13 @@ class ItemSource:
         return image_sha256([self._mask_uri(entry[0])], "")
 
     def _uris(self, name: str) -> list[str]:
-        template = Template(anchored(self.path))
+        template = Template(absolute_pattern(self.path))
         if self.format != "dicom":
             return [template.root + name]
         return matching_files(f"{glob.escape(template.root + name)}/{file_name(self.path)}")
 
     def _mask_uri(self, name: str) -> str:
-        return Template(anchored(self.mask or self.path)).root + name
+        return Template(absolute_pattern(self.mask or self.path)).root + name
 
 
 def item_source(contract: SourceContract) -> ItemSource:
@@ -133,7 +133,7 @@ def read_item(path: Path) -> Any:
     try:
         return load_image(uris, kind).picture.pixels
     except CellRefusedError as refused:
-        reason = told_reason(refused.reason)
+        reason = reason_text(refused.reason)
     raise InputError(f"The image cannot be used: {reason}.", where=path.name)
 
 

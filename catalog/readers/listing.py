@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 
 from catalog.contracts.files import Files
 from catalog.contracts.template import Template
-from catalog.readers.files import FileUnreadable, anchored, file_name, file_sha256, list_files
+from catalog.readers.files import (
+    FileUnreadable,
+    absolute_pattern,
+    file_name,
+    file_sha256,
+    list_files,
+)
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import fingerprint_stream
 
@@ -31,7 +37,7 @@ Values = Mapping[str, str]  # placeholder -> what it stands for
 
 
 @dataclass(frozen=True)
-class Case:
+class ListedCase:
     """The files of one item; a name is relative to the root of its template.
 
     A mask that has no image is a case without `uris`.
@@ -43,7 +49,7 @@ class Case:
     masks: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # (name, uri); one is right
 
 
-def list_cases(files: Files) -> list[Case]:
+def list_cases(files: Files) -> list[ListedCase]:
     """Every item that the templates find, by name, and then the masks that have no image.
 
     A file that the mask's template matches is a mask, whatever the image's template says.
@@ -51,8 +57,8 @@ def list_cases(files: Files) -> list[Case]:
     Raises:
         InputError: if no image is there.
     """
-    template = Template(anchored(files.path))
-    masks = Template(anchored(files.mask)) if files.mask else None
+    template = Template(absolute_pattern(files.path))
+    masks = Template(absolute_pattern(files.mask)) if files.mask else None
     found = _matched(masks) if masks else {}
     by_values: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for uri, values in found.items():
@@ -61,7 +67,7 @@ def list_cases(files: Files) -> list[Case]:
     for (image, uris), values in _images(template, files, found):
         own = by_values.get(tuple(values[name] for name in masks.names), []) if masks else []
         named = tuple((masks.name_of(uri), uri) for uri in own) if masks else ()
-        cases.append(Case(values, image, uris, named))
+        cases.append(ListedCase(values, image, uris, named))
     if not cases:
         raise InputError(
             "files.path matches no image.",
@@ -71,7 +77,7 @@ def list_cases(files: Files) -> list[Case]:
         )
     used = {uri for case in cases for _, uri in case.masks}
     return cases + [
-        Case(values, None, (), ((masks.name_of(uri), uri),))
+        ListedCase(values, None, (), ((masks.name_of(uri), uri),))
         for uri, values in found.items()
         if masks and uri not in used
     ]

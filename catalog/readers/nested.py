@@ -26,7 +26,7 @@ _NO_LIST: Final = object()  # stands for the element of what should be a list an
 
 
 @dataclass(frozen=True)
-class _Walk:
+class _RowWalk:
     """One path of a column: how many exploded lists it passes, and what is left below them."""
 
     depth: int
@@ -133,14 +133,14 @@ def reach(start: Any, steps: Path) -> tuple[list[Any], bool]:
     return nodes, is_there
 
 
-def _walk(path: Path, rule: ColumnRule, lists: Sequence[Path]) -> _Walk:
+def _walk(path: Path, rule: ColumnRule, lists: Sequence[Path]) -> _RowWalk:
     if path[-1] == Position():
-        return _Walk(lists.index((*path[:-1], Each())) + 1, (), is_position=True)
+        return _RowWalk(lists.index((*path[:-1], Each())) + 1, (), is_position=True)
     depth = 0
     if rule.explode:
         depth = sum(path[: len(prefix)] == prefix for prefix in lists)
     start = len(lists[depth - 1]) if depth else 0
-    return _Walk(depth, path[start:], is_position=False)
+    return _RowWalk(depth, path[start:], is_position=False)
 
 
 def _is_object(node: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalog.contracts.contract import ColumnRule, ColumnType
-from catalog.contracts.paths import spelled
+from catalog.contracts.paths import path_text
 from catalog.readers.batches import BATCH_BYTES
 from catalog.readers.cells import NESTED, from_value
 from catalog.readers.files import text_file
@@ -20,8 +20,8 @@ from catalog.readers.naming import DraftName, draft_names
 from catalog.readers.nested import Shape
 from catalog.readers.nested_arrow import nested_bytes, nested_cells
 from catalog.readers.parquet import parquet_file
-from catalog.readers.rows import json_lines, sampled
-from catalog.readers.sample import Sample, cut_cell
+from catalog.readers.rows import first_rows, json_lines
+from catalog.readers.sample import ColumnSample, cut_cell
 from catalog.readers.tabular import MAX_LINE_BYTES, json_object
 
 MAX_FIELDS = 100  # of all nested columns; those behind are left out, and counted
@@ -44,7 +44,7 @@ class Field:
         return (("from", self.path), *((("join", JOINED_BY),) if self.is_list else ()))
 
 
-def with_nested(sample: Sample, uri: str, file_format: str, *, rows: int) -> Sample:
+def with_nested(sample: ColumnSample, uri: str, file_format: str, *, rows: int) -> ColumnSample:
     """The sample with the fields below its nested columns in place of these.
 
     Raises:
@@ -82,7 +82,7 @@ def with_nested(sample: Sample, uri: str, file_format: str, *, rows: int) -> Sam
 
 def drawn_fields(
     names: Sequence[DraftName], fields: Sequence[Field], values: Sequence[Mapping[str, Any]]
-) -> Sample:
+) -> ColumnSample:
     """Columns for fields behind others, which keep their names; the cells are of the fields."""
     wanted = ["_".join(field.names) for field in fields]
     free = draft_names([*(name.name for name in names), *wanted], is_header=True)[len(names) :]
@@ -101,17 +101,17 @@ def drawn_fields(
         for column, (name, field) in zip(cells, zip(drafted, fields, strict=True), strict=True):
             top = row.get(field.names[0]) if len(field.names) == 1 and not field.is_list else None
             column.append(cut_cell(made.get(name.name, top)))
-    return Sample([*names, *drafted], cells, from_value)
+    return ColumnSample([*names, *drafted], cells, from_value)
 
 
 def fields_below(top: str, values: Sequence[Any]) -> tuple[list[Field], int]:
     """The fields below a column, and how many are left out because of their names or number."""
-    walk = _Walk()
-    found = list(walk.below(values, (top,), spelled((top,)), is_list=False, depth=0))
+    walk = _FieldWalk()
+    found = list(walk.below(values, (top,), path_text((top,)), is_list=False, depth=0))
     return found[:MAX_FIELDS], walk.n_hidden + max(0, len(found) - MAX_FIELDS)
 
 
-class _Walk:
+class _FieldWalk:
     """Objects and lists on the way down, with the number of fields that are not shown."""
 
     def __init__(self) -> None:
@@ -153,7 +153,11 @@ class _Walk:
         for key in shown:
             inner = [value.get(key) for value in held]
             yield from self.below(
-                inner, (*names, key), f"{path}.{spelled((key,))}", is_list=is_list, depth=depth + 1
+                inner,
+                (*names, key),
+                f"{path}.{path_text((key,))}",
+                is_list=is_list,
+                depth=depth + 1,
             )
 
 
@@ -164,7 +168,7 @@ def _join(field: Field) -> str | None:
 def _json_values(uri: str, tops: Sequence[str], rows: int) -> list[Mapping[str, Any]]:
     with text_file(uri) as stream:
         lines = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
-        found = sampled(lines, rows, lambda line: len(line or b""))
+        found = first_rows(lines, rows, lambda line: len(line or b""))
         sound = [row for row, _ in map(json_object, found) if row is not None]
     return [{top: row.get(top) for top in tops} for row in sound]
 

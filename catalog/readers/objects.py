@@ -45,7 +45,7 @@ class ObjectRows:
 
     def _flat(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The cells at the top of an object by their columns; what it has is noted."""
-        flat = flattened(row)
+        flat = flatten_object(row)
         if self._is_renamed or self._shape.paths:
             names = contract_names([*flat], self._columns)
             pairs = zip(names, flat.items(), strict=True)
@@ -62,7 +62,7 @@ class ObjectRows:
             yield self._pending.take()
 
 
-def flattened(row: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_object(row: Mapping[str, Any]) -> dict[str, Any]:
     """The object with a mark in place of each list and object that it holds."""
     return {k: NESTED if isinstance(v, list | dict) else v for k, v in row.items()}
 

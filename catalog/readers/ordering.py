@@ -9,10 +9,10 @@ from typing import Any
 
 from catalog.contracts.files import Files, PatternOrder
 from catalog.contracts.images import IMAGE_FORMATS
-from catalog.readers.files import COMPRESSIONS, anchored, file_name, modified_at
+from catalog.readers.files import COMPRESSIONS, absolute_pattern, file_name, modified_at
 from catalog.readers.formats import READERS
 
-Place = tuple[Any, ...]  # comparable within one contract; equal places tell no order
+DeliveryPlace = tuple[Any, ...]  # comparable within one contract; equal places tell no order
 
 _WILDCARD = re.compile(r"[*?\[]")
 _NUMBER = re.compile("([0-9]+)")
@@ -33,7 +33,7 @@ def moment_of(files: Files, uri: str) -> datetime | None:
     return modified_at(uri) if needs_moment(files) else None
 
 
-def place_of(files: Files, uri: str, *, modified: datetime | None = None) -> Place | None:
+def place_of(files: Files, uri: str, *, modified: datetime | None = None) -> DeliveryPlace | None:
     r"""Where a file stands among those of its source; None where the pattern does not fit it.
 
     Of two files the one with the greater place is the later. Without an order it is the natural one
@@ -74,7 +74,7 @@ def path_below(files: Files, uri: str) -> str:
     >>> path_below(Files(path="/data/part.csv", format="csv"), "/data/part.csv")
     'part.csv'
     """
-    parts = anchored(files.path).split("/")
+    parts = absolute_pattern(files.path).split("/")
     n_fixed = next((i for i, part in enumerate(parts) if _WILDCARD.search(part)), len(parts) - 1)
     n_fixed = min(n_fixed, len(parts) - 1)
     segments = uri.replace("\\", "/").split("/")
@@ -84,7 +84,7 @@ def path_below(files: Files, uri: str) -> str:
     return "/".join(segments[-n_open:])
 
 
-def _matched(order: PatternOrder, text: str) -> Place | None:
+def _matched(order: PatternOrder, text: str) -> DeliveryPlace | None:
     found = re.search(order.pattern, text)
     if found is None:
         return None

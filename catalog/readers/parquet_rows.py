@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from catalog.contracts.contract import ColumnRule
 from catalog.contracts.paths import Name, Path, Position
-from catalog.readers.arrow_cells import fits, is_text, plain_cells, told_type
+from catalog.readers.arrow_cells import fits, is_text, plain_cells, type_text
 from catalog.readers.batches import Columns, PendingRows
 from catalog.readers.cells import TypedBatch, from_value
 from catalog.readers.files import FileUnreadable
@@ -124,7 +124,7 @@ def _check_types(
             if isinstance(kind, str):
                 wrong.append(f"{shown_name(name)} has {kind}")
             elif not _may_hold(kind, rule):
-                wrong.append(f"{shown_name(name)} holds {told_type(kind)} and not {rule.type}")
+                wrong.append(f"{shown_name(name)} holds {type_text(kind)} and not {rule.type}")
     if wrong:
         raise FileUnreadable(
             uri,

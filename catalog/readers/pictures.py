@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from catalog.readers.cells import CellRefusedError
 from catalog.readers.grid import Array
-from catalog.readers.pixels import Picture, as_item, lies_aside, oriented, require_size
+from catalog.readers.pixels import Picture, as_item, lies_aside, orient_pixels, require_size
 from catalog.readers.silence import keep_libtiff_silent, keep_silent
 
 KINDS = ("PNG", "TIFF", "JPEG")
@@ -77,7 +77,7 @@ def _pillow_pages(raw: bytes, *, as_labels: bool) -> Iterator[Array]:
                 if page.format == "TIFF" and _tag(page, _COMPRESSION) not in USUAL:
                     raise CellRefusedError("unsupported_image") from None
                 raise
-            shown = pixels if page.format == "TIFF" else oriented(pixels, _orientation(page))
+            shown = pixels if page.format == "TIFF" else orient_pixels(pixels, _orientation(page))
             yield shown if shown.ndim == 3 else shown[:, :, None]
 
 

@@ -73,10 +73,10 @@ def npz_array(raw: bytes, name: str) -> Array | None:
             return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def oriented(pixels: Array, orientation: int) -> Array:
+def orient_pixels(pixels: Array, orientation: int) -> Array:
     """The pixels as they are shown, from how the orientation tag says that they are stored.
 
-    >>> oriented(np.array([[1, 2, 3]]), 6).tolist()
+    >>> orient_pixels(np.array([[1, 2, 3]]), 6).tolist()
     [[1], [2], [3]]
     """
     if orientation in (5, 6, 7, 8):

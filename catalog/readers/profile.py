@@ -18,7 +18,7 @@ from catalog.readers.cells import Convert
 from catalog.readers.guess import Guess, guess_type
 from catalog.readers.headers import is_number_like
 from catalog.readers.naming import DraftName
-from catalog.readers.sample import Sample
+from catalog.readers.sample import ColumnSample
 from catalog.readers.sniffed_values import ToldColumn, with_dates
 
 MAX_SCANNED_CHARS = 200_000  # of a column; the gate is slow beside the rest of a draft
@@ -86,7 +86,7 @@ class ColumnProfile:
         return self.type == "string" and is_long and self.n_distinct > self.n_rows / 2
 
 
-def profile_sample(sample: Sample) -> list[ColumnProfile]:
+def profile_sample(sample: ColumnSample) -> list[ColumnProfile]:
     """The columns of a file as its sampled rows show them."""
     stored = sample.stored or ["string"] * len(sample.names)
     told = sample.csv.columns if sample.csv else _told(sample)
@@ -94,7 +94,7 @@ def profile_sample(sample: Sample) -> list[ColumnProfile]:
     return [_profile(name, column, kind, sample.convert) for name, column, kind in triples]
 
 
-def _told(sample: Sample) -> list[ToldColumn]:
+def _told(sample: ColumnSample) -> list[ToldColumn]:
     """The columns of a file that has types of its own; a list that is joined stays a text."""
     pairs = zip(sample.names, sample.cells, strict=True)
     return [

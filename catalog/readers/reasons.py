@@ -50,10 +50,10 @@ IMAGE_REASONS: Mapping[str, str] = {
 _OF_TABLES = frozenset(REASONS) - {"wrong_type", "not_finite", "too_long", "outside_calendar"}
 
 
-def told_reason(code: str) -> str:
+def reason_text(code: str) -> str:
     """The sentence of why a row is set aside; '' where its code is plain, or of no reader.
 
-    >>> told_reason("no_pixels(image)"), told_reason("unknown_label(section)")
+    >>> reason_text("no_pixels(image)"), reason_text("unknown_label(section)")
     ('the DICOM file has no pixels', '')
     """
     reason, _, column = code.rstrip(")").partition("(")

@@ -25,7 +25,7 @@ class Roles:
     target: str
 
 
-def told_roles(columns: Sequence[ColumnProfile]) -> Roles:
+def guess_roles(columns: Sequence[ColumnProfile]) -> Roles:
     """The likeliest part of each column; a guess, for a person to check."""
     texts = [c for c in columns if c.type == "string" and c.n_distinct and not c.is_name_only]
     if len(texts) == 1 and texts[0].is_free_text:

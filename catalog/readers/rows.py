@@ -92,7 +92,7 @@ def csv_rows(
         yield from map(lines.judged, cutter.feed(b"\n"))
 
 
-def sampled(rows: Iterable[T], n_rows: int, size: Callable[[T], int]) -> Iterator[T]:
+def first_rows(rows: Iterable[T], n_rows: int, size: Callable[[T], int]) -> Iterator[T]:
     """The first rows, or as many of them as one batch may hold."""
     n_bytes = 0
     for row in islice(rows, n_rows):

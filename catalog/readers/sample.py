@@ -18,7 +18,7 @@ from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.headers import looks_like_value
 from catalog.readers.naming import DraftName, check_distinct, draft_names
 from catalog.readers.parquet import parquet_file
-from catalog.readers.rows import json_lines, sampled
+from catalog.readers.rows import first_rows, json_lines
 from catalog.readers.tabular import (
     MAX_LINE_BYTES,
     json_row,
@@ -29,7 +29,7 @@ MAX_KEYS = 200  # of JSON; where there are more, only those of many lines are co
 
 
 @dataclass(frozen=True)
-class Sample:
+class ColumnSample:
     """Columns with their first cells, in the order of the file."""
 
     names: list[DraftName]
@@ -43,13 +43,13 @@ class Sample:
     n_hidden: int = 0  # keys of JSON that look like values, which have no place to be called by
 
 
-def read_sample(uri: str, file_format: str, *, rows: int) -> Sample:
+def read_sample(uri: str, file_format: str, *, rows: int) -> ColumnSample:
     """The first rows of a file.
 
     Raises:
         FileUnreadable: if the file cannot be read, or its first line is a row of data.
     """
-    read: Mapping[str, Callable[[str, int], Sample]] = {
+    read: Mapping[str, Callable[[str, int], ColumnSample]] = {
         "csv": _csv_sample,
         "jsonl": _jsonl_sample,
         "parquet": _parquet_sample,
@@ -57,9 +57,9 @@ def read_sample(uri: str, file_format: str, *, rows: int) -> Sample:
     return read[file_format](uri, rows)
 
 
-def _csv_sample(uri: str, rows: int) -> Sample:
+def _csv_sample(uri: str, rows: int) -> ColumnSample:
     found = sample_csv(uri, rows=rows)
-    return Sample(
+    return ColumnSample(
         draft_names(found.names, is_header=found.header == "sure"),
         [column.cells for column in found.columns],
         from_text,
@@ -68,10 +68,10 @@ def _csv_sample(uri: str, rows: int) -> Sample:
     )
 
 
-def _jsonl_sample(uri: str, rows: int) -> Sample:
+def _jsonl_sample(uri: str, rows: int) -> ColumnSample:
     with text_file(uri) as stream:
         found = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
-        lines = [*sampled(found, rows, lambda line: len(line or b""))]
+        lines = [*first_rows(found, rows, lambda line: len(line or b""))]
         refuse_array(lines[0] if lines else None, uri)
         sound = [row for row, _ in map(json_row, lines) if row is not None]
     if not sound:
@@ -88,10 +88,10 @@ def _jsonl_sample(uri: str, rows: int) -> Sample:
         )
     cells = [[cut_cell(row.get(name)) for row in sound] for name in names]
     n_hidden = len(counts) - len(names)
-    return Sample(draft_names(names, is_header=True), cells, n_hidden=n_hidden)
+    return ColumnSample(draft_names(names, is_header=True), cells, n_hidden=n_hidden)
 
 
-def _parquet_sample(uri: str, rows: int) -> Sample:
+def _parquet_sample(uri: str, rows: int) -> ColumnSample:
     with parquet_file(uri) as file:
         names = file.schema.names
         check_distinct(names, uri)
@@ -109,7 +109,7 @@ def _parquet_sample(uri: str, rows: int) -> Sample:
             if n_rows >= rows or n_bytes >= BATCH_BYTES:
                 break
         stored = [_stored_type(field.type) for field in file.schema]
-    return Sample(draft_names(names, is_header=True), cells, stored=stored)
+    return ColumnSample(draft_names(names, is_header=True), cells, stored=stored)
 
 
 def _stored_type(kind: pa.DataType) -> ColumnType:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from catalog.readers.encodings import told_encoding
+from catalog.readers.encodings import encoding_of_mark
 from catalog.readers.files import plain_file
 
 PIECE_BYTES = 1 << 20
@@ -37,7 +37,7 @@ def sniff_encoding(uri: str) -> Encoding:
     """
     with plain_file(uri) as stream:
         head = stream.read(PIECE_BYTES)
-        told = told_encoding(head)
+        told = encoding_of_mark(head)
         if told:
             # With the mark in front the name without an order is the whole truth
             return Encoding(told[: len("utf-16")] if told != "utf-8" else told, is_sure=True)

@@ -15,7 +15,7 @@ from catalog.readers.csv_headers import csv_file, csv_header, refuse_one_cell
 from catalog.readers.dialect import marks_of, text_converter
 from catalog.readers.files import FileUnreadable, text_file
 from catalog.readers.naming import contract_names
-from catalog.readers.objects import ObjectRows, flattened
+from catalog.readers.objects import ObjectRows, flatten_object
 from catalog.readers.rows import csv_rows, json_lines
 
 MAX_LINE_BYTES = 64 << 20
@@ -109,7 +109,7 @@ def json_row(line: bytes | None) -> tuple[dict[str, Any] | None, str]:
     (None, 'invalid_json')
     """
     row, reason = json_object(line)
-    return (None if row is None else flattened(row)), reason
+    return (None if row is None else flatten_object(row)), reason
 
 
 def json_object(line: bytes | None) -> tuple[dict[str, Any] | None, str]:

@@ -14,7 +14,7 @@ from tifffile import TiffFile
 
 from catalog.readers.cells import CellRefusedError
 from catalog.readers.grid import Array
-from catalog.readers.pixels import lies_aside, oriented, require_size
+from catalog.readers.pixels import lies_aside, orient_pixels, require_size
 from catalog.readers.silence import keep_silent
 
 # Values of tags: Compression, PhotometricInterpretation, Predictor, ExtraSamples
@@ -59,7 +59,7 @@ def _page(page: Any, raw: bytes) -> Array:
     pixels = np.moveaxis(planes, 0, -1).reshape(*planes.shape[1:3], -1)
     if PREMULTIPLIED in page.extrasamples:
         pixels = _divided(pixels[..., :n_colours], pixels[..., n_colours:][..., :1])
-    return oriented(pixels[..., :n_colours], _orientation(page))
+    return orient_pixels(pixels[..., :n_colours], _orientation(page))
 
 
 def _divided(colours: Array, alpha: Array) -> Array:

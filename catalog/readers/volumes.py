@@ -53,7 +53,7 @@ def decode_nifti(raw: bytes) -> Picture:
         raise ValueError  # cut off; nibabel would make room for what the header claims first
     affine = np.asarray(image.affine, dtype=np.float64)
     affine[:3] *= _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
-    pixels, spacing, place = turned(_voxels(stored, (*shape[:3], 1)[:3]), affine)
+    pixels, spacing, place = orient_volume(_voxels(stored, (*shape[:3], 1)[:3]), affine)
     return Picture(as_item(pixels), spacing, place)
 
 
@@ -68,7 +68,7 @@ def _voxels(stored: Any, shape: tuple[int, ...]) -> Array:
     return np.asarray(scaled).reshape((*shape, 1))
 
 
-def turned(voxels: Array, affine: Array) -> tuple[Array, Spacing, Array]:
+def orient_volume(voxels: Array, affine: Array) -> tuple[Array, Spacing, Array]:
     """Voxels (i, j, k, ...) with their 4 x 4 affine to RAS millimetres, as slices, rows, columns.
 
     The second value is the spacing of these three axes, the third their affine.

@@ -43,7 +43,7 @@ def read_xlsx(
     told = excel or Excel()
     with open_workbook(uri) as book:
         sheet = chosen_sheet(book, told.sheet, uri)
-        rows = unmerged(book.rows(sheet), book.merged(sheet), told)
+        rows = unmerge_rows(book.rows(sheet), book.merged(sheet), told)
         names = _names(rows, columns, told, uri) if has_header else {}
         table = _Table(names, columns)
         pending = PendingRows(columns, from_sheet, max_cell_chars)
@@ -116,7 +116,9 @@ def chosen_sheet(book: Workbook, told: str | int | None, uri: str) -> Sheet:
     return held[0]
 
 
-def unmerged(rows: Iterator[SheetRow], areas: Sequence[Merged], told: Excel) -> Iterator[SheetRow]:
+def unmerge_rows(
+    rows: Iterator[SheetRow], areas: Sequence[Merged], told: Excel
+) -> Iterator[SheetRow]:
     """The rows with what merged areas hold: nothing, their first cell again, or a mark.
 
     A name of the header that is merged downwards reaches down to the header's row in any case.

@@ -14,10 +14,10 @@ from catalog.readers.csv_sample import MAX_SAMPLE_CHARS
 from catalog.readers.files import FileUnreadable
 from catalog.readers.headers import is_header, looks_like_value
 from catalog.readers.naming import draft_names
-from catalog.readers.rows import sampled
-from catalog.readers.sample import Sample, cut_cell
+from catalog.readers.rows import first_rows
+from catalog.readers.sample import ColumnSample, cut_cell
 from catalog.readers.workbooks import MERGED, Sheet, SheetRow, Workbook, open_workbook
-from catalog.readers.xlsx import from_sheet, header_text, unmerged
+from catalog.readers.xlsx import from_sheet, header_text, unmerge_rows
 
 MAX_HEADER_ROWS = 20  # that are looked at for a header
 MIN_WIDTH_SHARE = 0.6  # of the widest row that a header reaches
@@ -29,7 +29,7 @@ class XlsxSample:
 
     excel: Excel
     n_sheets: int  # visible ones that hold cells
-    sample: Sample
+    sample: ColumnSample
 
 
 def sample_xlsx(uri: str, *, rows: int) -> XlsxSample:
@@ -54,11 +54,13 @@ def sample_xlsx(uri: str, *, rows: int) -> XlsxSample:
         if inside:
             merged = "repeat" if any(area.bottom > area.top for area in inside) else "empty"
         excel = Excel(sheet=named, header_row=header.number if header else 1, merged=merged)
-        found = unmerged(book.rows(sheet), areas, excel)
+        found = unmerge_rows(book.rows(sheet), areas, excel)
         after = header.number if header else 0
         data = (row for row in found if row.number > after)
-        names = next((r for r in unmerged(iter(first), areas, excel) if r.number == after), None)
-        read = [*sampled(data, rows, _row_bytes)]
+        names = next(
+            (r for r in unmerge_rows(iter(first), areas, excel) if r.number == after), None
+        )
+        read = [*first_rows(data, rows, _row_bytes)]
     return XlsxSample(excel, len(held), _sample(names, read))
 
 
@@ -92,7 +94,7 @@ def _is_typed(cells: Sequence[Any]) -> bool:
     )
 
 
-def _sample(header: SheetRow | None, rows: Sequence[SheetRow]) -> Sample:
+def _sample(header: SheetRow | None, rows: Sequence[SheetRow]) -> ColumnSample:
     held = {place for row in rows for place, cell in row.cells.items() if cell is not MERGED}
     named = {p: t for p, c in (header.cells if header else {}).items() if (t := header_text(c))}
     width = max([*held, *named], default=0)
@@ -100,7 +102,7 @@ def _sample(header: SheetRow | None, rows: Sequence[SheetRow]) -> Sample:
     places = [place for place in range(1, width + 1) if place in held or place in named]
     cells = [[cut_cell(row.cells.get(place)) for row in rows] for place in places]
     names = [every[place - 1] for place in places]
-    return Sample(names, cells, from_sheet, has_sure_header=header is not None)
+    return ColumnSample(names, cells, from_sheet, has_sure_header=header is not None)
 
 
 def _row_bytes(row: SheetRow) -> int:

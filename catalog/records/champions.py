@@ -31,7 +31,7 @@ class Serving:
     withdrawn: Row | None = None  # the champion that it took away
 
 
-def serving(lake: Lake, targets: Sequence[str] | None = None) -> dict[str, Serving]:
+def serving_by_target(lake: Lake, targets: Sequence[str] | None = None) -> dict[str, Serving]:
     """Target -> what serves it, of every target that something was decided about."""
     found = {}
     for target, rows in histories(lake, targets).items():

@@ -30,7 +30,7 @@ _UNREGISTERED = ModelVersionRef("", "")
 
 
 @dataclass(frozen=True)
-class Filed:
+class AdapterToImport:
     """An adapter to file: its card, its z, where its weights lie, and its configuration.
 
     `recipe_ids` are those that one of its id may have on record, where that is to be looked at.
@@ -57,7 +57,7 @@ def config_text(config: Mapping[str, Any]) -> str:
 
 
 def file_adapters(
-    stores: Stores, filed: Sequence[Filed], *, is_registered: bool, run: RunRef
+    stores: Stores, filed: Sequence[AdapterToImport], *, is_registered: bool, run: RunRef
 ) -> list[str]:
     """File adapters in the order of every record: artifacts, versions, vectors, then one commit.
 
@@ -97,7 +97,9 @@ def file_adapters(
     return [one.card.adapter_id for one in new]
 
 
-def _commit(stores: Stores, new: Sequence[Filed], *, is_registered: bool, run: RunRef) -> None:
+def _commit(
+    stores: Stores, new: Sequence[AdapterToImport], *, is_registered: bool, run: RunRef
+) -> None:
     ids = [i for one in new for i in (one.card.adapter_id, one.card.representation_id)]
     intents.intend(stores.lake, ids, run=run)
     artifacts = [_keep(stores.artifacts, one) for one in new]
@@ -130,7 +132,7 @@ def _edges(card: AdapterCard) -> list[dict[str, str]]:
     ]
 
 
-def _keep(artifacts: Artifacts, one: Filed) -> str:
+def _keep(artifacts: Artifacts, one: AdapterToImport) -> str:
     """Keep weights and configuration alone; the folder may hold pickles, logs and other people's.
 
     Raises:
@@ -148,7 +150,7 @@ def _keep(artifacts: Artifacts, one: Filed) -> str:
 
 
 def _register(
-    stores: Stores, new: Sequence[Filed], artifacts: Sequence[str]
+    stores: Stores, new: Sequence[AdapterToImport], artifacts: Sequence[str]
 ) -> list[tuple[ModelVersionRef, dict[str, Any]]]:
     """A version of each adapter, with its row; bases and folders with these hashes are there."""
     rows = stores.lake.rows(

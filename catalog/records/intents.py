@@ -75,7 +75,7 @@ def left_behind(lake: Lake) -> list[Intent]:
     ]
 
 
-def coming(lake: Lake) -> frozenset[str]:
+def records_in_flight(lake: Lake) -> frozenset[str]:
     """Records that another workspace may be writing at this moment."""
     return frozenset(
         one.record_id

@@ -16,7 +16,7 @@ def remove_orphans(stores: Stores, *, withdrawn: Collection[str] = ()) -> dict[s
     caller holds this one, and nobody can begin to write meanwhile.
     """
     with stores.lake.writing():
-        coming = intents.coming(stores.lake)
+        coming = intents.records_in_flight(stores.lake)
         return {
             "orphan artifacts": _artifacts(stores, coming, withdrawn),
             "half-written artifacts": _leftovers(stores, coming),

@@ -18,7 +18,7 @@ from catalog.records.champions import (
     chosen_before,
     histories,
     served_stack,
-    serving,
+    serving_by_target,
     wanted_aliases,
 )
 from catalog.stores.registry.registry import ModelVersionRef, RegisteredModel
@@ -155,7 +155,7 @@ def approve(
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
 
 
-def waiting(stores: Stores, targets: Sequence[str]) -> dict[str, Row]:
+def pending_verdicts(stores: Stores, targets: Sequence[str]) -> dict[str, Row]:
     """Target -> the pending verdict that a person may approve, where there is one."""
     found = {name: _pending(rows) for name, rows in histories(stores.lake, targets).items()}
     return {name: row for name, row in found.items() if row}
@@ -212,7 +212,7 @@ def restore(stores: Stores, target: str, *, run: RunRef) -> Row:
     Raises:
         RecordNotFound: something else was decided since.
     """
-    now = serving(stores.lake, [target]).get(target)
+    now = serving_by_target(stores.lake, [target]).get(target)
     if not now or not now.withdrawal or not now.withdrawn:
         raise RecordNotFound("No champion was withdrawn because of damage.", where=target)
     reason = f"The files of {now.withdrawn['ensemble_id']} are what was kept again."

@@ -242,7 +242,7 @@ def refile(stores: Stores, ref: ModelVersionRef, sums: Sums, *, run: RunRef) -> 
     """
     with (
         stores.lake.transaction(message="refile version", run=run) as commit,
-        chain.amending(commit, reason=_REFILED, tables=[MODEL_VERSIONS]),
+        chain.record_amendment(commit, reason=_REFILED, tables=[MODEL_VERSIONS]),
     ):
         commit.execute(
             "UPDATE core.model_versions SET sums_sha256 = ?, n_files = ?, n_bytes = ?"

@@ -10,7 +10,7 @@ from catalog.report.tables import (
     Cell,
     Table,
     code,
-    counted,
+    count_of,
     duration,
     in_words,
     moment,
@@ -19,8 +19,8 @@ from catalog.report.tables import (
     size,
     strong,
     tag,
+    text_cell,
     to_the_second,
-    told,
 )
 
 Row = Mapping[str, Any]
@@ -45,14 +45,14 @@ def decisions(rows: Sequence[Row], drawn: Collection[str]) -> Table:
                 Cell(v["against_base"], note=_beside(v, "base")),
                 Cell(v["against_champion"], note=_beside(v, "champion")),
                 plain(v["n"]),
-                told(words.of_decision(v, served_by(v)), note=_more(v)),
+                text_cell(words.of_decision(v, served_by(v)), note=_more(v)),
             )
             for v in rows
         ],
     )
 
 
-def standing(
+def standing_table(
     rows: Sequence[Row], drawn: Collection[str], pages: Mapping[str, str], *, versions: str
 ) -> Table:
     """What was decided before and stands, with since when.
@@ -71,13 +71,13 @@ def standing(
                 href=pages.get(v.get("run_id", ""), ""),
             ),
             plain(v.get("score")),
-            told(words.of_verdict(v), note=_more(v)),
+            text_cell(words.of_verdict(v), note=_more(v)),
         )
         for v in rows
     ])  # fmt: skip
 
 
-def spending(rows: Sequence[Row]) -> Table:
+def spending_table(rows: Sequence[Row]) -> Table:
     """What each target's gate has spent, and what that asks of the next challenger."""
     heads = ("target", "challengers tried", "spent of", "left to the next", "bets are worth",
              "groups", "lost much", "so what")  # fmt: skip
@@ -90,7 +90,7 @@ def spending(rows: Sequence[Row]) -> Table:
             Cell(_of_bets(s), "number"),
             number(s["n_groups"], ",", note=f"{s['n_new_groups'] or 0:,} of them new"),
             number(s["n_lost"], ",", note=_of_loss(s)),
-            told(words.of_spending(s)),
+            text_cell(words.of_spending(s)),
         )
         for s in rows
     ])  # fmt: skip
@@ -128,13 +128,13 @@ def drifts(rows: Sequence[Row], colours: Mapping[str, str], drifting: Collection
             number(d["distance"], note=f"standard error {d['standard_error']:.2g}"),
             number(d["noise"]),
             Cell(f"{d['n_items']:,}", "number", note=f"{d['n_former_items']:,} before"),
-            told(words.of_drift(d, is_alert=d["source"] in drifting)),
+            text_cell(words.of_drift(d, is_alert=d["source"] in drifting)),
         )
         for d in ordered
     ])  # fmt: skip
 
 
-def served(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
+def champions_table(rows: Sequence[Row], colours: Mapping[str, str]) -> Table:
     """What is behind each champion: adapters, dataset versions, files with hash and rows."""
     heads = ("model", "source", "weight", "dataset version", "file", "rows")
     return Table("From each served version to the files behind it", heads, [
@@ -200,7 +200,7 @@ def _more(verdict: Row) -> str:
     beside = ("Wins", "Ties", "Loses", "There is no champion", "There was no champion")
     lines = str(verdict["reason"]).split("\n")
     is_told = [line.startswith(beside) or words.is_of_losses(line) for line in lines]
-    return words.spelled(
+    return words.reason_text(
         "\n".join(line for line, told in zip(lines, is_told, strict=True) if not told)
     )
 
@@ -252,6 +252,6 @@ def _age(row: Row) -> str:
         return ""
     limit = ", no limit is set"
     if row["max_age_days"] is not None:
-        limit = f", {counted(row['max_age_days'], 'day')} allowed"
+        limit = f", {count_of(row['max_age_days'], 'day')} allowed"
     age = "less than a day" if row["age_days"] < 1 else f"{row['age_days']:.1f} days"
     return f"{age} old{limit}"

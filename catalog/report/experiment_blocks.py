@@ -9,17 +9,17 @@ from catalog.report import experiments
 from catalog.report.charts import Tracks, quantity_chart
 from catalog.report.experiments import (
     ExperimentTables,
-    MethodComparison,
-    heading,
-    shown,
-    shown_quantity,
+    MethodComparisonTable,
+    heading_of,
+    quantity_text,
+    score_text,
 )
-from catalog.report.tables import Cell, Table, in_words, number, plain, strong, tag, told
+from catalog.report.tables import Cell, Table, in_words, number, plain, strong, tag, text_cell
 
 Row = Mapping[str, Any]
 
 
-def stated(findings: Sequence[Row]) -> Table:
+def expectations_table(findings: Sequence[Row]) -> Table:
     """What was stated before anything was measured, and what came of it."""
     heads = ("statement", "verdict", "what is measured", "value", "n", "why")
     return Table("Statements and what came of them", heads, [
@@ -27,9 +27,9 @@ def stated(findings: Sequence[Row]) -> Table:
             strong(f["statement"]),
             tag(f["verdict"]),
             plain(f"{in_words(f['quantity'])}, {f['metric']}"),
-            plain(experiments.told(f)),
+            plain(experiments.finding_text(f)),
             plain(f"{f['n']} in {f['n_clusters']}"),
-            told(f["details"] or ""),
+            text_cell(f["details"] or ""),
         )
         for f in findings
     ])  # fmt: skip
@@ -90,7 +90,7 @@ def nearest(tables: ExperimentTables) -> Table:
             (
                 strong(row["target"]),
                 *(
-                    Cell(row[kind]["reference"], note=shown(row[kind], with_interval=True))
+                    Cell(row[kind]["reference"], note=score_text(row[kind], with_interval=True))
                     for kind in tables.distances
                 ),
             )
@@ -99,34 +99,34 @@ def nearest(tables: ExperimentTables) -> Table:
     )
 
 
-def methods(tables: MethodComparison, source: str) -> Table:
+def methods(tables: MethodComparisonTable, source: str) -> Table:
     """Adapter methods by quantities, of one source or of all."""
     return Table(
         source or "All sources",
-        ("method", "r", *map(heading, tables.columns)),
+        ("method", "r", *map(heading_of, tables.columns)),
         [
             (
                 strong(row["method"]),
                 plain(row["r"]),
-                *(plain(shown_quantity(row[name], with_interval=True)) for name in tables.columns),
+                *(plain(quantity_text(row[name], with_interval=True)) for name in tables.columns),
             )
             for row in tables.table(source)
         ],
     )
 
 
-def method_charts(tables: MethodComparison) -> list[Tracks]:
+def method_charts(tables: MethodComparisonTable) -> list[Tracks]:
     """A chart for each quantity that is a score."""
     rows = tables.table()
     drawn = ("own", "elsewhere", *tables.asked["strategies"])
-    return [quantity_chart(rows, name, title=heading(name)) for name in drawn]
+    return [quantity_chart(rows, name, title=heading_of(name)) for name in drawn]
 
 
 def _score(cell: Row | None) -> Cell:
     if cell is None:
         return Cell("")
     interval = f"{cell['ci_low']:.3f} to {cell['ci_high']:.3f}" if "ci_low" in cell else ""
-    return Cell(shown(cell), "number", note=interval)
+    return Cell(score_text(cell), "number", note=interval)
 
 
 def _distance(cell: Row | None) -> Cell:

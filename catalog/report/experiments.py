@@ -111,7 +111,7 @@ def _counts(row: Row | None) -> Row:
 
 
 @dataclass(frozen=True)
-class MethodComparison:
+class MethodComparisonTable:
     """A comparison of adapter methods as it is read: its row, a row a quantity, its findings."""
 
     views: ClassVar = ("experiment_methods",)
@@ -160,7 +160,7 @@ def newest_experiments(lake: Lake) -> list[str]:
     return [row["experiment_id"] for row in rows]
 
 
-def read_experiment(lake: Lake, experiment_id: str) -> ExperimentTables | MethodComparison:
+def read_experiment(lake: Lake, experiment_id: str) -> ExperimentTables | MethodComparisonTable:
     """All tables of an experiment that is on record."""
 
     def read(table: str) -> list[Row]:
@@ -169,7 +169,7 @@ def read_experiment(lake: Lake, experiment_id: str) -> ExperimentTables | Method
     (experiment,) = read("core.experiments")
     if experiment["kind"] == METHODS:
         quantities = read("mart.experiment_methods")
-        return MethodComparison(experiment, quantities, lake.rows(_FINDINGS, [experiment_id]))
+        return MethodComparisonTable(experiment, quantities, lake.rows(_FINDINGS, [experiment_id]))
     return ExperimentTables(
         experiment,
         read("mart.experiment_scores"),
@@ -179,10 +179,10 @@ def read_experiment(lake: Lake, experiment_id: str) -> ExperimentTables | Method
     )
 
 
-def shown(cell: Mapping[str, Any] | None, *, with_interval: bool = False) -> str:
+def score_text(cell: Mapping[str, Any] | None, *, with_interval: bool = False) -> str:
     """A score in few characters: value, interval, verdicts against base and against average.
 
-    >>> shown({"value": 0.5, "base_result": "win", "average_result": "tie"})
+    >>> score_text({"value": 0.5, "base_result": "win", "average_result": "tie"})
     '0.500 +='
     """
     if cell is None:
@@ -194,13 +194,13 @@ def shown(cell: Mapping[str, Any] | None, *, with_interval: bool = False) -> str
     return f"{text} {''.join(marks)}".rstrip()
 
 
-def shown_quantity(cell: Mapping[str, Any] | None, *, with_interval: bool = False) -> str:
+def quantity_text(cell: Mapping[str, Any] | None, *, with_interval: bool = False) -> str:
     """A quantity in few characters: value, interval, verdict against the method compared with.
 
     >>> row = {"quantity": "own", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "result": "tie"}
-    >>> shown_quantity(row, with_interval=True)
+    >>> quantity_text(row, with_interval=True)
     '0.500 [0.400, 0.600] ='
-    >>> shown_quantity({"quantity": "peak_memory_bytes", "value": 2.5e8, "result": ""})
+    >>> quantity_text({"quantity": "peak_memory_bytes", "value": 2.5e8, "result": ""})
     '250 MB'
     """
     if cell is None:
@@ -219,19 +219,19 @@ def shown_quantity(cell: Mapping[str, Any] | None, *, with_interval: bool = Fals
     return f"{text} {MARKS.get(cell['result'], '')}".rstrip()
 
 
-def heading(quantity: str) -> str:
+def heading_of(quantity: str) -> str:
     """What stands over a quantity.
 
-    >>> heading("average_gap"), heading("peak_memory_bytes")
+    >>> heading_of("average_gap"), heading_of("peak_memory_bytes")
     ('average gap', 'peak memory')
     """
     return COSTS.get(quantity, quantity.replace("_", " "))
 
 
-def told(finding: Mapping[str, Any]) -> str:
+def finding_text(finding: Mapping[str, Any]) -> str:
     """The value of a finding with its interval, and p where there is one.
 
-    >>> told({"value": -0.5, "ci_low": -0.75, "ci_high": None, "p_value": 0.25})
+    >>> finding_text({"value": -0.5, "ci_low": -0.75, "ci_high": None, "p_value": 0.25})
     '-0.500 p = 0.25'
     """
     text = "" if finding["value"] is None else f"{finding['value']:+.3f}"

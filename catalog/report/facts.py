@@ -14,11 +14,11 @@ from catalog.report import blocks, charts, experiment_blocks, map_chart, queries
 from catalog.report.colours import colours_of
 from catalog.report.experiments import (
     ExperimentTables,
-    MethodComparison,
+    MethodComparisonTable,
     newest_experiments,
     read_experiment,
 )
-from catalog.report.tables import counted, in_words, to_the_second
+from catalog.report.tables import count_of, in_words, to_the_second
 from catalog.stores.lake.lake import Lake
 from catalog.stores.vectors.vectors import Vectors
 
@@ -77,7 +77,7 @@ def _night(
         "faults": [_fault(fault) for fault in faults],
         "tonight": blocks.decisions(tonight, targets[:CHARTED]) if tonight else None,
         "before": before,
-        "spending": blocks.spending(spent) if spent else None,
+        "spending": blocks.spending_table(spent) if spent else None,
         "targets": _targets(lake, verdicts[:CHARTED], colours),
         "n_targets": len(verdicts),
         "steps": blocks.costs(steps) if steps else None,
@@ -97,7 +97,7 @@ def _sources(
         "sources": blocks.sources(sources, colours, refused) if sources else None,
         "sources_told": words.of_sources(sources, refused),
         "drifts": blocks.drifts(drifts, colours, drifting) if drifts else None,
-        "served": blocks.served(served, colours) if served else None,
+        "served": blocks.champions_table(served, colours) if served else None,
     }
 
 
@@ -146,10 +146,10 @@ def _tiles(
     tiles = [(found.count(name), f"{in_words(name)} tonight") for name in sorted(set(found))]
     if verdicts:
         served = sum(bool(row["serves_version"]) for row in verdicts)
-        tiles.append((served, f"of {counted(len(verdicts), 'target')} served by an ensemble"))
+        tiles.append((served, f"of {count_of(len(verdicts), 'target')} served by an ensemble"))
     for n, name in ((n_faults, "fault"), (n_alerts, "alert")):
         if n:
-            tiles.append((n, counted(n, name).split(" ", 1)[1]))
+            tiles.append((n, count_of(n, name).split(" ", 1)[1]))
     return tiles
 
 
@@ -236,7 +236,7 @@ def _experiments(lake: Lake) -> dict[str, Any]:
         "experiments": [
             {
                 "tables": x,
-                "stated": drawn.stated(x.findings),
+                "stated": drawn.expectations_table(x.findings),
                 "blocks": [
                     *((metric, drawn.scores(x, metric)) for metric in x.metrics),
                     ("Weights", drawn.weights(x)),
@@ -253,12 +253,12 @@ def _experiments(lake: Lake) -> dict[str, Any]:
         "comparisons": [
             {
                 "tables": x,
-                "stated": drawn.stated(x.findings),
+                "stated": drawn.expectations_table(x.findings),
                 "charts": drawn.method_charts(x),
                 "blocks": [(s or "All sources", drawn.methods(x, s)) for s in ["", *x.sources]],
             }
             for x in found
-            if isinstance(x, MethodComparison)
+            if isinstance(x, MethodComparisonTable)
         ],
     }
 

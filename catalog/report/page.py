@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from catalog.report import archive, blocks, queries
 from catalog.report.facts import read_facts
-from catalog.report.tables import counted, duration, size, to_the_second
+from catalog.report.tables import count_of, duration, size, to_the_second
 from catalog.stores.lake.lake import Lake
 from catalog.stores.vectors.vectors import Vectors
 
@@ -43,7 +43,7 @@ def write_report(
     archive.write_page(file, html)
 
 
-def rendered(
+def render_newest(
     lake: Lake, vectors: Vectors, file: Path, *, targets: Sequence[str], min_groups: int
 ) -> str:
     """The newest page as `write_report` would write it to a file, and nothing is written."""
@@ -69,7 +69,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["coded"] = _coded
-    environment.globals.update(at=to_the_second, counted=counted, duration=duration, size=size)
+    environment.globals.update(at=to_the_second, counted=count_of, duration=duration, size=size)
     return environment
 
 
@@ -95,7 +95,7 @@ def _placed(
         "newer": "" if is_newest else f"../{archive.NEWEST}",
         "previous": before[-1] if before else "",
         "all_nights": f"{prefix}{archive.LIST}" if own else "",
-        "standing": blocks.standing(standing, facts["drawn"], there, versions=versions)
+        "standing": blocks.standing_table(standing, facts["drawn"], there, versions=versions)
         if standing
         else None,
         "nights": blocks.nights(nights[:LISTED], there) if nights else None,

@@ -77,7 +77,7 @@ def tag(text: str, *, note: str = "") -> Cell:
     return Cell(text, "tag", note)
 
 
-def told(text: str, *, note: str = "") -> Cell:
+def text_cell(text: str, *, note: str = "") -> Cell:
     """A sentence, with more of it below."""
     return Cell(text, "told", note)
 
@@ -111,10 +111,10 @@ def in_words(name: str) -> str:
     return f"number of {words[2:]}" if name.startswith("n_") else words
 
 
-def counted(n: int, one: str, many: str = "") -> str:
+def count_of(n: int, one: str, many: str = "") -> str:
     """So many of something.
 
-    >>> counted(1, "row"), counted(2, "row"), counted(0, "batch", "batches")
+    >>> count_of(1, "row"), count_of(2, "row"), count_of(0, "batch", "batches")
     ('1 row', '2 rows', '0 batches')
     """
     return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from catalog.report.tables import counted
+from catalog.report.tables import count_of
 
 Row = Mapping[str, Any]
 WATCHED = 2.0  # times noise: worth a look
@@ -139,7 +139,7 @@ def of_abstention(arms: Sequence[Row]) -> str:
     ]
     if better:
         return (
-            f"{counted(len(better), 'arm')} of {len(arms) - 1} score above base here, and still"
+            f"{count_of(len(better), 'arm')} of {len(arms) - 1} score above base here, and still"
             " none is served: these data lie outside of what the library has seen, where weights"
             " are a guess and a good score on a few test rows may be luck. To change that, add a"
             " source that is like this target."
@@ -202,10 +202,10 @@ def of_source(row: Row, refused: Collection[str]) -> str:
     return "on time" if row["max_age_days"] is not None else "delivers"
 
 
-def spelled(reason: str) -> str:
+def reason_text(reason: str) -> str:
     """A guard's reason without signs.
 
-    >>> spelled("distance ratio 0.66 <= 1.5 (uncalibrated, 6 references)")
+    >>> reason_text("distance ratio 0.66 <= 1.5 (uncalibrated, 6 references)")
     'distance ratio 0.66 is within 1.5 (uncalibrated, 6 references)'
     """
     return reason.replace(" <= ", " is within ").replace(" > ", " is beyond ")
@@ -217,7 +217,7 @@ def of_guards(reasons: Sequence[str]) -> list[str]:
     >>> of_guards(["far: ratio 2 > 1; wide", "far: ratio 2 > 1"])
     ['Far: ratio 2 is beyond 1.', 'Wide.']
     """
-    parts = dict.fromkeys(part for reason in reasons for part in spelled(reason).split("; "))
+    parts = dict.fromkeys(part for reason in reasons for part in reason_text(reason).split("; "))
     return [f"{part[:1].upper()}{part[1:]}." for part in parts if part]
 
 

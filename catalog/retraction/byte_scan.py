@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from catalog.stores.lake.lake import Lake
 from catalog.stores.places import PlacedFile, files_below
-from catalog.tables.migrate import quoted
+from catalog.tables.migrate import quote_identifier
 from catalog.tables.schema import QUARANTINE_COLUMNS, RAW_COLUMNS
 
 SHORTEST = 8  # bytes: a shorter text is found by chance
@@ -43,7 +43,7 @@ def needles_of(lake: Lake, source: str, batches: Collection[str]) -> list[str]:
     for schema, table, column in _text_columns(lake):
         is_read = column in ("_item_sha256", "_row_json") or column not in _OURS
         if table == source and is_read:
-            sample = _sample(lake, f"{schema}.{quoted(table)}", column, named)
+            sample = _sample(lake, f"{schema}.{quote_identifier(table)}", column, named)
             found.update(text[:LONGEST] for text in sample)
     long_enough = {text for text in found if len(text.encode()) >= SHORTEST}
     return sorted(long_enough - _shared(lake, source, named, long_enough))
@@ -103,7 +103,7 @@ def _text_columns(lake: Lake) -> Sequence[tuple[str, str, str]]:
 
 
 def _sample(lake: Lake, table: str, column: str, batches: Sequence[str]) -> list[str]:
-    name = quoted(column)
+    name = quote_identifier(column)
     rows = lake.rows(
         f"WITH held AS (SELECT {name} AS text FROM {table} WHERE list_contains(?, _batch_id))"
         " SELECT min(text) AS text FROM held UNION SELECT max(text) FROM held"
@@ -122,9 +122,9 @@ def _shared(lake: Lake, source: str, batches: Sequence[str], texts: Collection[s
         if not left or (column in _OURS and column not in ("_item_sha256", "_row_json")):
             continue
         rows = lake.rows(
-            f"SELECT DISTINCT wanted.text FROM {schema}.{quoted(table)} AS held,"
+            f"SELECT DISTINCT wanted.text FROM {schema}.{quote_identifier(table)} AS held,"
             " unnest(?::VARCHAR[]) AS wanted(text)"
-            f" WHERE contains(held.{quoted(column)}, wanted.text)"
+            f" WHERE contains(held.{quote_identifier(column)}, wanted.text)"
             " AND (? OR NOT list_contains(?, held._batch_id))",
             [left, table != source, list(batches)],
         )

@@ -15,11 +15,11 @@ from catalog.intake.deliveries import RETRACTED
 from catalog.records import orphans
 from catalog.records.version_drafts import adapter_name
 from catalog.retraction.influence import Influence
-from catalog.stores.lake.chain import amending
+from catalog.stores.lake.chain import record_amendment
 from catalog.stores.lake.files import named_files
 from catalog.stores.lake.lake import Lake, Transaction
 from catalog.stores.stores import Stores
-from catalog.tables.migrate import comment_sql, create_table_sql, quoted
+from catalog.tables.migrate import comment_sql, create_table_sql, quote_identifier
 from catalog.tables.schema import TABLES
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import RunRef
@@ -77,7 +77,7 @@ def erase_rows(lake: Lake, influence: Influence, *, run: RunRef) -> None:
     """
     with (
         lake.transaction(message="erase", run=run) as commit,
-        amending(commit, reason="withdrawn data erased"),
+        record_amendment(commit, reason="withdrawn data erased"),
     ):
         _bury(commit, influence)
         for table, (condition, parameters) in _conditions(influence).items():
@@ -177,7 +177,7 @@ def _rewrite(commit: Transaction, table: str, condition: str, parameters: Sequen
 
 def _replace(commit: Transaction, table: str, rows: str) -> None:
     spec = _BY_NAME[table]
-    columns = ", ".join(quoted(column) for column in spec.column_names)
+    columns = ", ".join(quote_identifier(column) for column in spec.column_names)
     commit.execute(f"DROP TABLE core.{table}")
     commit.execute(create_table_sql("core", table, spec.columns))
     for statement in comment_sql("core", table, spec.columns, doc=spec.doc):
@@ -305,4 +305,4 @@ def _own_tables(lake: Lake | Transaction, source: str) -> list[str]:
         " AND schema_name IN ('raw', 'quarantine') AND table_name = ? ORDER BY schema_name",
         [source],
     )
-    return [f"{row['schema_name']}.{quoted(source)}" for row in rows]
+    return [f"{row['schema_name']}.{quote_identifier(source)}" for row in rows]

@@ -133,7 +133,7 @@ def influence_of(lake: Lake, subject: Subject) -> Influence:
     )
 
 
-def disagreeing(lake: Lake, influence: Influence) -> int:
+def count_disagreeing(lake: Lake, influence: Influence) -> int:
     """How many deliveries that stay have replaced rows of others that stay.
 
     They are landed anew at once, and then only an order of the contract tells which came later.

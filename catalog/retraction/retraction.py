@@ -9,7 +9,7 @@ from typing import Any
 
 from catalog.records import promotion
 from catalog.retraction.influence import Influence
-from catalog.stores.lake.chain import amending
+from catalog.stores.lake.chain import record_amendment
 from catalog.stores.lake.lake import Lake, Transaction
 from catalog.stores.stores import Stores
 from catalog.tables.run_tables import RETRACTIONS
@@ -97,7 +97,7 @@ def find(lake: Lake, subject_id: str) -> list[Retraction]:
     return [_retraction(row) for row in rows]
 
 
-def unfinished(lake: Lake) -> list[Retraction]:
+def unfinished_retractions(lake: Lake) -> list[Retraction]:
     """Retractions that were begun and have no certificate yet, the oldest first."""
     rows = lake.rows(
         "FROM core.retractions WHERE state <> ? ORDER BY recorded_at, retraction_id", [CERTIFIED]
@@ -111,7 +111,7 @@ def advance(
     """Record how far a retraction has come, and what it holds from now on."""
     with (
         lake.transaction(message=f"retraction {state}", run=run) as commit,
-        amending(commit, reason=f"retraction {state}", tables=[RETRACTIONS]),
+        record_amendment(commit, reason=f"retraction {state}", tables=[RETRACTIONS]),
     ):
         commit.execute(
             "UPDATE core.retractions SET state = ?, certificate_json = ?, completed_at = ?"

@@ -100,7 +100,7 @@ def find_access() -> Access:
         client = session.create_client("s3")
         found = session.get_credentials()
         if found is None:
-            raise translated("no credentials", "use the object store", "")
+            raise client_error_of("no credentials", "use the object store", "")
         keys = found.get_frozen_credentials()
         endpoint = str(client.meta.endpoint_url)
         return Access(
@@ -137,7 +137,7 @@ def open_bucket(uri: str, where: str) -> tuple[Any, str]:
     with object_store_errors(doing, uri):
         # Arrow lists a bucket that is not there as an empty one
         if files.get_file_info(path.partition("/")[0]).type == FileType.NotFound:
-            raise translated("NoSuchBucket", doing, uri)
+            raise client_error_of("NoSuchBucket", doing, uri)
     return files, path
 
 
@@ -188,14 +188,14 @@ def object_store_errors(doing: str, where: str = "") -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         if getattr(error, "errno", None) not in (None, errno.ENOENT):
             raise  # of this machine: those of Arrow's object stores have no number
-        raise translated(str(error), doing, where) from None
+        raise client_error_of(str(error), doing, where) from None
     except Exception as error:
         if type(error).__module__.partition(".")[0] in ("boto3", "botocore", "s3transfer"):
-            raise translated(str(error), doing, where) from None
+            raise client_error_of(str(error), doing, where) from None
         raise
 
 
-def translated(text: str, doing: str, where: str) -> StoreError:
+def client_error_of(text: str, doing: str, where: str) -> StoreError:
     """Our error for a client's text, which is read to classify it and then dropped."""
     told = text.lower()
     if any(sign in told for sign in _NO_BUCKET):

@@ -63,7 +63,7 @@ class Declaration:
 
 
 @cache
-def declared() -> Declaration:
+def declared_schema() -> Declaration:
     """What this release declares: tables, views/*.sql and tables/migrations/NNNN_name.sql."""
     folder = files("catalog") / "tables" / "migrations"
     found = [e for e in folder.iterdir() if e.name.endswith(".sql")] if folder.is_dir() else []
@@ -127,16 +127,16 @@ def column_types(session: Session, schema: str) -> dict[str, dict[str, str]]:
 
 def create_table_sql(schema: str, name: str, columns: Sequence[Column]) -> str:
     """CREATE TABLE for columns of ours; identifiers are quoted."""
-    body = ", ".join(f"{quoted(column.name)} {column.type}" for column in columns)
-    return f"CREATE TABLE {schema}.{quoted(name)} ({body})"
+    body = ", ".join(f"{quote_identifier(column.name)} {column.type}" for column in columns)
+    return f"CREATE TABLE {schema}.{quote_identifier(name)} ({body})"
 
 
 def comment_sql(schema: str, name: str, columns: Sequence[Column], *, doc: str = "") -> list[str]:
     """COMMENT ON the table (where it has a doc) and each of its columns, unit in brackets."""
-    table = f"{schema}.{quoted(name)}"
+    table = f"{schema}.{quote_identifier(name)}"
     first = [f"COMMENT ON TABLE {table} IS {_literal(doc)}"] if doc else []
     return first + [
-        f"COMMENT ON COLUMN {table}.{quoted(column.name)} IS {_literal(comment(column))}"
+        f"COMMENT ON COLUMN {table}.{quote_identifier(column.name)} IS {_literal(comment(column))}"
         for column in columns
     ]
 
@@ -150,10 +150,10 @@ def comment(column: Column) -> str:
     return f"{column.doc} [{column.unit}]" if column.unit else column.doc
 
 
-def quoted(identifier: str) -> str:
+def quote_identifier(identifier: str) -> str:
     """An identifier of SQL in quotes.
 
-    >>> quoted('a"b')
+    >>> quote_identifier('a"b')
     '"a""b"'
     """
     return '"' + identifier.replace('"', '""') + '"'
@@ -196,8 +196,8 @@ def _make_view(session: Session, view: ViewSpec, declaration: Declaration) -> No
     sql = view.sql
     if view.name == CATALOGUE:
         sql = sql.replace("{rows}", _documentation(session, declaration))
-    session.execute(f"CREATE OR REPLACE VIEW mart.{quoted(view.name)} AS {sql}")
-    session.execute(f"COMMENT ON VIEW mart.{quoted(view.name)} IS {_literal(view.doc)}")
+    session.execute(f"CREATE OR REPLACE VIEW mart.{quote_identifier(view.name)} AS {sql}")
+    session.execute(f"COMMENT ON VIEW mart.{quote_identifier(view.name)} IS {_literal(view.doc)}")
 
 
 def _documentation(session: Session, declaration: Declaration) -> str:

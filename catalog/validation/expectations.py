@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.contracts.contract import ColumnType, Expectation, SourceContract
+from catalog.contracts.contract import ColumnType, DeclaredExpectation, SourceContract
 from catalog.errors import Fault
 from catalog.validation.suite import Check
 from rpe_core.errors import known_names, shown_name
@@ -88,24 +88,24 @@ def expectation_faults(contract: SourceContract) -> list[Fault]:
     return faults
 
 
-def file_check(named: Expectation) -> Check:
+def file_check(named: DeclaredExpectation) -> Check:
     """The assertion about the measured number, which stands in a column of the file's profile."""
     limits = FILE_EXPECTATIONS[named.name].limits(named.parameters)
     return Check("ExpectColumnValuesToBeBetween", profile_column(named), limits)
 
 
-def measure_sql(named: Expectation, *, rows: str, column: str) -> str:
+def measure_sql(named: DeclaredExpectation, *, rows: str, column: str) -> str:
     """The query of one number over a column of the table expression `rows`."""
     return FILE_EXPECTATIONS[named.name].measure.format(column=column, rows=rows)
 
 
-def profile_column(named: Expectation) -> str:
+def profile_column(named: DeclaredExpectation) -> str:
     """Where the measured number stands in the one-row profile of a file."""
     return f"{named.name}({named.column})"
 
 
 def _use_faults(
-    path: str, named: Expectation, known: FileExpectation, contract: SourceContract
+    path: str, named: DeclaredExpectation, known: FileExpectation, contract: SourceContract
 ) -> Iterator[Fault]:
     rule = contract.columns.get(named.column)
     if rule is None:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 
-from catalog.contracts.contract import Expectation, SourceContract
-from catalog.tables.migrate import quoted
+from catalog.contracts.contract import DeclaredExpectation, SourceContract
+from catalog.tables.migrate import quote_identifier
 from catalog.validation.clashes import ClashFile, ClashRow, find_clashes
 from catalog.validation.expectations import measure_sql, profile_column
 from catalog.validation.staging import scratch_columns
@@ -146,7 +146,7 @@ class KeyIndex:
         """Make validation of those train groups whose hash lies below this prefix."""
         self._carved_below = prefix
 
-    def profile(self, path: Path, expectations: Sequence[Expectation]) -> pa.Table:
+    def profile(self, path: Path, expectations: Sequence[DeclaredExpectation]) -> pa.Table:
         """One row: the measured number of each expectation over the accepted rows of a file."""
         rows = f"read_parquet({_text(path)})"
         measured = {}
@@ -249,7 +249,9 @@ class KeyIndex:
 
     def write_landing(self, out: Path, *, at: datetime) -> int:
         """The rows that land, with their system columns in front; how many there are."""
-        columns = ", ".join(f"p.{place} AS {quoted(name)}" for name, place in self._places.items())
+        columns = ", ".join(
+            f"p.{place} AS {quote_identifier(name)}" for name, place in self._places.items()
+        )
         paths = [path for (path,) in self._run("SELECT DISTINCT path FROM chosen ORDER BY path")]
         if not paths:
             return 0

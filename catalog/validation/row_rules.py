@@ -23,7 +23,7 @@ SHOWN_ROWS = 5  # row numbers that a message names
 
 
 @dataclass(frozen=True)
-class Place:
+class RowPlace:
     """A column in its contract: what its rule says and which part it plays."""
 
     name: str
@@ -44,19 +44,19 @@ class RowRule:
 
     rule_id: str
     doc: str
-    applies: Callable[[Place], bool]
-    failing: Callable[[pa.Array, Place], pa.Array]
+    applies: Callable[[RowPlace], bool]
+    failing: Callable[[pa.Array, RowPlace], pa.Array]
 
 
-def _too_short(column: pa.Array, place: Place) -> pa.Array:
+def _too_short(column: pa.Array, place: RowPlace) -> pa.Array:
     return pc.less(pc.utf8_length(column), place.rule.min_chars)
 
 
-def _too_long(column: pa.Array, place: Place) -> pa.Array:
+def _too_long(column: pa.Array, place: RowPlace) -> pa.Array:
     return pc.greater(pc.utf8_length(column), place.rule.max_chars)
 
 
-def _out_of_range(column: pa.Array, place: Place) -> pa.Array:
+def _out_of_range(column: pa.Array, place: RowPlace) -> pa.Array:
     low, high = place.rule.min, place.rule.max
     above = pc.greater(column, high) if high is not None else pa.scalar(False)
     below = pc.less(column, low) if low is not None else pa.scalar(False)
@@ -72,7 +72,7 @@ def _not_among(column: pa.Array, choices: Sequence[str | int | bool]) -> pa.Arra
     return pc.and_(pc.is_valid(column), pc.invert(known))
 
 
-def _not_matching(column: pa.Array, place: Place) -> pa.Array:
+def _not_matching(column: pa.Array, place: RowPlace) -> pa.Array:
     return pc.invert(pc.match_substring_regex(column, rf"\A(?:{place.rule.pattern})\z"))
 
 
@@ -171,13 +171,13 @@ class RowFaults:
         return pa.array(kept, pa.bool_())
 
 
-def places(contract: SourceContract) -> tuple[Place, ...]:
+def places(contract: SourceContract) -> tuple[RowPlace, ...]:
     """The contract's columns with the parts they play, in the contract's order."""
     splits = contract.splits
     split_column = splits.column if isinstance(splits, SplitColumn) else None
     target, labels = contract.task.target, contract.labels
     return tuple(
-        Place(
+        RowPlace(
             name,
             rule,
             labels=labels if labels and name == target else None,
@@ -188,7 +188,7 @@ def places(contract: SourceContract) -> tuple[Place, ...]:
     )
 
 
-def rules_of(contract: SourceContract) -> list[tuple[RowRule, Place]]:
+def rules_of(contract: SourceContract) -> list[tuple[RowRule, RowPlace]]:
     """Every rule with every column that it applies to."""
     return [
         (rule, place) for place in places(contract) for rule in ROW_RULES if rule.applies(place)

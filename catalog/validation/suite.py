@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catalog.contracts.contract import SPLITS, ColumnType, SourceContract
-from catalog.validation.row_rules import Place, places
+from catalog.validation.row_rules import RowPlace, places
 
 # Python types of the values that Great Expectations gets to see.
 PYTHON_TYPES: Mapping[ColumnType, str] = {
@@ -58,7 +58,7 @@ def build_suite(name: str, checks: Sequence[Check]) -> Any:
     return suite
 
 
-def _column_checks(place: Place) -> Iterator[Check]:
+def _column_checks(place: RowPlace) -> Iterator[Check]:
     rule = place.rule
     # A column that is not there fails this one too, so its presence needs no check of its own.
     types = [PYTHON_TYPES[rule.type]]
@@ -78,7 +78,7 @@ def _column_checks(place: Place) -> Iterator[Check]:
         yield Check("ExpectColumnValuesToMatchRegex", place.name, {"regex": regex})
 
 
-def _choices(place: Place) -> set[Any]:
+def _choices(place: RowPlace) -> set[Any]:
     """Values that every rule of the column allows; empty where no rule lists any."""
     labels = None if place.labels is None else place.label_cells
     listed = [place.rule.values, labels, SPLITS if place.is_split else None]

@@ -14,11 +14,11 @@ import numpy as np
 
 from catalog.contracts.contract import NAME
 from catalog.records.cards import AdapterCard
-from catalog.records.imports import Filed, file_adapters
+from catalog.records.imports import AdapterToImport, file_adapters
 from catalog.stores.artifacts.portable import Bundle, is_bundle, read_bundle
 from flows.adapters.base_check import base_weights, fit, require_base_name, require_fit
 from flows.adapters.bundle_card import read_card
-from flows.adapters.samples import Place, read_place
+from flows.adapters.samples import SampleRepresentation, read_sample_representation
 from flows.runs.progress import announce
 from flows.runs.run_record import open_run
 from flows.steps.train import register_base_of
@@ -94,7 +94,7 @@ def import_adapters(
 class _Checked:
     """An adapter to file, and in words what was done to it so that it fits the base."""
 
-    filed: Filed
+    filed: AdapterToImport
     told: str = ""
 
 
@@ -170,7 +170,7 @@ def _checked(
     return list(checked.values()), list(bases)
 
 
-def _are_two(one: Filed, other: Filed) -> bool:
+def _are_two(one: AdapterToImport, other: AdapterToImport) -> bool:
     mine, its = one.card, other.card
     is_same = mine.weights_sha256 == its.weights_sha256 and mine.recipe_id == its.recipe_id
     return not is_same or (mine.source == its.source and one is not other)
@@ -204,7 +204,9 @@ def _from_peft(
     fitted = fit(workspace, spec.base, folder, scratch)
     require_bounded(fitted.folder, base_weights(workspace, spec.base))
     adapter = told if fitted.folder == folder else read_adapter(fitted.folder)
-    place = read_place(workspace, spec.base, folder, task, spec.sample, spec.representation)
+    place = read_sample_representation(
+        workspace, spec.base, folder, task, spec.sample, spec.representation
+    )
     representation = _representation(workspace, source, workspace.encoder(spec.base), place)
     made_of = {
         "dataset": place.sha256,
@@ -232,7 +234,9 @@ def _from_peft(
         origin="imported",
     )
     config = _named(adapter.config, base)
-    filed = Filed(card, representation, fitted.folder, config, recipe_ids=_recipe_ids(recipe))
+    filed = AdapterToImport(
+        card, representation, fitted.folder, config, recipe_ids=_recipe_ids(recipe)
+    )
     return _Checked(filed, fitted.told)
 
 
@@ -262,7 +266,7 @@ def _source(workspace: Workspace, folder: Path, spec: ImportSpec, *, is_alone: b
     return source
 
 
-def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, Filed]:
+def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, AdapterToImport]:
     name, encoder_id = _base_of(workspace, bundle.card.get("base"))
     base = workspace.bases[name]
     card, filed = read_card(bundle, base, encoder_id)
@@ -272,7 +276,7 @@ def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, Filed]:
         raise InputError("The bundle's card names other weights.", remedy="export it again")
     require_fit(workspace, name, bundle.adapter)
     require_bounded(bundle.adapter, base_weights(workspace, name))
-    return name, Filed(card, filed, bundle.adapter, _named(adapter.config, base))
+    return name, AdapterToImport(card, filed, bundle.adapter, _named(adapter.config, base))
 
 
 def _base_of(workspace: Workspace, told: object) -> tuple[str, str]:
@@ -292,7 +296,7 @@ def _base_of(workspace: Workspace, told: object) -> tuple[str, str]:
 
 
 def _representation(
-    workspace: Workspace, source: str, encoder: str, place: Place
+    workspace: Workspace, source: str, encoder: str, place: SampleRepresentation
 ) -> Representation:
     made_of = {"dataset": place.sha256, "encoder": encoder, "role": "reference"}
     found = Representation(

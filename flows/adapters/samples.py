@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from catalog.contracts.contract import ColumnRule
-from catalog.readers.formats import open_batches, told_format
+from catalog.readers.formats import format_of_name, open_batches
 from catalog.readers.items import read_item
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.registry.model_code import input_of
@@ -25,7 +25,7 @@ MAX_BYTES = 64 << 20  # of a file that holds one vector
 
 
 @dataclass(frozen=True)
-class Place:
+class SampleRepresentation:
     """z with its variance over n items, and the hash of the file that it comes from."""
 
     z: tuple[float, ...]
@@ -34,9 +34,9 @@ class Place:
     sha256: str
 
 
-def read_place(
+def read_sample_representation(
     workspace: Workspace, base: str, folder: Path, task: TaskSpec, sample: str, representation: str
-) -> Place:
+) -> SampleRepresentation:
     """Encode a sample, or take the vector given; a relative name is looked for in the folder first.
 
     Raises:
@@ -50,10 +50,10 @@ def read_place(
     if key not in workspace.memo:
         inputs = _inputs(path, task)
         mean = mean_feature(workspace.features(base, inputs))
-        workspace.memo[key] = Place(
+        workspace.memo[key] = SampleRepresentation(
             tuple(mean.mean.tolist()), tuple(mean.variance.tolist()), mean.n, sha256
         )
-    place: Place = workspace.memo[key]
+    place: SampleRepresentation = workspace.memo[key]
     return place
 
 
@@ -73,7 +73,7 @@ def _find(folder: Path, name: str) -> Path:
     )
 
 
-def _vector(path: Path, sha256: str) -> Place:
+def _vector(path: Path, sha256: str) -> SampleRepresentation:
     """A .npy of shape (d,), or JSON: a list, or an object with z and perhaps variance, n_items."""
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -94,7 +94,7 @@ def _vector(path: Path, sha256: str) -> Place:
             where=path.name,
             expected="a .npy of shape (d,), or JSON: numbers, or {z, variance, n_items}",
         ) from None
-    return Place(z, variance, n_items, sha256)
+    return SampleRepresentation(z, variance, n_items, sha256)
 
 
 def _inputs(path: Path, task: TaskSpec) -> Sequence[Any]:
@@ -110,7 +110,7 @@ def _inputs(path: Path, task: TaskSpec) -> Sequence[Any]:
             raise InputError("The sample is no UTF-8 text.", where=path.name) from None
     rule = {column: ColumnRule(type="string")}
     inputs: list[str] = []
-    for batch in open_batches(str(path), told_format(str(path)), columns=rule):
+    for batch in open_batches(str(path), format_of_name(str(path)), columns=rule):
         if column in batch.missing_columns:
             raise InputError(f"The sample has no column {column}.", where=path.name)
         inputs += [text for text in batch.table.column(column).to_pylist() if text]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from textwrap import fill
 
 from catalog.report.history import first_words, licences
-from catalog.report.tables import counted
+from catalog.report.tables import count_of
 from catalog.report.words import is_of_losses
 from flows.commands.history_screen import date
 from flows.commands.output import say, show_rows
@@ -27,7 +27,7 @@ def show_review(reviewed: Sequence[Reviewed], *, as_json: bool) -> None:
     n_asked = {name: sum(one.outcome == name for one in reviewed) for name in (STANDS, FALLS)}
     n_gone = sum(one.outcome == UNKNOWN for one in reviewed)
     say(
-        f"{counted(n_asked[STANDS], 'promotion')} stand{'s' if n_asked[STANDS] == 1 else ''},"
+        f"{count_of(n_asked[STANDS], 'promotion')} stand{'s' if n_asked[STANDS] == 1 else ''},"
         f" {n_asked[FALLS]} would not have happened, {n_gone} cannot be reviewed"
     )
     for one in reviewed:

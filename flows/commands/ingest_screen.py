@@ -15,7 +15,7 @@ from flows.commands.last_screen import tell_end
 from flows.commands.output import say, show_rows
 from flows.runs.ledger import REFUSED
 from flows.runs.run_record import Summary
-from flows.workspace.lake_reads import read_rows_of, reading
+from flows.workspace.lake_reads import open_lake_to_read, read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import Declarations, load_declarations
 
@@ -60,7 +60,7 @@ def _late(settings: Settings, declared: Declarations, batches: Sequence[Row]) ->
     replacing = {batch["source"] for batch in batches if batch["n_superseding"]}
     if not replacing:
         return
-    with reading(settings) as lake:
+    with open_lake_to_read(settings) as lake:
         for source in sorted(replacing & set(declared.contracts)):
             ids = [batch["batch_id"] for batch in batches if batch["source"] == source]
             for name, n_rows in arrived_late(lake, declared.contracts[source], ids).items():

@@ -8,11 +8,11 @@ from typing import Any
 
 from catalog.report.experiments import (
     ExperimentTables,
-    MethodComparison,
-    heading,
+    MethodComparisonTable,
+    heading_of,
+    quantity_text,
     read_experiment,
-    shown,
-    shown_quantity,
+    score_text,
 )
 from catalog.report.history import first_words, licences
 from catalog.report.queries import read_decisions, read_standing_verdicts, read_verdicts
@@ -20,7 +20,7 @@ from flows.commands.history_screen import date
 from flows.commands.output import say, show_rows, write_json
 from flows.runs.ledger import BROKEN, REFUSED, Alert, is_told
 from flows.runs.run_record import NIGHT, Summary
-from flows.workspace.lake_reads import read_rows_of, reading
+from flows.workspace.lake_reads import open_lake_to_read, read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import load_declarations
 
@@ -54,7 +54,7 @@ def show_experiment(settings: Settings, summary: Summary, *, as_json: bool) -> N
     """Print scores by target and arm, what came of what was stated, and where the rest is."""
     tables = None
     if summary.experiment_id:
-        with reading(settings) as lake:
+        with open_lake_to_read(settings) as lake:
             tables = read_experiment(lake, summary.experiment_id)
     if as_json:
         write_json(
@@ -65,7 +65,7 @@ def show_experiment(settings: Settings, summary: Summary, *, as_json: bool) -> N
                 "faults": faults_of(summary),
             }
         )
-    elif isinstance(tables, MethodComparison):
+    elif isinstance(tables, MethodComparisonTable):
         _show_comparison(tables)
     elif tables:
         _show_tables(tables)
@@ -97,7 +97,7 @@ def resolved_of(summary: Summary) -> list[dict[str, str]]:
 def _show_tables(tables: ExperimentTables) -> None:
     metric = tables.metrics[0]
     rows = [
-        {name: shown(cell) if name in tables.arms else cell for name, cell in row.items()}
+        {name: score_text(cell) if name in tables.arms else cell for name, cell in row.items()}
         for row in tables.score_table(metric)
     ]
     arms = " ".join(arm for arm in tables.arms if not arm.startswith("nearest:"))
@@ -106,11 +106,11 @@ def _show_tables(tables: ExperimentTables) -> None:
     _show_findings(tables)
 
 
-def _show_comparison(tables: MethodComparison) -> None:
+def _show_comparison(tables: MethodComparisonTable) -> None:
     metric, yardstick = tables.experiment["metric"], tables.asked["yardstick"]
     rows = [
         {"method": row["method"], "r": row["r"]}
-        | {heading(name): shown_quantity(row[name]) for name in tables.columns}
+        | {heading_of(name): quantity_text(row[name]) for name in tables.columns}
         for row in tables.table()
     ]
     title = f"{metric} over all sources and seeds; + wins, - loses, = ties against {yardstick}"
@@ -118,7 +118,7 @@ def _show_comparison(tables: MethodComparison) -> None:
     _show_findings(tables)
 
 
-def _show_findings(tables: ExperimentTables | MethodComparison) -> None:
+def _show_findings(tables: ExperimentTables | MethodComparisonTable) -> None:
     columns = "finding verdict value ci_low ci_high n n_clusters statement"
     show_rows(tables.findings, as_json=False, title="stated beforehand", columns=columns)
 
@@ -160,7 +160,7 @@ def _tell_withdrawn(settings: Settings) -> None:
 
 def read_standing(settings: Settings) -> list[dict[str, Any]]:
     """The newest verdict of every target of the plan."""
-    with reading(settings) as lake:
+    with open_lake_to_read(settings) as lake:
         return read_verdicts(lake, targets=load_declarations(settings).plan.target_names)
 
 
@@ -178,7 +178,7 @@ def _verdicts(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What the run decided, and the newest verdict of every other target of the plan."""
     names = load_declarations(settings).plan.target_names
-    with reading(settings) as lake:
+    with open_lake_to_read(settings) as lake:
         asked = {"targets": names, "run_id": summary.run_id}
         return read_decisions(lake, **asked), read_standing_verdicts(lake, **asked)
 

@@ -51,7 +51,7 @@ def sql(
     Example: rpe sql "SELECT target_name, arm, value FROM mart.leaderboard"
     """
     from catalog.stores.lake.lake import guarded_reader  # DuckDB is not needed for `--help`
-    from flows.commands.sql_rows import rows_of, told_apart, write_csv
+    from flows.commands.sql_rows import rows_of, with_unique_names, write_csv
     from flows.workspace.lake_reads import require_current_lake
     from flows.workspace.settings import Settings
 
@@ -60,7 +60,7 @@ def sql(
     settings = Settings()
     require_current_lake(settings)
     with guarded_reader(settings.lake, settings.lake_data) as reader:
-        answer = told_apart(reader.query(query))
+        answer = with_unique_names(reader.query(query))
     if as_csv:
         write_csv(answer)
     elif as_json:
@@ -81,9 +81,9 @@ def report(
 
     Example: rpe report
     """
-    from catalog.report.page import rendered, write_report  # charts take seconds to import
+    from catalog.report.page import render_newest, write_report  # charts take seconds to import
     from flows.commands.output import show_ids
-    from flows.workspace.lake_reads import reading, require_current_lake
+    from flows.workspace.lake_reads import open_lake_to_read, require_current_lake
     from flows.workspace.settings import Settings
     from flows.workspace.stores import open_to_look, open_vectors
     from flows.workspace.workspace import load_declarations
@@ -94,12 +94,12 @@ def report(
     if no_write:
         require_current_lake(settings)
         with open_to_look(settings) as stores:
-            page = rendered(stores.lake, stores.vectors, settings.report_file, **how)
+            page = render_newest(stores.lake, stores.vectors, settings.report_file, **how)
         if as_json:
             write_json({"status": "ok", "rows": [{"page": page}], "faults": []})
         else:
             sys.stdout.write(page)
         return
-    with reading(settings) as lake:
+    with open_lake_to_read(settings) as lake:
         write_report(lake, open_vectors(settings), settings.report_file, **how)
     show_ids([str(settings.report_file)], as_json=as_json)

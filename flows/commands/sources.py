@@ -153,7 +153,7 @@ def findings(
 
     Example: rpe source findings site_a
     """
-    from catalog.readers.reasons import told_reason  # pyarrow takes a second to import
+    from catalog.readers.reasons import reason_text  # pyarrow takes a second to import
     from flows.workspace.contracts import known_source
     from flows.workspace.lake_reads import read_rows_of
     from flows.workspace.settings import Settings
@@ -170,5 +170,5 @@ def findings(
     )
     show_rows(rows, as_json=as_json, title=f"quarantine of {source}")
     codes = {code for row in rows for code in row["reasons"].split(";")}
-    for code in sorted(code for code in codes if told_reason(code)):
-        say(f"{code}: {told_reason(code)}")
+    for code in sorted(code for code in codes if reason_text(code)):
+        say(f"{code}: {reason_text(code)}")

@@ -15,7 +15,7 @@ import pyarrow.csv as pcsv
 _AS_THEY_ARE = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
 
 
-def told_apart(table: pa.Table) -> pa.Table:
+def with_unique_names(table: pa.Table) -> pa.Table:
     """The table with another name for each column whose name an earlier one has."""
     names: list[str] = []
     for name in table.column_names:

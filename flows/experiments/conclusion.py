@@ -13,7 +13,7 @@ from flows.steps import evaluate
 from flows.steps.evaluate import EvaluateUnit
 from flows.steps.scoring import items_by_arm
 from flows.workspace.workspace import Workspace
-from rpe_core.evaluation.expectations import Finding
+from rpe_core.evaluation.expectations import ExpectationFinding
 from rpe_core.evaluation.metrics import Items, gate_metric
 from rpe_core.fingerprint import canonical_json, fingerprint, make_id
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 Units = Mapping[str, EvaluateUnit]  # by name of the target
 
 
-class Asked(Protocol):
+class ExperimentQuestion(Protocol):
     """What an experiment was asked."""
 
     @property
@@ -54,7 +54,7 @@ class Experiment(ABC):
     def __init__(
         self,
         workspace: Workspace,
-        protocol: Asked,
+        protocol: ExperimentQuestion,
         *,
         recipe_id: str,
         made_of: Mapping[str, Any],
@@ -145,7 +145,7 @@ class Conclusion:
                     commit.insert_new(table, rows)
 
 
-def finding_row(found: Finding, metric: str) -> Row:
+def finding_row(found: ExpectationFinding, metric: str) -> Row:
     """A row of core.experiment_findings of a statement that a paired difference decides."""
     return {
         "finding": found.name,

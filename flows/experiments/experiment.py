@@ -17,14 +17,14 @@ from flows.workspace.settings import (
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.experiments.conclusion import Asked, Conclusion, Experiment
+from flows.experiments.conclusion import Conclusion, Experiment, ExperimentQuestion
 from flows.experiments.leave_one_out_protocol import Protocol, plan_of, protocol_of
 from flows.experiments.leave_one_out_tables import LeaveOneOut
 from flows.experiments.method_protocol import MethodProtocol, method_plan_of, method_protocol_of
 from flows.experiments.method_tables import MethodComparison
 from flows.night.nightly import run_flow
 from flows.night.run_steps import do_steps
-from flows.runs.chunks import Verb
+from flows.runs.chunks import Step
 from flows.runs.run_record import Summary
 from flows.steps.table import STEPS
 from flows.workspace.locking import hold_workspace
@@ -69,7 +69,7 @@ def run_methods(settings: Settings, **asked: Any) -> Summary:
     return _run(settings, method_protocol_of(settings, load_declarations(settings), **asked))
 
 
-def _run(settings: Settings, protocol: Asked) -> Summary:
+def _run(settings: Settings, protocol: ExperimentQuestion) -> Summary:
     action = partial(experiment, str(settings.root), protocol.kind, protocol.declared)
     return run_flow(settings, action)
 
@@ -94,9 +94,9 @@ def experiment(home: str, kind: str, asked: Mapping[str, Any]) -> Summary:
         conclusion = Conclusion(lambda workspace, units: how.experiment(workspace, protocol, units))
         steps = {
             "ingest": STEPS["ingest"],
-            "check": Verb(_require_labels, lambda workspace, unit: None),
+            "check": Step(_require_labels, lambda workspace, unit: None),
             **{verb: STEPS[verb] for verb in NIGHTLY},
-            "conclude": Verb(conclusion.pending, conclusion.make, conclusion.keep),
+            "conclude": Step(conclusion.pending, conclusion.make, conclusion.keep),
         }
         plan = how.plan_of(declared.plan, protocol)
         summary = do_steps(settings, declared, plan, steps, name="experiment", is_strict=True)

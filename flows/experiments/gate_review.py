@@ -17,7 +17,7 @@ import numpy as np
 
 from catalog.lineage import source_of
 from catalog.queries import current
-from catalog.queries.past_gates import Withdrawn, let_in, served, withdrawn
+from catalog.queries.past_gates import Withdrawn, let_in, serving_times, withdrawn
 from catalog.records.champions import former_of
 from catalog.stores.lake.lake import Lake
 from flows.steps.promote import UNSCORED, compared_by
@@ -28,7 +28,14 @@ from flows.workspace.settings import Settings
 from flows.workspace.stores import leaving_no_trace, open_lake
 from flows.workspace.workspace import load_declarations
 from rpe_core.errors import InputError
-from rpe_core.evaluation.gates import NO_CHAMPION, GatePolicy, Past, Trial, decide, put_to_test
+from rpe_core.evaluation.gates import (
+    NO_CHAMPION,
+    GateHistory,
+    GatePolicy,
+    Trial,
+    decide,
+    put_to_test,
+)
 from rpe_core.evaluation.metrics import Floats, Items, find_metric
 from rpe_core.evaluation.paired import gated_metrics
 from rpe_core.records import Comparison
@@ -86,7 +93,7 @@ def review(settings: Settings) -> list[Reviewed]:
 
 
 def _reviewed(lake: Lake, plan: Plan) -> list[Reviewed]:
-    promotions, serves = let_in(lake), served(lake)
+    promotions, serves = let_in(lake), serving_times(lake)
     trials = current.trials(lake, sorted({row["target_name"] for row in promotions}))
     behind = {row["promotion_id"]: _behind(row, trials) for row in promotions}
     asked = {c["comparison_id"] for rows in behind.values() for c in rows.values()}
@@ -162,12 +169,12 @@ class _Replay:
             return Again(None, error.what)
         return Again(trial, is_blind=self._is_blind)
 
-    def _past(self, row: Row, policy: GatePolicy, mine: Items) -> Past:
+    def _past(self, row: Row, policy: GatePolicy, mine: Items) -> GateHistory:
         """What was known then; where groups of before are not known, none counts as new."""
         used = frozenset(mine.groups.astype(str)) if self._is_blind else self._groups
-        none = Past().log_capitals
+        none = GateHistory().log_capitals
         capital = self._capitals.get((row["baseline_ensemble_id"], _terms(policy)), none)
-        return Past(row["n_tried"] - 1, used, capital)
+        return GateHistory(row["n_tried"] - 1, used, capital)
 
     def _learn(self, question: Sequence[Row], tried: Mapping[str, Again]) -> None:
         for row in question:

@@ -22,7 +22,7 @@ from rpe_core.weighting.guards import WeightLimits, weight_limits
 
 
 @dataclass(frozen=True)
-class Library:
+class CalibrationSet:
     """All references that targets of one base may see, each target's own sources among them."""
 
     references: tuple[Candidate, ...]  # by adapter id
@@ -48,17 +48,17 @@ class Library:
         return frozenset(self.sources)
 
 
-def library_of(references: Sequence[Candidate]) -> Library:
+def library_of(references: Sequence[Candidate]) -> CalibrationSet:
     """The library of these references, in an order that does not depend on a target.
 
     Of more than 10,000 references evenly spaced ones stand for all.
     """
     ordered = sorted(references, key=lambda reference: reference.adapter_id)
     step = max(1, -(-len(ordered) // MAX_REFERENCES))
-    return Library(tuple(ordered[::step]))
+    return CalibrationSet(tuple(ordered[::step]))
 
 
-def distances_within(workspace: Workspace, library: Library) -> LibraryCalibration:
+def distances_within(workspace: Workspace, library: CalibrationSet) -> LibraryCalibration:
     """The leave-one-out distances of a library."""
     key = f"distances {library.sha256}"
     if key not in workspace.memo:
@@ -68,7 +68,12 @@ def distances_within(workspace: Workspace, library: Library) -> LibraryCalibrati
 
 
 def limits_within(
-    workspace: Workspace, library: Library, spec: StrategySpec, *, k: int, hidden: Collection[str]
+    workspace: Workspace,
+    library: CalibrationSet,
+    spec: StrategySpec,
+    *,
+    k: int,
+    hidden: Collection[str],
 ) -> WeightLimits:
     """What is usual of a strategy's weights in a library, each reference served by the others.
 

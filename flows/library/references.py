@@ -99,7 +99,7 @@ def methods_apart(recipe: object) -> tuple[str, ...]:
     return UNMERGEABLE if recipe else (*UNMERGEABLE, *LEARNED_PROMPTS)
 
 
-def asked_of(workspace: Workspace, target: TargetSpec) -> dict[str, Any]:
+def retrieval_options(workspace: Workspace, target: TargetSpec) -> dict[str, Any]:
     """What a target asks of the library and of the merge: what an ensemble must tell a replay."""
     wanted = filter_of(workspace, target)
     return {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from catalog.stores.vectors.library import Library as VisibleLibrary
-from flows.library.calibration import Library, distances_within, library_of
+from flows.library.calibration import CalibrationSet, distances_within, library_of
 from flows.library.references import references_of, visible_library
 from flows.workspace.plan import TargetSpec
 from flows.workspace.representations import embed_unit_of
@@ -29,7 +29,9 @@ class Retrieval:
     library: tuple[Candidate, ...]
     candidates: tuple[Candidate, ...]
     domain: DomainCheck
-    whole: Library  # the references of all targets of this base, this one's own source included
+    whole: (
+        CalibrationSet  # the references of all targets of this base, this one's own source included
+    )
 
     @property
     def hidden(self) -> frozenset[str]:

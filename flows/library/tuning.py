@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.library.calibration import Library
+from flows.library.calibration import CalibrationSet
 from flows.workspace.task_rows import TaskRows, read_task_rows
 from flows.workspace.workspace import Workspace
 from rpe_core.records import Candidate, StrategySpec
@@ -49,7 +49,7 @@ def read_tuning(parameters: str) -> Tuning | None:
 
 def tune(
     workspace: Workspace,
-    library: Library,
+    library: CalibrationSet,
     spec: StrategySpec,
     *,
     k: int | str,
@@ -73,7 +73,7 @@ def tune(
 
 
 def _labelled(
-    workspace: Workspace, library: Library
+    workspace: Workspace, library: CalibrationSet
 ) -> list[tuple[Candidate, TaskRows, np.ndarray]]:
     found = []
     for reference in library.references:

@@ -13,7 +13,7 @@ from rpe_core.weighting.guards import WeightLimits, check_domain
 from rpe_core.weighting.tuning import Tuning, in_general
 
 
-def weighed(
+def draft_of_target(
     workspace: Workspace, retrieval: Retrieval, spec: StrategySpec, tuning: Tuning | None
 ) -> EnsembleDraft:
     """The ensemble of a target by a strategy; `tuning` holds what the strategy leaves open."""

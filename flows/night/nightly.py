@@ -22,7 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.runs.prefect_drain import handing_over
 from flows.runs.prefect_server import prefect_server
 from flows.runs.run_record import NIGHT, Summary
-from flows.runs.webhook import tell_stop, told
+from flows.runs.webhook import send_night_notice, tell_stop
 from flows.workspace.locking import hold_workspace
 from flows.workspace.stores import load_drivers, require_registry
 from flows.workspace.workspace import load_declarations
@@ -85,9 +85,11 @@ def nightly(home: str, only: list[str], targets: list[str]) -> Summary:
         with hold_workspace(settings):
             declared = load_declarations(settings)
             plan = declared.plan.narrowed(targets)
-            summary = told(settings, do_steps(settings, declared, plan, steps, name=name))
+            summary = send_night_notice(
+                settings, do_steps(settings, declared, plan, steps, name=name)
+            )
     except NightFailed as failed:
-        raise NightFailed(told(settings, failed.summary)) from None
+        raise NightFailed(send_night_notice(settings, failed.summary)) from None
     except Exception as error:
         tell_stop(settings, name, error)
         raise

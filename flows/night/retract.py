@@ -17,13 +17,19 @@ from flows.workspace.settings import (
 from catalog.contracts.contract import SourceContract
 from catalog.readers.formats import delivery_sha256, list_deliveries
 from catalog.retraction import retraction
-from catalog.retraction.influence import Influence, disagreeing, influence_of, own_bytes, subject_of
+from catalog.retraction.influence import (
+    Influence,
+    count_disagreeing,
+    influence_of,
+    own_bytes,
+    subject_of,
+)
 from catalog.retraction.retraction import CERTIFIED, Retraction
 from catalog.stores.stores import Stores
 from flows.night.nightly import run_night
 from flows.runs.processes import this_process
 from flows.runs.run_record import Summary, open_run
-from flows.upkeep.withdraw import open_finished, steps_of
+from flows.upkeep.withdraw import recover_and_open_stores, steps_of
 from flows.workspace.locking import hold_workspace
 from flows.workspace.stores import open_stores, open_to_look
 from flows.workspace.workspace import Declarations, load_declarations
@@ -100,7 +106,7 @@ def retract(
         place = settings.root / "retractions" / f"{one.retraction_id}.json"
         if one.state == CERTIFIED:
             return Retracted(one.retraction_id, one.content, None, place)
-        open_finished(settings).lake.close()
+        recover_and_open_stores(settings).lake.close()
         summary = run_night(settings, only=steps_of(one.influence))
         stores = open_stores(settings)
         with closing(stores.lake):
@@ -157,7 +163,7 @@ def _require_order(
     contract = contracts.get(influence.source)
     if contract is None or contract.files.order is not None:
         return
-    if n := disagreeing(stores.lake, influence):
+    if n := count_disagreeing(stores.lake, influence):
         raise InputError(
             f"{n} deliveries of {influence.source} that stay replaced rows of others that stay;"
             " landed anew at once they would refuse each other.",

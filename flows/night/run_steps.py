@@ -20,15 +20,15 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from catalog.records import promotion
-from flows.runs.chunks import StepFailed, Verb, chunks_of, own_error
-from flows.runs.ledger import Ledger, Step
+from flows.runs.chunks import Step, StepFailed, chunks_of, own_error
+from flows.runs.ledger import Ledger, StepRecord
 from flows.runs.progress import announce, announce_step
 from flows.runs.run_record import Summary, close_run, markdown_of, open_run
 from flows.runs.workers import Workers
 from flows.steps import train
 from flows.targets.registered_models import tell_consumers
 from flows.upkeep.alerts import watch
-from flows.upkeep.withdraw import certify, open_finished
+from flows.upkeep.withdraw import certify, recover_and_open_stores
 from flows.verification.champions import verify
 from flows.workspace.plan import Plan
 from flows.workspace.workspace import Declarations, Workspace
@@ -51,7 +51,7 @@ def do_steps(
     settings: Settings,
     declared: Declarations,
     plan: Plan,
-    steps: Mapping[str, Verb],
+    steps: Mapping[str, Step],
     *,
     name: str,
     is_strict: bool = False,
@@ -63,7 +63,7 @@ def do_steps(
     Raises:
         NightFailed: after the last step, if such a unit failed.
     """
-    ledger, stores = Ledger(), open_finished(settings)
+    ledger, stores = Ledger(), recover_and_open_stores(settings)
     try:
         run = open_run(name, at=stores.lake.now)
         workspace = Workspace(settings, plan, declared.contracts, stores, run)
@@ -125,7 +125,7 @@ def do_unit(step: str, unit: str, action: Callable[[], Any]) -> Any:
 
 
 def _run_verb(
-    workspace: Workspace, workers: Workers, verb: str, how: Verb, ledger: Ledger, step: Step
+    workspace: Workspace, workers: Workers, verb: str, how: Step, ledger: Ledger, step: StepRecord
 ) -> None:
     if verb == "train":
         _train(workspace, workers, how, ledger, step)
@@ -148,7 +148,9 @@ def _run_verb(
                     raise fault or stopped or StepFailed(f"{verb} {unit} was not done.")
 
 
-def _train(workspace: Workspace, workers: Workers, how: Verb, ledger: Ledger, step: Step) -> None:
+def _train(
+    workspace: Workspace, workers: Workers, how: Step, ledger: Ledger, step: StepRecord
+) -> None:
     """Prepare and keep in turn, because the stores have one writer; train side by side."""
     units = _units(ledger, step, how.pending, workspace)
     started = []
@@ -167,7 +169,10 @@ def _train(workspace: Workspace, workers: Workers, how: Verb, ledger: Ledger, st
 
 
 def _units(
-    ledger: Ledger, step: Step, pending: Callable[[Workspace], Sequence[Any]], workspace: Workspace
+    ledger: Ledger,
+    step: StepRecord,
+    pending: Callable[[Workspace], Sequence[Any]],
+    workspace: Workspace,
 ) -> list[Any]:
     """What is to be done; a step that cannot even tell has failed."""
     units: list[Any] = []
@@ -176,7 +181,7 @@ def _units(
     return units
 
 
-def _report_faulty(ledger: Ledger, step: Step, faulty: Mapping[str, RpeError]) -> None:
+def _report_faulty(ledger: Ledger, step: StepRecord, faulty: Mapping[str, RpeError]) -> None:
     for source, error in faulty.items():
         ledger.fail(step, source, error)
 

@@ -27,7 +27,7 @@ from flows.workspace.workspace import load_declarations
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedFlow:
     """What is served: the deployments, Prefect's API, and where the metrics are ('' if nowhere)."""
 
     deployments: tuple[Deployment, ...]
@@ -57,7 +57,7 @@ class NightRunner(Runner):
         """Do nothing: Prefect's own handler leaves without awaiting the end of its services."""
 
 
-def serve(settings: Settings, *, on_ready: Callable[[Served], None]) -> None:
+def serve(settings: Settings, *, on_ready: Callable[[ServedFlow], None]) -> None:
     """Serve the schedules; returns after SIGTERM or Ctrl-C, with the server stopped.
 
     Raises:
@@ -75,7 +75,7 @@ def serve(settings: Settings, *, on_ready: Callable[[Served], None]) -> None:
             with hold_workspace(settings):  # a night that runs has a server, and ends it
                 url = stack.enter_context(prefect_server(settings))
             stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
-            served = Served(deployments, url, stack.enter_context(offer_metrics(settings)))
+            served = ServedFlow(deployments, url, stack.enter_context(offer_metrics(settings)))
             runner = NightRunner("rpe")
             for deployment, schedule in zip(deployments, schedules, strict=True):
                 runner.add_flow(

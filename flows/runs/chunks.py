@@ -24,7 +24,7 @@ class StepFailed(RpeError):
 
 
 @dataclass(frozen=True)
-class Afar:
+class RemoteWork:
     """How a unit is told to a worker by its id and found by it; how what it makes comes as JSON."""
 
     units: Callable[[Workspace], Sequence[Any]]
@@ -34,7 +34,7 @@ class Afar:
 
 
 @dataclass(frozen=True)
-class Verb:
+class Step:
     """A step of the night: what is to be done now, how a unit is made, how what is made is kept.
 
     Without `keep`, making a unit keeps it; without `afar` it is made by this process. Where making
@@ -45,7 +45,7 @@ class Verb:
     make: Callable[[Workspace, Any], Any]
     keep: Callable[[Workspace, Sequence[Any]], None] | None = None
     intend: Callable[[Workspace, Sequence[Any]], None] | None = None
-    afar: Afar | None = None
+    afar: RemoteWork | None = None
 
 
 class Chunk:
@@ -55,7 +55,7 @@ class Chunk:
         self,
         workspace: Workspace,
         step: str,
-        verb: Verb,
+        verb: Step,
         units: Sequence[Any],
         *,
         first: int,
@@ -115,7 +115,7 @@ class Chunk:
                 self.is_done[i], self.faults[i] = True, None
 
 
-def chunks_of(workspace: Workspace, step: str, verb: Verb, units: Sequence[Any]) -> Iterator[Chunk]:
+def chunks_of(workspace: Workspace, step: str, verb: Step, units: Sequence[Any]) -> Iterator[Chunk]:
     """The units in order, in chunks of one size: at least TASK_UNITS, at most MAX_TASKS chunks."""
     size = max(TASK_UNITS, -(-len(units) // MAX_TASKS))
     for first in range(0, len(units), size):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from catalog.errors import ContractViolated
-from flows.runs.processes import used
+from flows.runs.processes import usage_so_far
 from flows.runs.system_faults import system_fault
 from rpe_core.errors import InputError, RpeError
 
@@ -29,7 +29,7 @@ ENDED = {  # kind of an alert -> how it ends, if not by a retraction or by leavi
 
 
 @dataclass
-class Step:
+class StepRecord:
     """One step of a run over all its units (sources, adapters, targets)."""
 
     name: str
@@ -97,7 +97,7 @@ def is_told(alert: Alert, faults: Iterable[StepFault]) -> bool:
 class Ledger:
     """The running account of a run."""
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[StepRecord] = field(default_factory=list)
     faults: list[StepFault] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)  # of what the run looked at
     others: list[Alert] = field(default_factory=list)  # that stand, and that it did not look at
@@ -110,15 +110,15 @@ class Ledger:
         return round(time.monotonic() - self._began, 3)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Step]:
+    def step(self, name: str) -> Iterator[StepRecord]:
         """Account for one step; an exception inside is the caller's to handle."""
-        step = Step(name)
+        step = StepRecord(name)
         self.steps.append(step)
-        began, before = time.monotonic(), used()
+        began, before = time.monotonic(), usage_so_far()
         try:
             yield step
         finally:
-            after = used()
+            after = usage_so_far()
             step.wall_seconds = round(time.monotonic() - began, 3)
             step.cpu_seconds = round(after.cpu_seconds - before.cpu_seconds, 3)
             step.peak_memory_bytes = after.peak_memory_bytes
@@ -126,7 +126,7 @@ class Ledger:
             step.written_bytes = after.written_bytes - before.written_bytes
 
     @contextmanager
-    def unit(self, step: Step, unit: str, *, is_done: bool = True) -> Iterator[None]:
+    def unit(self, step: StepRecord, unit: str, *, is_done: bool = True) -> Iterator[None]:
         """Account for one unit: done, or failed and told; the others go on."""
         try:
             yield
@@ -136,7 +136,7 @@ class Ledger:
             if is_done:
                 step.done.append(unit)
 
-    def fail(self, step: Step, unit: str, error: BaseException) -> None:
+    def fail(self, step: StepRecord, unit: str, error: BaseException) -> None:
         """Record a failed unit; the others go on."""
         step.failed.append(unit)
         error = system_fault(error) or error

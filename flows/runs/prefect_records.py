@@ -63,7 +63,7 @@ def erase_prefect_records(settings: Settings) -> str:
         return "none"
     n_runs = _erase_in_file(settings, str(flow_run.id or ""))
     vacuum(database)
-    return told_removed(n_runs)
+    return removal_text(n_runs)
 
 
 def count_prefect_runs(settings: Settings) -> int | None:
@@ -81,7 +81,7 @@ def count_prefect_runs(settings: Settings) -> int | None:
     return int(found[0])
 
 
-def told_removed(n_runs: int) -> str:
+def removal_text(n_runs: int) -> str:
     """What a certificate says of runs that were removed from the workspace's own database."""
     return f"{n_runs} flow runs removed"
 

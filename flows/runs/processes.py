@@ -43,7 +43,7 @@ _STATUS = Lock()  # a start asks all children for their status, and a status can
 _ended: list[Usage] = []  # of the children that we called; one that was killed could not tell
 
 
-def used() -> Usage:
+def usage_so_far() -> Usage:
     """What we and the children that have ended used."""
     all_of_us = [_used_here(), *_ended]
     return Usage(
@@ -73,7 +73,7 @@ def run_child(
 
     Children are forked from one server that has imported the module and what else is to be
     preloaded, once for all of them. What they print is added to `log`, or goes where ours goes.
-    What a child used is part of `used` from then on.
+    What a child used is part of `usage_so_far` from then on.
     """
     context = multiprocessing.get_context("forkserver")
     # heeded once: the server stays

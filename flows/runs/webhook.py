@@ -19,7 +19,7 @@ SCHEDULED = (NIGHT, "maintain")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every URL, and this one is a secret
 
 
-def told(settings: Settings, summary: Summary) -> Summary:
+def send_night_notice(settings: Settings, summary: Summary) -> Summary:
     """The summary of a night after its notice; `notice` says why it was not taken, if so."""
     if summary.flow != NIGHT:
         return summary

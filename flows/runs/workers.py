@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from catalog.errors import StoreUnavailable
-from flows.runs.chunks import StepFailed, Verb
-from flows.runs.processes import Usage, count, used
+from flows.runs.chunks import Step, StepFailed
+from flows.runs.processes import Usage, count, usage_so_far
 from flows.workspace.plan import Plan
 from flows.workspace.settings import Settings, ray_address
 from flows.workspace.stores import open_stores
@@ -43,7 +43,7 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._stack = settings, ExitStack()
         self._ray: Any = None
-        self._made: list[Errand] = []
+        self._made: list[RemoteJob] = []
 
     def __enter__(self) -> Self:
         """Nothing is started yet: a night with nothing to do needs no worker."""
@@ -67,8 +67,8 @@ class Workers:
             return _Future(runner.submit(task, parameters))
 
     def verb(
-        self, workspace: Workspace, step: str, how: Verb, units: Sequence[Any], task: Any
-    ) -> Verb:
+        self, workspace: Workspace, step: str, how: Step, units: Sequence[Any], task: Any
+    ) -> Step:
         """The verb for these units, computed by workers if there are any beside this process.
 
         Each is named to its worker by its id and comes back as a file of the workspace.
@@ -78,7 +78,7 @@ class Workers:
         futures, plain = {}, self._settings.model_dump(mode="json", exclude={"webhook_url"})
         for unit in units:
             name = how.afar.name(unit)
-            told = Errand(
+            told = RemoteJob(
                 {**plain, "home": str(self._settings.root)},
                 workspace.plan,
                 workspace.run,
@@ -117,7 +117,7 @@ class Workers:
 
 
 @dataclass(frozen=True)
-class Errand:
+class RemoteJob:
     """What a worker is told: no password, store or tensor, only names."""
 
     settings: Mapping[str, Any]
@@ -157,15 +157,15 @@ def resources_of(step: str, device: str) -> dict[str, float]:
 
 def _counted(action: Callable[[], Any]) -> tuple[Any, Usage]:
     """Run on a worker: what an action returns, and what this process used for it."""
-    before = used()
+    before = usage_so_far()
     value = action()
-    return value, used().since(before)
+    return value, usage_so_far().since(before)
 
 
 _opened: dict[tuple[Any, ...], Workspace] = {}  # by a worker, for one step of one run
 
 
-def compute(told: Errand, how: Verb) -> str:
+def compute(told: RemoteJob, how: Step) -> str:
     """Run on a worker: make one unit; where it lies."""
     workspace, afar = _workspace(told), how.afar
     found = [unit for unit in afar.units(workspace) if afar.name(unit) == told.name]
@@ -179,13 +179,13 @@ def compute(told: Errand, how: Verb) -> str:
     return str(told.file)
 
 
-def _fetched(how: Verb, futures: Mapping[str, Any], workspace: Workspace, unit: Any) -> Any:
+def _fetched(how: Step, futures: Mapping[str, Any], workspace: Workspace, unit: Any) -> Any:
     """What a worker made of a unit."""
     file = Path(futures[how.afar.name(unit)].result())
     return how.afar.unpack(json.loads(file.read_text()))
 
 
-def _workspace(told: Errand) -> Workspace:
+def _workspace(told: RemoteJob) -> Workspace:
     """The workspace as the run sees it, opened once for a step; nothing is written to it."""
     key = (told.run.run_id, told.step, told.snapshot_id)
     if key not in _opened:

@@ -19,7 +19,7 @@ from flows.workspace.workspace import Workspace
 from rpe_core.distance import Matrix
 from rpe_core.records import Representation, Role
 from rpe_core.representation import drift_between, mean_feature
-from rpe_core.spectrum import Sample
+from rpe_core.spectrum import FeatureSample
 
 
 def units_of(workspace: Workspace) -> list[EmbedUnit]:
@@ -47,12 +47,12 @@ def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
     """
     rows, wanted = _rows(workspace, unit), {}
     if unit.role == "reference":
-        wanted = input_statistics.missing(
+        wanted = input_statistics.missing_statistics(
             workspace, unit.source, unit.dataset_version_id, unit.base_name
         )
     inputs = _inputs(workspace, unit, rows)
     features = input_statistics.features(workspace, unit.base_name, inputs, wanted)
-    sample = Sample()
+    sample = FeatureSample()
     mean = mean_feature(sample.watch(features))
     return Representation(
         unit.representation_id,

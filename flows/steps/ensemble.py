@@ -16,10 +16,10 @@ from catalog.records.licenses import strictest_license
 from catalog.records.registration import EnsembleCard
 from flows.library.attribution import MAX_ADAPTERS, attributions_of
 from flows.library.calibration import library_of
-from flows.library.references import asked_of, visible_library
+from flows.library.references import retrieval_options, visible_library
 from flows.library.retrieval import Retrieval, retrieve
 from flows.library.tuning import is_tuned, recorded_tuning, tune, tuning_record
-from flows.library.weighing import leave_out, weighed, without_source
+from flows.library.weighing import draft_of_target, leave_out, without_source
 from flows.runs.versions import NUMERIC, versions_of
 from flows.steps.scoring import mean_score, predict_arm, score_items
 from flows.workspace.bases import base_folder
@@ -66,7 +66,7 @@ def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
     units = []
     for strategy in target.specs:
         is_open = is_tuned(strategy, target.k)
-        draft = None if is_open else weighed(workspace, retrieval, strategy, None)
+        draft = None if is_open else draft_of_target(workspace, retrieval, strategy, None)
         sha256 = sha256_of(
             retrieval, strategy, draft, base_sha256=base_sha256, calibration_items=items
         )
@@ -101,7 +101,7 @@ def sha256_of(
     return fingerprint(made_of)
 
 
-def drafted(workspace: Workspace, target: TargetSpec) -> list[EnsembleUnit]:
+def ensemble_units_of(workspace: Workspace, target: TargetSpec) -> list[EnsembleUnit]:
     """The ensembles of a target, if it can be retrieved for; found once while nothing changes."""
     asked = embed_unit_of(workspace, target.source, target.base, "target")
     if asked is None or asked.representation_id not in workspace.standing.representation_ids:
@@ -119,7 +119,9 @@ def drafted(workspace: Workspace, target: TargetSpec) -> list[EnsembleUnit]:
 
 def pending(workspace: Workspace) -> list[EnsembleUnit]:
     """Ensembles of the plan's targets that do not exist yet."""
-    units = [unit for target in workspace.plan.targets for unit in drafted(workspace, target)]
+    units = [
+        unit for target in workspace.plan.targets for unit in ensemble_units_of(workspace, target)
+    ]
     known = workspace.standing.ensembles
     wanted = [unit for unit in units if unit.ensemble_id not in known]
     # read in one question, for all that will ask
@@ -138,7 +140,7 @@ def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
     target, draft = unit.retrieval.target, unit.draft
     if draft is None:
         tuning = tuning_of(workspace, unit.retrieval, unit.strategy)
-        draft = weighed(workspace, unit.retrieval, unit.strategy, tuning)
+        draft = draft_of_target(workspace, unit.retrieval, unit.strategy, tuning)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
         report = merge_members(workspace, target, draft, folder)
@@ -260,7 +262,7 @@ def _card(
         license=strictest_license([row["license"] for row in members.values()]),
         tuning=tuning_record(draft.tuning) if draft.tuning else None,
         attributions=_attributions(workspace, unit, draft),
-        asked=asked_of(workspace, retrieval.target),
+        asked=retrieval_options(workspace, retrieval.target),
         threads=torch.get_num_threads(),
         versions=versions_of(NUMERIC),
     )

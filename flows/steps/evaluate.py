@@ -94,7 +94,7 @@ def units_of(workspace: Workspace) -> list[EvaluateUnit]:
 def _unit_of(
     workspace: Workspace, target: TargetSpec, own: Mapping[str, Arm]
 ) -> EvaluateUnit | None:
-    standing, units = workspace.standing, ensemble.drafted(workspace, target)
+    standing, units = workspace.standing, ensemble.ensemble_units_of(workspace, target)
     if target.source not in workspace.contracts:  # it has faults, which the night tells
         return None
     if not units or any(unit.ensemble_id not in standing.ensembles for unit in units):

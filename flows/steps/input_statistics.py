@@ -40,7 +40,7 @@ def file_of(
     return folder / f"{fingerprint(made_of)[:SHORT]}.safetensors"
 
 
-def missing(
+def missing_statistics(
     workspace: Workspace, source: str, dataset_version_id: str, base_name: str
 ) -> dict[Path, Recipe]:
     """What the plan's recipes ask for of a reference and is not there: file -> a recipe."""

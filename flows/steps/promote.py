@@ -38,7 +38,7 @@ UNASKED = "The very same model is not asked about again, and nothing is spent."
 
 
 @dataclass(frozen=True)
-class Question:
+class GateCase:
     """What the gate is asked of a target: may this challenger take this champion's place?"""
 
     unit: EvaluateUnit
@@ -72,7 +72,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GateResult:
     """What the gate says: the verdict, what it compared, and who gets a version for it."""
 
     verdict: VerdictRecord
@@ -80,7 +80,7 @@ class Answer:
     challenger: Challenger | None
 
 
-def pending(workspace: Workspace) -> list[Question]:
+def pending(workspace: Workspace) -> list[GateCase]:
     """What the gate was not asked yet of the targets that are evaluated."""
     standing = workspace.standing
     units = [u for u in evaluate.units_of(workspace) if u.evaluation_id in standing.evaluation_ids]
@@ -91,7 +91,7 @@ def pending(workspace: Workspace) -> list[Question]:
     for unit in units:
         name = unit.retrieval.target.name
         challenger = _challenger(workspace, unit, scores, chosen.get(unit.evaluation_id, ""))
-        question = Question(
+        question = GateCase(
             unit,
             challenger,
             standing.champions.get(name),
@@ -107,14 +107,14 @@ def pending(workspace: Workspace) -> list[Question]:
     return [replace(q, trials=found) for q, found in zip(questions, tried, strict=True)]
 
 
-def _recognised(workspace: Workspace, questions: Sequence[Question]) -> list[Question]:
+def _recognised(workspace: Workspace, questions: Sequence[GateCase]) -> list[GateCase]:
     """Questions with the version that is the challenger's very model, where one serves or did.
 
     What waits for a person is not asked again under another name.
     """
     names = [str(question) for question in questions]
     served = ServedModels(workspace, names)
-    waits = promotion.waiting(workspace.stores, names) if names else {}
+    waits = promotion.pending_verdicts(workspace.stores, names) if names else {}
     found = []
     for question in questions:
         unit, challenger, name = question.unit, question.challenger, str(question)
@@ -133,7 +133,7 @@ def _recognised(workspace: Workspace, questions: Sequence[Question]) -> list[Que
     return found
 
 
-def _is_standing(question: Question, row: Row) -> bool:
+def _is_standing(question: GateCase, row: Row) -> bool:
     """Whether a pending verdict is what the gate would say by the plan and champion of now."""
     policy = question.policy
     if (row["champion_ensemble_id"], policy.approval) != (question.champion_id, "required"):
@@ -147,7 +147,7 @@ def _is_standing(question: Question, row: Row) -> bool:
     return again.promotion_id == row["promotion_id"]
 
 
-def keep(workspace: Workspace, made: Sequence[Answer]) -> None:
+def keep(workspace: Workspace, made: Sequence[GateResult]) -> None:
     """Register the challengers, record the verdicts, then let the aliases follow them."""
     challengers = [answer.challenger for answer in made if answer.challenger]
     refs = registration.register_challengers(workspace.stores, challengers, run=workspace.run)
@@ -158,12 +158,12 @@ def keep(workspace: Workspace, made: Sequence[Answer]) -> None:
     promotion.record_verdicts(workspace.stores, verdicts, run=workspace.run)
 
 
-def make(workspace: Workspace, question: Question) -> Answer:
+def make(workspace: Workspace, question: GateCase) -> GateResult:
     """The verdict that follows from what the lake holds, and the comparisons behind it."""
     unit, challenger, policy = question.unit, question.challenger, question.policy
     if not unit.candidates:
         reasons = (unit.retrieval.domain.reason,)
-        return Answer(_verdict(question, "abstained", reasons, policy={}), (), None)
+        return GateResult(_verdict(question, "abstained", reasons, policy={}), (), None)
     if question.same_as_champion:
         return _unasked(question, promotion.KEPT, (SAME,), question.same_as_champion)
     if question.same_as_rolled_back:
@@ -181,15 +181,17 @@ def make(workspace: Workspace, question: Question) -> Answer:
     target = unit.retrieval.target
     base, task = workspace.bases[target.base], workspace.contracts[target.source].task_spec
     registered = Challenger(challenger.record_id, base, task, unit.evidence)
-    return Answer(_verdict(question, action, reasons, policy=terms_of(policy)), rows, registered)
+    return GateResult(
+        _verdict(question, action, reasons, policy=terms_of(policy)), rows, registered
+    )
 
 
 def _unasked(
-    question: Question, action: str, reasons: Sequence[str], model: ModelVersionRef
-) -> Answer:
+    question: GateCase, action: str, reasons: Sequence[str], model: ModelVersionRef
+) -> GateResult:
     """The answer about a model that is known: no comparison, no trial, no version of its own."""
     verdict = _verdict(question, action, reasons, policy=terms_of(question.policy))
-    return Answer(replace(verdict, model=model), (), None)
+    return GateResult(replace(verdict, model=model), (), None)
 
 
 def _challenger(
@@ -207,7 +209,7 @@ def _challenger(
     return max(unit.candidates, key=lambda arm: sign * scored[f"{arm.name} {metric.name}"]["value"])
 
 
-def _put_to_test(workspace: Workspace, question: Question) -> dict[str, Trial]:
+def _put_to_test(workspace: Workspace, question: GateCase) -> dict[str, Trial]:
     """The challenger against base, '', and against the champion, by the ensemble behind each."""
     unit, policy, lake = question.unit, question.policy, workspace.stores.lake
     items = items_by_arm(current.item_scores(lake, unit.evaluation_id, unit.gate_split))
@@ -251,7 +253,7 @@ def _served_items(unit: EvaluateUnit, champion: Row, items: Mapping[str, Items])
     return items.get(champion["strategy"]) if unit.evidence == LEAVE_ONE_OUT else None
 
 
-def _told(question: Question, reasons: Sequence[str], *, is_scored: bool) -> tuple[str, ...]:
+def _told(question: GateCase, reasons: Sequence[str], *, is_scored: bool) -> tuple[str, ...]:
     """The reasons; a champion that could not be scored is none that does not exist."""
     if question.champion is None or is_scored:
         return tuple(reasons)
@@ -278,7 +280,7 @@ def terms_of(policy: GatePolicy) -> Row:
 
 
 def _verdict(
-    question: Question, action: str, reasons: Sequence[str], *, policy: Mapping[str, Any]
+    question: GateCase, action: str, reasons: Sequence[str], *, policy: Mapping[str, Any]
 ) -> VerdictRecord:
     return VerdictRecord(
         target_name=question.unit.retrieval.target.name,
@@ -296,7 +298,7 @@ def _verdict(
 
 
 def _comparison_row(
-    workspace: Workspace, question: Question, baseline_id: str, trial: Trial
+    workspace: Workspace, question: GateCase, baseline_id: str, trial: Trial
 ) -> Row:
     unit, served = question.unit, question.champion
     row: Mapping[str, Any] = {

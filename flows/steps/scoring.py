@@ -19,7 +19,9 @@ from rpe_core.records import TaskSpec
 BASE_ARM, OWN_ARM, CHAMPION_ARM, AUTO_ARM = "base", "sft", "champion", "auto"
 OWN_ENSEMBLE_ARM = "sft_ensemble"
 REFERENCE_ARM = "reference:"  # with the source after it: its adapter by itself
-CLOSED = "accuracy"  # what an item of a closed answer set is filed under, beside its labels
+CLOSED_SET_METRIC = (
+    "accuracy"  # what an item of a closed answer set is filed under, beside its labels
+)
 CONFIDENCE = 0.95
 
 
@@ -130,7 +132,7 @@ def item_rows(
 ) -> list[dict[str, Any]]:
     """Rows of core.item_scores for one arm and split, one for an item and what it is scored by."""
     is_closed = "target" in items.statistics
-    scores = {CLOSED: items["correct"]} if is_closed else items.statistics
+    scores = {CLOSED_SET_METRIC: items["correct"]} if is_closed else items.statistics
     return [
         {
             **common,
@@ -152,8 +154,8 @@ def items_of(rows: Sequence[Mapping[str, Any]]) -> Items:
     for row in rows:
         by_metric.setdefault(row["metric"], []).append(row)
     groups = [row["group_sha256"] for row in next(iter(by_metric.values()))]
-    if CLOSED in by_metric:
-        closed = by_metric[CLOSED]
+    if CLOSED_SET_METRIC in by_metric:
+        closed = by_metric[CLOSED_SET_METRIC]
         return make_items(
             [row["predicted"] for row in closed], [row["expected"] for row in closed], groups
         )

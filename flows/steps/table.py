@@ -5,31 +5,31 @@ from __future__ import annotations
 from dataclasses import asdict
 from operator import attrgetter
 
-from flows.runs.chunks import Afar, Verb
+from flows.runs.chunks import RemoteWork, Step
 from flows.steps import embed, ensemble, evaluate, ingest, promote, train
 
 STEPS = {
-    "ingest": Verb(ingest.pending, ingest.make),
-    "embed": Verb(
+    "ingest": Step(ingest.pending, ingest.make),
+    "embed": Step(
         embed.pending,
         embed.make,
         embed.keep,
-        afar=Afar(embed.units_of, attrgetter("representation_id"), asdict, embed.unpack),
+        afar=RemoteWork(embed.units_of, attrgetter("representation_id"), asdict, embed.unpack),
     ),
-    "train": Verb(train.pending, train.prepare),  # the rest is done side by side, see _train
-    "ensemble": Verb(ensemble.pending, ensemble.make, ensemble.keep, ensemble.intend),
-    "evaluate": Verb(
+    "train": Step(train.pending, train.prepare),  # the rest is done side by side, see _train
+    "ensemble": Step(ensemble.pending, ensemble.make, ensemble.keep, ensemble.intend),
+    "evaluate": Step(
         evaluate.pending,
         evaluate.make,
         evaluate.keep,
-        afar=Afar(
+        afar=RemoteWork(
             evaluate.units_of,
             attrgetter("evaluation_id"),
             asdict,
             lambda values: evaluate.Evaluated(**values),
         ),
     ),
-    "promote": Verb(promote.pending, promote.make, promote.keep),
+    "promote": Step(promote.pending, promote.make, promote.keep),
 }
 
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from catalog.readers.items import ItemSource
 from flows.runs.checkpoints import read_checkpoint, write_checkpoint, write_json
-from flows.runs.processes import used
+from flows.runs.processes import usage_so_far
 from flows.runs.versions import NUMERIC, versions_of
 from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.recipe import Recipe
@@ -55,7 +55,7 @@ def main(folder: Path) -> None:
             "validation_score": trained.validation_score,
             "threads": recipe.threads,
             "train_seconds": time.monotonic() - began,
-            "peak_memory_bytes": used().peak_memory_bytes,
+            "peak_memory_bytes": usage_so_far().peak_memory_bytes,
             "versions": versions_of(NUMERIC),
         },
     )

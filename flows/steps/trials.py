@@ -18,7 +18,7 @@ from catalog.lineage import source_of
 from catalog.queries import current
 from flows.steps.evaluate import EvaluateUnit
 from flows.workspace.workspace import Workspace
-from rpe_core.evaluation.gates import GatePolicy, Past, Trial
+from rpe_core.evaluation.gates import GateHistory, GatePolicy, Trial
 from rpe_core.evaluation.metrics import Floats
 from rpe_core.evaluation.spending import level
 from rpe_core.fingerprint import canonical_json
@@ -41,7 +41,7 @@ class Trials:
         baseline_id: str,
         *,
         cap: float | None = None,
-    ) -> Past:
+    ) -> GateHistory:
         """What stands before this challenger, and of bets against this baseline, scores so capped.
 
         `compared` is by the baseline's ensemble. The very same comparisons again (of a library that
@@ -55,7 +55,9 @@ class Trials:
             for row in self.rows
             if (row["baseline_ensemble_id"], row["metric"], row["cap"]) == asked
         ]
-        return Past(n_tried, self.groups, np.sum([Past().log_capitals, *gains], axis=0))
+        return GateHistory(
+            n_tried, self.groups, np.sum([GateHistory().log_capitals, *gains], axis=0)
+        )
 
     def _place(self, challenger_id: str, baseline_id: str, comparison: Comparison) -> int:
         """The number that the same comparison had when it was made first; 0 if it is new."""
@@ -100,7 +102,7 @@ def read_gains(row: Row) -> Floats:
 
     Its trials count all the same: as challengers that were tried, and as groups that were used.
     """
-    none = Past().log_capitals
+    none = GateHistory().log_capitals
     gains = np.asarray(json.loads(row["log_gains_json"]), dtype=np.float64)
     return gains if gains.shape == none.shape else none
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from catalog.queries import current
 from flows.library.retrieval import Retrieval, retrieve
-from flows.library.weighing import weighed
+from flows.library.weighing import draft_of_target
 from flows.steps.ensemble import EnsembleUnit, tuning_of, units_of
-from flows.targets.asking import Rows, nearest_of, opened
+from flows.targets.asking import Rows, nearest_of, open_for_question
 from flows.workspace.plan import TargetSpec
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import Workspace
@@ -59,7 +59,7 @@ def _asked(
     moment: datetime,
     answer: Callable[[Workspace, Retrieval], Rows],
 ) -> tuple[Rows, str]:
-    with opened(settings, as_of=moment) as workspace:
+    with open_for_question(settings, as_of=moment) as workspace:
         spec = workspace.plan.target(target)
         retrieval = retrieve(workspace, spec)
         told = f"as of {moment.isoformat()}, by the plan as it is now"
@@ -74,7 +74,7 @@ def _members(workspace: Workspace, retrieval: Retrieval, unit: EnsembleUnit) -> 
     draft = unit.draft
     if draft is None:
         tuning = tuning_of(workspace, retrieval, unit.strategy)
-        draft = weighed(workspace, retrieval, unit.strategy, tuning)
+        draft = draft_of_target(workspace, retrieval, unit.strategy, tuning)
     sources = {candidate.adapter_id: candidate.source for candidate in retrieval.candidates}
     return [
         {

@@ -15,7 +15,12 @@ from catalog.report.queries import read_members
 from flows.library.retrieval import Retrieval, retrieve
 from flows.runs.run_record import open_run
 from flows.targets.contributions import score_changes
-from flows.workspace.lake_reads import read_rows_of, reading, require_current_lake, require_lake
+from flows.workspace.lake_reads import (
+    open_lake_to_read,
+    read_rows_of,
+    require_current_lake,
+    require_lake,
+)
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_registry, open_to_look
 from flows.workspace.workspace import Workspace, load_declarations
@@ -25,7 +30,7 @@ Rows = list[dict[str, Any]]
 
 
 @contextmanager
-def opened(settings: Settings, *, as_of: datetime | None = None) -> Iterator[Workspace]:
+def open_for_question(settings: Settings, *, as_of: datetime | None = None) -> Iterator[Workspace]:
     """The workspace for a question, about now or a moment: it may be one that is only read."""
     declared = load_declarations(settings)
     require_current_lake(settings)
@@ -36,7 +41,7 @@ def opened(settings: Settings, *, as_of: datetime | None = None) -> Iterator[Wor
 
 def nearest_adapters(settings: Settings, target: str, *, k: int) -> tuple[Rows, str]:
     """The k adapters nearest to a target, and what the domain guard says."""
-    with opened(settings) as workspace:
+    with open_for_question(settings) as workspace:
         retrieval = _retrieval(workspace, target)
         return nearest_of(retrieval, k=k), retrieval.domain.reason
 
@@ -52,13 +57,13 @@ def nearest_of(retrieval: Retrieval, *, k: int) -> Rows:
 def explain_ensembles(settings: Settings, target: str) -> Rows:
     """Members, weights, distances and guards of the ensembles that stand for a target."""
     name = load_declarations(settings).plan.target(target).name
-    with reading(settings) as lake:
+    with open_lake_to_read(settings) as lake:
         return read_members(lake, targets=[name])
 
 
 def explain_scores(settings: Settings, target: str) -> Rows:
     """How the validation score of each ensemble of a target changes without each source."""
-    with opened(settings) as workspace:
+    with open_for_question(settings) as workspace:
         return score_changes(workspace, _retrieval(workspace, target))
 
 
@@ -78,7 +83,7 @@ def lineage_of(settings: Settings, subject: str) -> Rows:
             [name, version],
         )
     else:
-        with reading(settings) as lake:
+        with open_lake_to_read(settings) as lake:
             rows = [dict(row) for row in ancestors(lake.rows, subject)]
     if not rows:
         raise RecordNotFound("Nothing is on record under this name.", remedy="`rpe adapters list`")

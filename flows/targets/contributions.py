@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flows.library.retrieval import Retrieval
-from flows.library.weighing import weighed, without_source
+from flows.library.weighing import draft_of_target, without_source
 from flows.steps import ensemble
 from flows.steps.scoring import mean_score, predict_arm, score_items
 from flows.workspace.task_rows import read_task_rows
@@ -53,7 +53,7 @@ def _rows(
     score: Callable[[EnsembleDraft], float],
 ) -> list[dict[str, Any]]:
     tuning = ensemble.tuning_of(workspace, retrieval, spec)
-    whole = score(weighed(workspace, retrieval, spec, tuning))
+    whole = score(draft_of_target(workspace, retrieval, spec, tuning))
     found = []
     for source in sorted({candidate.source for candidate in retrieval.candidates}):
         without = score(without_source(workspace, retrieval, spec, tuning, source))

@@ -10,7 +10,7 @@ from catalog.records.champions import former_of
 from catalog.report import history
 from catalog.report.queries import in_the_past, read_alerts, read_champions, read_verdicts
 from catalog.stores.lake.lake import Lake
-from flows.workspace.lake_reads import reading
+from flows.workspace.lake_reads import open_lake_to_read
 from flows.workspace.plan import TargetSpec
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import load_declarations
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
+class HistoryQuestion:
     """A target that is asked about; `spec` is None where the plan names it no more."""
 
     name: str
@@ -38,7 +38,7 @@ def occasions_of(settings: Settings, target: str) -> list[Row]:
     Raises:
         UnknownName: neither the plan nor the lake knows it.
     """
-    with reading(settings) as lake:
+    with open_lake_to_read(settings) as lake:
         asked = _asked(settings, lake, target)
         return history.read_occasions(lake, asked.name, source=asked.source)
 
@@ -53,7 +53,7 @@ def champion_of(settings: Settings, target: str) -> Row:
     Raises:
         UnknownName: neither the plan nor the lake knows it.
     """
-    with reading(settings) as lake:
+    with open_lake_to_read(settings) as lake:
         asked = _asked(settings, lake, target)
         champion = history.read_champion(lake, asked.name)
         verdict = read_verdicts(lake, targets=[asked.name])[0]
@@ -78,7 +78,7 @@ def champion_of(settings: Settings, target: str) -> Row:
 
 def overview(settings: Settings) -> list[Row]:
     """One row per target of the plan: who serves since when, how it does, what was decided last."""
-    with reading(settings) as lake:
+    with open_lake_to_read(settings) as lake:
         plan = load_declarations(settings).plan
         names, alerts = plan.target_names, read_alerts(lake)
         newest = history.read_newest(lake, targets=names)
@@ -136,9 +136,9 @@ def _why_not(verdict: Row, occasions: Sequence[Row]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _asked(settings: Settings, lake: Lake, target: str) -> Asked:
+def _asked(settings: Settings, lake: Lake, target: str) -> HistoryQuestion:
     specs = {spec.name: spec for spec in load_declarations(settings).plan.targets}
     known = {*specs, *history.read_names(lake)}
     if target not in known:
         raise UnknownName("target", target, known)
-    return Asked(target, specs.get(target))
+    return HistoryQuestion(target, specs.get(target))

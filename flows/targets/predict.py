@@ -12,7 +12,7 @@ import numpy as np
 from catalog.readers.items import read_item
 from catalog.stores.registry.model_code import input_of
 from flows.steps.scoring import predict_arm
-from flows.targets.asking import opened, why_none
+from flows.targets.asking import open_for_question, why_none
 from flows.verification.sound_version import no_kept_bytecode, sound_champion
 from flows.workspace.settings import Settings
 from flows.workspace.stores import tracking_to_read
@@ -74,7 +74,7 @@ def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Ro
 
 
 def _base_answers(settings: Settings, target: str, inputs: Sequence[Any]) -> Rows:
-    with opened(settings) as workspace:
+    with open_for_question(settings) as workspace:
         spec = workspace.plan.target(target)
         task = workspace.contracts[spec.source].task_spec
         asked = [i for i, item in enumerate(inputs) if not is_blank(item)]

@@ -19,12 +19,12 @@ from catalog.queries.ensemble_record import EnsembleRecord, MadeWith, made_with,
 from flows.library.references import methods_apart
 from flows.library.retrieval import retrieve_from
 from flows.library.tuning import is_tuned, read_tuning
-from flows.library.weighing import weighed
+from flows.library.weighing import draft_of_target
 from flows.runs.progress import announce
 from flows.runs.versions import NUMERIC, versions_of
 from flows.steps import embed
 from flows.steps.ensemble import merge_stored, sha256_of
-from flows.targets.asking import opened
+from flows.targets.asking import open_for_question
 from flows.workspace.bases import base_folder
 from flows.workspace.plan import TargetSpec
 from flows.workspace.representations import EmbedUnit
@@ -44,7 +44,7 @@ class NotRecomputed(RpeError):
 
 
 @dataclass(frozen=True)
-class Part:
+class ReplayPart:
     """A part of an ensemble as it is on record and as it was recomputed, by hash."""
 
     part: str
@@ -68,7 +68,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Found:
+class ReplayedPart:
     """What recomputing a part gave: both hashes, and in words where they differ."""
 
     recorded_sha256: str
@@ -76,7 +76,7 @@ class Found:
     difference: str = ""
 
 
-def replay(settings: Settings, ensemble_id: str) -> list[Part]:
+def replay(settings: Settings, ensemble_id: str) -> list[ReplayPart]:
     """Recompute z, weights and merged folder of an ensemble and compare each with the record.
 
     Each part starts from what is on record of the others, so that one that differs does not hide
@@ -85,7 +85,7 @@ def replay(settings: Settings, ensemble_id: str) -> list[Part]:
     Raises:
         RecordNotFound: no ensemble has this id.
     """
-    with opened(settings) as workspace:
+    with open_for_question(settings) as workspace:
         record = read_ensemble(workspace.stores.lake, ensemble_id)
         parts = []
         for number, (name, how) in enumerate(_PARTS.items(), start=1):
@@ -96,10 +96,10 @@ def replay(settings: Settings, ensemble_id: str) -> list[Part]:
 
 def _part(
     name: str,
-    recompute: Callable[[Workspace, EnsembleRecord], Found],
+    recompute: Callable[[Workspace, EnsembleRecord], ReplayedPart],
     workspace: Workspace,
     record: EnsembleRecord,
-) -> Part:
+) -> ReplayPart:
     recorded = sha256 = ""
     try:
         found = recompute(workspace, record)
@@ -112,7 +112,7 @@ def _part(
         outcome, reason = NOT_RECOMPUTED, _told(error)
     then = made_with(workspace.stores.lake, record, name)
     now = MadeWith(torch.get_num_threads(), versions_of(NUMERIC))
-    return Part(
+    return ReplayPart(
         name,
         outcome,
         recorded,
@@ -129,7 +129,7 @@ def _told(error: RpeError) -> str:
     return f"{error.what} {error.where}".strip()
 
 
-def _representation(workspace: Workspace, record: EnsembleRecord) -> Found:
+def _representation(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
     """The target's z from its rows, under the base of the plan if that is the one of then."""
     kept = workspace.stores.vectors.representation(record.representation_id)
     base, source = record.base["base_name"], source_of(kept.dataset_version_id)
@@ -145,14 +145,14 @@ def _representation(workspace: Workspace, record: EnsembleRecord) -> Found:
     if made.n_items == kept.n_items:
         gap = np.linalg.norm(np.subtract(made.z, kept.z)) / (np.linalg.norm(kept.z) or 1.0)
         difference = f"z by {gap:.1e} of its length"
-    return Found(_sha256_of_z(kept), _sha256_of_z(made), difference)
+    return ReplayedPart(_sha256_of_z(kept), _sha256_of_z(made), difference)
 
 
 def _sha256_of_z(one: Representation) -> str:
     return fingerprint([one.n_items, one.z, one.variance])
 
 
-def _weights(workspace: Workspace, record: EnsembleRecord) -> Found:
+def _weights(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
     """Who is retrieved from the library of then, with which weight, and which guards are raised."""
     asked, lake = record.asked, workspace.stores.lake
     if record.version is None:
@@ -172,7 +172,9 @@ def _weights(workspace: Workspace, record: EnsembleRecord) -> Found:
     retrieval = retrieve_from(workspace, target, library, kept, record.version)
     if retrieval is None:
         raise NotRecomputed("No reference of then is left.")
-    draft = weighed(workspace, retrieval, record.strategy, read_tuning(record.row["parameters"]))
+    draft = draft_of_target(
+        workspace, retrieval, record.strategy, read_tuning(record.row["parameters"])
+    )
     sha256 = sha256_of(
         retrieval,
         record.strategy,
@@ -186,7 +188,7 @@ def _weights(workspace: Workspace, record: EnsembleRecord) -> Found:
     n_gone = current.n_withdrawn(lake, since=record.row["recorded_at"])
     if differing and n_gone:
         raise NotRecomputed(f"{n_gone} withdrawals took references of then away.")
-    return Found(fingerprint(then), fingerprint(now), ", ".join(differing))
+    return ReplayedPart(fingerprint(then), fingerprint(now), ", ".join(differing))
 
 
 def _target(record: EnsembleRecord) -> TargetSpec:
@@ -218,7 +220,7 @@ def _weighing(draft: EnsembleDraft, ensemble_id: str) -> dict[str, Any]:
     }
 
 
-def _merge(workspace: Workspace, record: EnsembleRecord) -> Found:
+def _merge(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
     """The folder of the merged adapter from the members' artifacts and the weights on record."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
@@ -226,7 +228,7 @@ def _merge(workspace: Workspace, record: EnsembleRecord) -> Found:
         sha256 = workspace.stores.artifacts.hash_folder(folder)
     is_equal = report.weights_sha256 == record.row["weights_sha256"]
     what = "configuration or manifest" if is_equal else "weights of the merged adapter"
-    return Found(record.row["artifact_sha256"], sha256, what)
+    return ReplayedPart(record.row["artifact_sha256"], sha256, what)
 
 
 def merge_again(workspace: Workspace, record: EnsembleRecord, folder: Path) -> MergeReport:
@@ -259,14 +261,14 @@ def _base_of(workspace: Workspace, record: EnsembleRecord) -> Path | None:
     return base_folder(workspace.plan.bases[name]) if is_same else None
 
 
-def _artifact(workspace: Workspace, record: EnsembleRecord) -> Found:
+def _artifact(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
     """The folder that is served, as it lies in the artifact store."""
     kept = record.row["artifact_sha256"]
     folder = workspace.stores.artifacts.folder(kept)
-    return Found(kept, workspace.stores.artifacts.hash_folder(folder), "the stored folder")
+    return ReplayedPart(kept, workspace.stores.artifacts.hash_folder(folder), "the stored folder")
 
 
-def as_row(part: Part) -> dict[str, Any]:
+def as_row(part: ReplayPart) -> dict[str, Any]:
     """A part as a row of output."""
     return {**asdict(part), "changed": part.changed}
 

@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 
 @dataclass
-class Seen:
+class AlertsSeen:
     """What a run looked at, as (kind, subject), and what it found there."""
 
     looked: set[tuple[str, str]] = field(default_factory=set)
@@ -52,9 +52,9 @@ def watch(workspace: Workspace, ledger: Ledger, steps: Collection[str], *, plan:
 
     `plan` is the workspace's own: what is not in it any more has no alerts.
     """
-    seen = Seen()
+    seen = AlertsSeen()
     seen.look(CLOCK, [MACHINE], _behind(workspace))
-    lookers: dict[str, Callable[[Workspace, Plan, Seen], list[str]]] = {
+    lookers: dict[str, Callable[[Workspace, Plan, AlertsSeen], list[str]]] = {
         "ingest": _look_at_sources,
         "embed": _look_at_moves,
         "promote": _look_at_targets,
@@ -71,12 +71,12 @@ def watch(workspace: Workspace, ledger: Ledger, steps: Collection[str], *, plan:
     settle(workspace, ledger, seen, plan=plan)
 
 
-def settle(workspace: Workspace, ledger: Ledger, seen: Seen, *, plan: Plan) -> None:
+def settle(workspace: Workspace, ledger: Ledger, seen: AlertsSeen, *, plan: Plan) -> None:
     """Tell what is new of what was found from what stands, and say what has ended."""
     lake, run = workspace.stores.lake, workspace.run
     is_night = run.flow == NIGHT
-    before = {alert.key: alert for alert in told_before(lake)}
-    told = {alert.key: alert for alert in told_before(lake, flow=NIGHT)} if is_night else before
+    before = {alert.key: alert for alert in alerts_before(lake)}
+    told = {alert.key: alert for alert in alerts_before(lake, flow=NIGHT)} if is_night else before
     subjects = {
         **{kind: plan.sources for kind in OF_SOURCES},
         **{kind: plan.target_names for kind in OF_TARGETS},
@@ -97,7 +97,7 @@ def settle(workspace: Workspace, ledger: Ledger, seen: Seen, *, plan: Plan) -> N
     ledger.resolved = [alert for alert in told.values() if alert.alert_id not in names]
 
 
-def told_before(lake: Lake, *, flow: str = "") -> list[Alert]:
+def alerts_before(lake: Lake, *, flow: str = "") -> list[Alert]:
     """The alerts that held when the newest run ended, or the newest run of a flow."""
     known = {one.name for one in fields(Alert)}
     found = []
@@ -124,7 +124,7 @@ def _new(alert: Alert, workspace: Workspace) -> Alert:
     return replace(alert, alert_id=name, since=alert.since or run.started_at.isoformat())
 
 
-def _look_at_sources(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
+def _look_at_sources(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[str]:
     """Silence, and refused files that lie there."""
     sources = [name for name in workspace.plan.sources if name in workspace.contracts]
     seen.look(SILENT, sources, silent_sources(workspace))
@@ -143,9 +143,9 @@ def refused_files(workspace: Workspace) -> list[Alert]:
     return [_refused(one, is_asked=one.source in asked) for one in refusals]
 
 
-def _look_at_moves(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
+def _look_at_moves(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[str]:
     """Whether the newest version of a source is like the ones before."""
-    units = score_changes.encoded(workspace)
+    units = score_changes.encoded_units(workspace)
     rows = score_changes.look_at_moves(workspace, n_places=len(units))
     score_changes.keep(workspace, rows)
     ids = [unit.representation_id for unit in units]
@@ -159,7 +159,7 @@ def _look_at_moves(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
     return score_changes.subjects(rows)
 
 
-def _look_at_targets(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
+def _look_at_targets(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[str]:
     """Whether what serves has fallen, and whether a target that was served abstains."""
     lake, standing = workspace.stores.lake, workspace.standing
     rows = score_changes.look_at_champions(workspace, n_targets=len(plan.target_names))
@@ -179,7 +179,7 @@ def _look_at_targets(workspace: Workspace, plan: Plan, seen: Seen) -> list[str]:
         seen.look(kind, units, [_fallen(workspace, row) for row in fallen.values()])
     gone = [
         row
-        for row in evaluations.abstaining(lake, units)
+        for row in evaluations.abstaining_targets(lake, units)
         if not units[row["target_name"]].candidates
     ]
     seen.look(ABSTAINED, units, [_abstained(workspace, row) for row in gone])

@@ -10,7 +10,7 @@ from typing import Any
 
 from catalog.stores.places import require_forgetting
 from flows.upkeep import machine_checks
-from flows.upkeep.store_checks import found, prove, row_of
+from flows.upkeep.store_checks import check_store, prove, row_of
 from flows.workspace.settings import Settings, require_workspace
 from flows.workspace.stores import leaving_no_trace
 from flows.workspace.workspace import load_declarations
@@ -53,7 +53,9 @@ def examine(settings: Settings, *, is_deep: bool = False) -> list[dict[str, Any]
 
 def _checked(checks: Mapping[str, Callable[[], str]]) -> list[dict[str, Any]]:
     """A row for each check: what it says, or what it raises."""
-    return [row for name, check in checks.items() for row in found(name, partial(_only, check))]
+    return [
+        row for name, check in checks.items() for row in check_store(name, partial(_only, check))
+    ]
 
 
 def _only(check: Callable[[], str]) -> tuple[str, tuple[()]]:

@@ -21,7 +21,7 @@ from catalog.stores.set_aside import Aside
 from flows.runs.run_record import open_run
 from flows.runs.webhook import tell_stop
 from flows.steps import input_statistics
-from flows.upkeep.withdraw import open_finished
+from flows.upkeep.withdraw import recover_and_open_stores
 from flows.workspace.locking import hold_workspace
 from flows.workspace.stores import utc_now
 
@@ -43,7 +43,9 @@ def upkeep(home: str) -> list[dict[str, Any]]:
 def maintain(settings: Settings) -> list[dict[str, Any]]:
     """Do the upkeep of a workspace; one row per kind of thing with what was removed or repaired."""
     with hold_workspace(settings):
-        stores = open_finished(settings)  # what was begun is settled, a retraction goes on
+        stores = recover_and_open_stores(
+            settings
+        )  # what was begun is settled, a retraction goes on
         try:
             rows = [
                 {"what": kind, "count": count}

@@ -21,12 +21,12 @@ from catalog.integrity.lake_files import damage_of_lake
 from catalog.integrity.registry import damage_of_registry
 from catalog.integrity.vectors import damage_of_tables, damage_of_vectors
 from catalog.records import promotion
-from catalog.records.champions import RESTORED, serving
+from catalog.records.champions import RESTORED, serving_by_target
 from catalog.report.page import is_written
 from catalog.stores.lake.lake import Lake
 from catalog.stores.set_aside import Aside
 from catalog.stores.stores import Stores
-from flows.runs.ledger import Ledger, Step, safe_message
+from flows.runs.ledger import Ledger, StepRecord, safe_message
 from flows.runs.progress import announce
 from flows.runs.run_record import close_run, open_run
 from flows.targets.registered_models import tell_consumers
@@ -132,7 +132,9 @@ def foretell(settings: Settings) -> Repaired:
     return told
 
 
-def _opened(settings: Settings, lake: Lake, mending: Mending, told: Repaired, step: Step) -> Stores:
+def _opened(
+    settings: Settings, lake: Lake, mending: Mending, told: Repaired, step: StepRecord
+) -> Stores:
     """All stores, after what cannot be opened has been moved out of the way."""
     if what := restore_versions.damage_of_database(settings):
         restore_versions.give_up_database(settings, mending)
@@ -151,7 +153,9 @@ def _opened(settings: Settings, lake: Lake, mending: Mending, told: Repaired, st
     return stores
 
 
-def _mend_artifacts(workspace: Workspace, mending: Mending, told: Repaired, step: Step) -> None:
+def _mend_artifacts(
+    workspace: Workspace, mending: Mending, told: Repaired, step: StepRecord
+) -> None:
     stores = workspace.stores
     found = damage_of_artifacts(stores.lake, stores.artifacts, is_deep=True)
     for number, one in enumerate(remake_artifacts.in_order(found), start=1):
@@ -160,7 +164,7 @@ def _mend_artifacts(workspace: Workspace, mending: Mending, told: Repaired, step
             how.append(remake_artifacts.mend(workspace, one, mending))
 
 
-def _write_tables_again(stores: Stores, mending: Mending, told: Repaired, step: Step) -> None:
+def _write_tables_again(stores: Stores, mending: Mending, told: Repaired, step: StepRecord) -> None:
     """Tables of which a file is not what was kept get new ones."""
     for one in remake_vectors.by_table(damage_of_tables(stores.lake, stores.vectors, is_deep=True)):
         with _one(one, told, step) as how:
@@ -168,7 +172,7 @@ def _write_tables_again(stores: Stores, mending: Mending, told: Repaired, step: 
             how.append(remake_vectors.WRITTEN)
 
 
-def _mend_vectors(workspace: Workspace, mending: Mending, told: Repaired, step: Step) -> None:
+def _mend_vectors(workspace: Workspace, mending: Mending, told: Repaired, step: StepRecord) -> None:
     stores = workspace.stores
     _write_tables_again(stores, mending, told, step)
     found = damage_of_vectors(stores.lake, stores.vectors, is_deep=True)
@@ -179,7 +183,9 @@ def _mend_vectors(workspace: Workspace, mending: Mending, told: Repaired, step: 
             how.append(remake_vectors.mend(workspace, name, is_there=one.what == GONE))
 
 
-def _mend_registry(workspace: Workspace, mending: Mending, told: Repaired, step: Step) -> None:
+def _mend_registry(
+    workspace: Workspace, mending: Mending, told: Repaired, step: StepRecord
+) -> None:
     stores = workspace.stores
     found = damage_of_registry(stores.lake, stores.registry, is_deep=True)
     by_id = {one.ids[0]: one for one in found}
@@ -194,7 +200,9 @@ def _mend_registry(workspace: Workspace, mending: Mending, told: Repaired, step:
     _mend_aliases(workspace, [one for one in found if "@" in one.ids[0]], told, step)
 
 
-def _mend_aliases(workspace: Workspace, apart: list[Damage], told: Repaired, step: Step) -> None:
+def _mend_aliases(
+    workspace: Workspace, apart: list[Damage], told: Repaired, step: StepRecord
+) -> None:
     """Aliases, and what registered models say of themselves, as the night would."""
     try:
         step.done += promotion.repair_aliases(workspace.stores)
@@ -208,14 +216,14 @@ def _mend_aliases(workspace: Workspace, apart: list[Damage], told: Repaired, ste
         told.tell(one, DONE, restore_versions.SET)
 
 
-def _mend_report(workspace: Workspace, _: Mending, told: Repaired, step: Step) -> None:
+def _mend_report(workspace: Workspace, _: Mending, told: Repaired, step: StepRecord) -> None:
     """Nothing but its name: whoever closes the run writes it."""
     if not is_written(workspace.stores.lake, workspace.settings.report_file):
         told.tell(_report_damage(), DONE, "written again from the lake")
         step.done.append("report")
 
 
-_STEPS: dict[str, Callable[[Workspace, Mending, Repaired, Step], None]] = {
+_STEPS: dict[str, Callable[[Workspace, Mending, Repaired, StepRecord], None]] = {
     "artifacts": _mend_artifacts,
     "vectors": _mend_vectors,
     "registry": _mend_registry,
@@ -224,7 +232,7 @@ _STEPS: dict[str, Callable[[Workspace, Mending, Repaired, Step], None]] = {
 
 
 @contextmanager
-def _one(found: Damage, told: Repaired, step: Step) -> Iterator[list[str]]:
+def _one(found: Damage, told: Repaired, step: StepRecord) -> Iterator[list[str]]:
     """Account for one thing: made again, in the words that the block gives, or left and why."""
     how: list[str] = []
     try:
@@ -243,7 +251,7 @@ def _one(found: Damage, told: Repaired, step: Step) -> Iterator[list[str]]:
 def _let_serve(workspace: Workspace, ledger: Ledger, told: Repaired) -> None:
     """Let a champion serve again that damage took away, as the next night would."""
     lake, is_done = workspace.stores.lake, any(step.done for step in ledger.steps)
-    if not is_done and not any(one.withdrawn for one in serving(lake).values()):
+    if not is_done and not any(one.withdrawn for one in serving_by_target(lake).values()):
         return
     verify(workspace, ledger)
     for name in [name for step in ledger.steps if step.name == "verify" for name in step.done]:

@@ -15,7 +15,7 @@ from catalog.integrity.registry import damage_of_registry
 from catalog.integrity.vectors import damage_of_vectors
 from catalog.integrity.version_files import ref_of
 from catalog.lineage import source_of
-from catalog.records.champions import serving
+from catalog.records.champions import serving_by_target
 from catalog.stores.lake.lake import Lake
 from catalog.stores.vectors.vectors import Vectors
 from flows.upkeep import remake_artifacts, remake_vectors
@@ -131,7 +131,7 @@ class _Teller:
 
     def of_withdrawn(self) -> Iterator[Fate]:
         """A champion that damage took away serves again once it is sound."""
-        taken = {target: now.withdrawn for target, now in serving(self.lake).items()}
+        taken = {target: now.withdrawn for target, now in serving_by_target(self.lake).items()}
         for target, row in taken.items():
             if row and row["ensemble_id"] not in self.lost:
                 yield withdrawn_damage(target), False, SERVES_AGAIN

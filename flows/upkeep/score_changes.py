@@ -32,14 +32,14 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedScores:
     """An ensemble that serves, and the evaluation that scored it."""
 
     ensemble: Row
     evaluation_id: str
 
 
-def evaluated(workspace: Workspace) -> dict[str, EvaluateUnit]:
+def evaluation_by_target(workspace: Workspace) -> dict[str, EvaluateUnit]:
     """Target -> its evaluation as it stands, of those that are scored and served by an ensemble."""
     standing = workspace.standing
     return {
@@ -49,7 +49,7 @@ def evaluated(workspace: Workspace) -> dict[str, EvaluateUnit]:
     }
 
 
-def encoded(workspace: Workspace) -> list[EmbedUnit]:
+def encoded_units(workspace: Workspace) -> list[EmbedUnit]:
     """The references and targets whose standing dataset version has a representation."""
     known = workspace.standing.representation_ids
     return [unit for unit in embed.units_of(workspace) if unit.representation_id in known]
@@ -57,7 +57,7 @@ def encoded(workspace: Workspace) -> list[EmbedUnit]:
 
 def look_at_champions(workspace: Workspace, *, n_targets: int) -> list[Row]:
     """Judge what serves on the rows of its newest evaluation, where that was not done yet."""
-    lake, units = workspace.stores.lake, evaluated(workspace)
+    lake, units = workspace.stores.lake, evaluation_by_target(workspace)
     champions, level = workspace.standing.champions, NIGHTLY_LEVEL / max(n_targets, 1)
     then = {BELOW: _at_promotion(workspace, units), FALL: _before(workspace, units)}
     rows = []
@@ -67,7 +67,7 @@ def look_at_champions(workspace: Workspace, *, n_targets: int) -> list[Row]:
             for row in current.checks(lake, kind, [u.evaluation_id for u in units.values()])
         }
         for name, unit in units.items():
-            now = Served(champions[name], unit.evaluation_id)
+            now = ServedScores(champions[name], unit.evaluation_id)
             is_known = (name, now.evaluation_id, now.ensemble["ensemble_id"]) in known
             if name in former and former[name] != now and not is_known:
                 rows += _compared(workspace, kind, unit, now, former[name], level=level)
@@ -78,7 +78,7 @@ def look_at_moves(workspace: Workspace, *, n_places: int) -> list[Row]:
     """Judge how far z of each source moved with its newest version, where that was not done yet."""
     level = NIGHTLY_LEVEL / (LOOKS * max(n_places, 1))
     by_place: dict[tuple[str, str], list[EmbedUnit]] = {}
-    for unit in encoded(workspace):
+    for unit in encoded_units(workspace):
         place = (workspace.encoder(unit.base_name), unit.role)
         by_place.setdefault(place, []).append(unit)
     rows = []
@@ -99,7 +99,9 @@ def keep(workspace: Workspace, rows: Sequence[Row]) -> None:
             commit.insert_new("checks", rows)
 
 
-def _at_promotion(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> dict[str, Served]:
+def _at_promotion(
+    workspace: Workspace, units: Mapping[str, EvaluateUnit]
+) -> dict[str, ServedScores]:
     """Target -> its champion, and the evaluation by which the gate let it in."""
     champions = workspace.standing.champions
     wanted = {name: champions[name] for name in units}
@@ -107,13 +109,13 @@ def _at_promotion(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> di
         workspace.stores.lake, [row["ensemble_id"] for row in wanted.values()]
     )
     return {
-        name: Served(row, found[name, row["ensemble_id"]])
+        name: ServedScores(row, found[name, row["ensemble_id"]])
         for name, row in wanted.items()
         if (name, row["ensemble_id"]) in found
     }
 
 
-def _before(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> dict[str, Served]:
+def _before(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> dict[str, ServedScores]:
     """Target -> what served before its evaluation, and the one before that had scored it.
 
     That is what was looked at last, for an older evaluation may stand again; before the first look
@@ -132,14 +134,20 @@ def _before(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> dict[str
     ).items():
         told[name] = (row["ensemble_id"], row["evaluation_id"])
     return {
-        name: Served(ensembles[ensemble_id], evaluation_id)
+        name: ServedScores(ensembles[ensemble_id], evaluation_id)
         for name, (ensemble_id, evaluation_id) in told.items()
         if ensemble_id in ensembles
     }
 
 
 def _compared(
-    workspace: Workspace, kind: str, unit: EvaluateUnit, now: Served, then: Served, *, level: float
+    workspace: Workspace,
+    kind: str,
+    unit: EvaluateUnit,
+    now: ServedScores,
+    then: ServedScores,
+    *,
+    level: float,
 ) -> list[Row]:
     """The look at a target; none where one of the two was not scored by this kind of evidence."""
     ours, theirs = (_answers(workspace, unit, served) for served in (now, then))
@@ -171,7 +179,7 @@ def _compared(
     ]
 
 
-def _answers(workspace: Workspace, unit: EvaluateUnit, served: Served) -> Items | None:
+def _answers(workspace: Workspace, unit: EvaluateUnit, served: ServedScores) -> Items | None:
     """What an ensemble answered; without labels of the target, what its strategy did elsewhere."""
     named = {"ensemble_id": served.ensemble["ensemble_id"]}
     if unit.evidence == LEAVE_ONE_OUT:

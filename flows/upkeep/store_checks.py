@@ -12,7 +12,7 @@ from catalog.integrity.artifacts import damage_of_artifacts, measure_artifacts
 from catalog.integrity.damage import BACKUP, CHANGED, GONE, REPAIR, Damage
 from catalog.integrity.lake_files import damage_of_lake, measure_files
 from catalog.integrity.registry import damage_of_registry, n_unfiled
-from catalog.integrity.rows import Finding, at_of, read_chain
+from catalog.integrity.rows import EditedRow, at_of, read_chain
 from catalog.integrity.vectors import count_unhashed, count_unhashed_files, damage_of_vectors
 from catalog.records import intents
 from catalog.records.champions import CHAMPION
@@ -41,7 +41,7 @@ _HALF_LOOKED = (
 _UNLOOKED = "not looked at: the lake that would tell what was kept cannot be read"
 
 Row = dict[str, Any]
-Told = tuple[str, Sequence[Finding | Damage]]
+Told = tuple[str, Sequence[EditedRow | Damage]]
 Look = Callable[[], Told]
 
 
@@ -50,16 +50,16 @@ def prove(settings: Settings, *, is_deep: bool) -> list[Row]:
 
     With `is_deep` every file and vector is hashed, else looked at by existence and size.
     """
-    rows = found(CATALOG, partial(_catalog, settings, is_deep=is_deep))
+    rows = check_store(CATALOG, partial(_catalog, settings, is_deep=is_deep))
     if is_good(rows):
-        rows += found("lake", partial(_lake, settings))
+        rows += check_store("lake", partial(_lake, settings))
     has_lake = is_good(rows)
-    rows += found("registry", partial(_registry, settings, is_deep=is_deep))
+    rows += check_store("registry", partial(_registry, settings, is_deep=is_deep))
     has_registry = is_good(rows)
     if not has_lake:
-        alone = found("artifacts", partial(_artifacts_alone, settings, is_deep=is_deep))
+        alone = check_store("artifacts", partial(_artifacts_alone, settings, is_deep=is_deep))
         return [*rows, *alone, row_of("records", False, _UNLOOKED)]
-    rows += found(FILES, partial(_files, settings, is_deep=is_deep))
+    rows += check_store(FILES, partial(_files, settings, is_deep=is_deep))
     looks: dict[str, Look] = {
         "intents": partial(_intents, settings),
         "vectors": partial(_vectors, settings, is_deep=is_deep),
@@ -70,7 +70,7 @@ def prove(settings: Settings, *, is_deep: bool) -> list[Row]:
         looks["versions"] = partial(_versions, settings, is_deep=is_deep)
     if not is_good(rows):
         looks = {name: partial(_as_far_as_it_reads, look) for name, look in looks.items()}
-    return rows + [row for name, look in looks.items() for row in found(name, look)]
+    return rows + [row for name, look in looks.items() for row in check_store(name, look)]
 
 
 def is_good(rows: Sequence[Row]) -> bool:
@@ -78,7 +78,7 @@ def is_good(rows: Sequence[Row]) -> bool:
     return bool(rows[-1]["status"] == "good")
 
 
-def found(name: str, look: Look) -> list[Row]:
+def check_store(name: str, look: Look) -> list[Row]:
     """A row for each thing that is not what was kept, then one about all; whatever happens.
 
     What is no error of ours keeps its words to itself: a driver may quote what it read.
@@ -101,7 +101,7 @@ def row_of(check: str, is_good: bool, detail: str) -> Row:
     return {"check": check, "status": "good" if is_good else "bad", "detail": detail}
 
 
-def _told(one: Finding | Damage) -> str:
+def _told(one: EditedRow | Damage) -> str:
     return str(one) if isinstance(one, Damage) else f"{one}; {RESTORE}"
 
 

@@ -24,7 +24,7 @@ from catalog.stores.registry.connection import vacuum_tracking
 from catalog.stores.set_aside import Aside
 from catalog.stores.stores import Stores
 from flows.runs.ledger import StepFault
-from flows.runs.prefect_records import count_prefect_runs, erase_prefect_records, told_removed
+from flows.runs.prefect_records import count_prefect_runs, erase_prefect_records, removal_text
 from flows.runs.processes import this_process
 from flows.runs.run_record import open_run
 from flows.steps import input_statistics
@@ -45,14 +45,16 @@ def steps_of(influence: Influence) -> tuple[str, ...]:
     return LANDED if influence.staying else REBUILT
 
 
-def open_finished(settings: Settings) -> Stores:
+def recover_and_open_stores(settings: Settings) -> Stores:
     """The stores, after intents are settled and what a retraction withdrew has been erased.
 
     The caller holds the workspace. Where nothing was left behind this is `open_stores`.
     """
     stores = open_stores(settings)
     settle(stores)
-    pending = [one for one in retraction.unfinished(stores.lake) if one.state == WITHDRAWN]
+    pending = [
+        one for one in retraction.unfinished_retractions(stores.lake) if one.state == WITHDRAWN
+    ]
     if not pending:
         return stores
     run = open_run("retract")
@@ -77,7 +79,7 @@ def open_finished(settings: Settings) -> Stores:
     stores = open_stores(settings)
     for one in pending:
         n_runs = _known(settings, one).get("n_prefect_runs")
-        content = {**one.content, "prefect": prefect if n_runs is None else told_removed(n_runs)}
+        content = {**one.content, "prefect": prefect if n_runs is None else removal_text(n_runs)}
         retraction.advance(stores.lake, one, ERASED, content, run=run)
     return stores
 
@@ -100,7 +102,7 @@ def certify(
         run: that run.
     """
     made = []
-    for one in retraction.unfinished(stores.lake):
+    for one in retraction.unfinished_retractions(stores.lake):
         if one.state == ERASED and _is_rebuilt(one.influence, done, faults):
             certificate = _certificate(settings, stores, one, run=run)
             path = settings.root / "retractions" / f"{one.retraction_id}.json"

@@ -10,9 +10,9 @@ from typing import Any
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.integrity.damage import CHANGED, GONE
 from catalog.integrity.old_versions import file_versions
-from catalog.integrity.registry import told
+from catalog.integrity.registry import version_faults_text
 from catalog.integrity.version_files import (
-    Fault,
+    FileFault,
     Hashes,
     base_of,
     faults_of,
@@ -20,10 +20,10 @@ from catalog.integrity.version_files import (
     versions_on_record,
 )
 from catalog.records import promotion
-from catalog.records.champions import Serving, serving
+from catalog.records.champions import Serving, serving_by_target
 from catalog.stores.registry.registry import ModelVersionRef
 from catalog.stores.set_aside import Aside
-from flows.runs.ledger import Alert, Ledger, Step
+from flows.runs.ledger import Alert, Ledger, StepRecord
 from flows.verification import restore_versions
 from flows.verification.repair_parts import Mending
 from flows.workspace.lost_registry import require_entries
@@ -56,7 +56,7 @@ class Looker:
         self._file = cache_file(workspace.settings)
         self._hashes = Hashes.read(self._file)
         self._rows: dict[ModelVersionRef, Row] = {}
-        self._known: dict[ModelVersionRef, list[Fault]] = {}
+        self._known: dict[ModelVersionRef, list[FileFault]] = {}
         self._artifacts: set[str] | None = None
 
     def read(self, refs: Iterable[ModelVersionRef]) -> None:
@@ -71,7 +71,7 @@ class Looker:
             self.read([ref])
         return self._rows.get(ref)
 
-    def faults(self, ref: ModelVersionRef) -> list[Fault]:
+    def faults(self, ref: ModelVersionRef) -> list[FileFault]:
         """What is wrong with a version by itself."""
         if ref not in self._known:
             self._known[ref] = self._look(ref)
@@ -85,11 +85,11 @@ class Looker:
     def wrong(self, ref: ModelVersionRef) -> str:
         """Why a version must not serve, in words: its own files or those of its base; else ''."""
         if found := self.faults(ref):
-            return f"{ref.uri} {told(found)}"
+            return f"{ref.uri} {version_faults_text(found)}"
         row = self.row(ref)
         base = base_of(row) if row and row["base_name"] else ref
         if base != ref and (found := self.faults(base)):
-            return f"its base {base.uri} {told(found)}"
+            return f"its base {base.uri} {version_faults_text(found)}"
         return ""
 
     def wrong_artifact(self, row: Row) -> str:
@@ -108,14 +108,14 @@ class Looker:
         """Keep what was hashed for the next night."""
         self._hashes.write(self._file)
 
-    def _look(self, ref: ModelVersionRef) -> list[Fault]:
+    def _look(self, ref: ModelVersionRef) -> list[FileFault]:
         row = self.row(ref)
         if row is None:
-            return [Fault("", "is not on record")]
+            return [FileFault("", "is not on record")]
         try:
             version = self._stores.registry.version(ref)
         except RecordNotFound:
-            return [Fault("", f"{GONE}, like its entry in the registry")]
+            return [FileFault("", f"{GONE}, like its entry in the registry")]
         return faults_of(self._stores.registry, version, row, hashes=self._hashes)
 
 
@@ -141,7 +141,7 @@ def verify(workspace: Workspace, ledger: Ledger) -> None:
             filed = file_versions(workspace.stores, run=workspace.run)
             step.done += [f"{ref.name}/{ref.version} filed" for ref in filed]
         with ledger.unit(step, "all", is_done=False):
-            served = serving(workspace.stores.lake)
+            served = serving_by_target(workspace.stores.lake)
             rows = [r for one in served.values() for r in (one.champion, one.withdrawn) if r]
             looker.read(ref_of(row) for row in rows)
             for target, now in served.items():
@@ -164,7 +164,12 @@ def require_sound(workspace: Workspace, refs: Iterable[ModelVersionRef]) -> None
 
 
 def _look_at(
-    workspace: Workspace, looker: Looker, target: str, now: Serving, found: Verified, step: Step
+    workspace: Workspace,
+    looker: Looker,
+    target: str,
+    now: Serving,
+    found: Verified,
+    step: StepRecord,
 ) -> None:
     """Look at what serves a target, and at what damage has taken from it."""
     if now.withdrawal and now.withdrawn:
@@ -180,7 +185,12 @@ def _look_at(
 
 
 def _look_at_champion(
-    workspace: Workspace, looker: Looker, target: str, now: Serving, found: Verified, step: Step
+    workspace: Workspace,
+    looker: Looker,
+    target: str,
+    now: Serving,
+    found: Verified,
+    step: StepRecord,
 ) -> None:
     champion = now.champion or {}
     ref = ref_of(champion)

@@ -9,8 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from catalog.errors import RecordConflict, RecordNotFound, StoreError
-from catalog.integrity.registry import told
-from catalog.integrity.version_files import Fault, Hashes, base_of, faults_of, versions_on_record
+from catalog.integrity.registry import version_faults_text
+from catalog.integrity.version_files import (
+    FileFault,
+    Hashes,
+    base_of,
+    faults_of,
+    versions_on_record,
+)
 from catalog.records.champions import CHAMPION, NEW_LAKE, aliases_apart
 from catalog.stores.lake.lake import Lake
 from catalog.stores.registry.registry import ModelVersionRef, Registry
@@ -62,10 +68,11 @@ def require_version(
         try:
             faults = faults_of(registry, registry.version(one), row, hashes=hashes)
         except RecordNotFound:
-            faults = [Fault("", "is gone, like its entry in the registry")]
+            faults = [FileFault("", "is gone, like its entry in the registry")]
         if faults:
             raise RecordConflict(
-                f"{'The version' if one == ref else 'The base of the version'} {told(faults)}:"
+                f"{'The version' if one == ref else 'The base of the version'}"
+                f" {version_faults_text(faults)}:"
                 " nothing of it was loaded.",
                 where=one.uri,
                 expected="what core.model_versions says of its files",

@@ -15,7 +15,7 @@ from catalog.intake.preview import Forecast, foretell
 from catalog.stores.disk import disk_errors
 from catalog.stores.rows import NothingYet, Rows
 from catalog.validation.expectations import expectation_faults
-from flows.workspace.lake_reads import has_lake, read_rows_of, reading, require_lake
+from flows.workspace.lake_reads import has_lake, open_lake_to_read, read_rows_of, require_lake
 from flows.workspace.plan_file import load_plan
 from flows.workspace.settings import Settings, require_workspace
 from rpe_core.errors import InputError, UnknownName
@@ -45,10 +45,12 @@ def check_contract(settings: Settings, source: str) -> Forecast:
         ContractInvalid: the contract has faults.
     """
     declared = load_contract(settings.sources_folder / f"{known_source(settings, source)}.yaml")
-    with extracts.apart(extracts.located(declared, settings.extracts_folder)) as contract:
+    with extracts.apart(
+        extracts.with_extracts_below(declared, settings.extracts_folder)
+    ) as contract:
         if not has_lake(settings):
             return _forecast(NothingYet(), contract)
-        with reading(settings) as lake:
+        with open_lake_to_read(settings) as lake:
             return _forecast(lake, contract)
 
 
@@ -150,7 +152,7 @@ def add_contract(settings: Settings, file: Path) -> Path:
 
 def _faults(contract: SourceContract) -> list[Fault]:
     """What its expectations and a sample of its data have against a contract."""
-    with extracts.sampled(contract, rows=SAMPLE_ROWS) as sampled:
+    with extracts.with_sampled_rows(contract, rows=SAMPLE_ROWS) as sampled:
         return [*expectation_faults(contract), *check_sample(sampled)]
 
 

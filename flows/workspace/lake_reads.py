@@ -21,12 +21,12 @@ def read_rows_of(
     Raises:
         InputError: if the workspace has no lake yet.
     """
-    with reading(settings) as lake:
+    with open_lake_to_read(settings) as lake:
         return lake.rows(sql, parameters)
 
 
 @contextmanager
-def reading(settings: Settings) -> Iterator[Lake]:
+def open_lake_to_read(settings: Settings) -> Iterator[Lake]:
     """The lake for reading, with the tables and views of this release.
 
     Raises:
@@ -56,7 +56,7 @@ def require_current_lake(settings: Settings) -> None:
     """
     require_lake(settings)
     if may_write(settings.root):
-        with reading(settings):
+        with open_lake_to_read(settings):
             pass
 
 

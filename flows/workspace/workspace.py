@@ -15,7 +15,7 @@ from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import load_contract
 from catalog.errors import ContractInvalid
 from catalog.intake import landing
-from catalog.intake.extracts import located
+from catalog.intake.extracts import with_extracts_below
 from catalog.queries import current
 from catalog.queries.current import Standing, read_standing
 from catalog.stores.stores import Stores
@@ -149,7 +149,9 @@ def load_declarations(settings: Settings) -> Declarations:
     faulty: dict[str, ContractInvalid] = {}
     for path in sorted(settings.sources_folder.glob("*.yaml")):
         try:
-            contracts[path.stem] = located(load_contract(path), settings.extracts_folder)
+            contracts[path.stem] = with_extracts_below(
+                load_contract(path), settings.extracts_folder
+            )
         except ContractInvalid as error:
             faulty[path.stem] = error
     plan = load_plan(settings.plan_file, sources=[*contracts, *faulty])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rpe_core.adapters.conv1d import are_transposed, seen_as_linear
 from rpe_core.adapters.input_statistics import InputStatistics
-from rpe_core.adapters.method import AdapterMethod, Pace
+from rpe_core.adapters.method import AdapterMethod, ParameterPace
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.adapters.table import load_method
 from rpe_core.adapters.whole import attach_whole, export_whole
@@ -48,7 +48,7 @@ class Injection:
 
     def groups(self) -> list[dict[str, Any]]:
         """The parameters as groups of an optimiser, each with its `rate_factor` and decay."""
-        by_pace: dict[Pace, list[nn.Parameter]] = {}
+        by_pace: dict[ParameterPace, list[nn.Parameter]] = {}
         for name, parameter in self.parameters.items():
             by_pace.setdefault(self.method.pace(name, self.recipe), []).append(parameter)
         return [{"params": found, **pace._asdict()} for pace, found in by_pace.items()]

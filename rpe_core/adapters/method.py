@@ -15,14 +15,14 @@ from rpe_core.delta import LowRankDelta
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
-class Pace(NamedTuple):
+class ParameterPace(NamedTuple):
     """How a parameter learns: at the recipe's rate times a factor, with its weight decay."""
 
     rate_factor: float
     weight_decay: float
 
 
-class Answer(NamedTuple):
+class ModelOutput(NamedTuple):
     """What a model made of some rows: features (b, d), logits (m, c), as its family says them.
 
     `labels` are unit features of the task's label prompts, (n_labels, d), where it has any.
@@ -75,15 +75,15 @@ class AdapterMethod(ABC):
         """
         return
 
-    def pace(self, name: str, recipe: Recipe) -> Pace:
+    def pace(self, name: str, recipe: Recipe) -> ParameterPace:
         """How the parameter of this name learns."""
-        return Pace(1.0, recipe.weight_decay)
+        return ParameterPace(1.0, recipe.weight_decay)
 
     def penalty(self, model: nn.Module, recipe: Recipe) -> Tensor | None:
         """What is added to the loss of each step, differentiable; None for nothing."""
         return None
 
-    def comparison(self, adapted: Answer, frozen: Answer, recipe: Recipe) -> Tensor:
+    def comparison(self, adapted: ModelOutput, frozen: ModelOutput, recipe: Recipe) -> Tensor:
         """What is added to the loss of rows for how far the model moved on them, differentiable.
 
         Asked only where the method `compares`; the frozen model's labels are varied ones.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpe_core.adapters import rules
-from rpe_core.adapters.rules import Rule
+from rpe_core.adapters.rules import ValueRule
 from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.errors import Fault, known_names, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
@@ -152,32 +152,34 @@ def _unknown_key(key: object, known: Mapping[str, Any] | None = None) -> Fault:
 _METHODS = tuple(sorted(ADAPTER_METHODS))
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
 _RULES = {
-    "method": Rule(rules.one_of(_METHODS), f"one of {', '.join(_METHODS)}"),
-    "r": Rule(rules.whole(1, 4096), "a whole number from 1 to 4096"),
-    "alpha": Rule(rules.number(lambda x: 0 < x < math.inf), "a number above 0"),
-    "target_modules": Rule(rules.modules, "a list of different module names, as [query, value]"),
-    "modules_to_save": Rule(
+    "method": ValueRule(rules.one_of(_METHODS), f"one of {', '.join(_METHODS)}"),
+    "r": ValueRule(rules.whole(1, 4096), "a whole number from 1 to 4096"),
+    "alpha": ValueRule(rules.number(lambda x: 0 < x < math.inf), "a number above 0"),
+    "target_modules": ValueRule(
+        rules.modules, "a list of different module names, as [query, value]"
+    ),
+    "modules_to_save": ValueRule(
         rules.modules_if_any, "a list of different module names, as [mask_decoder]"
     ),
-    "epochs": Rule(rules.whole(1), "a whole number of at least 1"),
-    "learning_rate": Rule(
+    "epochs": ValueRule(rules.whole(1), "a whole number of at least 1"),
+    "learning_rate": ValueRule(
         rules.number(lambda x: 0 < x <= 1),
         "a number above 0 and up to 1; YAML reads 2e-3 as text: write 2.0e-3",
     ),
-    "batch_size": Rule(rules.whole(1), "a whole number of at least 1"),
-    "seed": Rule(rules.whole(0, 2**32 - 1), "a whole number from 0 to 4294967295"),
-    "dropout": Rule(rules.number(lambda x: 0 <= x < 1), "a number from 0 to below 1"),
-    "use_rslora": Rule(rules.flag, "true or false"),
-    "weight_decay": Rule(rules.number(lambda x: 0 <= x < math.inf), "a number of at least 0"),
-    "warmup_ratio": Rule(rules.number(lambda x: 0 <= x <= 1), "a number from 0 to 1"),
-    "schedule": Rule(rules.one_of(SCHEDULES), f"one of {', '.join(SCHEDULES)}"),
-    "max_grad_norm": Rule(rules.number(lambda x: 0 < x < math.inf), "a number above 0"),
-    "patience": Rule(rules.optional(rules.whole(1)), "a whole number of at least 1, or null"),
-    "max_rows": Rule(rules.optional(rules.whole(1)), "a whole number of at least 1, or null"),
-    "micro_batch_size": Rule(
+    "batch_size": ValueRule(rules.whole(1), "a whole number of at least 1"),
+    "seed": ValueRule(rules.whole(0, 2**32 - 1), "a whole number from 0 to 4294967295"),
+    "dropout": ValueRule(rules.number(lambda x: 0 <= x < 1), "a number from 0 to below 1"),
+    "use_rslora": ValueRule(rules.flag, "true or false"),
+    "weight_decay": ValueRule(rules.number(lambda x: 0 <= x < math.inf), "a number of at least 0"),
+    "warmup_ratio": ValueRule(rules.number(lambda x: 0 <= x <= 1), "a number from 0 to 1"),
+    "schedule": ValueRule(rules.one_of(SCHEDULES), f"one of {', '.join(SCHEDULES)}"),
+    "max_grad_norm": ValueRule(rules.number(lambda x: 0 < x < math.inf), "a number above 0"),
+    "patience": ValueRule(rules.optional(rules.whole(1)), "a whole number of at least 1, or null"),
+    "max_rows": ValueRule(rules.optional(rules.whole(1)), "a whole number of at least 1, or null"),
+    "micro_batch_size": ValueRule(
         rules.optional(rules.whole(1)), "a whole number of at least 1, or null"
     ),
-    "gradient_checkpointing": Rule(rules.flag, "true or false"),
-    "threads": Rule(rules.whole(1, 1024), "a whole number from 1 to 1024"),
-    "options": Rule(dict, "the options of the method, as {threshold: 3.0e-4}"),
+    "gradient_checkpointing": ValueRule(rules.flag, "true or false"),
+    "threads": ValueRule(rules.whole(1, 1024), "a whole number from 1 to 1024"),
+    "options": ValueRule(dict, "the options of the method, as {threshold: 3.0e-4}"),
 }

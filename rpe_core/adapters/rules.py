@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 _MODULE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
 
-class Rule(NamedTuple):
+class ValueRule(NamedTuple):
     """Turns a declared value into a field's value, or raises ValueError; says what is expected."""
 
     read: Callable[[Any], Any]

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from rpe_core.adapters import rules
-from rpe_core.adapters.rules import Rule
+from rpe_core.adapters.rules import ValueRule
 from rpe_core.errors import UnknownName
 
 COMPONENTS, MOMENTS = "components", "moments"  # what a method may ask of its modules' inputs
@@ -19,7 +19,7 @@ LORA, PROMPTS = "lora", "prompts"  # forms of what is filed; a library holds one
 class Option(NamedTuple):
     """A hyper-parameter that only one method has: how it is read, and its default."""
 
-    rule: Rule
+    rule: ValueRule
     default: Any
 
 
@@ -42,13 +42,13 @@ class MethodEntry:
     without: Mapping[str, str] = field(default_factory=dict)
 
 
-_RANK = Rule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
+_RANK = ValueRule(rules.optional(rules.whole(1, 4096)), "a whole number from 1 to 4096, or null")
 _POSITIVE = rules.number(lambda x: 0 < x < math.inf)
 _NOT_NEGATIVE = rules.number(lambda x: 0 <= x < math.inf)
-_AT_LEAST_0 = Rule(_NOT_NEGATIVE, "a number of at least 0")
-_RHO = Rule(rules.number(lambda x: 1 <= x <= 16), "a number from 1 to 16")
+_AT_LEAST_0 = ValueRule(_NOT_NEGATIVE, "a number of at least 0")
+_RHO = ValueRule(rules.number(lambda x: 1 <= x <= 16), "a number from 1 to 16")
 _UNIT = rules.number(lambda x: 0 < x <= 1)
-_RATE = Rule(rules.optional(_UNIT), "a number above 0 and up to 1")
+_RATE = ValueRule(rules.optional(_UNIT), "a number above 0 and up to 1")
 _EPOCH = rules.number(lambda x: 0 < x <= 1_000_000)
 _MODES = ("ipm", "kpm")
 _VARIANTS = ("full", "mini", "bat")
@@ -61,9 +61,9 @@ _SOURCE_OPTIONS = {
     "feature_weight": Option(_AT_LEAST_0, 10.0),
     "logit_weight": Option(_AT_LEAST_0, 1.0),
     "mean_epoch": Option(
-        Rule(rules.optional(_EPOCH), "a number above 0 and up to 1000000, or null"), None
+        ValueRule(rules.optional(_EPOCH), "a number above 0 and up to 1000000, or null"), None
     ),
-    "epoch_deviation": Option(Rule(_POSITIVE, "a number above 0"), 1.0),
+    "epoch_deviation": Option(ValueRule(_POSITIVE, "a number above 0"), 1.0),
 }
 
 ADAPTER_METHODS = {
@@ -71,7 +71,7 @@ ADAPTER_METHODS = {
     "lora_plus": MethodEntry(
         "rpe_core.adapters.methods.lora_plus",
         "LoRA whose B learns faster than A",
-        {"b_rate_factor": Option(Rule(_POSITIVE, "a number above 0"), 16.0)},
+        {"b_rate_factor": Option(ValueRule(_POSITIVE, "a number above 0"), 16.0)},
     ),
     "pissa": MethodEntry(
         "rpe_core.adapters.methods.pissa",
@@ -90,14 +90,14 @@ ADAPTER_METHODS = {
         "LoRA that begins along the principal components of its inputs, ranks by their variance",
         {
             "rho": Option(_RHO, 2.0),
-            "tau": Option(Rule(_UNIT, "a number above 0 and up to 1"), 0.99),
+            "tau": Option(ValueRule(_UNIT, "a number above 0 and up to 1"), 0.99),
         },
         asks_inputs=COMPONENTS,
     ),
     "corda": MethodEntry(
         "rpe_core.adapters.methods.corda",
         "LoRA that begins at the part of W0 that its inputs use most, or least, rank 2r",
-        {"mode": Option(Rule(rules.one_of(_MODES), f"one of {', '.join(_MODES)}"), "ipm")},
+        {"mode": Option(ValueRule(rules.one_of(_MODES), f"one of {', '.join(_MODES)}"), "ipm")},
         asks_inputs=MOMENTS,
     ),
     "sora": MethodEntry(
@@ -106,18 +106,18 @@ ADAPTER_METHODS = {
         {
             "threshold": Option(_AT_LEAST_0, 3e-4),
             "last_threshold": Option(
-                Rule(rules.optional(_POSITIVE), "a number above 0, or null"), None
+                ValueRule(rules.optional(_POSITIVE), "a number above 0, or null"), None
             ),
-            "n_stages": Option(Rule(rules.whole(1), "a whole number of at least 1"), 1),
-            "stage_epochs": Option(Rule(rules.whole(1), "a whole number of at least 1"), 1),
+            "n_stages": Option(ValueRule(rules.whole(1), "a whole number of at least 1"), 1),
+            "stage_epochs": Option(ValueRule(rules.whole(1), "a whole number of at least 1"), 1),
             "spacing": Option(
-                Rule(rules.one_of(_SPACINGS), f"one of {', '.join(_SPACINGS)}"), "linear"
+                ValueRule(rules.one_of(_SPACINGS), f"one of {', '.join(_SPACINGS)}"), "linear"
             ),
             "gate_learning_rate": Option(_RATE, None),
             "penalty": Option(_AT_LEAST_0, 0.0),
-            "legacy": Option(Rule(rules.flag, "true or false"), False),
+            "legacy": Option(ValueRule(rules.flag, "true or false"), False),
             "gate_dtype": Option(
-                Rule(
+                ValueRule(
                     rules.one_of(("float32",)),
                     "float32: next to a gate of 1, bfloat16 has no number nearer than .0078",
                 ),
@@ -135,7 +135,7 @@ ADAPTER_METHODS = {
         "MiSS (once Bone) through PEFT: B alone is trained, A sums the input by blocks",
         {
             "variant": Option(
-                Rule(rules.one_of(_VARIANTS), f"one of {', '.join(_VARIANTS)}"), "full"
+                ValueRule(rules.one_of(_VARIANTS), f"one of {', '.join(_VARIANTS)}"), "full"
             ),
             "mini_r": Option(_RANK, None),
         },
@@ -151,7 +151,7 @@ ADAPTER_METHODS = {
     "prompts": MethodEntry(
         "rpe_core.adapters.methods.prompts",
         "learned tokens in the layers of both of CLIP's encoders, trained as promptsrc is",
-        {"depth": Option(Rule(rules.whole(1), "a whole number of at least 1"), 9)}
+        {"depth": Option(ValueRule(rules.whole(1), "a whole number of at least 1"), 9)}
         | _SOURCE_OPTIONS,
         has_scale=False,
         form=PROMPTS,

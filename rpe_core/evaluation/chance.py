@@ -29,7 +29,7 @@ _ASSUMED_SQUARE, _ASSUMED_GROUPS = 0.1, 5  # of differences, before any is seen,
 _STEPS = np.linspace(0.0, 1.0, 201)[1:]  # bets that are tried to find how many groups would do
 
 
-def chance(paired: Paired, level: float) -> tuple[float, str]:
+def one_sided_p_value(paired: Paired, level: float) -> tuple[float, str]:
     """The p of a challenger whose bets aim at this level, and the test that found it.
 
     The larger p of the mean over groups and of the mean over items: whoever must not err in either

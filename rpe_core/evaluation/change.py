@@ -64,7 +64,7 @@ def change_between(now: Items, then: Items, metric: str, *, level: float) -> Cha
         raise InputError("a level must lie between 0 and 0.5.", expected="for example 0.001")
     found = find_metric(metric)
     ours, theirs = _sums(now, then, metric)
-    gap, spread = jackknifed(ours, theirs, found.from_sums)
+    gap, spread = jackknife_difference(ours, theirs, found.from_sums)
     difference, error = float(gap), float(spread)
     freedom = min(now.n_groups, then.n_groups) - 1
     reach = float(stdtrit(freedom, 1.0 - level)) * error if freedom and error > 0 else 0.0
@@ -113,7 +113,7 @@ def judge_move(
     return Move(distance, noise, chance, told if n_new_groups >= MIN_NEW_GROUPS else "too_few")
 
 
-def jackknifed(
+def jackknife_difference(
     ours: Floats, theirs: Floats, score: Callable[[Floats], Floats]
 ) -> tuple[Floats, Floats]:
     """score(ours) - score(theirs) and its standard error, from sums by group (..., n_groups, m).

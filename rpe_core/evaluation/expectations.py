@@ -23,7 +23,7 @@ ENSEMBLES = ("average", "similarity", "linear", "linear_l1")
 
 
 @dataclass(frozen=True)
-class Finding:
+class ExpectationFinding:
     """What came of an expectation: the difference that decides it, with its interval, and why."""
 
     name: str
@@ -50,15 +50,17 @@ class Stated(Protocol):
 
 
 @dataclass(frozen=True)
-class Expectation:
+class StatedExpectation:
     """A statement made before a run, and how a verdict on it is reached."""
 
     name: str
     statement: str
-    check: Callable[[Expectation, Arms, str, float], Finding]
+    check: Callable[[StatedExpectation, Arms, str, float], ExpectationFinding]
 
 
-def check_expectations(arms: Arms, metric: str, *, confidence: float = 0.95) -> list[Finding]:
+def check_expectations(
+    arms: Arms, metric: str, *, confidence: float = 0.95
+) -> list[ExpectationFinding]:
     """A verdict on each of EXPECTATIONS by a metric.
 
     Raises:
@@ -77,20 +79,26 @@ def pool_arm(arms: Arms, arm: str, targets: Sequence[str] | None = None) -> Item
     return pool([arms[target][arm] for target in (arms if targets is None else targets)])
 
 
-def _sft_above(stated: Expectation, arms: Arms, metric: str, confidence: float) -> Finding:
+def _sft_above(
+    stated: StatedExpectation, arms: Arms, metric: str, confidence: float
+) -> ExpectationFinding:
     pairs = [("sft", arm) for arm in ENSEMBLES]
     return _all_win(stated, arms, pairs, metric, confidence)
 
 
-def _above_base(stated: Expectation, arms: Arms, metric: str, confidence: float) -> Finding:
+def _above_base(
+    stated: StatedExpectation, arms: Arms, metric: str, confidence: float
+) -> ExpectationFinding:
     pairs = [(arm, "base") for arm in ENSEMBLES]
     return _all_win(stated, arms, pairs, metric, confidence)
 
 
-def _l1_stands(stated: Expectation, arms: Arms, metric: str, confidence: float) -> Finding:
+def _l1_stands(
+    stated: StatedExpectation, arms: Arms, metric: str, confidence: float
+) -> ExpectationFinding:
     """A collapse is a loss to average: the published base fails everywhere and tells of none."""
     if missing := _missing(arms, ("linear", "linear_l1", "average")):
-        return undecided(stated, f"not run: {missing}")
+        return undecided_finding(stated, f"not run: {missing}")
 
     def against(challenger: str, baseline: str, targets: Sequence[str]) -> Comparison:
         ours, theirs = pool_arm(arms, challenger, targets), pool_arm(arms, baseline, targets)
@@ -98,27 +106,29 @@ def _l1_stands(stated: Expectation, arms: Arms, metric: str, confidence: float) 
 
     collapsed = [t for t in arms if against("linear", "average", [t]).result == "loss"]
     if not collapsed:
-        return undecided(stated, "linear loses to average on no target")
+        return undecided_finding(stated, "linear loses to average on no target")
     also = [t for t in collapsed if against("linear_l1", "average", [t]).result == "loss"]
     one = against("linear_l1", "linear", collapsed)
     verdict: Standing = "fails" if also else "holds" if one.result == "win" else "undecided"
     details = f"linear loses to average on {', '.join(collapsed)}; linear_l1 on "
-    details += f"{', '.join(also) or 'none of them'}; {told('linear_l1', 'linear', one)}"
-    return finding(stated, verdict, one, details)
+    details += (
+        f"{', '.join(also) or 'none of them'}; {comparison_words('linear_l1', 'linear', one)}"
+    )
+    return finding_of(stated, verdict, one, details)
 
 
 EXPECTATIONS = (
-    Expectation(
+    StatedExpectation(
         "sft_above_ensembles",
         "The target's own adapter scores above average, similarity, linear and linear_l1",
         _sft_above,
     ),
-    Expectation(
+    StatedExpectation(
         "ensembles_above_base",
         "Average, similarity, linear and linear_l1 score above the pre-trained base",
         _above_base,
     ),
-    Expectation(
+    StatedExpectation(
         "l1_does_not_collapse",
         "Where linear loses to average, linear_l1 does not, and scores above linear",
         _l1_stands,
@@ -127,15 +137,15 @@ EXPECTATIONS = (
 
 
 def _all_win(
-    stated: Expectation,
+    stated: StatedExpectation,
     arms: Arms,
     pairs: Sequence[tuple[str, str]],
     metric: str,
     confidence: float,
-) -> Finding:
+) -> ExpectationFinding:
     """Holds if each pair is a win, fails if one is a loss; the difference told is the worst one."""
     if missing := _missing(arms, [arm for pair in pairs for arm in pair]):
-        return undecided(stated, f"not run: {missing}")
+        return undecided_finding(stated, f"not run: {missing}")
     pooled = {arm: pool_arm(arms, arm) for pair in pairs for arm in pair}
     found = {
         (a, b): compare(pooled[a], pooled[b], metric, confidence=confidence, mean_over="items")
@@ -147,8 +157,8 @@ def _all_win(
     )
     sign = 1.0 if find_metric(metric).is_higher_better else -1.0
     worst = min(found.values(), key=lambda one: sign * one.difference)
-    details = "; ".join(told(a, b, one) for (a, b), one in found.items())
-    return finding(stated, verdict, worst, details)
+    details = "; ".join(comparison_words(a, b, one) for (a, b), one in found.items())
+    return finding_of(stated, verdict, worst, details)
 
 
 def _missing(arms: Arms, wanted: Sequence[str]) -> str:
@@ -156,18 +166,20 @@ def _missing(arms: Arms, wanted: Sequence[str]) -> str:
     return ", ".join(lacking)
 
 
-def told(challenger: str, baseline: str, one: Comparison) -> str:
+def comparison_words(challenger: str, baseline: str, one: Comparison) -> str:
     """A comparison in words."""
     interval = f"{one.difference:+.4f} [{one.ci_low:+.4f}, {one.ci_high:+.4f}]"
     return f"{challenger} against {baseline}: {one.result} {interval}"
 
 
-def finding(stated: Stated, verdict: Standing, one: Comparison, details: str) -> Finding:
+def finding_of(
+    stated: Stated, verdict: Standing, one: Comparison, details: str
+) -> ExpectationFinding:
     """What a comparison decides; from too few groups nothing."""
     if one.n_groups < MIN_GROUPS:
         verdict = "undecided"
         details = f"{one.n_groups} groups are too few, at least {MIN_GROUPS}; {details}"
-    return Finding(
+    return ExpectationFinding(
         stated.name,
         stated.statement,
         verdict,
@@ -180,6 +192,8 @@ def finding(stated: Stated, verdict: Standing, one: Comparison, details: str) ->
     )
 
 
-def undecided(stated: Stated, details: str) -> Finding:
+def undecided_finding(stated: Stated, details: str) -> ExpectationFinding:
     """Nothing is decided, and why."""
-    return Finding(stated.name, stated.statement, "undecided", None, None, None, 0, 0, details)
+    return ExpectationFinding(
+        stated.name, stated.statement, "undecided", None, None, None, 0, 0, details
+    )

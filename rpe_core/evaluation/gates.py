@@ -19,7 +19,7 @@ import numpy as np
 
 from rpe_core.errors import InputError
 from rpe_core.evaluation import betting, spending
-from rpe_core.evaluation.chance import BETTING, MCNEMAR, chance, groups_needed
+from rpe_core.evaluation.chance import BETTING, MCNEMAR, groups_needed, one_sided_p_value
 from rpe_core.evaluation.losses import (
     SHOWN_SIZE,
     Losses,
@@ -83,7 +83,7 @@ class GatePolicy:
 
 
 @dataclass(frozen=True, eq=False)
-class Past:
+class GateHistory:
     """What a target's gate was asked before, and what became of bets against one baseline.
 
     `log_capitals` (2, n_bets): of bets on the mean over groups, and over items.
@@ -139,7 +139,11 @@ def shortage(policy: GatePolicy, comparison: Comparison) -> str:
 
 
 def put_to_test(
-    policy: GatePolicy, comparison: Comparison, challenger: Items, baseline: Items, past: Past
+    policy: GatePolicy,
+    comparison: Comparison,
+    challenger: Items,
+    baseline: Items,
+    past: GateHistory,
 ) -> Trial:
     """What the guards know of a comparison: its chance, bets on groups that are new, its losses.
 
@@ -155,7 +159,7 @@ def put_to_test(
         n_tried, is_new = 0, np.zeros_like(is_new)
     else:
         left = spending.level(n_tried, policy.budget)
-        p_value, test = chance(paired, left)
+        p_value, test = one_sided_p_value(paired, left)
         needed = groups_needed(paired, left)
     gains = betting.log_capitals(paired.stakes()[:, is_new])
     return Trial(

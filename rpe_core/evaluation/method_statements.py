@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rpe_core.evaluation.bootstrap import score_interval
-from rpe_core.evaluation.expectations import Finding, Standing, finding, told, undecided
+from rpe_core.evaluation.expectations import (
+    ExpectationFinding,
+    Standing,
+    comparison_words,
+    finding_of,
+    undecided_finding,
+)
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import Items, find_metric
 
@@ -39,12 +45,12 @@ class Statement:
     name: str
     statement: str
     methods: tuple[str, ...]
-    check: Callable[[Statement, Methods, str, float], Finding]
+    check: Callable[[Statement, Methods, str, float], ExpectationFinding]
 
 
 def check_statements(
     methods: Methods, metric: str, *, confidence: float = 0.95
-) -> Iterator[Finding]:
+) -> Iterator[ExpectationFinding]:
     """A verdict on each of STATEMENTS whose methods were run.
 
     Raises:
@@ -56,21 +62,25 @@ def check_statements(
             yield one.check(one, methods, metric, confidence)
 
 
-def _pruned_as_good(stated: Statement, methods: Methods, metric: str, confidence: float) -> Finding:
+def _pruned_as_good(
+    stated: Statement, methods: Methods, metric: str, confidence: float
+) -> ExpectationFinding:
     sora, lora = methods["sora"], methods["lora"]
     share = sora.open_share
     if share is None or not OPEN[0] <= share <= OPEN[1]:
         told_share = "none were counted" if share is None else f"{share:.0%} of its gates are open"
-        return undecided(stated, f"{told_share}; set threshold in the recipe's options")
+        return undecided_finding(stated, f"{told_share}; set threshold in the recipe's options")
     value = find_metric(metric).value(sora.own)
     _, low, high = score_interval(lora.own, metric, confidence=confidence, seed=0)
     one = compare(sora.own, lora.own, metric, confidence=confidence, mean_over="items")
     verdict: Standing = "holds" if low <= value <= high else "fails"
     details = f"{share:.0%} of the gates open; {value:.4f} against [{low:.4f}, {high:.4f}]; "
-    return finding(stated, verdict, one, details + told("sora", "lora", one))
+    return finding_of(stated, verdict, one, details + comparison_words("sora", "lora", one))
 
 
-def _forgets_less(stated: Statement, methods: Methods, metric: str, confidence: float) -> Finding:
+def _forgets_less(
+    stated: Statement, methods: Methods, metric: str, confidence: float
+) -> ExpectationFinding:
     ours, theirs = methods["promptsrc"], methods["lora"]
     own = compare(ours.own, theirs.own, metric, confidence=confidence, mean_over="items")
     one = compare(
@@ -78,8 +88,8 @@ def _forgets_less(stated: Statement, methods: Methods, metric: str, confidence: 
     )
     is_lost = "loss" in (own.result, one.result)
     verdict: Standing = "fails" if is_lost else "holds" if one.result == "win" else "undecided"
-    details = f"on the other sources {told('promptsrc', 'lora', one)}; on its own "
-    return finding(stated, verdict, one, details + told("promptsrc", "lora", own))
+    details = f"on the other sources {comparison_words('promptsrc', 'lora', one)}; on its own "
+    return finding_of(stated, verdict, one, details + comparison_words("promptsrc", "lora", own))
 
 
 STATEMENTS = (

@@ -20,7 +20,7 @@ from rpe_core.merging.fold_plan import Fold, FoldPlan
 from rpe_core.merging.rounding import Rounding, Workbench, cast
 from rpe_core.merging.shards import NewShard, lay_out, size_of, with_entries
 from rpe_core.merging.threads import map_in_order
-from rpe_core.merging.ties import untied
+from rpe_core.merging.ties import untie_config
 from rpe_core.merging.whole import check_copies, pieces, release_whole, sum_whole
 
 _PIECE = 1 << 20  # numbers that are computed at a time
@@ -68,7 +68,7 @@ def _tell_of_ties(base: Checkpoint, plan: FoldPlan, out: Path) -> None:
     """Where embedding and output layer part ways, the index and the configuration say so."""
     if not plan.unties:
         return
-    write_json(out / CONFIG, untied(base.config))
+    write_json(out / CONFIG, untie_config(base.config))
     added = [fold for fold in plan.folds if fold.is_added]
     if (added or plan.frame) and (index := base.index):
         homes = {fold.name: base.home(fold.key) for fold in added}

@@ -15,7 +15,7 @@ from rpe_core.merging.base_names import is_machine_path
 from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, AdapterFolder
 from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.merging.files.configs import peft_config
-from rpe_core.merging.files.writing import appearing, write_json, write_tensors
+from rpe_core.merging.files.writing import write_folder_whole, write_json, write_tensors
 from rpe_core.merging.manifest import MANIFEST
 from rpe_core.merging.prompts import PromptFolder, holds_prompts
 
@@ -144,7 +144,7 @@ def write_adapter(
         fan_in_fan_out=fan_in_fan_out,
         use_dora=bool(magnitudes),
     )
-    with appearing(Path(folder)) as part:
+    with write_folder_whole(Path(folder)) as part:
         sha256 = write_tensors(part / WEIGHTS, tensors)
         write_json(part / CONFIG, config)
         if manifest is not None:

@@ -9,8 +9,8 @@ from typing import Any
 from rpe_core.merging.blueprint import Blueprint
 from rpe_core.merging.fold_plan import FoldPlan
 from rpe_core.merging.rounding import DTYPES, Rounding
-from rpe_core.merging.stream import Account
-from rpe_core.merging.table import Form, Norms, overall_ratio
+from rpe_core.merging.stream import MergeStatistics
+from rpe_core.merging.table import MergeOptions, Norms, overall_ratio
 
 MANIFEST = "rpe_merge.json"
 SERVABLE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM can be told to serve
@@ -61,7 +61,7 @@ def why_not_servable(blueprint: Blueprint, rank: int) -> str:
 
 
 def adapter_report(
-    blueprint: Blueprint, account: Account, *, method: str, weights_sha256: str
+    blueprint: Blueprint, account: MergeStatistics, *, method: str, weights_sha256: str
 ) -> MergeReport:
     """The report of a merge to an adapter."""
     rank = max(account.ranks.values(), default=0)
@@ -80,7 +80,11 @@ def adapter_report(
 
 
 def adapter_manifest(
-    blueprint: Blueprint, account: Account, report: MergeReport, form: Form, hashes: Sequence[str]
+    blueprint: Blueprint,
+    account: MergeStatistics,
+    report: MergeReport,
+    form: MergeOptions,
+    hashes: Sequence[str],
 ) -> dict[str, Any]:
     """rpe_merge.json of a merged adapter; `hashes` are those of the members' weights."""
     return {

@@ -21,7 +21,7 @@ from rpe_core.merging.files.configs import (
     peft_config,
 )
 from rpe_core.merging.files.reading import TensorFile
-from rpe_core.merging.files.writing import appearing, write_json
+from rpe_core.merging.files.writing import write_folder_whole, write_json
 from rpe_core.merging.fold import fold_into
 from rpe_core.merging.fold_plan import plan_folds
 from rpe_core.merging.manifest import (
@@ -34,9 +34,9 @@ from rpe_core.merging.manifest import (
 )
 from rpe_core.merging.prompts import holds_prompts, merge_prompts
 from rpe_core.merging.rounding import DTYPES
-from rpe_core.merging.stream import Account, stream_adapter
+from rpe_core.merging.stream import MergeStatistics, stream_adapter
 from rpe_core.merging.strength import check_strength
-from rpe_core.merging.table import MERGE_METHODS, Form, MergeMethod, find_method
+from rpe_core.merging.table import MERGE_METHODS, MergeMethod, MergeOptions, find_method
 from rpe_core.merging.threads import map_in_order
 
 FOLD = "fold"
@@ -100,10 +100,13 @@ def merge(
         return _merge_into_base(members, Path(out), base=base, threads=threads, **confirmed)
     if are_prompts:
         return merge_prompts(members, Path(out), method=method, **confirmed)
-    entry, form = find_method(method, rank=rank, energy=energy), Form(rank, energy, DTYPES[dtype])
+    entry, form = (
+        find_method(method, rank=rank, energy=energy),
+        MergeOptions(rank, energy, DTYPES[dtype]),
+    )
     blueprint = _bounded_blueprint(members, base=base, threads=threads, **confirmed)
     form = _with_default_rank(form, entry, blueprint)
-    with appearing(Path(out)) as part:
+    with write_folder_whole(Path(out)) as part:
         account = stream_adapter(
             blueprint, part / WEIGHTS, method=entry, form=form, threads=threads
         )
@@ -138,7 +141,7 @@ def _merge_into_base(
     )
     checkpoint = blueprint.needed_base()
     plan = plan_folds(blueprint, checkpoint)
-    with appearing(out) as part:
+    with write_folder_whole(out) as part:
         rounding, left_out = fold_into(blueprint, checkpoint, plan, part, threads=threads)
         written = Checkpoint(part)
         tensors = [one.tensors for one, _ in blueprint.members]
@@ -168,7 +171,9 @@ def _bounded_blueprint(
     return blueprint
 
 
-def _with_default_rank(form: Form, method: MergeMethod, blueprint: Blueprint) -> Form:
+def _with_default_rank(
+    form: MergeOptions, method: MergeMethod, blueprint: Blueprint
+) -> MergeOptions:
     """Where nothing is asked for, `svd` gives the largest rank of a member."""
     if not method.takes_rank or form.rank is not None or form.energy is not None:
         return form
@@ -176,7 +181,7 @@ def _with_default_rank(form: Form, method: MergeMethod, blueprint: Blueprint) ->
     return replace(form, rank=max(ranks, default=1))
 
 
-def _config(blueprint: Blueprint, account: Account) -> dict[str, Any]:
+def _config(blueprint: Blueprint, account: MergeStatistics) -> dict[str, Any]:
     configs = blueprint.configs
     is_covered = all(
         set(one.layout.modules) == set(blueprint.modules) for one, _ in blueprint.members

@@ -18,7 +18,7 @@ from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, not_finite, r
 from rpe_core.merging.files.configs import check_agreement, common_base
 from rpe_core.merging.files.hyperparameters import DEEP_PROMPTS
 from rpe_core.merging.files.reading import TensorFile
-from rpe_core.merging.files.writing import appearing, write_json, write_tensors
+from rpe_core.merging.files.writing import write_folder_whole, write_json, write_tensors
 from rpe_core.merging.manifest import MANIFEST, MergeReport, members_of
 from rpe_core.merging.rounding import is_finite
 from rpe_core.merging.table import check_weights
@@ -96,7 +96,7 @@ def write_prompts(
     if not prompts or is_machine_path(base_name):
         expected = "at least one prompt, and a logical base name instead of a path"
         raise InputError("The prompts cannot be written.", where=str(folder), expected=expected)
-    with appearing(Path(folder)) as part:
+    with write_folder_whole(Path(folder)) as part:
         sha256 = write_tensors(
             part / WEIGHTS, {module + _SUFFIX: prompt for module, prompt in prompts.items()}
         )

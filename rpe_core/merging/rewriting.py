@@ -9,7 +9,7 @@ from typing import Any
 from rpe_core.delta import PREFIX, peft_names
 from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, AdapterFolder
 from rpe_core.merging.files.hyperparameters import NARROWING, Hyperparameters, is_saved_whole
-from rpe_core.merging.files.writing import appearing, write_json, write_tensors
+from rpe_core.merging.files.writing import write_folder_whole, write_json, write_tensors
 from rpe_core.merging.placing import Placement
 
 
@@ -31,7 +31,7 @@ def rewrite(adapter: AdapterFolder, way: Placement, out: Path) -> None:
     for tensor, own in adapter.layout.whole.items():
         if tensor not in way.left_out:
             tensors[PREFIX + way.name(tensor)] = adapter.tensors.read(own)
-    with appearing(out) as part:
+    with write_folder_whole(out) as part:
         write_tensors(part / WEIGHTS, tensors)
         write_json(part / CONFIG, rewritten_config(adapter, way))
 

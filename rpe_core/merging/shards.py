@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpe_core.merging.files.reading import TensorFile, TensorSpec
-from rpe_core.merging.ties import framed
+from rpe_core.merging.ties import framed_tensor_name
 
 _METADATA = "__metadata__"
 
@@ -36,7 +36,7 @@ def lay_out(shard: TensorFile, added: Mapping[str, TensorSpec], *, frame: str) -
     end = shard.size - shard.data_start
     if added or frame:
         entries: dict[str, Any] = {
-            name if name == _METADATA else framed(name, frame): entry
+            name if name == _METADATA else framed_tensor_name(name, frame): entry
             for name, entry in json.loads(header[8:]).items()
         }
         for name, spec in added.items():
@@ -64,7 +64,7 @@ def with_entries(
     >>> with_entries(index, {"b": "1"}, n_bytes=8)
     {'weight_map': {'a': '1', 'b': '1'}, 'metadata': {'total_size': 12}}
     """
-    homes = {framed(name, frame): home for name, home in index["weight_map"].items()}
+    homes = {framed_tensor_name(name, frame): home for name, home in index["weight_map"].items()}
     made = {**index, "weight_map": {**homes, **added}}
     told = index.get("metadata")
     if isinstance(told, Mapping) and isinstance(told.get("total_size"), int):

@@ -18,11 +18,11 @@ from rpe_core.merging.concat import Term, do_share, join_factors
 from rpe_core.merging.files.writing import TensorWriter
 from rpe_core.merging.rounding import Rounding, Workbench, cast
 from rpe_core.merging.table import (
-    Form,
     MergeMethod,
+    MergeOptions,
     Norms,
     fullest,
-    naming,
+    name_module_in_errors,
     overall_ratio,
 )
 from rpe_core.merging.threads import map_in_order
@@ -40,7 +40,7 @@ class Made(NamedTuple):
 
 
 @dataclass
-class Account:
+class MergeStatistics:
     """What a merge did: rank and norms by module, and the rounding over everything."""
 
     ranks: dict[str, int]
@@ -65,8 +65,13 @@ class Account:
 
 
 def stream_adapter(
-    blueprint: Blueprint, path: Path, *, method: MergeMethod, form: Form, threads: int | None = None
-) -> Account:
+    blueprint: Blueprint,
+    path: Path,
+    *,
+    method: MergeMethod,
+    form: MergeOptions,
+    threads: int | None = None,
+) -> MergeStatistics:
     """Write the merged safetensors file and tell what was done; the same bytes on any threads.
 
     Raises:
@@ -76,7 +81,7 @@ def stream_adapter(
     terms = {module: blueprint.terms(module) for module in blueprint.modules}
     form = replace(form, is_shared=do_share(fullest(terms)))
     ranks = _ranks(blueprint, terms, method, form, threads=threads)
-    account = Account(ranks)
+    account = MergeStatistics(ranks)
     writer = TensorWriter(path, _shapes(blueprint, ranks), dtype=form.dtype)
     bench = Workbench()
     jobs = [
@@ -103,7 +108,7 @@ def _ranks(
     blueprint: Blueprint,
     terms: Mapping[str, Sequence[Term]],
     method: MergeMethod,
-    form: Form,
+    form: MergeOptions,
     *,
     threads: int | None,
 ) -> dict[str, int]:
@@ -151,7 +156,7 @@ def _write_piece(
     blueprint: Blueprint, tensor: str, of: Range, writer: TensorWriter, bench: Workbench
 ) -> Made:
     start, change = sum_whole(blueprint, tensor, of)
-    with naming(tensor):
+    with name_module_in_errors(tensor):
         made, rounding = cast((start + change).float(), writer.dtype, bench)
     writer.write(PREFIX + tensor, of[0], made)
     release_whole(blueprint, tensor, of)
@@ -162,7 +167,7 @@ def _write_piece(
 def _blaming(blueprint: Blueprint, module: str) -> Iterator[None]:
     """The module's memory is given back; where a number is not finite, its member is named."""
     try:
-        with naming(module):
+        with name_module_in_errors(module):
             yield
     except InputError as error:
         raise (blueprint.fault_in(module) or error) from None

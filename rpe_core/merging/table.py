@@ -20,7 +20,7 @@ Adapter = Mapping[str, LowRankDelta]
 
 
 @dataclass(frozen=True)
-class Form:
+class MergeOptions:
     """What a merged adapter is to be: its dtype, and for `svd` a largest rank or a least energy.
 
     `is_shared`: members share their A in one module, so that it is worth to look in all of them.
@@ -85,7 +85,7 @@ class MergeMethod:
     name: str
     doc: str
     reduce: Callable[[Sequence[Term], int], Reduced]
-    rank: Callable[[Sequence[Term], Form], int]
+    rank: Callable[[Sequence[Term], MergeOptions], int]
     takes_rank: bool = False
 
 
@@ -109,7 +109,7 @@ def find_method(name: str, *, rank: int | None, energy: float | None) -> MergeMe
 
 
 @contextmanager
-def naming(module: str) -> Iterator[None]:
+def name_module_in_errors(module: str) -> Iterator[None]:
     """Refusals that come from within say which module they are about."""
     try:
         yield
@@ -159,10 +159,10 @@ def merge_deltas(
     if rank is None and energy is None:
         ranks = [delta.rank for parts in terms.values() for delta, _ in parts]
         rank = max(ranks, default=1)
-    form = Form(rank, energy, is_shared=do_share(fullest(terms)))
+    form = MergeOptions(rank, energy, is_shared=do_share(fullest(terms)))
 
     def work(module: str) -> tuple[LowRankDelta, Norms | None]:
-        with naming(module):
+        with name_module_in_errors(module):
             reduced = entry.reduce(terms[module], entry.rank(terms[module], form))
             return merge_concat(reduced.terms), reduced.norms(form.dtype)
 
@@ -204,7 +204,7 @@ def _terms_by_module(members: Sequence[tuple[Adapter, float]]) -> dict[str, list
     return {module: terms[module] for module in sorted(terms)}
 
 
-def _svd_rank(terms: Sequence[Term], form: Form) -> int:
+def _svd_rank(terms: Sequence[Term], form: MergeOptions) -> int:
     if form.energy is not None:
         return rank_for_energy(terms, form.energy)
     whole = sum(delta.rank for delta, _ in terms)

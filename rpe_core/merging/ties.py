@@ -97,11 +97,11 @@ def find_tie(
     return Tie(embedding, heads[0] if heads else _head_beside(frame + embedding), splits, frame)
 
 
-def framed(name: str, frame: str) -> str:
+def framed_tensor_name(name: str, frame: str) -> str:
     """A tensor's name in files that hold an output layer too.
 
-    >>> framed("wte.weight", "transformer."), framed("lm_head.weight", "transformer.")
-    ('transformer.wte.weight', 'lm_head.weight')
+    >>> [framed_tensor_name(name, "transformer.") for name in ("wte.weight", "lm_head.weight")]
+    ['transformer.wte.weight', 'lm_head.weight']
     """
     return name if is_head(name) else frame + name
 
@@ -113,16 +113,16 @@ def flags_of(config: Config) -> list[bool]:
     return own + [flag for part in parts for flag in flags_of(part)]
 
 
-def untied(config: Config) -> dict[str, Any]:
+def untie_config(config: Config) -> dict[str, Any]:
     """The same configuration of a model whose output layer has its own numbers.
 
-    >>> untied({"text_config": {"hidden_size": 4}, "llm_config": {"tie_word_embeddings": True}})
-    ... # doctest: +NORMALIZE_WHITESPACE
+    >>> inner = {"text_config": {"hidden_size": 4}, "llm_config": {"tie_word_embeddings": True}}
+    >>> untie_config(inner)  # doctest: +NORMALIZE_WHITESPACE
     {'text_config': {'hidden_size': 4, 'tie_word_embeddings': False},
      'llm_config': {'tie_word_embeddings': False}, 'tie_word_embeddings': False}
     """
     made = {
-        name: untied(part)
+        name: untie_config(part)
         if isinstance(part, Mapping) and (name in _TEXT or flags_of(part))
         else part
         for name, part in config.items()

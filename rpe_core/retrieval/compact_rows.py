@@ -190,7 +190,7 @@ class FirstPass:
             for first in range(0, len(rows), BLOCK)
         ]
 
-    def scan(self, target: Vector, horizon: Horizon, hidden: Sequence[IntVector]) -> None:
+    def scan(self, target: Vector, horizon: NearestBound, hidden: Sequence[IntVector]) -> None:
         """Show every block to the horizon; `hidden` lists the rows of each that do not count."""
         query = as_query(target, self.frame)
         for block, unseen in zip(self._blocks, hidden, strict=True):
@@ -210,7 +210,7 @@ class FirstPass:
         ]
 
 
-class Horizon:
+class NearestBound:
     """The rows that may be among the k nearest, and how far the k-th nearest can be at most.
 
     From |‖z_i - t‖ - unit ‖q_i - h‖| <= unit (error_i + error): a row whose smallest possible

@@ -10,7 +10,7 @@ import torch
 from rpe_core.errors import InputError
 
 
-class Pace(Protocol):
+class RatePace(Protocol):
     """What the learning rate of a step depends on."""
 
     @property
@@ -26,7 +26,7 @@ class Pace(Protocol):
         """How it falls after."""
 
 
-def learning_rate_at(step: int, n_steps: int, recipe: Pace) -> float:
+def learning_rate_at(step: int, n_steps: int, recipe: RatePace) -> float:
     """The rate of step 0 .. n_steps - 1: linear warm-up, then constant, linear or cosine decay.
 
     >>> from types import SimpleNamespace as Like

@@ -22,7 +22,7 @@ from rpe_core.families.table import Family
 from rpe_core.training.descent import learning_rate_at, take_step
 from rpe_core.training.resume import ResumeState, copy_moments, restore_optimiser
 from rpe_core.training.seeding import own_random_state, random_state, restore_random_state
-from rpe_core.training.twin import Twin
+from rpe_core.training.twin import FrozenComparison
 
 Rows = tuple[Sequence[Any], Sequence[Any]]  # items and their targets
 
@@ -85,7 +85,7 @@ def train(
     with own_random_state(recipe.seed, threads=recipe.threads):
         injected = adapter.attach(base.model, recipe, statistics)
         try:
-            course = _Course(family, base, task, injected, recipe, rows, validation)
+            course = TrainingRun(family, base, task, injected, recipe, rows, validation)
             if resume is not None:
                 course.go_on_from(resume)
             while not course.is_over:
@@ -112,7 +112,7 @@ def epoch_batches(
     yield from (batches[i] for i in generator.permutation(len(batches)))
 
 
-class _Course:
+class TrainingRun:
     """A training under way: what changes from step to step."""
 
     def __init__(
@@ -135,11 +135,14 @@ class _Course:
         self.kept: dict[str, Tensor] = {}
         self.best_loss: float | None = None
         self.history: list[dict[str, float]] = []
-        self.twin = Twin(family, base, task, injected) if injected.method.compares else None
+        self.twin = (
+            FrozenComparison(family, base, task, injected) if injected.method.compares else None
+        )
         self.optimiser = torch.optim.AdamW(injected.groups(), lr=recipe.learning_rate)
 
     @property
     def is_over(self) -> bool:
+        """Whether too many epochs in a row have not lowered the loss."""
         patience = self.recipe.patience
         is_stale = patience is not None and self.n_stale_epochs >= patience
         return is_stale or self.epoch >= self.recipe.epochs

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from rpe_core.adapters.injection import Injection
-from rpe_core.adapters.method import Answer
+from rpe_core.adapters.method import ModelOutput
 from rpe_core.families.table import Family, Labelled
 from rpe_core.training.seeding import random_state, restore_random_state
 
 
-class Twin:
+class FrozenComparison:
     """The frozen base of a training: the same weights, not a second copy of them."""
 
     def __init__(self, family: Family, base: Any, task: Any, injected: Injection) -> None:
@@ -30,13 +30,13 @@ class Twin:
         """
         first = random_state()
         loss, features, logits = self.family.forward(self.base, self.task, items, targets)
-        adapted = Answer(features, logits, self._labels())
+        adapted = ModelOutput(features, logits, self._labels())
         later = random_state()
         restore_random_state(first)
         with torch.no_grad(), self.injected.switched_off():
             _, features, logits = self.family.forward(self.base, self.task, items, targets)
         restore_random_state(later)
-        frozen = Answer(features, logits, self.labels)
+        frozen = ModelOutput(features, logits, self.labels)
         return loss + self.injected.method.comparison(adapted, frozen, self.injected.recipe)
 
     def _labels(self, *, is_varied: bool = False) -> Tensor | None:

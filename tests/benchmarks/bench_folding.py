@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from rpe_core.merging.blueprint import draw_blueprint
 from rpe_core.merging.files.adapter_folder import WEIGHTS as FILE
-from rpe_core.merging.files.writing import appearing
+from rpe_core.merging.files.writing import write_folder_whole
 from rpe_core.merging.fold import fold_into
 from rpe_core.merging.fold_plan import plan_folds
 from rpe_core.merging.merge import merge
@@ -92,7 +92,7 @@ def _fold(members: Members, base: Path, out: Path) -> None:
     """The same of a fold."""
     blueprint = draw_blueprint(members, base=base, needs_base=True)
     assert blueprint.base is not None
-    with appearing(out) as part:
+    with write_folder_whole(out) as part:
         fold_into(blueprint, blueprint.base, plan_folds(blueprint, blueprint.base), part)
 
 

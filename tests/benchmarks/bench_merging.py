@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from rpe_core.delta import LowRankDelta
 from rpe_core.merging.blueprint import draw_blueprint
 from rpe_core.merging.files.adapter_folder import WEIGHTS as FILE
-from rpe_core.merging.files.writing import appearing
+from rpe_core.merging.files.writing import write_folder_whole
 from rpe_core.merging.merge import merge
 from rpe_core.merging.stream import stream_adapter
-from rpe_core.merging.table import Form, find_method, merge_deltas
+from rpe_core.merging.table import MergeOptions, find_method, merge_deltas
 from tests.benchmarks import merging_world as world
 from tests.benchmarks import peers_of_merging as peers
 from tests.benchmarks.measuring_merging import (
@@ -163,8 +163,10 @@ def _concat(members: world.Members, out: Path) -> None:
     """What `merge` does but for hashes, configuration and manifest."""
     blueprint = draw_blueprint(members, base=None)
     method = find_method("concat", rank=None, energy=None)
-    with appearing(out) as part:
-        stream_adapter(blueprint, part / FILE, method=method, form=Form(dtype=torch.bfloat16))
+    with write_folder_whole(out) as part:
+        stream_adapter(
+            blueprint, part / FILE, method=method, form=MergeOptions(dtype=torch.bfloat16)
+        )
 
 
 def _factors() -> dict[str, torch.Tensor]:

@@ -23,7 +23,7 @@ from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.ensemble import draft_ensemble
-from rpe_core.evaluation.gates import Past, decide, put_to_test
+from rpe_core.evaluation.gates import GateHistory, decide, put_to_test
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import make_items
 from rpe_core.families import attachment
@@ -147,7 +147,7 @@ def _adapt(
     gate = workspace.plan.gate
     policy = gate.policy("accuracy")
     against = compare(items[strategy.name], items["base"], "accuracy", confidence=gate.confidence)
-    trial = put_to_test(policy, against, items[strategy.name], items["base"], Past())
+    trial = put_to_test(policy, against, items[strategy.name], items["base"], GateHistory())
     decide(policy, trial, None)
 
 

@@ -20,7 +20,7 @@ from rpe_core.one_thread import one_thread
 from rpe_core.weighting.solvers.active_set import minimise_l1
 from rpe_core.weighting.solvers.gram import RIDGE, gram
 from rpe_core.weighting.solvers.homotopy import affine_path
-from rpe_core.weighting.solvers.linear import judged
+from rpe_core.weighting.solvers.linear import with_residuals
 from rpe_core.weighting.solvers.linear_l1 import linear_l1_path
 
 FEATURES = 1024
@@ -78,7 +78,7 @@ def _row(k: int, peers: Mapping[str, Solver], *, runs: int) -> dict[str, Any]:
         extra[name] = {"seconds": took, "solver_seconds": inner, "objective_excess": excess}
         extra[name]["is_same"] = bool(abs(excess) <= SAME)
         extra[name]["ratio"] = took / ours
-    solution = judged(quadratic, weights, lambda2=lambda2, floor=RIDGE)
+    solution = with_residuals(quadratic, weights, lambda2=lambda2, floor=RIDGE)
     extra["kkt_residual_ratio"] = solution.kkt_residual_ratio
     extra["duality_gap"] = solution.duality_gap
     fastest = min(seconds, key=lambda name: seconds[name])
@@ -155,7 +155,7 @@ def _ours(quadratic: np.ndarray, lambda2: float) -> np.ndarray:
     nothing = np.zeros(len(quadratic))
     with one_thread():
         raw = minimise_l1(quadratic, nothing, lambda2=lambda2, is_affine=True)
-        return judged(quadratic, raw / raw.sum(), lambda2=lambda2, floor=RIDGE).weights
+        return with_residuals(quadratic, raw / raw.sum(), lambda2=lambda2, floor=RIDGE).weights
 
 
 def _slsqp(quadratic: np.ndarray, lambda2: float) -> tuple[np.ndarray, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from catalog.contracts.contract import SourceContract
 from catalog.contracts.load import parse_contract
-from catalog.intake.extracts import located
+from catalog.intake.extracts import with_extracts_below
 
 QUERY = "SELECT report_id, patient, findings, verdict, changed_at FROM reports"
 CONTRACT = """
@@ -36,7 +36,7 @@ def text_of(uri: str, *, query: str = QUERY, **more: Any) -> str:
 
 
 def contract_of(uri: str, place: Path, **more: Any) -> SourceContract:
-    return located(parse_contract(text_of(uri, **more), file="reports.yaml"), place)
+    return with_extracts_below(parse_contract(text_of(uri, **more), file="reports.yaml"), place)
 
 
 def label_of(number: int) -> str:

@@ -26,7 +26,7 @@ from scipy.special import bdtrc, stdtr
 
 from rpe_core.evaluation import betting, spending
 from rpe_core.evaluation.chance import best_capitals, drawing_order
-from rpe_core.evaluation.gates import GatePolicy, Past, decide, put_to_test
+from rpe_core.evaluation.gates import GateHistory, GatePolicy, decide, put_to_test
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import Items, make_items
 from rpe_core.weighting.binomial import Rate, measured_rate
@@ -98,10 +98,12 @@ class Histories:
         p = self._chances(stakes, sizes, level)
         is_rich = (n > before) & (_poorer(self.logs + gains) >= 1.0 / self.policy.budget)
         licensed = open_ & ((p <= level * (1 + 1e-9)) | is_rich)
-        past = Past(night - 1, frozenset(self.names[:before].tolist()))
+        past = GateHistory(night - 1, frozenset(self.names[:before].tolist()))
         verdicts = np.zeros(self.n, dtype=bool)
         for row in np.flatnonzero(licensed):
-            verdicts[row] = self._verdict(row, Past(past.n_tried, past.groups, self.logs[row]))
+            verdicts[row] = self._verdict(
+                row, GateHistory(past.n_tried, past.groups, self.logs[row])
+            )
         self.logs, self.n_seen = self.logs + gains, n
         return verdicts, _t_chances(means) <= ALPHA / 2
 
@@ -115,7 +117,7 @@ class Histories:
         capitals = best_capitals(stakes[:, : 1 if is_even else 2, order], level)
         return 1.0 / capitals.min(axis=1)
 
-    def _verdict(self, row: int, past: Past) -> bool:
+    def _verdict(self, row: int, past: GateHistory) -> bool:
         parts = [[one[row][part.is_there[row]] for one in part[:2]] for part in self.parts]
         ours, base = (np.concatenate(scores) for scores in zip(*parts, strict=True))
         counts = np.concatenate([part.sizes[row] for part in self.parts])

@@ -26,7 +26,7 @@ from catalog.readers.images import load_image, load_mask
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.artifacts.portable import ADAPTER, CARD, HASHES, REPRESENTATION, read_bundle
 from flows.adapters.bundle_card import read_card
-from flows.adapters.samples import read_place
+from flows.adapters.samples import read_sample_representation
 from flows.workspace.plan_file import load_plan
 from rpe_core.errors import InputError, RpeError
 from rpe_core.merging.files.adapter_folder import read_json
@@ -165,7 +165,9 @@ def _bundle(path: Path) -> object:
 
 
 def _vector(path: Path) -> object:
-    return read_place(None, "pico", path.parent, TaskSpec("", "", ""), "", path.name)  # type: ignore[arg-type]
+    return read_sample_representation(
+        None, "pico", path.parent, TaskSpec("", "", ""), "", path.name
+    )  # type: ignore[arg-type]
 
 
 def _plan(path: Path) -> object:

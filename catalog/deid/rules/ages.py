@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.deid.rule import Rule, words_of
+from catalog.deid.rule import DeidRule, words_of
 from catalog.deid.rules.dates import TEEN, UNIT
 
 _NINETIES = rf"(?i:ninety(?:[ -](?:{UNIT}))?|(?:one |a )?hundred(?:(?: and)? (?:{UNIT}|{TEEN}))?)"
@@ -19,8 +19,8 @@ _COMES = (
     "complains|complaining|arrived|transferred|fell|status"
 )
 
-AGE_RULES: tuple[Rule, ...] = (
-    Rule(
+AGE_RULES: tuple[DeidRule, ...] = (
+    DeidRule(
         id="age_years",
         letter="C",
         pattern=rf"(?<![\w.,/-])(?P<v>{_OVER}(?:[ -]{{0,2}}{_YEARS}[ -]?(?i:olds?|"
@@ -30,7 +30,7 @@ AGE_RULES: tuple[Rule, ...] = (
         near_miss="an 89-year-old woman",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="age_years_and_sex",
         letter="C",
         pattern=rf"(?<![\w.,/-])(?P<v>{_OVER}[ -]?(?i:years?|yrs?|y)\.?[ /-]?"
@@ -39,7 +39,7 @@ AGE_RULES: tuple[Rule, ...] = (
         near_miss="87y male",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="age_and_sex",
         letter="C",
         pattern=rf"(?<![\w.,/=-])(?<!of )(?<!male and )(?<!room )(?P<v>{_OVER} ?/ ?[MFmf](?![\w/])|"
@@ -50,7 +50,7 @@ AGE_RULES: tuple[Rule, ...] = (
         near_miss="97 male patients",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="age_label",
         letter="C",
         pattern=r"\b(?i:aged?|age of|age is|age was|age:|turn(?:s|ed|ing)|lived to(?: be)?|died "
@@ -64,7 +64,7 @@ AGE_RULES: tuple[Rule, ...] = (
             *("age", "aged", "turned", "turning", "turns", "lived", "died", "passed", "birthday"),
         ),
     ),
-    Rule(
+    DeidRule(
         id="age_sex_short",
         letter="C",
         pattern=rf"(?<![\w.,/])(?P<v>{_OVER}(?:[MF](?= (?:with|w/|{_COMES})\b)| "
@@ -74,7 +74,7 @@ AGE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="not_temperature",
     ),
-    Rule(
+    DeidRule(
         id="age_is_years",
         letter="C",
         pattern=r"\b(?i:is|was|am|'s|he's|she's|I'm|be|now|at)(?: now| almost| nearly)? "
@@ -84,7 +84,7 @@ AGE_RULES: tuple[Rule, ...] = (
         near_miss="she is 49 years old",
         context=("year", "years"),
     ),
-    Rule(
+    DeidRule(
         id="age_of_person",
         letter="C",
         pattern=rf"(?<= )(?P<v>{_OVER})(?![\w%/:-]|\.\d|,\d)(?=[.,;!?)]|$| "
@@ -98,7 +98,7 @@ AGE_RULES: tuple[Rule, ...] = (
         r"(?: now| almost| nearly| about| already| only| just){0,3} )",
         check="age_of_person",
     ),
-    Rule(
+    DeidRule(
         id="age_birthday",
         letter="C",
         pattern=rf"\b(?P<v>(?:{_OVER}(?:st|nd|rd|th)|(?i:ninetieth|ninety[ -](?:first|second|third|"
@@ -108,7 +108,7 @@ AGE_RULES: tuple[Rule, ...] = (
         near_miss="her 85th birthday",
         context=("birthday", "bday", "day", "life"),
     ),
-    Rule(
+    DeidRule(
         id="age_birth_year",
         letter="C",
         pattern=r"\b(?i:born|birth|d\.?o\.?b\.?|birth ?year|birthdate)(?i: was| is| in| year|,|:|"
@@ -119,7 +119,7 @@ AGE_RULES: tuple[Rule, ...] = (
         gate="digit",
         context=words_of("born birth dob b birthyear birthdate"),
     ),
-    Rule(
+    DeidRule(
         id="age_spoken",
         letter="C",
         pattern=rf"\b(?P<v>{_NINETIES}[ -](?:(?i:years?|yrs?)[ -](?i:olds?|of age)|"
@@ -128,7 +128,7 @@ AGE_RULES: tuple[Rule, ...] = (
         near_miss="eighty-three year old man",
         context=("ninety", "hundred"),
     ),
-    Rule(
+    DeidRule(
         id="age_spoken_bare",
         letter="C",
         pattern=r"\b(?i:he|she|mother|father|mom|dad|mum|grandmother|grandfather|grandma|"
@@ -141,7 +141,7 @@ AGE_RULES: tuple[Rule, ...] = (
         near_miss="she is ninety percent better",
         context=("ninety",),
     ),
-    Rule(
+    DeidRule(
         id="age_at_spoken",
         letter="C",
         pattern=r"\b(?i:age|aged|age of|died at|passed away at|lived to|turned|turning)(?: the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.deid.rule import Rule, labelled, words_of
+from catalog.deid.rule import DeidRule, labelled_rule, words_of
 
 _KEPT = (
     "templates?|record|hash|sample|file|enrol?lments?|enrol?led|match|matched|reference|card|token|"
@@ -18,8 +18,8 @@ _PICTURES = words_of(
     "facephoto headshot"
 )
 
-CODE_RULES: tuple[Rule, ...] = (
-    Rule(
+CODE_RULES: tuple[DeidRule, ...] = (
+    DeidRule(
         id="biometric",
         letter="P",
         pattern=r"\b(?P<v>(?i:finger ?-?prints?|thumb ?-?prints?|voice ?-?prints?|palm "
@@ -38,7 +38,7 @@ CODE_RULES: tuple[Rule, ...] = (
         ),
         check="biometric",
     ),
-    Rule(
+    DeidRule(
         id="biometric_reference",
         letter="P",
         pattern=r"\b(?P<v>(?i:(?:identified|identity (?:confirmed|verified|established|was "
@@ -54,7 +54,7 @@ CODE_RULES: tuple[Rule, ...] = (
             "voiceprint voiceprints palmprint palmprints"
         ),
     ),
-    Rule(
+    DeidRule(
         id="biometric_recording",
         letter="P",
         pattern=r"\b(?P<v>(?i:(?:audio|voice|speech)[ -]?(?:recording|sample|clip|file) (?:of|"
@@ -64,7 +64,7 @@ CODE_RULES: tuple[Rule, ...] = (
         near_miss="voice recording system",
         context=("audio", "voice", "speech", "recording"),
     ),
-    Rule(
+    DeidRule(
         id="photograph_of_face",
         letter="Q",
         pattern=r"\b(?P<v>(?i:full[- ]?face|facial|face|identifiable|head(?:[- ]and[- "
@@ -76,7 +76,7 @@ CODE_RULES: tuple[Rule, ...] = (
         check="photograph",
         context=_PICTURES,
     ),
-    Rule(
+    DeidRule(
         id="photograph_of_person",
         letter="Q",
         pattern=r"\b(?P<v>(?i:(?:photo(?:graph)?s?|pictures?|pics?|video|selfies?|snapshots?|"
@@ -90,7 +90,7 @@ CODE_RULES: tuple[Rule, ...] = (
         check="photograph",
         context=_PICTURES,
     ),
-    Rule(
+    DeidRule(
         id="photograph_word",
         letter="Q",
         pattern=r"\b(?P<v>(?i:selfies?|mug ?shots?|headshots?|head ?shots?|facial photography|"
@@ -102,7 +102,7 @@ CODE_RULES: tuple[Rule, ...] = (
             *("facial", "photo", "photoid", "face", "passport"),
         ),
     ),
-    Rule(
+    DeidRule(
         id="photograph_file",
         letter="Q",
         pattern=r"(?<![\w])(?P<v>[\w()~/.-]{1,120}\.(?i:jpe?g|png|heic|heif|tiff?|bmp|gif|raw|"
@@ -112,7 +112,7 @@ CODE_RULES: tuple[Rule, ...] = (
         gate="dot",
         context=words_of("jpg jpeg png heic heif tif tiff bmp gif raw mp4 mov mp"),
     ),
-    Rule(
+    DeidRule(
         id="code_uuid",
         letter="R",
         pattern=r"(?<![\w-])(?P<v>[0-9A-Fa-f]{8}[- ][0-9A-Fa-f]{4}[- ][0-9A-Fa-f]{4}[- ]"
@@ -121,7 +121,7 @@ CODE_RULES: tuple[Rule, ...] = (
         near_miss="3f2b8c1e-4417-4a6d-9c3e",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="code_hash",
         letter="R",
         pattern=r"(?<![\w-])(?P<v>[0-9a-f]{32,128}|[0-9A-F]{32,128})(?![\w-])",
@@ -129,16 +129,16 @@ CODE_RULES: tuple[Rule, ...] = (
         near_miss="9e107d9d372bb6826bd8",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="code_long",
         letter="R",
         pattern=r"(?<![\w-])(?P<v>(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{14,64})(?![\w-])",
         example="QX44T17B7B36ZZ",
         near_miss="dihydroxyvitaminD3",
         gate="digit",
-        check="mixed",
+        check="is_mixed_code",
     ),
-    labelled(
+    labelled_rule(
         "code_labelled",
         "R",
         r"(?:accession|specimen|study|subject|trial|case|sample|participant|enrol?lment|barcode|"
@@ -167,7 +167,7 @@ CODE_RULES: tuple[Rule, ...] = (
         is_weak=True,
         check="unique_code",
     ),
-    labelled(
+    labelled_rule(
         "code_bare_id",
         "R",
         r"(?<!\w )(?<![?&])(?:id|identifier|uid|guid|ref|code)",
@@ -177,7 +177,7 @@ CODE_RULES: tuple[Rule, ...] = (
         is_weak=False,
         check="bare_code",
     ),
-    Rule(
+    DeidRule(
         id="code_taxpayer",
         letter="R",
         pattern=r"(?<![\w-])(?P<v>9[0-9]{2}-(?:5[0-9]|6[0-5]|7[0-9]|8[0-8]|"
@@ -187,7 +187,7 @@ CODE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="number",
     ),
-    Rule(
+    DeidRule(
         id="code_username",
         letter="R",
         pattern=r"\b(?i:user ?name|user ?id|log-?in(?: name| id)?|screen ?name|gamertag|"
@@ -203,7 +203,7 @@ CODE_RULES: tuple[Rule, ...] = (
             *("reddit", "discord", "telegram", "venmo"),
         ),
     ),
-    Rule(
+    DeidRule(
         id="code_handle",
         letter="R",
         pattern=r"(?<![\w.@/])(?P<v>@[A-Za-z_][A-Za-z0-9_]{2,29})(?![\w@.]|\s?\d)",
@@ -211,7 +211,7 @@ CODE_RULES: tuple[Rule, ...] = (
         near_miss="@ bedside",
         gate="at",
     ),
-    Rule(
+    DeidRule(
         id="code_password",
         letter="R",
         pattern=r"\b(?i:password|passcode|pass phrase|security (?:answer|code)|pin)(?i: is|:|=|"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.deid.rule import Rule
+from catalog.deid.rule import DeidRule
 
 _CALL = (
     "phone|phones|tel|telephone|call|called|calling|cell|mobile|contact|contacted|pager|paged|"
@@ -18,8 +18,8 @@ _TLD = (
 _BARE_TLD = "com|org|net|edu|gov|mil|info|biz|io|health|clinic|hospital|co\\.uk|com\\.au|ac\\.uk"
 _HEX = "[0-9A-Fa-f]{1,4}"
 
-CONTACT_RULES: tuple[Rule, ...] = (
-    Rule(
+CONTACT_RULES: tuple[DeidRule, ...] = (
+    DeidRule(
         id="phone_north_american",
         letter="D",
         pattern=r"(?<![\w.-])(?<!\d/)(?P<v>(?:\+?1[-. ]{0,2})?(?:\([2-9][0-9]{2}\)[-. ]{0,2}|"
@@ -30,7 +30,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="not_fax",
     ),
-    Rule(
+    DeidRule(
         id="phone_international",
         letter="D",
         pattern=r"(?<![\w.])(?P<v>(?:\+|00 ?|00)[1-9][0-9]{0,2}[-. ]{0,2}(?:\(0?[0-9]{0,4}\)[-. "
@@ -40,7 +40,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="international_phone",
     ),
-    Rule(
+    DeidRule(
         id="phone_trunk_zero",
         letter="D",
         pattern=r"(?<![\w.,/-])(?P<v>(?:\(0[0-9]{1,4}\)|0[1-9][0-9]{0,3})(?:[ "
@@ -50,7 +50,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="trunk_phone",
     ),
-    Rule(
+    DeidRule(
         id="phone_area_in_brackets",
         letter="D",
         pattern=r"(?<![\w])(?P<v>\([0-9]{2,5}\) ?[0-9]{3,4}[- ][0-9]{3,4})(?![\w]|-\d)",
@@ -59,7 +59,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="not_fax",
     ),
-    Rule(
+    DeidRule(
         id="phone_by_context",
         letter="D",
         pattern=rf"\b(?i:{_CALL})\b[^0-9]{{0,24}}?(?P<v>\(?[0-9](?:[0-9]|[ "
@@ -70,7 +70,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         context=_CALL_WORDS,
         check="context_phone",
     ),
-    Rule(
+    DeidRule(
         id="phone_extension",
         letter="D",
         pattern=r"\b(?i:extension|ext\.?|pager|beeper|pgr|pager id|voicemail box)(?i: number| "
@@ -81,7 +81,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         context=("extension", "ext", "pager", "beeper", "pgr", "voicemail"),
         check="not_measure",
     ),
-    Rule(
+    DeidRule(
         id="phone_spoken",
         letter="D",
         pattern=r"\b(?i:phone|number|call|cell|reach|dial)\b[^\n]{0,30}?\b(?P<v>(?i:zero|oh|o|"
@@ -91,7 +91,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         near_miss="my number one worry is two or three falls",
         context=("phone", "number", "call", "cell", "reach", "dial"),
     ),
-    Rule(
+    DeidRule(
         id="fax_number",
         letter="E",
         pattern=r"\b(?i:fax|faxed|facsimile|telefax|f|fx|"
@@ -103,7 +103,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         context=("fax", "faxed", "facsimile", "telefax", "f", "fx", "efax"),
         check="fax",
     ),
-    Rule(
+    DeidRule(
         id="email_address",
         letter="F",
         pattern=r"(?P<v>[A-Za-z0-9][\w.+%'-]{0,63}@[A-Za-z0-9][A-Za-z0-9-]{0,62}(?:\.[A-Za-z0-9-]"
@@ -112,7 +112,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         near_miss="pain 5 @ rest",
         gate="at",
     ),
-    Rule(
+    DeidRule(
         id="email_spelled",
         letter="F",
         pattern=r"\b(?P<v>[\w.+-]{2,40} ?(?:\(at\)|\[at\]|<at>|@| at ) ?[A-Za-z0-9-]{2,40}(?: "
@@ -122,7 +122,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         context=("dot",),
         check="spelled_domain",
     ),
-    Rule(
+    DeidRule(
         id="url_with_scheme",
         letter="N",
         pattern=r"(?i:\b(?P<v>(?:https?|ftp|sftp|hxxps?)://[^\s<>\"')\]]{3,300}))",
@@ -131,7 +131,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         gate="dot",
         context=("http", "https", "ftp", "sftp", "hxxp", "hxxps"),
     ),
-    Rule(
+    DeidRule(
         id="url_www",
         letter="N",
         pattern=rf"(?i:\b(?P<v>www\d?\.[a-z0-9-]{{1,63}}(?:\.[a-z0-9-]{{1,63}}){{0,3}}\.(?:{_TLD}"
@@ -141,7 +141,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         gate="dot",
         context=("www", "www1", "www2", "www3"),
     ),
-    Rule(
+    DeidRule(
         id="url_bare_domain",
         letter="N",
         pattern=rf"(?<![\w@.-])(?P<v>(?:[A-Za-z0-9][A-Za-z0-9-]{{1,62}}\.){{1,3}}(?:{_BARE_TLD})("
@@ -151,7 +151,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         gate="dot",
         check="not_email",
     ),
-    Rule(
+    DeidRule(
         id="url_bare_path",
         letter="N",
         pattern=rf"(?<![\w@.-])(?P<v>(?:[a-z0-9][a-z0-9-]{{1,62}}\.){{1,3}}(?:{_TLD})/[^\s<>\"']"
@@ -161,7 +161,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         gate="dot",
         check="domain",
     ),
-    Rule(
+    DeidRule(
         id="ip_v4",
         letter="O",
         pattern=r"(?<![\w.])(?P<v>(?:[0-9]{1,3}\.){3}[0-9]{1,3})(?![\w]|\.\d)",
@@ -170,7 +170,7 @@ CONTACT_RULES: tuple[Rule, ...] = (
         gate="dot",
         check="ip_v4",
     ),
-    Rule(
+    DeidRule(
         id="ip_v6",
         letter="O",
         pattern=rf"(?<![\w:.])(?P<v>(?:{_HEX}:){{1,7}}(?::{_HEX}){{0,6}}(?:{_HEX}|:)|"

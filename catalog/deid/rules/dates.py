@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.deid.rule import Rule, words_of
+from catalog.deid.rule import DeidRule, words_of
 
 _LONG = "january|february|march|april|may|june|july|august|september|october|november|december"
 MONTH = rf"(?i:{_LONG}|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\b\.?"
@@ -34,8 +34,8 @@ HOLIDAY = (
 
 MONTH_WORDS = tuple(f"{_LONG}|jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec".split("|"))
 
-DATE_RULES: tuple[Rule, ...] = (
-    Rule(
+DATE_RULES: tuple[DeidRule, ...] = (
+    DeidRule(
         id="date_numeric",
         letter="C",
         pattern=r"(?<![\w/.])(?<!\d-)(?P<v>(?P<a>[0-3]?[0-9])\s?(?P<s>[/.-])\s?(?P<b>[0-3]?[0-9])"
@@ -45,7 +45,7 @@ DATE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="numeric_day",
     ),
-    Rule(
+    DeidRule(
         id="date_year_first",
         letter="C",
         pattern=r"(?<![\d/.-])(?P<v>(?P<c>(?:18|19|"
@@ -55,7 +55,7 @@ DATE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="numeric_day",
     ),
-    Rule(
+    DeidRule(
         id="date_compact",
         letter="C",
         pattern=r"(?<![\w.-])(?P<v>(?P<c>(?:19|"
@@ -65,7 +65,7 @@ DATE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="numeric_day",
     ),
-    Rule(
+    DeidRule(
         id="date_month_day",
         letter="C",
         pattern=rf"\b(?P<v>(?P<m>{MONTH})(?:,? the)?(?:[ -]|[.,/](?=\d))?(?:{_DAY}|{_ORDINAL}|"
@@ -76,7 +76,7 @@ DATE_RULES: tuple[Rule, ...] = (
         check="month",
         context=MONTH_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="date_day_month",
         letter="C",
         pattern=rf"(?<![\w.,/-])(?P<v>(?:{_DAY}|(?i:the )?{_ORDINAL})(?:[ -]|(?i:,? day of | of ))"
@@ -86,7 +86,7 @@ DATE_RULES: tuple[Rule, ...] = (
         check="month",
         context=MONTH_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="date_month_year",
         letter="C",
         pattern=rf"\b(?P<v>(?P<m>{MONTH})(?:,? of|,? in|,)?(?: the year)?[ -]{{1,2}}(?:{_YEAR}|"
@@ -96,7 +96,7 @@ DATE_RULES: tuple[Rule, ...] = (
         check="month",
         context=MONTH_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="date_month_joined",
         letter="C",
         pattern=r"(?<![A-Za-z0-9])(?P<v>(?:[0-3]?[0-9])?(?:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|"
@@ -106,7 +106,7 @@ DATE_RULES: tuple[Rule, ...] = (
         near_miss="14MARS2019",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="date_month_alone",
         letter="C",
         pattern=rf"\b(?i:{_SOON}|mid-?) ?(?P<v>(?P<m>(?i:{_LONG})))\b(?! (?:syndrome|fracture|"
@@ -116,7 +116,7 @@ DATE_RULES: tuple[Rule, ...] = (
         check="month",
         context=MONTH_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="date_month_slash_year",
         letter="C",
         pattern=r"(?<![\w/.-])(?P<v>(?:0?[1-9]|1[0-2])[/-](?:19|20)[0-9]{2})(?![\w/-])",
@@ -124,7 +124,7 @@ DATE_RULES: tuple[Rule, ...] = (
         near_miss="13/2019",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="date_year_month",
         letter="C",
         pattern=r"\b(?i:date|dated|in|since|on|from|until)[: ]{1,2}(?P<v>(?P<c>(?:19|"
@@ -134,7 +134,7 @@ DATE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="year_month",
     ),
-    Rule(
+    DeidRule(
         id="date_month_slash_day",
         letter="C",
         pattern=r"(?<![\w/.-])(?P<v>(?P<a>1[0-2]|0?[1-9])[/-](?P<b>3[01]|[12][0-9]|0?[1-9]))"
@@ -152,7 +152,7 @@ DATE_RULES: tuple[Rule, ...] = (
         r"thurs?|fri|sat|sun|last seen|procedure|or date)[:,]?(?: of| on| from)? ?\(?",
         check="month_slash_day",
     ),
-    Rule(
+    DeidRule(
         id="date_ordinal_day",
         letter="C",
         pattern=r"\b(?i:on|since|until|by|from|before|after|for) the (?P<v>(?:[12]?[0-9]|"
@@ -163,7 +163,7 @@ DATE_RULES: tuple[Rule, ...] = (
         context=("the",),
         check="ordinal",
     ),
-    Rule(
+    DeidRule(
         id="date_holiday",
         letter="C",
         pattern=r"\b(?i:on|since|before|after|around|over|until|last|this|past|at|day of)(?: "

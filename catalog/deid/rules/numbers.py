@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from catalog.deid.rule import GLUE, Rule, labelled
+from catalog.deid.rule import GLUE, DeidRule, labelled_rule
 
 _SSN_LABEL = (
     r"(?i:ssn|s\.?s\.? ?(?:#|no\b\.?|num(?:ber)?\b)|s\.s\.n\.?|"
     r"soc(?:ial)?\.? sec(?:urity)?\.?|social)(?![A-Za-z])"
 )
 
-NUMBER_RULES: tuple[Rule, ...] = (
-    Rule(
+NUMBER_RULES: tuple[DeidRule, ...] = (
+    DeidRule(
         id="ssn",
         letter="G",
         pattern=r"(?<![\w-])(?P<v>[0-9]{3}(?: ?[-.] ?| )[0-9]{2}(?: ?[-.] ?| )[0-9]{4})(?!\w|-\d)",
@@ -19,7 +19,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="ssn",
     ),
-    Rule(
+    DeidRule(
         id="ssn_labelled",
         letter="G",
         pattern=rf"\b{_SSN_LABEL}{GLUE}(?P<v>[0-9]{{3}}(?: ?[-._/] ?| )?[0-9]{{2}}"
@@ -30,7 +30,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         check="number",
         context=("ssn", "ss", "s", "social", "soc"),
     ),
-    Rule(
+    DeidRule(
         id="ssn_last_four",
         letter="G",
         pattern=r"\b(?i:(?:last (?:four|4)(?: digits)?(?: of)?(?: the| his| her| their| my)? "
@@ -42,7 +42,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         near_miss="last four of his sons, 9999 steps",
         gate="digit",
     ),
-    labelled(
+    labelled_rule(
         "mrn",
         "H",
         r"mrn|m\.r\.n\.?|mr ?#|mr ?(?=no\b|number\b)|mpi|emr|epic|uhid|pid|chi|med(?:ical)? "
@@ -51,7 +51,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         "medical record from 2019",
         context="mrn m mr mpi emr epic uhid pid chi med medical medrec",
     ),
-    labelled(
+    labelled_rule(
         "mrn_weak_label",
         "H",
         r"(?:patient|pt|hospital|hosp|chart|unit|record|file|ur|urn|registry|case record|clinic|"
@@ -62,7 +62,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         "inpatient outpatient enterprise admission person",
         is_weak=True,
     ),
-    Rule(
+    DeidRule(
         id="nhs_number",
         letter="H",
         pattern=r"(?<![\w-])(?P<v>[0-9]{3}[ -]?[0-9]{3}[ -]?[0-9]{4})(?![\w-])",
@@ -72,7 +72,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         context=("nhs",),
         check="nhs_number",
     ),
-    labelled(
+    labelled_rule(
         "health_plan",
         "I",
         r"(?:member|subscriber|policy|policyholder|beneficiary|insurance|insured|insurer|plan|"
@@ -84,7 +84,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         "health group payer payor enrollee coverage benefit benefits rx hmo ppo prior dependent",
         is_weak=True,
     ),
-    labelled(
+    labelled_rule(
         "health_plan_named",
         "I",
         r"hicn?|mbi|medicare|medicaid|medi-?cal|tricare|champus|blue ?cross(?: blue ?shield)?|"
@@ -97,7 +97,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         "healthfirst oxford",
         check="long_code",
     ),
-    Rule(
+    DeidRule(
         id="medicare_beneficiary",
         letter="I",
         pattern=r"(?<![\w-])(?P<v>[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9][0-9]-?[AC-HJKMNP-RT-Y]"
@@ -106,7 +106,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         near_miss="1SG4-TE5-MK73",
         gate="digit",
     ),
-    labelled(
+    labelled_rule(
         "account",
         "J",
         r"(?:account|acct|a/c|bank|checking|savings|bill|billing|invoice|encounter|visit|"
@@ -120,7 +120,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         "debit loan contact hospital patient collection collections deposit wire",
         is_weak=True,
     ),
-    labelled(
+    labelled_rule(
         "account_strong_label",
         "J",
         r"acct|csn|iban|swift|account|routing|aba|debit card|credit card|visa|mastercard|amex|"
@@ -131,7 +131,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         "american discover",
         check="long_code",
     ),
-    Rule(
+    DeidRule(
         id="payment_card",
         letter="J",
         pattern=r"(?<![\w.-])(?P<v>[1-6][0-9]{3}(?:[ -]?[0-9]{4}){2}[ -]?[0-9]{1,7}|"
@@ -141,7 +141,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="card_number",
     ),
-    Rule(
+    DeidRule(
         id="iban",
         letter="J",
         pattern=r"(?<![\w-])(?P<v>[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ "
@@ -151,7 +151,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="iban",
     ),
-    labelled(
+    labelled_rule(
         "licence",
         "K",
         r"(?:(?:driver'?s?'? |driving |medical |nursing |state |professional |pilot'?s? |hunting "
@@ -165,7 +165,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         is_weak=True,
         check="licence",
     ),
-    labelled(
+    labelled_rule(
         "licence_strong_label",
         "K",
         r"dea|npi|upin|cdl|dl ?#?|driver'?s? licen[sc]e|driving licen[sc]e|licen[sc]e|passport|"
@@ -176,7 +176,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         "death marriage medical",
         check="licence",
     ),
-    Rule(
+    DeidRule(
         id="licence_dea",
         letter="K",
         pattern=r"(?<![\w-])(?P<v>[ABCDEFGHJKLMPRSTUX][A-Z9][0-9]{7})(?![\w-])",
@@ -185,7 +185,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="dea",
     ),
-    Rule(
+    DeidRule(
         id="vehicle_vin",
         letter="L",
         pattern=r"(?<![\w-])(?P<v>[A-HJ-NPR-Z0-9]{17})(?![\w-])",
@@ -194,7 +194,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="vin",
     ),
-    Rule(
+    DeidRule(
         id="vehicle_vin_labelled",
         letter="L",
         pattern=r"\b(?i:vin|vehicle identification|vehicle id|"
@@ -205,7 +205,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         context=("vin", "vehicle", "chassis"),
         check="code",
     ),
-    Rule(
+    DeidRule(
         id="vehicle_plate",
         letter="L",
         pattern=r"\b(?i:licen[sc]e plates?|number plates?|plates? (?=no\b|number|#)|licen[sc]e "
@@ -224,7 +224,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         ),
         check="plate",
     ),
-    labelled(
+    labelled_rule(
         "device_serial",
         "M",
         r"(?:serial|s/n|ser\.?(?= no| #|ial)|imei|udi|device|implant|generator|asset tag|asset|"
@@ -238,7 +238,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         "catheter meid machine scanner unit model",
         is_weak=True,
     ),
-    Rule(
+    DeidRule(
         id="device_sn",
         letter="M",
         pattern=r"\b(?:SN|S/N|s/n|Serial|serial|SERIAL|IMEI|imei|"
@@ -249,7 +249,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         context=("sn", "s", "serial", "imei", "udi"),
         check="code",
     ),
-    Rule(
+    DeidRule(
         id="device_udi",
         letter="M",
         pattern=r"(?P<v>\(01\)(?P<g>[0-9]{14})(?:\([0-9]{2}\)[A-Za-z0-9-]{1,20}){0,4})",
@@ -258,7 +258,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="gtin",
     ),
-    Rule(
+    DeidRule(
         id="device_mac",
         letter="M",
         pattern=r"(?<![\w:-])(?P<v>(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from catalog.deid import people_words as near
 from catalog.deid.person_acts import BETWEEN
-from catalog.deid.rule import CAP, INITIALED, NAMES, PARTICLE, TITLED, Rule, words_of
+from catalog.deid.rule import CAP, INITIALED, NAMES, PARTICLE, TITLED, DeidRule, words_of
 
-PEOPLE_RULES: tuple[Rule, ...] = (
-    Rule(
+PEOPLE_RULES: tuple[DeidRule, ...] = (
+    DeidRule(
         id="name_after_title",
         letter="A",
         pattern=r"\b(?:(?:[Mm]rs?|MRS?|[Mm]s|MS|[Mm]x|[Dd]rs?|DR|[Pp]rof|PROF|Sr|Sra|Mme|Hr|"
@@ -20,7 +20,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="titled",
         context=near.TITLES,
     ),
-    Rule(
+    DeidRule(
         id="name_after_role",
         letter="A",
         pattern=rf"\b(?i:{near.ROLE_LABELS})\s(?P<v>{NAMES})",
@@ -30,7 +30,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="officer",
         context=near.ROLES,
     ),
-    Rule(
+    DeidRule(
         id="name_before_credential",
         letter="A",
         pattern=rf"\b(?P<v>{INITIALED}|{NAMES}),? (?:MD|M\.D\.|DO|D\.O\.|RN|R\.N\.|NP|N\.P\.|PA-C|"
@@ -42,7 +42,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="credentialed",
         context=near.CREDENTIALS,
     ),
-    Rule(
+    DeidRule(
         id="name_after_label",
         letter="A",
         pattern=rf"(?:\A|(?<=[\s;,.|(/*>-]))(?i:{near.LABELS})(?:\(s\))? ?(?:[:=|#]| - ) ?"
@@ -52,7 +52,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         gate="label",
         check="labelled",
     ),
-    Rule(
+    DeidRule(
         id="name_after_role_is",
         letter="A",
         pattern=r"\b(?i:next of kin|emergency contact(?: person)?|pcp|attending(?: "
@@ -69,7 +69,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
             "attorney poa"
         ),
     ),
-    Rule(
+    DeidRule(
         id="name_after_patient_label",
         letter="A",
         pattern=rf"\b(?i:patient|pt|client)\s?[:#-] ?(?P<v>{CAP}, ?{CAP}|{NAMES})",
@@ -79,7 +79,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="patient_label",
         context=("patient", "pt", "client"),
     ),
-    Rule(
+    DeidRule(
         id="name_after_by",
         letter="A",
         pattern=rf"\b(?i:{near.BY}) by:? (?:(?:his|her|their|the) [a-z]+,? )?"
@@ -90,7 +90,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         context=("by",),
         check="listed_or_two",
     ),
-    Rule(
+    DeidRule(
         id="name_after_contact",
         letter="A",
         pattern=rf"\b(?i:{near.WITH}) (?P<v>{INITIALED}|{NAMES})",
@@ -100,7 +100,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="contacted",
         context=near.CONTACT_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="name_of_relative",
         letter="A",
         pattern=rf"\b(?i:{near.RELATIVES})(?:,| is|:)? (?P<v>{NAMES})",
@@ -110,7 +110,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="listed_relative",
         context=near.RELATIVE_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="name_of_relative_in_commas",
         letter="A",
         pattern=rf"\b(?i:{near.RELATIVES}), (?P<v>{TITLED}(?: {TITLED})?),",
@@ -120,7 +120,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="plausible",
         context=near.RELATIVE_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="name_after_named",
         letter="A",
         pattern=r"\b(?i:my name is|name is|names? are|named|nicknamed|goes by|"
@@ -133,7 +133,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="named",
         context=near.NAMING,
     ),
-    Rule(
+    DeidRule(
         id="name_of_speaker",
         letter="A",
         pattern=rf"\b(?:I am|I'm|[Tt]his is|[Ii]t's|[Mm]eet|[Ii]ntroduce|for) (?P<v>{NAMES})",
@@ -143,7 +143,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="listed",
         context=("am", "m", "this", "it", "meet", "introduce", "for"),
     ),
-    Rule(
+    DeidRule(
         id="name_after_greeting",
         letter="A",
         pattern=r"\b(?i:hi|hello|hey|dear|thanks|thank you|good (?:morning|afternoon|evening)|bye|"
@@ -154,7 +154,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="greeted",
         context=near.GREETINGS,
     ),
-    Rule(
+    DeidRule(
         id="name_of_patient",
         letter="A",
         pattern=rf"\b(?i:{near.PATIENTS})(?:,| is| was)? (?P<v>{INITIALED}|{NAMES})",
@@ -164,7 +164,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="listed",
         context=near.PATIENT_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="name_as_subject",
         letter="A",
         pattern=rf"\b(?P<v>{TITLED}, {TITLED}|{INITIALED}|{NAMES}),? {BETWEEN}(?:{near.VERBS})",
@@ -174,7 +174,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         check="subject",
         context=near.VERB_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="name_full",
         letter="A",
         pattern=rf"\b(?P<v>{CAP}[ \n](?:(?:[A-Z]\.?|{CAP}) )?{PARTICLE}?{CAP})\b",
@@ -183,7 +183,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         gate="upper",
         check="full_name",
     ),
-    Rule(
+    DeidRule(
         id="name_surname_first",
         letter="A",
         pattern=rf"\b(?P<v>{PARTICLE}?{CAP}, ?{CAP}(?: [A-Z]\b\.?)?)",
@@ -192,7 +192,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         gate="upper",
         check="surname_first",
     ),
-    Rule(
+    DeidRule(
         id="name_with_initials",
         letter="A",
         pattern=rf"(?<![\w.])(?P<v>(?:[A-Z]\. ?){{1,2}}{PARTICLE}?{CAP})\b",
@@ -201,7 +201,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         gate="upper",
         check="listed",
     ),
-    Rule(
+    DeidRule(
         id="name_and_initial",
         letter="A",
         pattern=rf"\b(?P<v>{TITLED} [A-Z])(?=\.?[,;)]|\.?(?:'s)? (?:{near.VERBS})|\.? (?:who|"
@@ -212,7 +212,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         gate="upper",
         check="initialed",
     ),
-    Rule(
+    DeidRule(
         id="name_in_carets",
         letter="A",
         pattern=r"(?<![\w^])(?P<v>[A-Za-z][A-Za-z' "
@@ -222,7 +222,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         gate="caret",
         check="person_name",
     ),
-    Rule(
+    DeidRule(
         id="name_given",
         letter="A",
         pattern=rf"\b(?P<v>{CAP})(?: [A-Z]\.)?(?![\w])",
@@ -231,7 +231,7 @@ PEOPLE_RULES: tuple[Rule, ...] = (
         gate="upper",
         check="given",
     ),
-    Rule(
+    DeidRule(
         id="name_surname",
         letter="A",
         pattern=r"\b(?P<v>[A-Z][a-z]{3,})\b",

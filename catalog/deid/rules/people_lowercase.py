@@ -16,15 +16,15 @@ from catalog.deid.lower_case import (
     sure_names,
 )
 from catalog.deid.person_acts import BETWEEN
-from catalog.deid.rule import Rule, words_of
+from catalog.deid.rule import DeidRule, words_of
 
 _END = (
     r"(?= ?[,.!?;:]|\s*$| ?\n| (?:how|i|i'm|i've|it|it's|this|my|"
     r"nice|good|what|tell|we|thanks|is)\b)"
 )
 
-LOWER_CASE_RULES: tuple[Rule, ...] = (
-    Rule(
+LOWER_CASE_RULES: tuple[DeidRule, ...] = (
+    DeidRule(
         id="name_after_title_lowercase",
         letter="A",
         pattern=rf"\b(?i:mrs?|ms|mx|miss|missus|mister|prof|professor|drs?|doctor|doc)\b"
@@ -35,7 +35,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="titled_lowercase",
         context=(*near.TITLES, "doc"),
     ),
-    Rule(
+    DeidRule(
         id="name_after_greeting_lowercase",
         letter="A",
         pattern=r"\b(?i:hi|hello|hey|dear|morning|afternoon|evening|thanks|thank you|bye|"
@@ -47,7 +47,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="greeted_lowercase",
         context=(*near.GREETINGS, "alright", "so", "right", "you"),
     ),
-    Rule(
+    DeidRule(
         id="name_of_relative_lowercase",
         letter="A",
         pattern=rf"\b(?i:{near.RELATIVES})(?:(?:'s)? (?:name is|named|is named|called|is "
@@ -59,7 +59,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="relative_lowercase",
         context=near.RELATIVE_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="name_after_role_lowercase",
         letter="A",
         pattern=rf"\b(?i:{near.ROLE_LABELS})(?: was| is|,|:)? (?P<v>{LOW_NAMES})",
@@ -69,7 +69,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="officer_lowercase",
         context=near.ROLES,
     ),
-    Rule(
+    DeidRule(
         id="name_before_credential_lowercase",
         letter="A",
         pattern=rf"\b(?P<v>{LOW_NAMES}) ?,? (?:md|m\.d\.|rn|r\.n\.|np|pa-c|phd|ph\.d\.|dds|dmd|dpm|"
@@ -82,7 +82,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="credentialed_lowercase",
         context=near.CREDENTIALS,
     ),
-    Rule(
+    DeidRule(
         id="name_after_label_lowercase",
         letter="A",
         pattern=rf"(?:\A|(?<=[\s;,.|(/*>-]))(?i:{near.LABELS}|patient|pt|client)(?:\(s\))?"
@@ -93,7 +93,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         is_uncased=True,
         check="labelled_lowercase",
     ),
-    Rule(
+    DeidRule(
         id="name_after_by_lowercase",
         letter="A",
         pattern=rf"\b(?i:{near.BY}) by:? (?:(?:his|her|their|the) [a-z]+,? )?(?P<v>{LOW_NAMES})",
@@ -103,7 +103,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="listed_lowercase",
         context=("by",),
     ),
-    Rule(
+    DeidRule(
         id="name_after_contact_lowercase",
         letter="A",
         pattern=rf"\b(?i:{near.WITH}|dictating on|dictation on|note on|seeing) (?P<v>{LOW_NAMES})",
@@ -113,7 +113,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="listed_lowercase",
         context=(*near.CONTACT_WORDS, "dictating", "dictation", "note", "seeing"),
     ),
-    Rule(
+    DeidRule(
         id="name_after_named_lowercase",
         letter="A",
         pattern=r"\b(?i:my name is|my name's|name is|names are|named|nicknamed|goes by|maiden name"
@@ -129,7 +129,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
             *("i", "it", "meet", "introduce", "patient", "pt", "client", "surname"),
         ),
     ),
-    Rule(
+    DeidRule(
         id="name_of_patient_lowercase",
         letter="A",
         pattern=rf"\b(?i:{near.PATIENTS})(?:,| ,| is| was)? (?P<v>{LOW_NAMES})",
@@ -139,7 +139,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="listed_lowercase",
         context=near.PATIENT_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="name_before_age_lowercase",
         letter="A",
         pattern=rf"\b(?P<v>{LOW}(?: {LOW}| [a-z]\.? {LOW})?)(?: ?,(?: an?)?|,?(?: who)? (?:is|"
@@ -152,7 +152,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="aged_lowercase",
         context=words_of("old yo o y"),
     ),
-    Rule(
+    DeidRule(
         id="name_as_subject_lowercase",
         letter="A",
         pattern=rf"\b(?P<v>{LOW}(?: (?:[a-z]\.? )?(?!(?:is|was|has|had|will)\b){LOW})?),? {BETWEEN}"
@@ -163,7 +163,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="subject_lowercase",
         context=near.VERB_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="name_full_lowercase",
         letter="A",
         pattern=rf"(?<![\w@./:'-])(?P<v>{LOW} (?:[a-z]\.? )?{LOW})(?![a-z0-9@/_]|\.[a-z]{{2}})",
@@ -173,7 +173,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="full_name_lowercase",
         context=parts(names_in_context()),
     ),
-    Rule(
+    DeidRule(
         id="name_surname_first_lowercase",
         letter="A",
         pattern=rf"\b(?P<v>{LOW}, ?{LOW}(?: [a-z]\b\.?)?)",
@@ -183,7 +183,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="surname_first_lowercase",
         context=parts(names_in_context()),
     ),
-    Rule(
+    DeidRule(
         id="name_and_initial_lowercase",
         letter="A",
         pattern=rf"\b(?P<v>{LOW} [a-z])(?:\.,|,| (?:was|is|has|reports|denies|states)\b|\. "
@@ -194,7 +194,7 @@ LOWER_CASE_RULES: tuple[Rule, ...] = (
         check="initialed_lowercase",
         context=parts(given_without_word()),
     ),
-    Rule(
+    DeidRule(
         id="name_lowercase",
         letter="A",
         pattern=r"(?<![\w@./:'-])(?P<v>[a-z](?:'?[a-z-]+)[a-z])(?![a-z0-9@/_]|\.[a-z]{2})",

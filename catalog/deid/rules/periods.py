@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.deid.rule import Rule, words_of
+from catalog.deid.rule import DeidRule, words_of
 from catalog.deid.rules.dates import HOLIDAY, MONTH, MONTH_WORDS
 
 _YEAR = r"(?:19|20)[0-9]{2}"
@@ -14,8 +14,8 @@ _WHEN = (
 )
 SHORT_WORDS = words_of("jan feb mar apr jun jul aug sep sept oct nov dec")
 
-PERIOD_RULES: tuple[Rule, ...] = (
-    Rule(
+PERIOD_RULES: tuple[DeidRule, ...] = (
+    DeidRule(
         id="date_month_short",
         letter="C",
         pattern=rf"\b(?:(?:{_WHEN}|{_PART})[ -]|mid)(?P<v>{_SHORT})\b\.?(?![-'\w])",
@@ -23,7 +23,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         near_miss="nasal Sept deviation",
         context=SHORT_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="date_month_short_any_case",
         letter="C",
         pattern=rf"\b{_PART}[ -](?P<v>(?i:jan|feb|mar|apr|jun|jul|aug|sept?|nov)|oct)\b"
@@ -32,7 +32,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         near_miss="the OCT showed edema",
         context=SHORT_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="date_quarter",
         letter="C",
         pattern=rf"(?<![\w-])(?P<v>(?:(?:[Qq][1-4]|[1-4][Qq]|H[12]|[12]H)(?:[ /,-]{{1,2}}|'| of )?"
@@ -43,7 +43,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         near_miss="q3 h, 2019 mL in all",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="date_quarter_short",
         letter="C",
         pattern=r"(?<![\w-])(?P<v>[1-4]Q[0-3][0-9]|Q[1-4]-?[0-3][0-9])(?![\w-]|\.\d)",
@@ -52,7 +52,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         gate="digit",
         after=r"\b(?i:in|since|by|during|until|through|late|early|end of|from|before|after) ",
     ),
-    Rule(
+    DeidRule(
         id="date_quarter_spelled",
         letter="C",
         pattern=r"\b(?P<v>(?i:first|second|third|fourth|last|1st|2nd|3rd|4th) "
@@ -63,7 +63,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         gate="year",
         context=words_of("quarter half third semester trimester month week"),
     ),
-    Rule(
+    DeidRule(
         id="date_season",
         letter="C",
         pattern=rf"\b(?P<v>(?i:spring|summer|autumn|winter)(?:time)?(?:,| of| in)? "
@@ -72,7 +72,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         near_miss="summer camp 2019",
         context=words_of("spring summer autumn winter springtime summertime wintertime"),
     ),
-    Rule(
+    DeidRule(
         id="date_season_fall",
         letter="C",
         pattern=r"\b(?i:in|the|since|last|early|late|until|of|during|by|mid|through|this)[ -]"
@@ -82,7 +82,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         gate="year",
         context=("fall",),
     ),
-    Rule(
+    DeidRule(
         id="date_week",
         letter="C",
         pattern=rf"(?<![\w-])(?P<v>{_YEAR}-?W[0-5][0-9](?:-?[1-7])?|"
@@ -91,7 +91,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         near_miss="week 32 of 40",
         gate="year",
     ),
-    Rule(
+    DeidRule(
         id="date_holiday_year",
         letter="C",
         pattern=rf"\b(?P<v>(?i:{HOLIDAY}),? (?:of |in )?{_YEAR})\b",
@@ -104,7 +104,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
             "presidents cinco groundhog juneteenth"
         ),
     ),
-    Rule(
+    DeidRule(
         id="date_year_then_month",
         letter="C",
         pattern=rf"\b(?P<v>{_YEAR}(?:, |[ /-])(?P<m>{MONTH}))(?![\w'])",
@@ -114,7 +114,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         context=MONTH_WORDS,
         check="month",
     ),
-    Rule(
+    DeidRule(
         id="date_year_slash_month",
         letter="C",
         pattern=rf"(?<![\w/.-])(?P<v>(?P<c>{_YEAR})[/-](?P<a>0[1-9]|1[0-2]))(?![\w/-]|\.\d)",
@@ -123,7 +123,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         gate="year",
         check="year_month",
     ),
-    Rule(
+    DeidRule(
         id="date_spaced",
         letter="C",
         pattern=rf"(?<![\w.,/-])(?P<v>(?P<a>[0-3]?[0-9])"
@@ -134,7 +134,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         gate="year",
         check="spaced_day",
     ),
-    Rule(
+    DeidRule(
         id="date_spaced_two_digits",
         letter="C",
         pattern=rf"(?<![\w.,/-])(?P<v>(?P<a>[0-3][0-9]) (?P<b>[0-3][0-9]) (?P<c>{_YEAR}))"
@@ -144,7 +144,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         gate="year",
         check="spaced_day",
     ),
-    Rule(
+    DeidRule(
         id="date_spaced_year_first",
         letter="C",
         pattern=rf"(?<![\w.,/-])(?P<v>(?P<c>{_YEAR})[ /.-](?P<a>[01][0-9])[ /.-](?P<b>[0-3][0-9]))"
@@ -154,7 +154,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         gate="year",
         check="spaced_day",
     ),
-    Rule(
+    DeidRule(
         id="date_slash_alone",
         letter="C",
         pattern=r"(?:\A|(?<=[\n(]))(?P<v>(?P<a>1[0-2]|0?[1-9])/(?P<b>3[01]|2[0-9]|1[3-9]))"
@@ -164,7 +164,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         gate="slash",
         check="slash_alone",
     ),
-    Rule(
+    DeidRule(
         id="date_slash_range",
         letter="C",
         pattern=r"(?<![\w/.-])(?P<v>(?P<a>1[0-2]|0?[1-9])/(?P<b>3[01]|[12][0-9]|0?[1-9])"
@@ -175,7 +175,7 @@ PERIOD_RULES: tuple[Rule, ...] = (
         gate="slash",
         check="slash_range",
     ),
-    Rule(
+    DeidRule(
         id="date_day_slash_month",
         letter="C",
         pattern=r"(?<![\w/.-])(?P<v>(?P<b>1[3-9]|2[0-9]|3[01])/(?P<a>1[0-2]|0?[1-9]))"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from catalog.deid import gazetteer
-from catalog.deid.rule import TITLED, Rule, words_of
+from catalog.deid.rule import TITLED, DeidRule, words_of
 
 STATES = (
     "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|"
@@ -66,8 +66,8 @@ _LISTED_WORDS = tuple(
     sorted({city.split(" ")[-1].strip(".") for city in gazetteer.cities(needs_context=False)})
 )
 
-PLACE_RULES: tuple[Rule, ...] = (
-    Rule(
+PLACE_RULES: tuple[DeidRule, ...] = (
+    DeidRule(
         id="street_address",
         letter="B",
         pattern=rf"(?<![\w.,/-])(?P<v>[1-9][0-9]{{0,5}}[A-Za-z]?(?:-[0-9]+)?,? (?:{_DIRECTION} )?"
@@ -78,7 +78,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="address",
     ),
-    Rule(
+    DeidRule(
         id="street_address_lowercase",
         letter="B",
         pattern=r"(?<![\w.,/-])(?P<v>[1-9][0-9]{1,5} (?:(?:north|south|east|west|n|s|e|w)\.? "
@@ -92,7 +92,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         ),
         check="address_lowercase",
     ),
-    Rule(
+    DeidRule(
         id="street_named_road",
         letter="B",
         pattern=r"\b(?P<v>[0-9]{1,6} (?:Highway|Hwy|Route|Rte|State Road|County Road|CR|SR|FM|"
@@ -104,7 +104,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="address",
     ),
-    Rule(
+    DeidRule(
         id="street_then_number",
         letter="B",
         pattern=r"\b(?P<v>(?:(?:Via|Rua|Calle|Rue|Avenida|Avenue|Plaza|Piazza|Viale|Corso|Ulica|"
@@ -117,7 +117,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         near_miss="Via central line 14",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="street_by_context",
         letter="B",
         pattern=r"\b(?i:address(?: is|:| was)?|(?:lives?|living|resid(?:es|ing|ed)|stay(?:s|ing)|"
@@ -134,7 +134,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         ),
         check="address_lowercase",
     ),
-    Rule(
+    DeidRule(
         id="country_and_code",
         letter="B",
         pattern=rf"\b(?P<v>(?:{STATE_NAMES}|Estonia|Latvia|Lithuania|Belgium|Netherlands|Greece|"
@@ -146,7 +146,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="country_code",
     ),
-    Rule(
+    DeidRule(
         id="post_office_box",
         letter="B",
         pattern=r"\b(?P<v>(?i:p\.? ?o\.? ?box|post office box|postal box|PSC|box number)[ "
@@ -156,7 +156,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="digit",
         context=("box", "psc"),
     ),
-    Rule(
+    DeidRule(
         id="dwelling_number",
         letter="B",
         pattern=r"\b(?P<v>(?:[Aa]pt|APT|[Aa]partment|APARTMENT|[Ss]uite|SUITE|[Ss]te|STE)\.? "
@@ -166,7 +166,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="digit",
         context=("apt", "apartment", "suite", "ste"),
     ),
-    Rule(
+    DeidRule(
         id="town_and_state",
         letter="B",
         pattern=rf"\b(?P<v>{_TOWN}, ?(?:{STATES}|{STATE_NAMES})(?![A-Za-z]))",
@@ -175,7 +175,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="upper",
         check="town_and_state",
     ),
-    Rule(
+    DeidRule(
         id="town_and_state_lowercase",
         letter="B",
         pattern=rf"\b(?P<v>[a-z]{{3,}}(?: [a-z]{{3,}})?,? (?i:{STATE_NAMES}))\b",
@@ -185,7 +185,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         context=tuple(STATE_NAMES.lower().replace(" ", "|").split("|")),
         check="town_lowercase",
     ),
-    Rule(
+    DeidRule(
         id="town_state_and_zip",
         letter="B",
         pattern=rf"(?P<v>(?:\b(?:{_TOWN}|{_CAPS_TOWN})\s*,?\s+)?\b(?:{STATES}|"
@@ -195,7 +195,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="state_zip",
     ),
-    Rule(
+    DeidRule(
         id="town_by_context",
         letter="B",
         pattern=rf"\b(?i:{_LIVING}) (?:(?i:the|downtown|nearby|rural|suburban|central|city of|"
@@ -206,7 +206,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         check="town",
         context=_LIVING_WORDS,
     ),
-    Rule(
+    DeidRule(
         id="town_listed",
         letter="B",
         pattern=rf"\b(?P<v>{TITLED}\.?(?:[ -]{TITLED}){{0,3}})\b",
@@ -215,7 +215,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="upper",
         check="town_listed",
     ),
-    Rule(
+    DeidRule(
         id="town_in",
         letter="B",
         pattern=rf"\b(?:[Ii]n|IN|[Aa]t|[Nn]ear|NEAR|[Oo]utside|[Aa]round|[Ff]rom|FROM|[Vv]ia|"
@@ -225,7 +225,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="upper",
         check="town_in",
     ),
-    Rule(
+    DeidRule(
         id="town_lowercase",
         letter="B",
         pattern=r"\b(?:in|near|outside|around|from|to|of|at|via|through|downtown) "
@@ -236,7 +236,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         context=_LISTED_WORDS,
         check="town_lowercase",
     ),
-    Rule(
+    DeidRule(
         id="street_abbreviated_lowercase",
         letter="B",
         pattern=r"(?<![\w.,/-])(?P<v>[1-9][0-9]{1,5} (?:(?:north|south|east|west|[nsew]{1,2})\.? )?"
@@ -252,7 +252,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         ),
         check="street_lowercase",
     ),
-    Rule(
+    DeidRule(
         id="town_and_state_code_lowercase",
         letter="B",
         pattern=rf"\b(?P<v>{_LOW_TOWN}, ?(?:{STATES.lower()}))\b",
@@ -262,7 +262,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         check="town_and_code_lowercase",
         context=tuple(STATES.lower().split("|")),
     ),
-    Rule(
+    DeidRule(
         id="state_and_zip_lowercase",
         letter="B",
         pattern=rf"\b(?P<v>(?:{STATES.lower()}),? [0-9]{{5}}(?:-[0-9]{{4}})?)(?![0-9])",
@@ -273,7 +273,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         check="state_zip_lowercase",
         context=tuple(STATES.lower().split("|")),
     ),
-    Rule(
+    DeidRule(
         id="county_lowercase",
         letter="B",
         pattern=r"\b(?P<v>[a-z]{3,}(?: [a-z]{3,})? (?:county|parish|township))\b",
@@ -283,7 +283,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         check="county_lowercase",
         context=("county", "parish", "township"),
     ),
-    Rule(
+    DeidRule(
         id="town_after_living_lowercase",
         letter="B",
         pattern=r"\b(?:liv(?:es?|ed|ing)|resid(?:es?|ed|ing)|moved|relocated|born|raised|grew up|"
@@ -296,7 +296,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         context=_LIVING_WORDS,
         check="town_after_living_lowercase",
     ),
-    Rule(
+    DeidRule(
         id="county",
         letter="B",
         pattern=rf"\b(?P<v>(?:{TITLED}(?:[ -]{TITLED})? (?:County|Parish|Township|Borough|"
@@ -308,7 +308,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         check="county",
         context=("county", "parish", "township", "borough", "precinct"),
     ),
-    Rule(
+    DeidRule(
         id="zip_labelled",
         letter="B",
         pattern=r"\b(?i:zip|zip ?code|postal ?code|postcode)(?:(?i: ?is| ?of| ?code|:|=|,| in| "
@@ -319,7 +319,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         gate="digit",
         context=("zip", "zipcode", "postal", "postcode"),
     ),
-    Rule(
+    DeidRule(
         id="zip_plus_four",
         letter="B",
         pattern=r"(?<![\w-])(?P<v>[0-9]{5}-[0-9]{4})(?![\w-])",
@@ -327,7 +327,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         near_miss="44113-00979",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="zip3_restricted",
         letter="B",
         pattern=r"\b(?i:zip ?-?3|zip ?3 (?:code|area|prefix)|zip(?: ?code)?|postal(?: ?code)?|"
@@ -341,7 +341,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         context=("zip", "zip3", "postal", "digits"),
         check="zip3",
     ),
-    Rule(
+    DeidRule(
         id="postcode_british",
         letter="B",
         pattern=r"(?<![\w-])(?P<v>(?:[BEGLMNSW][0-9]{1,2}|[A-PR-UWYZ][A-HK-Y][0-9]{1,2}|"
@@ -350,7 +350,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         near_miss="L4 2ND",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="postcode_canadian",
         letter="B",
         pattern=r"(?<![\w-])(?P<v>[ABCEGHJ-NPRSTVXY][0-9][ABCEGHJ-NPRSTV-Z][ "
@@ -359,7 +359,7 @@ PLACE_RULES: tuple[Rule, ...] = (
         near_miss="C5D 6OO",
         gate="digit",
     ),
-    Rule(
+    DeidRule(
         id="coordinates",
         letter="B",
         pattern=r"(?<![\w.])(?P<v>-?[0-9]{1,2}\.[0-9]{4,},? ?-?[0-9]{1,3}\.[0-9]{4,}|"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.deid.rule import Rule, bare, words_of
+from catalog.deid.rule import DeidRule, bare, words_of
 
 _PLACES = (
     "OR|ED|ER|ICU|MICU|SICU|CCU|NICU|PICU|CT|MRI|PACU|IR|SNF|L&D|cath|tele|floor|room|rm|bed|ward|"
@@ -14,7 +14,7 @@ _LABORATORY = (
 )
 _SERIES = r"[A-Za-z]{1,3}-?[0-9]{2}[-:]?[A-Z]{0,2}[0-9]{3,7}(?:[- ]?[A-Z][0-9]{0,2})?"
 
-RECORD_RULES: tuple[Rule, ...] = (
+RECORD_RULES: tuple[DeidRule, ...] = (
     bare(
         "mrn_bare",
         "H",
@@ -38,7 +38,7 @@ RECORD_RULES: tuple[Rule, ...] = (
         "Accession 44177360",
         "accession 4417",
     ),
-    Rule(
+    DeidRule(
         id="record_field",
         letter="H",
         pattern=r"\b(?i:(?:patient|pat|pt|person|member|subject|mrn|account|acct|visit|encounter|"
@@ -50,7 +50,7 @@ RECORD_RULES: tuple[Rule, ...] = (
         gate="numbered",
         check="long_code",
     ),
-    Rule(
+    DeidRule(
         id="record_leading_zero",
         letter="H",
         pattern=r"(?<![\w:./,_-])(?P<v>0[0-9]{6,9})(?![\w/:-]|[.,]\d)",
@@ -59,7 +59,7 @@ RECORD_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="leading_zero",
     ),
-    Rule(
+    DeidRule(
         id="record_before_move",
         letter="H",
         pattern=r"(?<![\w:./,_-])(?P<v>[1-9][0-9]{5,9})(?= (?i:transferred|admitted|arrived|"
@@ -74,7 +74,7 @@ RECORD_RULES: tuple[Rule, ...] = (
         ),
         check="record_number",
     ),
-    Rule(
+    DeidRule(
         id="code_of_sample",
         letter="R",
         pattern=rf"\b(?i:{_LABORATORY})(?: (?i:number|num|no|id|report|case|path(?:ology)?))?"
@@ -85,7 +85,7 @@ RECORD_RULES: tuple[Rule, ...] = (
         context=words_of(_LABORATORY.replace("|", " ")),
         check="sample_code",
     ),
-    Rule(
+    DeidRule(
         id="code_of_series",
         letter="R",
         pattern=r"(?<![\w-])(?P<v>[A-Z]{1,2}-?(?:[0-2][0-9]|9[0-9])-[0-9]{4,6}"
@@ -95,7 +95,7 @@ RECORD_RULES: tuple[Rule, ...] = (
         gate="digit",
         check="sample_code",
     ),
-    Rule(
+    DeidRule(
         id="code_uid",
         letter="R",
         pattern=r"(?<![\w.])(?P<v>[0-2](?:\.(?:0|[1-9][0-9]{0,38})){4,30})(?![\w]|\.\d)",
@@ -104,7 +104,7 @@ RECORD_RULES: tuple[Rule, ...] = (
         gate="dot",
         check="uid",
     ),
-    Rule(
+    DeidRule(
         id="code_uid_of_uuid",
         letter="R",
         pattern=r"(?<![\w.])(?P<v>2\.25\.[0-9]{20,39})(?![\w]|\.\d)",

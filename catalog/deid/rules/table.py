@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from catalog.deid.rule import Rule
+from catalog.deid.rule import DeidRule
 from catalog.deid.rules.ages import AGE_RULES
 from catalog.deid.rules.codes import CODE_RULES
 from catalog.deid.rules.contacts import CONTACT_RULES
@@ -14,7 +14,7 @@ from catalog.deid.rules.periods import PERIOD_RULES
 from catalog.deid.rules.places import PLACE_RULES
 from catalog.deid.rules.records import RECORD_RULES
 
-RULES: tuple[Rule, ...] = (
+RULES: tuple[DeidRule, ...] = (
     *PEOPLE_RULES,
     *LOWER_CASE_RULES,
     *PLACE_RULES,

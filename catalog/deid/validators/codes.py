@@ -109,7 +109,7 @@ def bare_code(match: re.Match[str]) -> bool:
     return unique_code(match) and len(match["v"]) >= 5
 
 
-def mixed(match: re.Match[str]) -> bool:
+def is_mixed_code(match: re.Match[str]) -> bool:
     """At least four digits and three letters that change places more than once."""
     value = match["v"]
     changes = len(re.findall(r"[A-Za-z](?=[0-9])|[0-9](?=[A-Za-z])", value))
@@ -153,7 +153,7 @@ CODE_CHECKS: dict[str, Check] = {
     **{
         check.__name__: check
         for check in (
-            *(code, long_code, licence, unique_code, bare_code, mixed, plate, biometric),
+            *(code, long_code, licence, unique_code, bare_code, is_mixed_code, plate, biometric),
             *(photograph, handle, record_number, leading_zero, sample_code, uid),
         )
     },

@@ -59,7 +59,7 @@ _WEAK_LABEL = re.compile(
 )
 
 
-def titled(match: re.Match[str]) -> bool:
+def has_title(match: re.Match[str]) -> bool:
     """After a title any word that is not a placeholder or the next sentence: `Dr. White`."""
     name = read_name(match)
     if _OWN_DOCTOR.search(match.string, max(0, match.start() - 8), match.start("v")):
@@ -78,20 +78,20 @@ def plausible(match: re.Match[str]) -> bool:
     return not is_eponym(match.string, name)
 
 
-def named(match: re.Match[str]) -> bool:
-    """Any plausible word; behind a bare `named` a listed one, for drugs and firms are named too."""
+def names_somebody(match: re.Match[str]) -> bool:
+    """Any plausible word; behind a bare `named` a listed one, for drugs are named too."""
     is_bare = match[0].lower().startswith("named")
     return listed_or_two(match) if is_bare else plausible(match)
 
 
-def listed(match: re.Match[str]) -> bool:
+def is_listed(match: re.Match[str]) -> bool:
     """At least one word is of the lists and nothing else, or two make a full name."""
     name = read_name(match)
     return is_named(name.words) and not is_eponym(match.string, name)
 
 
 def listed_or_two(match: re.Match[str]) -> bool:
-    """As `listed`, or two words of which neither is known to be something else."""
+    """As `is_listed`, or two words of which neither is known to be something else."""
     name = read_name(match)
     words = name.words
     is_town = lists.is_city(" ".join(words)) or (bool(words) and lists.is_city(words[0]))
@@ -101,7 +101,7 @@ def listed_or_two(match: re.Match[str]) -> bool:
     return (is_named(words) or two or single) and not is_eponym(match.string, name)
 
 
-def contacted(match: re.Match[str]) -> bool:
+def is_contacted(match: re.Match[str]) -> bool:
     """As `listed_or_two`, or any listed name that somebody told something: `told Brown to`."""
     if listed_or_two(match):
         return True
@@ -121,7 +121,7 @@ def labelled_name(match: re.Match[str]) -> bool:
     is_weak = _WEAK_LABEL.search(before) is not None
     head = match.string[max(0, match.start() - 3) : match.start()].rstrip(" ")
     is_weak = is_weak or head[-1:].isalnum()
-    return listed_or_two(match) if is_weak else bool(read_name(match).words) and titled(match)
+    return listed_or_two(match) if is_weak else bool(read_name(match).words) and has_title(match)
 
 
 def patient_label(match: re.Match[str]) -> bool:
@@ -132,7 +132,7 @@ def patient_label(match: re.Match[str]) -> bool:
     return full_name(match)
 
 
-def credentialed(match: re.Match[str]) -> bool:
+def has_credentials(match: re.Match[str]) -> bool:
     """A name before MD or RN, and not a town before the state of Maryland."""
     words = read_name(match).words
     if not words or is_placeholder(words[0]):
@@ -163,7 +163,7 @@ def relative(match: re.Match[str]) -> bool:
     return is_near or _RELATIVE_VERB.match(text, name.end) is not None
 
 
-def greeted(match: re.Match[str]) -> bool:
+def is_greeted(match: re.Match[str]) -> bool:
     """A given name in whatever sense, a family name and nothing else, or a word between commas."""
     name = read_name(match)
     if not name.words:
@@ -234,7 +234,7 @@ def surname_first(match: re.Match[str]) -> bool:
     return lists.is_only_given(given_name) and not lists.is_given(family) and not is_town
 
 
-def initialed(match: re.Match[str]) -> bool:
+def has_initial(match: re.Match[str]) -> bool:
     """`Robert S.`: a given name and an initial; one that is a word too needs the full stop."""
     word, initial = match["v"].split(" ")
     text, end = match.string, match.end("v")
@@ -269,7 +269,7 @@ def _is_listed(word: str) -> bool:
     return lists.is_given(word) or lists.is_surname(word)
 
 
-def given(match: re.Match[str]) -> bool:
+def is_given_name(match: re.Match[str]) -> bool:
     """A given name and nothing else; in capitals only in a text that has nothing else."""
     value = match["v"]
     is_joined = "-" in value and not all(map(_is_listed, value.split("-")))
@@ -291,23 +291,23 @@ def surname(match: re.Match[str]) -> bool:
 
 
 PEOPLE_CHECKS: dict[str, Check] = {
-    "titled": titled,
+    "titled": has_title,
     "plausible": plausible,
-    "named": named,
+    "named": names_somebody,
     "officer": officer,
-    "listed": listed,
+    "listed": is_listed,
     "listed_or_two": listed_or_two,
-    "contacted": contacted,
+    "contacted": is_contacted,
     "labelled": labelled_name,
     "patient_label": patient_label,
-    "credentialed": credentialed,
+    "credentialed": has_credentials,
     "listed_relative": relative,
-    "greeted": greeted,
+    "greeted": is_greeted,
     "subject": subject,
     "full_name": full_name,
     "surname_first": surname_first,
-    "initialed": initialed,
+    "initialed": has_initial,
     "person_name": person_name,
-    "given": given,
+    "given": is_given_name,
     "surname": surname,
 }

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog.errors import StoreError
-from catalog.stores.lake.errors import translated
+from catalog.stores.lake.errors import store_error_of
 from catalog.stores.lake.files import LakeFile, files_there, named_files
 from catalog.stores.lake.rows import fetch_rows
 from catalog.stores.lake.session import open_cursor
@@ -50,7 +50,7 @@ class LakeFileDamaged(StoreError):
 
 
 @contextmanager
-def reading(connection: Any, data_uri: str, *, doing: str, sql: str) -> Iterator[None]:
+def name_damaged_files(connection: Any, data_uri: str, *, doing: str, sql: str) -> Iterator[None]:
     """Turn what DuckDB raises over a statement into a StoreError that names a damaged file.
 
     Raises:
@@ -61,10 +61,10 @@ def reading(connection: Any, data_uri: str, *, doing: str, sql: str) -> Iterator
         yield
     except duckdb.Error as error:
         find = partial(_damaged, connection, data_uri, sql)
-        raise blamed(error, doing=doing, find=find) from None
+        raise read_error_of(error, doing=doing, find=find) from None
 
 
-def blamed(
+def read_error_of(
     error: duckdb.Error,
     *,
     doing: str,
@@ -79,7 +79,7 @@ def blamed(
         return LakeFileDamaged(doing, match[1], is_gone=is_gone and not is_of_file)
     if (is_of_file or (is_of_disk and is_gone)) and (found := find()):
         return LakeFileDamaged(doing, found[0], is_gone=found[1])
-    return translated(error, doing=doing)
+    return store_error_of(error, doing=doing)
 
 
 class _Rows:

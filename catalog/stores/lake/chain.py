@@ -167,7 +167,7 @@ def filled_tables(lake: Lake | Transaction) -> set[str]:
 
 
 @contextmanager
-def amending(
+def record_amendment(
     commit: Transaction, *, reason: str, tables: Collection[TableSpec] = TABLES
 ) -> Iterator[None]:
     """Put on record what is lawfully changed inside, such as rows that a withdrawal takes away.

@@ -66,13 +66,13 @@ def lake_errors(doing: str, *, where: str = "") -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise translated(error, doing=doing, where=where) from None
+        raise store_error_of(error, doing=doing, where=where) from None
 
 
-def translated(error: duckdb.Error, *, doing: str, where: str = "") -> StoreError:
+def store_error_of(error: duckdb.Error, *, doing: str, where: str = "") -> StoreError:
     """Our error for one of DuckDB's; its text is read to classify it and then dropped."""
     if isinstance(error, duckdb.HTTPException) or _is_without_server(error):
-        return object_store.translated(str(error), doing, where)
+        return object_store.client_error_of(str(error), doing, where)
     text = str(error).lower() if _is_about_storage(error) else ""
     if any(sign in text for sign in _FULL):
         return disk_full(_STORE, where)

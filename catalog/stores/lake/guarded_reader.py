@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from catalog.stores.lake.blame import blamed
+from catalog.stores.lake.blame import read_error_of
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.reading_rules import (
     PLACE_OF_FILE,
@@ -24,9 +24,9 @@ from catalog.stores.lake.session import (
     ALIAS,
     connect,
     open_cursor,
-    quoted_text,
+    quote_text,
 )
-from catalog.stores.lake.shown_plans import explained, is_explain, without_files
+from catalog.stores.lake.shown_plans import is_explain, statement_of_explain, without_files
 from catalog.stores.lake.table_names import (
     SHOW_TABLES,
     given_name,
@@ -46,7 +46,7 @@ _SYSTEM_VIEWS = (
 _FUNCTIONS = "SELECT DISTINCT function_name FROM duckdb_functions()"
 _HAVE_PLACE = (
     "SELECT schema_name || '.' || table_name FROM duckdb_columns()"
-    f" WHERE database_name = {quoted_text(ALIAS)} AND lower(column_name) = '{PLACE_OF_FILE}'"
+    f" WHERE database_name = {quote_text(ALIAS)} AND lower(column_name) = '{PLACE_OF_FILE}'"
 )
 
 
@@ -58,7 +58,7 @@ class GuardedReader:
         self._cursor = open_cursor(self._connection)
         self._parser = duckdb.connect(":memory:")
         # a folder is allowed only with its last slash
-        folder = quoted_text(data_uri.rstrip("/") + "/")
+        folder = quote_text(data_uri.rstrip("/") + "/")
         for setting in (
             f"SET GLOBAL allowed_directories = [{folder}]",
             "SET GLOBAL temp_directory = ''",
@@ -94,7 +94,7 @@ class GuardedReader:
                 "The statement converts a value that does not fit.", remedy="use try_cast"
             ) from None
         except duckdb.Error as error:
-            raise blamed(error, doing="run the statement") from None
+            raise read_error_of(error, doing="run the statement") from None
 
     def close(self) -> None:
         """Close the connection."""
@@ -116,7 +116,7 @@ class GuardedReader:
                 f"{len(statements)} statements were given, one is run.", expected=_EXPECTED
             )
         is_plan = is_explain(sql)
-        tree = self._tree(explained(sql) if is_plan else sql)
+        tree = self._tree(statement_of_explain(sql) if is_plan else sql)
         self._require_open(tree)
         if not is_plan and self._shows_tables_inside(tree):
             raise InputError(

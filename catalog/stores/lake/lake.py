@@ -16,16 +16,16 @@ import pyarrow as pa
 
 from catalog.errors import StoreError, StoreUnavailable
 from catalog.stores.disk import flush_files
-from catalog.stores.lake.blame import reading
+from catalog.stores.lake.blame import name_damaged_files
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.errors import lake_errors
 from catalog.stores.lake.files import FILES, hash_files
 from catalog.stores.lake.guarded_reader import GuardedReader
 from catalog.stores.lake.rows import fetch_rows
-from catalog.stores.lake.session import ALIAS, connect, open_cursor, quoted_text
+from catalog.stores.lake.session import ALIAS, connect, open_cursor, quote_text
 from catalog.stores.lake.transaction import Transaction
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
-from catalog.tables.migrate import apply, declared, is_current
+from catalog.tables.migrate import apply, declared_schema, is_current
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import RunRef
 
@@ -106,7 +106,7 @@ class Lake:
         Raises:
             StoreError: the lake was written by a newer release, or a migration is missing.
         """
-        declaration = declared()
+        declaration = declared_schema()
         with lake_errors("read the lake's version"):
             if is_current(self._cursor(), declaration):
                 return
@@ -120,7 +120,7 @@ class Lake:
     def is_current(self) -> bool:
         """Whether it holds the tables and views of this release: `migrate` would write nothing."""
         with lake_errors("read the lake's version"):
-            return is_current(self._cursor(), declared())
+            return is_current(self._cursor(), declared_schema())
 
     def require_current(self) -> None:
         """Raise StoreError unless the tables are those of this release.
@@ -281,7 +281,7 @@ class Lake:
         self.close()
 
     def _reading(self, sql: str) -> AbstractContextManager[None]:
-        return reading(self._connection, self.data_uri, doing="read the lake", sql=sql)
+        return name_damaged_files(self._connection, self.data_uri, doing="read the lake", sql=sql)
 
     def _moment(self, cursor: Any) -> datetime:
         """The clock's time, but after the last run's row, whose close sealed what came before it.
@@ -355,6 +355,6 @@ def _tell(
     told: dict[str, object] = {"run_id": run.run_id, "flow": run.flow} if run else {}
     extra = canonical_json({**told, FILES: files} if files else told)
     cursor.execute(
-        f"CALL {ALIAS}.set_commit_message('rpe', {quoted_text(message)},"
-        f" extra_info => {quoted_text(extra)})"
+        f"CALL {ALIAS}.set_commit_message('rpe', {quote_text(message)},"
+        f" extra_info => {quote_text(extra)})"
     )

@@ -84,18 +84,18 @@ def connect(
         private = {"secret_directory": str(spill / "secrets")}
         connection = duckdb.connect(":memory:", config={**CONFIG, **private})
         for name in extensions_of(catalog, data_uri):
-            connection.execute(f"LOAD {quoted_text(str(extension_path(name)))}")
+            connection.execute(f"LOAD {quote_text(str(extension_path(name)))}")
         if is_in_bucket(data_uri):
             sign_in(connection, data_uri)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         if threads:
             connection.execute(f"SET GLOBAL threads = {threads}")
-        connection.execute(f"SET GLOBAL temp_directory = {quoted_text(str(spill))}")
+        connection.execute(f"SET GLOBAL temp_directory = {quote_text(str(spill))}")
         # a workspace may be moved: the path that is given wins over the one the catalog has stored
         access = "READ_ONLY, " if is_read_only else ""
         connection.execute(
-            f"ATTACH {quoted_text(uri)} AS {ALIAS} ({access}"
-            f"DATA_PATH {quoted_text(data_uri)}, OVERRIDE_DATA_PATH true, {catalog.options})"
+            f"ATTACH {quote_text(uri)} AS {ALIAS} ({access}"
+            f"DATA_PATH {quote_text(data_uri)}, OVERRIDE_DATA_PATH true, {catalog.options})"
         )
     return connection
 
@@ -110,10 +110,10 @@ def sign_in(connection: Any, data_uri: str) -> None:
     bucket = path_in_store(data_uri, "RPE_LAKE_DATA_URI").partition("/")[0]
     connection.execute(f"SET GLOBAL http_timeout = {REQUEST_SECONDS}")
     options = ", ".join(
-        f"{name} {quoted_text(value) if isinstance(value, str) else value}"
+        f"{name} {quote_text(value) if isinstance(value, str) else value}"
         for name, value in duckdb_options(find_access()).items()
     )
-    scope = quoted_text(f"s3://{bucket}")
+    scope = quote_text(f"s3://{bucket}")
     connection.execute(f"CREATE OR REPLACE SECRET store (TYPE s3, {options}, SCOPE {scope})")
 
 
@@ -125,10 +125,10 @@ def open_cursor(connection: Any) -> Any:
     return cursor
 
 
-def quoted_text(value: str) -> str:
+def quote_text(value: str) -> str:
     """A string as a literal of SQL.
 
-    >>> quoted_text("it's")
+    >>> quote_text("it's")
     "'it''s'"
     """
     return "'" + value.replace("'", "''") + "'"

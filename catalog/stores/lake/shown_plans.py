@@ -22,10 +22,10 @@ def is_explain(sql: str) -> bool:
     return bool(duckdb.extract_statements(sql)[0].type == duckdb.StatementType.EXPLAIN)
 
 
-def explained(sql: str) -> str:
+def statement_of_explain(sql: str) -> str:
     """The statement of an EXPLAIN, by DuckDB's own tokens: a comment may hold what looks like one.
 
-    >>> explained("EXPLAIN (ANALYZE /*) SELECT 1 --*/ ) FROM core.runs")
+    >>> statement_of_explain("EXPLAIN (ANALYZE /*) SELECT 1 --*/ ) FROM core.runs")
     'FROM core.runs'
     """
     text = sql.encode()

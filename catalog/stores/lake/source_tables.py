@@ -8,12 +8,12 @@ from typing import Any
 
 from catalog.contracts.contract import SourceContract
 from catalog.errors import ContractViolated
-from catalog.stores.lake.chain import amending
+from catalog.stores.lake.chain import record_amendment
 from catalog.stores.lake.lake import Transaction
-from catalog.stores.lake.session import quoted_text
+from catalog.stores.lake.session import quote_text
 from catalog.stores.rows import Rows
 from catalog.tables.data_tables import DATASET_VERSIONS, SOURCES
-from catalog.tables.migrate import quoted
+from catalog.tables.migrate import quote_identifier
 from rpe_core.fingerprint import canonical_json, make_id
 
 _AGAIN = "stands again"
@@ -22,7 +22,7 @@ _STANDS = "superseded_at IS NULL AND retracted_at IS NULL"
 
 def raw_name(source: str) -> str:
     """The table of a source's rows, as SQL names it."""
-    return f"raw.{quoted(source)}"
+    return f"raw.{quote_identifier(source)}"
 
 
 def is_in_force(lake: Rows, contract: SourceContract) -> bool:
@@ -73,7 +73,7 @@ def put_in_force(tx: Transaction, contract: SourceContract) -> None:
     )
     if not tx.insert_new("sources", [_source_row(contract)]):
         # A contract that was in force before is so again.
-        with amending(tx, reason=_AGAIN, tables=[SOURCES]):
+        with record_amendment(tx, reason=_AGAIN, tables=[SOURCES]):
             tx.execute(
                 "UPDATE core.sources SET superseded_at = NULL"
                 " WHERE source = ? AND contract_sha256 = ?",
@@ -87,12 +87,12 @@ def export_standing(lake: Rows, contract: SourceContract, out: Path) -> None:
     Columns: item, row_hash, grp, split, batch, md5 of label and input, and the batch of the last
     file that said the row.
     """
-    text, target = map(quoted, contract.content_columns)
+    text, target = map(quote_identifier, contract.content_columns)
     said, joined = "r._batch_id", ""
     if contract.keeps_places and _has_confirmations(lake):
         said = "coalesce(c.batch_id, r._batch_id)"
         joined = (
-            f"LEFT JOIN core.confirmations c ON c.source = {quoted_text(contract.source)}"
+            f"LEFT JOIN core.confirmations c ON c.source = {quote_text(contract.source)}"
             " AND c.item_sha256 = r._item_sha256"
         )
     lake.rows(
@@ -101,7 +101,7 @@ def export_standing(lake: Rows, contract: SourceContract, out: Path) -> None:
         f" md5(r.{target}::VARCHAR) AS label, md5(r.{text}) AS input, {said} AS said"
         f" FROM {raw_name(contract.source)} r {joined}"
         " WHERE r._superseded_by IS NULL AND r.retracted_at IS NULL)"
-        f" TO {quoted_text(str(out))} (FORMAT parquet)"
+        f" TO {quote_text(str(out))} (FORMAT parquet)"
     )
 
 
@@ -135,7 +135,7 @@ def confirm(tx: Transaction, source: str, said: Path) -> None:
 
 def says_validation(tx: Rows, source: str, column: str) -> tuple[bool, bool]:
     """Whether a split column ever said validation, and whether train rows were made validation."""
-    said = quoted(column)
+    said = quote_identifier(column)
     found = tx.rows(
         f"SELECT bool_or({said} = 'validation') AS is_said,"
         f" bool_or({said} = 'train' AND _split = 'validation') AS is_carved FROM {raw_name(source)}"
@@ -213,7 +213,7 @@ def _stands_again(tx: Transaction, source: str, sha256: str) -> bool:
     content = "WHERE source = ? AND sha256 = ? AND retracted_at IS NULL"
     if not tx.rows(f"SELECT 1 FROM core.dataset_versions {content}", [source, sha256]):
         return False
-    with amending(tx, reason=_AGAIN, tables=[DATASET_VERSIONS]):
+    with record_amendment(tx, reason=_AGAIN, tables=[DATASET_VERSIONS]):
         tx.execute(
             f"UPDATE core.dataset_versions SET superseded_at = NULL {content}", [source, sha256]
         )

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from catalog.stores.lake.session import ALIAS, quoted_text
+from catalog.stores.lake.session import ALIAS, quote_text
 from catalog.tables.migrate import SCHEMAS
 from rpe_core.errors import InputError, shown_name
 
 _BY_USE = ("mart", "core", "raw", "quarantine")  # what people mean, first
-_SCHEMAS = ", ".join(map(quoted_text, SCHEMAS))
-_OURS = f"database_name = {quoted_text(ALIAS)} AND schema_name IN ({_SCHEMAS})"
+_SCHEMAS = ", ".join(map(quote_text, SCHEMAS))
+_OURS = f"database_name = {quote_text(ALIAS)} AND schema_name IN ({_SCHEMAS})"
 # DuckDB's own SHOW TABLES sees one schema, in which nothing of ours lies
 SHOW_TABLES = (
     "SELECT schema_name || '.' || table_name AS name, 'table' AS kind, comment AS about"

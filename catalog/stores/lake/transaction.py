@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 
 from catalog.contracts.contract import SourceContract
 from catalog.errors import RecordConflict
-from catalog.stores.lake.blame import reading
+from catalog.stores.lake.blame import name_damaged_files
 from catalog.stores.lake.errors import lake_errors
 from catalog.stores.lake.portions import is_large, portions
 from catalog.stores.lake.rows import compared_columns, fetch_rows, incoming_table
 from catalog.stores.lake.session import ALIAS
-from catalog.tables.migrate import column_types, comment_sql, create_table_sql, quoted
+from catalog.tables.migrate import column_types, comment_sql, create_table_sql, quote_identifier
 from catalog.tables.schema import QUARANTINE_COLUMNS, RAW_COLUMNS, TABLES
 from catalog.tables.spec import Column, TableSpec
 from rpe_core.errors import InputError, UnknownName, shown_name
@@ -65,9 +65,9 @@ class Transaction:
         incoming = incoming_table(spec, rows, recorded_at=self.recorded_at)
         if not len(incoming):
             return 0
-        name, keys = f"core.{spec.name}", ", ".join(quoted(key) for key in spec.key)
-        columns = ", ".join(quoted(column) for column in spec.column_names)
-        with reading(self._cursor, self.data_uri, doing=f"write to {name}", sql=name):
+        name, keys = f"core.{spec.name}", ", ".join(quote_identifier(key) for key in spec.key)
+        columns = ", ".join(quote_identifier(column) for column in spec.column_names)
+        with name_damaged_files(self._cursor, self.data_uri, doing=f"write to {name}", sql=name):
             self._cursor.register(_INCOMING, incoming)
             try:
                 if self._count_there(spec, keys) == len(incoming):
@@ -133,14 +133,14 @@ class Transaction:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement; returns the rows that an UPDATE, DELETE or INSERT changed, else 0."""
-        with reading(self._cursor, self.data_uri, doing="write to the lake", sql=sql):
+        with name_damaged_files(self._cursor, self.data_uri, doing="write to the lake", sql=sql):
             self._cursor.execute(sql, list(parameters))
             row = self._cursor.fetchone() if self._cursor.description else None
         return row[0] if row and isinstance(row[0], int) else 0
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows as this transaction sees them, its own writes included."""
-        with reading(self._cursor, self.data_uri, doing="read the lake", sql=sql):
+        with name_damaged_files(self._cursor, self.data_uri, doing="read the lake", sql=sql):
             return fetch_rows(self._cursor, sql, parameters)
 
     def ensure_source_tables(self, contract: SourceContract) -> None:
@@ -169,8 +169,8 @@ class Transaction:
             added, doc = [c for c in columns if c.name not in there], ""
             for column in added:
                 self._cursor.execute(
-                    f"ALTER TABLE {schema}.{quoted(name)}"
-                    f" ADD COLUMN {quoted(column.name)} {column.type}"
+                    f"ALTER TABLE {schema}.{quote_identifier(name)}"
+                    f" ADD COLUMN {quote_identifier(column.name)} {column.type}"
                 )
             _require_same_types(f"{schema}.{name}", there, columns)
         for statement in comment_sql(schema, name, added, doc=doc):
@@ -187,10 +187,12 @@ class Transaction:
     def _count_there(self, spec: TableSpec, keys: str) -> int:
         """How many incoming keys are there; raises RecordConflict where their content differs."""
         compared = compared_columns(spec)
-        differs = [f"t.{quoted(c)} IS DISTINCT FROM i.{quoted(c)}" for c in compared] or ["false"]
+        differs = [
+            f"t.{quote_identifier(c)} IS DISTINCT FROM i.{quote_identifier(c)}" for c in compared
+        ] or ["false"]
         self._cursor.execute(
             f"SELECT count(*), count(*) FILTER ({' OR '.join(differs)}),"
-            f" min(i.{quoted(spec.key[0])}) FILTER ({' OR '.join(differs)}),"
+            f" min(i.{quote_identifier(spec.key[0])}) FILTER ({' OR '.join(differs)}),"
             f" {', '.join(f'coalesce(bool_or({d}), false)' for d in differs)}"
             f" FROM {_INCOMING} AS i JOIN core.{spec.name} AS t USING ({keys})"
         )

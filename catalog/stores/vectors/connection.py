@@ -13,11 +13,11 @@ import pyarrow as pa
 from catalog.errors import StoreError
 from catalog.stores.disk import disk_errors
 from catalog.stores.object_store import (
+    client_error_of,
     find_access,
     is_in_bucket,
     lance_options,
     path_in_store,
-    translated,
 )
 from rpe_core.errors import RpeError
 
@@ -68,7 +68,7 @@ def vector_errors(doing: str, uri: str) -> Iterator[None]:
         if not isinstance(error, _KINDS) and "Panic" not in type(error).__name__:
             raise
         if is_in_bucket(uri):
-            raise translated(str(error), doing, uri) from None
+            raise client_error_of(str(error), doing, uri) from None
         raise StoreError(
             f"Could not {doing}.",
             where=uri,

@@ -121,7 +121,7 @@ def _unsealed(
 
 
 @contextmanager
-def cleaning(uri: str) -> Iterator[None]:
+def mark_cleaning(uri: str) -> Iterator[None]:
     """While files are removed a mark lies beside the tables; a kill leaves it to the next time."""
     if is_in_bucket(uri):
         files, root = open_bucket(uri, "RPE_VECTORS_URI")

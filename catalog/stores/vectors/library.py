@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from catalog.stores.vectors.parts import Matrix, Part, PartDamaged
+from catalog.stores.vectors.parts import LibraryPart, Matrix, PartDamaged
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.records import Candidate
 from rpe_core.retrieval.batch_pass import ROWS, TARGETS, CompactBlock, likely_pairs
-from rpe_core.retrieval.compact_rows import FirstPass, Horizon
+from rpe_core.retrieval.compact_rows import FirstPass, NearestBound
 
 Vector = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -27,10 +27,12 @@ Answer = TypeVar("Answer")
 _GATHERED = 1 << 12  # rows whose exact z is in memory at a time
 
 
-class Shelf:
+class LibrarySnapshot:
     """All parts of one version of a table, with the first pass over each."""
 
-    def __init__(self, encoder_id: str, dimension: int | None, parts: Sequence[Part]) -> None:
+    def __init__(
+        self, encoder_id: str, dimension: int | None, parts: Sequence[LibraryPart]
+    ) -> None:
         self.encoder_id, self.dimension, self.parts = encoder_id, dimension, list(parts)
         self.starts = np.cumsum([0, *(len(part) for part in parts)])
         self.n_rows = int(self.starts[-1])
@@ -65,7 +67,9 @@ class Library:
     adapters in the order of their ids: same adapters, same order.
     """
 
-    def __init__(self, shelf: Shelf, allow: Allowed, *, renew: Callable[[], Shelf]) -> None:
+    def __init__(
+        self, shelf: LibrarySnapshot, allow: Allowed, *, renew: Callable[[], LibrarySnapshot]
+    ) -> None:
         self._allow, self._renew = allow, renew
         self._places: dict[str, tuple[float, ...]] = {}  # z by adapter: many answers share one
         self._take(shelf)
@@ -141,7 +145,7 @@ class Library:
         others: Mask = ~np.asarray(named, dtype=bool)
         return self._visible & others
 
-    def _take(self, shelf: Shelf) -> None:
+    def _take(self, shelf: LibrarySnapshot) -> None:
         self._shelf, self._visible = shelf, visible_rows(shelf, self._allow)
         self._hidden: dict[frozenset[str], list[list[Rows]]] = {}
 
@@ -154,7 +158,7 @@ class Library:
             return answer()
 
     def _search(self, target: Vector, k: int, excluded: frozenset[str]) -> list[Candidate]:
-        horizon = Horizon(k)
+        horizon = NearestBound(k)
         for one_pass, hidden in zip(self._shelf.passes, self._hidden_rows(excluded), strict=True):
             one_pass.scan(target, horizon, hidden)
         rows, squares = self._closest(target, horizon.survivors(), k)
@@ -265,7 +269,7 @@ def exact_squares(z: Matrix, targets: npt.NDArray[np.float64]) -> Vector:
         return np.asarray(np.einsum("ij,ij->i", difference, difference))
 
 
-def visible_rows(shelf: Shelf, allow: Allowed) -> Mask:
+def visible_rows(shelf: LibrarySnapshot, allow: Allowed) -> Mask:
     """Which rows belong to an allowed adapter."""
     if shelf.keys is None:
         return np.zeros(0, dtype=bool)

@@ -32,7 +32,7 @@ class PartDamaged(Exception):
 
 
 @dataclass(frozen=True)
-class Part:
+class LibraryPart:
     """Rows of LoRA-VecDB in the order of their table; on the disk under `name`, or in memory."""
 
     name: str
@@ -68,12 +68,14 @@ def _factors(dimension: int) -> npt.NDArray[np.uint64]:
     return _WEIGHT * (np.uint64(2) * np.arange(dimension, dtype=np.uint64) + np.uint64(1))
 
 
-def make_part(blocks: Iterable[tuple[pa.Table, Matrix]]) -> Part:
+def make_part(blocks: Iterable[tuple[pa.Table, Matrix]]) -> LibraryPart:
     """A part in memory from keys and z, block by block; there is at least one row."""
     keys, z = zip(*blocks, strict=True)
     whole = np.concatenate(z)
     frame = frame_of(whole)
-    return Part("", pa.concat_tables(keys), whole, row_sums(whole), frame, encode(whole, frame))
+    return LibraryPart(
+        "", pa.concat_tables(keys), whole, row_sums(whole), frame, encode(whole, frame)
+    )
 
 
 def write_part(
@@ -128,7 +130,7 @@ def _fill(
         flush(file)
 
 
-def open_part(folder: Path, name: str) -> Part:
+def open_part(folder: Path, name: str) -> LibraryPart:
     """Map a part; every file but z is read through and held against its sum, z row by row later.
 
     Raises:
@@ -151,10 +153,12 @@ def open_part(folder: Path, name: str) -> Part:
     if not z.shape == codes.shape == (len(checks), len(frame) - 1) or len(keys) != len(checks):
         raise PartDamaged
     compact = CompactRows(codes, *facts)
-    return Part(name, keys, z, checks, Frame(frame[:-1], float(frame[-1])), compact)
+    return LibraryPart(name, keys, z, checks, Frame(frame[:-1], float(frame[-1])), compact)
 
 
-def blocks_of(parts: Sequence[Part], *, rows: int = 1 << 14) -> Iterator[tuple[pa.Table, Matrix]]:
+def blocks_of(
+    parts: Sequence[LibraryPart], *, rows: int = 1 << 14
+) -> Iterator[tuple[pa.Table, Matrix]]:
     """Keys and z of parts, block by block, each row held against its sum."""
     for part in parts:
         for start in range(0, len(part), rows):

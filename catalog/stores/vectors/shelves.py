@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from catalog.stores.vectors.library import Shelf
+from catalog.stores.vectors.library import LibrarySnapshot
 from catalog.stores.vectors.parts import (
     KEYS,
+    LibraryPart,
     Matrix,
-    Part,
     PartDamaged,
     blocks_of,
     make_part,
@@ -33,7 +33,7 @@ _IDENTITY = list(KEYS[:2])
 Blocks = Iterator[tuple[pa.Table, Matrix]]
 
 
-def open_shelf(table: Any, folder: Path, *, encoder_id: str) -> Shelf:
+def open_shelf(table: Any, folder: Path, *, encoder_id: str) -> LibrarySnapshot:
     """The adapters of an opened table; no lock is taken, whoever comes first writes the new part.
 
     Parts stand for the table's version. Where the table has moved on, its keys are compared: if
@@ -42,19 +42,19 @@ def open_shelf(table: Any, folder: Path, *, encoder_id: str) -> Shelf:
     dimension = table.schema.field("z").type.list_size
     current = read_current(folder)
     token, version = table_token(table), table.version
-    parts: list[Part] = []
+    parts: list[LibraryPart] = []
     if current.get("table") == token:
         try:
             parts = [open_part(folder, name) for name in current["parts"]]
             if current["version"] == version:
-                return Shelf(encoder_id, dimension, parts)
+                return LibrarySnapshot(encoder_id, dimension, parts)
         except PartDamaged:
             parts = []
     try:
-        return Shelf(encoder_id, dimension, _renewed(table, folder, parts))
+        return LibrarySnapshot(encoder_id, dimension, _renewed(table, folder, parts))
     except PartDamaged:
         forget(folder)
-        return Shelf(encoder_id, dimension, _renewed(table, folder, []))
+        return LibrarySnapshot(encoder_id, dimension, _renewed(table, folder, []))
 
 
 def forget(folder: Path) -> None:
@@ -67,7 +67,7 @@ def table_token(table: Any) -> str:
     return str((table.schema.metadata or {}).get(b"rpe.table", b"").decode())
 
 
-def _renewed(table: Any, folder: Path, parts: list[Part]) -> list[Part]:
+def _renewed(table: Any, folder: Path, parts: list[LibraryPart]) -> list[LibraryPart]:
     """The parts with what the table has beyond them; written down where the table is large."""
     keys = table.search().where(_FILED).select(_IDENTITY).with_row_id(True).to_arrow()
     parts = parts if _is_prefix(parts, keys) else []
@@ -78,7 +78,7 @@ def _renewed(table: Any, folder: Path, parts: list[Part]) -> list[Part]:
     if len(keys) <= _IN_MEMORY:
         return [make_part(_scanned(table))]
     if n_new:
-        absorbed: list[Part] = []
+        absorbed: list[LibraryPart] = []
         # parts that are not much larger are written anew, so that there are only log n of them
         while parts and len(parts[-1]) <= 2 * (n_new + sum(map(len, absorbed))):
             absorbed.insert(0, parts.pop())
@@ -93,12 +93,12 @@ def _renewed(table: Any, folder: Path, parts: list[Part]) -> list[Part]:
     return parts
 
 
-def _chained(absorbed: Sequence[Part], fresh: Blocks) -> Blocks:
+def _chained(absorbed: Sequence[LibraryPart], fresh: Blocks) -> Blocks:
     yield from blocks_of(absorbed)
     yield from fresh
 
 
-def _is_prefix(parts: Sequence[Part], keys: pa.Table) -> bool:
+def _is_prefix(parts: Sequence[LibraryPart], keys: pa.Table) -> bool:
     """Whether the parts hold the first rows of the table, in its order."""
     start = 0
     for part in parts:

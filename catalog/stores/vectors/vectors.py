@@ -19,8 +19,8 @@ from catalog.errors import RecordConflict, RecordNotFound, StoreError
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
 from catalog.stores.object_store import is_in_bucket
 from catalog.stores.vectors.connection import connect, vector_errors, without_words
-from catalog.stores.vectors.files import cleaning
-from catalog.stores.vectors.library import Allowed, Library, Shelf
+from catalog.stores.vectors.files import mark_cleaning
+from catalog.stores.vectors.library import Allowed, Library, LibrarySnapshot
 from catalog.stores.vectors.parts import remove_unnamed
 from catalog.stores.vectors.rewrites import finish_rewrites, rewrite
 from catalog.stores.vectors.rows import (
@@ -60,7 +60,7 @@ class Vectors:
     ) -> None:
         self._database, self._uri, self._lock = database, uri, lock
         self._shelves = parts or Path(uri) / "shelves"
-        self._opened: dict[str, tuple[tuple[str, int], Shelf]] = {}
+        self._opened: dict[str, tuple[tuple[str, int], LibrarySnapshot]] = {}
 
     @property
     def uri(self) -> str:
@@ -289,7 +289,7 @@ class Vectors:
         with (
             self._lock.hold(),
             vector_errors("compact the vectors", self._uri),
-            cleaning(self._uri),
+            mark_cleaning(self._uri),
         ):
             finish_rewrites(self._uri)
             for table in self._tables():
@@ -307,7 +307,7 @@ class Vectors:
         else:
             aside(Path(self._uri) / f"{name}.lance", f"vectors/{name}.lance")
 
-    def _shelf(self, encoder_id: str) -> Shelf:
+    def _shelf(self, encoder_id: str) -> LibrarySnapshot:
         """The adapters of an encoder, mapped; from memory where the table has not moved on."""
         try:
             return self._newest(encoder_id)
@@ -315,11 +315,11 @@ class Vectors:
             # a version that was being read may have been cleaned away: once more, from the newest
             return self._newest(encoder_id)
 
-    def _newest(self, encoder_id: str) -> Shelf:
+    def _newest(self, encoder_id: str) -> LibrarySnapshot:
         with without_words(), vector_errors("search the vectors", self._uri):
             table = self._find(encoder_id)
             if table is None:
-                return Shelf(encoder_id, None, [])
+                return LibrarySnapshot(encoder_id, None, [])
             state = (table_token(table), table.version)
             known = self._opened.get(table.name)
             if known is None or known[0] != state:
@@ -327,7 +327,7 @@ class Vectors:
                 known = self._opened[table.name] = (state, shelf)
             return known[1]
 
-    def _remade(self, encoder_id: str) -> Shelf:
+    def _remade(self, encoder_id: str) -> LibrarySnapshot:
         name = table_name(encoder_id)
         forget(self._shelves / name)
         self._opened.pop(name, None)

@@ -24,7 +24,7 @@ _DEVIATION = 0.02
 _KINDS = ("text", "vision")
 
 
-class Prompts(PromptSrc):
+class PromptsMethod(PromptSrc):
     """Prompts in the place of factors; `r` is how many tokens a layer gets in each encoder."""
 
     def attach(self, model: nn.Module, recipe: Recipe) -> None:
@@ -83,4 +83,4 @@ def _start(name: str, module: nn.Module, n: int) -> Tensor:
     return start if name == WORDS else nn.init.normal_(start, std=_DEVIATION)
 
 
-METHOD = Prompts()
+METHOD = PromptsMethod()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rpe_core.adapters.method import Answer
+from rpe_core.adapters.method import ModelOutput
 from rpe_core.adapters.methods.lora import Lora
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
@@ -36,7 +36,7 @@ class PromptSrc(Lora):
 
     compares = True
 
-    def comparison(self, adapted: Answer, frozen: Answer, recipe: Recipe) -> Tensor:
+    def comparison(self, adapted: ModelOutput, frozen: ModelOutput, recipe: Recipe) -> Tensor:
         """How far features, logits and label prompts have moved, weighed and added."""
         weights = recipe.options
         f, f0 = (functional.normalize(one.features, dim=-1) for one in (adapted, frozen))

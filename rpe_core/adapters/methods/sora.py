@@ -14,7 +14,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rpe_core.adapters.method import Pace, layers_of
+from rpe_core.adapters.method import ParameterPace, layers_of
 from rpe_core.adapters.methods.lora import NAME, Lora, delta_of
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
@@ -48,12 +48,12 @@ class Sora(Lora):
         for layer in layers_of(model, LoraLayer).values():
             layer.lora_B[NAME] = GatedFactor(layer.lora_B[NAME])
 
-    def pace(self, name: str, recipe: Recipe) -> Pace:
+    def pace(self, name: str, recipe: Recipe) -> ParameterPace:
         """Gates have a rate of their own and no decay: they would all fade by themselves."""
         if not name.endswith(".gate"):
             return super().pace(name, recipe)
         rate = recipe.options["gate_learning_rate"]
-        return Pace(rate / recipe.learning_rate if rate else 1.0, 0.0)
+        return ParameterPace(rate / recipe.learning_rate if rate else 1.0, 0.0)
 
     def penalty(self, model: nn.Module, recipe: Recipe) -> Tensor | None:
         """`penalty` times the mean |g|, beside the proximal step."""

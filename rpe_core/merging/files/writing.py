@@ -110,7 +110,7 @@ def check_place(folder: Path) -> None:
 
 
 @contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
+def write_folder_whole(folder: Path) -> Iterator[Path]:
     """A folder beside the place, renamed to it at the end: nobody ever sees half of it.
 
     Raises:

@@ -45,14 +45,14 @@ def linear_weights(target: Vector, references: Matrix, *, ridge: float = RIDGE) 
     ones = np.ones(len(problem.matrix))
     with one_thread():
         raw = _solved(problem.matrix, ones)
-        solution = judged(problem.matrix, raw / raw.sum(), lambda2=0.0, floor=ridge)
+        solution = with_residuals(problem.matrix, raw / raw.sum(), lambda2=0.0, floor=ridge)
         if solution.kkt_residual_ratio > _REFINED_ABOVE:
             raw = raw + _solved(problem.matrix, ones - problem.matrix @ raw)
-            solution = judged(problem.matrix, raw / raw.sum(), lambda2=0.0, floor=ridge)
-    return trusted(solution)
+            solution = with_residuals(problem.matrix, raw / raw.sum(), lambda2=0.0, floor=ridge)
+    return require_optimal(solution)
 
 
-def judged(
+def with_residuals(
     quadratic: Matrix,
     weights: Vector,
     *,
@@ -76,7 +76,7 @@ def judged(
     return LinearSolution(weights, float(residual), float(gap))
 
 
-def trusted(solution: LinearSolution) -> LinearSolution:
+def require_optimal(solution: LinearSolution) -> LinearSolution:
     """The solution itself.
 
     Raises:

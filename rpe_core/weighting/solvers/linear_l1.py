@@ -13,7 +13,7 @@ from rpe_core.one_thread import one_thread
 from rpe_core.weighting.solvers.active_set import minimise_l1, point_on
 from rpe_core.weighting.solvers.gram import RIDGE, Gram, gram, products_of
 from rpe_core.weighting.solvers.homotopy import affine_path
-from rpe_core.weighting.solvers.linear import LinearSolution, judged, trusted
+from rpe_core.weighting.solvers.linear import LinearSolution, require_optimal, with_residuals
 from rpe_core.weighting.solvers.optimality import judge
 
 LAMBDA2 = 0.1  # in units of tr(C)/k
@@ -52,8 +52,10 @@ class Path:
         weights = point_on(self.lambda2, self.weights, lambda2)
         penalty = min(lambda2, float(self.lambda2[-1])) / self.unit
         with one_thread():
-            return trusted(
-                judged(self.problem.matrix, weights, lambda2=penalty, floor=self.problem.ridge)
+            return require_optimal(
+                with_residuals(
+                    self.problem.matrix, weights, lambda2=penalty, floor=self.problem.ridge
+                )
             )
 
 
@@ -85,7 +87,7 @@ def linear_l1_path(
             is_affine=True,
         )
     worst = int(np.argmax(verdicts.kkt_residual_ratio))
-    trusted(
+    require_optimal(
         LinearSolution(
             weights[worst],
             float(verdicts.kkt_residual_ratio[worst]),
@@ -124,7 +126,9 @@ def linear_l1_weights(
     with one_thread():
         raw = minimise_l1(problem.matrix, nothing, lambda2=penalty, is_affine=True)
         weights = raw / raw.sum()
-        return trusted(judged(problem.matrix, weights, lambda2=penalty, floor=ridge))
+        return require_optimal(
+            with_residuals(problem.matrix, weights, lambda2=penalty, floor=ridge)
+        )
 
 
 def lasso_weights(
@@ -163,8 +167,8 @@ def lasso_weights(
                 expected=f"a sum of at least {MIN_LASSO_SUM} in magnitude",
                 remedy="lower lambda2, or use mode exact_qp",
             )
-        found = judged(quadratic, raw, lambda2=penalty, floor=ridge, linear=pull)
-    return trusted(LinearSolution(raw / total, found.kkt_residual_ratio, found.duality_gap))
+        found = with_residuals(quadratic, raw, lambda2=penalty, floor=ridge, linear=pull)
+    return require_optimal(LinearSolution(raw / total, found.kkt_residual_ratio, found.duality_gap))
 
 
 def _penalty(lambda2: float, problem: Gram, *, is_raw: bool) -> float:

@@ -18,7 +18,7 @@ from catalog.contracts.date_format import parse_moment
 from catalog.contracts.files import Files
 from catalog.contracts.load import parse_contract
 from catalog.readers.files import FileUnreadable
-from catalog.readers.formats import open_batches, told_format
+from catalog.readers.formats import format_of_name, open_batches
 from tests.catalog.contracts.test_contract import GOOD, declared, faults_of, with_column
 from tests.catalog.readers.test_readers import bad_of, rows_of
 
@@ -332,7 +332,7 @@ def test_a_dialect_that_says_nothing_leaves_the_hash():
     "name", ["a.csv", "a.TSV", "a.txt", "a.tab", "a.csv.gz", "a.tsv.zst", "export"]
 )
 def test_endings_of_text(name):
-    assert told_format(f"/data.d/{name}") == "csv"
+    assert format_of_name(f"/data.d/{name}") == "csv"
 
 
 def test_not_a_number_is_what_it_was(tmp_path):

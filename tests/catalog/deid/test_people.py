@@ -7,7 +7,7 @@ import pytest
 
 from catalog.deid import gazetteer
 from catalog.deid.check import scan_text
-from catalog.deid.lower_case import uncased
+from catalog.deid.lower_case import lower_shouted_text
 from tests.experiments.deid.planted import plant
 from tests.experiments.deid.proportions import Share
 
@@ -78,8 +78,11 @@ def test_plain_text_without_capitals_is_left_alone(text: str, change) -> None:
 
 def test_only_shouted_passages_are_read_in_lower_case() -> None:
     text = "SEEN TODAY: PT HEATHER SIMMONS.\nCHF and COPD stable. Dr. O'Malley, MD"
-    assert uncased(text) == "seen today: pt heather simmons.\nchf and COPD stable. Dr. O'Malley, MD"
-    assert len(uncased("\u0130A B" + text)) == len("\u0130A B" + text)
+    assert (
+        lower_shouted_text(text)
+        == "seen today: pt heather simmons.\nchf and COPD stable. Dr. O'Malley, MD"
+    )
+    assert len(lower_shouted_text("\u0130A B" + text)) == len("\u0130A B" + text)
 
 
 @pytest.mark.parametrize("change", [str.lower, str.upper], ids=["lower", "upper"])

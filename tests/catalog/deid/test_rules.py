@@ -8,7 +8,7 @@ import pytest
 
 from catalog.deid.check import scan_text
 from catalog.deid.gazetteer import fold, is_only_given, is_only_surname, words
-from catalog.deid.rule import IDENTIFIERS, Rule
+from catalog.deid.rule import IDENTIFIERS, DeidRule
 from catalog.deid.rules.table import RULES
 from catalog.deid.validators.checksums import RESTRICTED_ZIP3
 from catalog.deid.validators.table import CHECKS
@@ -30,13 +30,13 @@ def hits(text: str) -> set[str]:
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_rule_hits_its_example_and_not_its_near_miss(rule: Rule, carrier: str) -> None:
+def test_rule_hits_its_example_and_not_its_near_miss(rule: DeidRule, carrier: str) -> None:
     assert rule.id in hits(carrier.format(rule.example))
     assert rule.id not in hits(carrier.format(rule.near_miss))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_rule_points_at_the_value(rule: Rule) -> None:
+def test_rule_points_at_the_value(rule: DeidRule) -> None:
     text = f"Stable. {rule.example}, afebrile."
     found = [f for f in scan_text(text) if f.rule_id == rule.id]
     assert all(8 <= f.start < f.end <= 8 + len(rule.example) + 1 for f in found)
@@ -44,7 +44,7 @@ def test_rule_points_at_the_value(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_rule_is_whole(rule: Rule) -> None:
+def test_rule_is_whole(rule: DeidRule) -> None:
     assert re.compile(rule.pattern).groupindex.get("v")
     assert not rule.check or rule.check in CHECKS
     assert all(word == word.lower() for word in rule.context)

@@ -15,7 +15,7 @@ from catalog.errors import ContractViolated
 from catalog.intake.deliveries import lying_files, pending_files
 from catalog.intake.landing import ingest
 from catalog.intake.refusals import Refusal, standing_refusals
-from catalog.queries.evaluations import abstaining, served_before
+from catalog.queries.evaluations import abstaining_targets, served_before
 from catalog.queries.shared_groups import shared_rows
 from catalog.stores.lake.lake import Lake
 from tests.catalog.lakes import NOON, RUN, contract, fresh_lake
@@ -162,7 +162,7 @@ def test_who_abstains_after_it_was_served(lake: Lake) -> None:
     def now(*rows: Row) -> list[tuple[str, str]]:
         with lake.transaction(message="test", run=None) as tx:
             tx.insert_new("promotions", rows)
-        found = abstaining(lake, ["site-d", "site-e"])
+        found = abstaining_targets(lake, ["site-d", "site-e"])
         return [(row["promotion_id"], row["reasons"]) for row in found]
 
     assert now(verdict(1, "abstained")) == [], "it never was served"

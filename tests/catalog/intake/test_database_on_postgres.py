@@ -135,7 +135,7 @@ def test_a_table_lands_by_its_own_draft(hospital: Hospital, tmp_path: Path) -> N
     query = "SELECT report_id, patient, findings, verdict, changed_at FROM reports"
     draft = draft_query(hospital.uri, query, hospital.login)
     assert "is clear" not in draft
-    contract = extracts.located(
+    contract = extracts.with_extracts_below(
         parse_contract(signed(draft), file=f"{hospital.name}.yaml"), tmp_path / "x"
     )
     with fresh_lake(tmp_path) as lake:

@@ -252,7 +252,9 @@ def test_a_draft_of_a_query_is_a_contract_once_it_is_filled_in(
     filled = filled.replace("method: TO-FILL", "method: synthetic")
     filled = filled.replace("attested_by: TO-FILL", "attested_by: me")
     filled = filled.replace("attested_on: TO-FILL", "attested_on: 2026-01-15")
-    contract = extracts.located(parse_contract(filled, file="reports.yaml"), tmp_path / "x")
+    contract = extracts.with_extracts_below(
+        parse_contract(filled, file="reports.yaml"), tmp_path / "x"
+    )
     assert contract.files.query == QUERY
     found = land(lake, contract.model_copy(update={"source": "reports"}), tmp_path)
     assert len(found) == 40
@@ -392,7 +394,9 @@ def test_a_cursor_under_another_name_is_asked_by_the_name_of_the_query(tmp_path:
         text = text_of(made.uri, cursor="written").replace(
             "changed_at: {type: timestamp}", f"written: {{type: timestamp, {key}: changed_at}}"
         )
-        contract = extracts.located(parse_contract(text, file="reports.yaml"), tmp_path / key)
+        contract = extracts.with_extracts_below(
+            parse_contract(text, file="reports.yaml"), tmp_path / key
+        )
         assert [extracts.refresh(contract) for _ in range(2)] == [True, False]
         made.write(row(2, minute=1))
         assert extracts.refresh(contract)

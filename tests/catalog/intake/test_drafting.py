@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalog.contracts.contract import Expectation
+from catalog.contracts.contract import DeclaredExpectation
 from catalog.contracts.load import TO_FILL, load_contract, parse_contract, parse_yaml
 from catalog.errors import ContractInvalid
 from catalog.intake.drafting import check_sample, draft_contract
@@ -191,7 +191,7 @@ def test_what_the_contract_tolerates_is_no_fault(tmp_path, contract):
 
 
 def test_an_expectation_that_is_not_known_is_told(contract):
-    named = Expectation(name="balanced", column="section")
+    named = DeclaredExpectation(name="balanced", column="section")
     (fault,) = check_sample(contract.model_copy(update={"expectations": (named,)}))
     assert fault.path == "expectations[0].name"
 

@@ -24,7 +24,7 @@ from catalog.intake.deliveries import arrived_late, pending_files
 from catalog.intake.landing import IngestReport
 from catalog.readers.ordering import place_of
 from catalog.retraction.erasure import erase_rows
-from catalog.retraction.influence import Subject, disagreeing, influence_of
+from catalog.retraction.influence import Subject, count_disagreeing, influence_of
 from rpe_core.errors import InputError
 from tests.catalog.intake.test_landing import Row, World, notes
 from tests.catalog.lakes import RUN, fresh_lake
@@ -346,7 +346,7 @@ def test_deliveries_that_stay_after_a_retraction_need_an_order_if_they_disagree(
     world.ingest(contract)
     influence = influence_of(world.lake, Subject("site_a", version or ""))
     assert len(influence.staying) == 2
-    assert disagreeing(world.lake, influence) == 1
+    assert count_disagreeing(world.lake, influence) == 1
     erase_rows(world.lake, influence, run=RUN)
     (world.inbox / "a.jsonl").unlink()
     world.ingest(ordered(world))

@@ -171,7 +171,7 @@ def test_what_is_lawfully_changed_is_amended_and_hides_no_edit(
         (6, "DELETE FROM core.lineage"),
         (7, "UPDATE core.runs SET steps_json = '[2]' WHERE run_id LIKE '%1'"),
     ):
-        with run_of(chained, number) as commit, chain.amending(commit, reason="withdrawn"):
+        with run_of(chained, number) as commit, chain.record_amendment(commit, reason="withdrawn"):
             commit.execute(statement)
     found = read_chain(chained)
     assert [finding.where for finding in found.findings] == ["core.scores"]

@@ -50,9 +50,9 @@ def test_an_intent_is_waited_for_whichever_way_the_clock_of_its_writer_went(
     clock.now -= YEAR
     with open_lake(tmp_path, clock=clock) as lake:
         lake.workspace = "another"
-        assert intents.coming(lake) == {"adapter:a@1"}
+        assert intents.records_in_flight(lake) == {"adapter:a@1"}
         clock.now += YEAR + DAY + DAY
-        assert intents.coming(lake) == frozenset()
+        assert intents.records_in_flight(lake) == frozenset()
         assert [one.record_id for one in intents.left_behind(lake)] == ["adapter:a@1"]
 
 

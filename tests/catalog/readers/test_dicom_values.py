@@ -20,7 +20,7 @@ from pydicom.uid import JPEGLosslessSV1
 from catalog.readers.cells import CellRefusedError
 from catalog.readers.images import load_image, load_mask
 from catalog.readers.pixels import Picture
-from catalog.readers.reasons import told_reason
+from catalog.readers.reasons import reason_text
 from catalog.readers.silence import without_stderr
 from tests.image_files import NAME, blob, write_dicom
 
@@ -35,7 +35,7 @@ def load(*paths: Path) -> Picture:
 def reason(*paths: Path) -> str:
     with pytest.raises(CellRefusedError) as caught:
         load(*paths)
-    assert told_reason(caught.value.reason)
+    assert reason_text(caught.value.reason)
     return caught.value.reason
 
 
@@ -318,7 +318,7 @@ def test_compressed_pixels_are_called_by_name_where_the_extra_is_missing(tmp_pat
         header.save_as(tmp_path / "b.dcm")
         expected = "compressed_pixels" if has_extra else name
         assert reason(tmp_path / "b.dcm") == expected
-    told = told_reason("jpeg_lossless(image)")
+    told = reason_text("jpeg_lossless(image)")
     assert "1.2.840.10008.1.2.4.57 or .70" in told
     assert "pip install -e .[dicom]" in told
 

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from catalog.readers.files import FileUnreadable
-from catalog.readers.formats import open_batches, told_format
+from catalog.readers.formats import format_of_name, open_batches
 from rpe_core.errors import InputError
 from tests.catalog.contracts.test_contract import declared, faults_of
 from tests.catalog.readers.test_nested import rule
@@ -146,7 +146,7 @@ def test_a_json_file_that_is_not_fhir_is_told_so(tmp_path):
     assert "Geheim" not in str(caught.value)
     with pytest.raises(InputError, match="type of resource"):
         read(str(path), resource=None)
-    assert told_format("/data/a.json") == "fhir"
+    assert format_of_name("/data/a.json") == "fhir"
 
 
 def test_observations_by_their_values(tmp_path):

@@ -24,7 +24,7 @@ from catalog.contracts.contract import ColumnRule
 from catalog.errors import ContractViolated
 from catalog.readers.cells import ARROW_TYPES, REASONS
 from catalog.readers.files import FileUnreadable, file_sha256, list_files
-from catalog.readers.formats import READERS, open_batches, told_format
+from catalog.readers.formats import READERS, format_of_name, open_batches
 from catalog.readers.rows import csv_rows
 from rpe_core.errors import InputError, UnknownName
 
@@ -454,9 +454,9 @@ def test_a_file_that_went_away_is_unreadable(tmp_path):
 
 
 def test_formats_are_told_by_ending_and_known_by_name(tmp_path):
-    assert told_format("a/b.jsonl.zst") == "jsonl"
+    assert format_of_name("a/b.jsonl.zst") == "jsonl"
     with pytest.raises(InputError, match="no known format"):
-        told_format("a.docx")
+        format_of_name("a.docx")
     with pytest.raises(UnknownName, match="parquet"):
         read(tmp_path, "parquett")
     with pytest.raises(FileUnreadable, match="compressed file"):

@@ -14,7 +14,7 @@ from openpyxl.xml.constants import SHEET_MAIN_NS
 
 from catalog.contracts.files import Excel
 from catalog.readers.files import FileUnreadable
-from catalog.readers.formats import open_batches, told_format
+from catalog.readers.formats import format_of_name, open_batches
 from rpe_core.errors import InputError
 from tests.catalog.contracts.test_contract import faults_of, with_column
 from tests.catalog.intake.test_landing import World
@@ -315,8 +315,8 @@ def test_archives_of_other_programs(tmp_path, part, what):
 @pytest.mark.parametrize("ending", [".xls", ".xlsb", ".ods"])
 def test_endings_of_other_spreadsheets_have_their_remedy(ending):
     with pytest.raises(InputError, match="spreadsheet of a format"):
-        told_format(f"/data/a{ending}")
-    assert told_format("/data/a.XLSM") == "xlsx"
+        format_of_name(f"/data/a{ending}")
+    assert format_of_name("/data/a.XLSM") == "xlsx"
 
 
 def test_damage_inside_says_nothing_of_the_cells(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from catalog.report.experiments import newest_experiments, read_experiment, shown
+from catalog.report.experiments import newest_experiments, read_experiment, score_text
 from catalog.report.page import write_report
 from catalog.stores.lake.lake import Lake
 from catalog.stores.vectors.vectors import Vectors
@@ -99,9 +99,9 @@ def test_targets_by_arms_with_the_mean_and_all_items(lake: Lake) -> None:
     assert table[0]["sft"]["value"] == 0.9
     assert table[3]["sft"]["value"] == pytest.approx(0.9)
     assert table[4]["linear"] is None
-    assert shown(table[0]["sft"]) == "0.900 =="
-    assert shown(table[0]["sft"], with_interval=True) == "0.900 [0.800, 1.000] =="
-    assert (shown(table[3]["sft"]), shown(None)) == ("0.900", "")
+    assert score_text(table[0]["sft"]) == "0.900 =="
+    assert score_text(table[0]["sft"], with_interval=True) == "0.900 [0.800, 1.000] =="
+    assert (score_text(table[3]["sft"]), score_text(None)) == ("0.900", "")
 
 
 def test_weights_stand_by_target_and_sum_to_one(lake: Lake) -> None:

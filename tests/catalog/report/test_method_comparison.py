@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from catalog.report.experiment_blocks import method_charts
-from catalog.report.experiments import MethodComparison, newest_experiments, read_experiment
+from catalog.report.experiments import MethodComparisonTable, newest_experiments, read_experiment
 from catalog.report.page import write_report
 from catalog.stores.lake.lake import Lake
 from catalog.stores.vectors.vectors import Vectors
@@ -58,7 +58,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
 def test_the_yardstick_comes_first_and_a_cost_may_be_unknown(lake: Lake) -> None:
     assert newest_experiments(lake) == [ID]
     found = read_experiment(lake, ID)
-    assert isinstance(found, MethodComparison)
+    assert isinstance(found, MethodComparisonTable)
     assert found.columns[:4] == ["own", "elsewhere", "average", "average_gap"]
     first, second = found.table()
     assert (first["method"], first["r"], second["method"]) == ("lora", 4, "hydra")
@@ -76,7 +76,7 @@ def test_the_report_draws_and_tells_it(lake: Lake, tmp_path: Path) -> None:
     for word in (*words, "about 512 trained parameters"):
         assert word in page, word
     found = read_experiment(lake, ID)
-    assert isinstance(found, MethodComparison)
+    assert isinstance(found, MethodComparisonTable)
     own, elsewhere, average = method_charts(found)
     assert [chart.caption for chart in (own, elsewhere, average)] == ["own", "elsewhere", "average"]
     assert [line.name for line in own.lines] == ["lora", "hydra"]

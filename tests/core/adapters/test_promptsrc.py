@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch.nn import functional
 
 from rpe_core.adapters import injection
-from rpe_core.adapters.method import Answer
+from rpe_core.adapters.method import ModelOutput
 from rpe_core.adapters.methods.promptsrc import METHOD, epoch_weights
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
@@ -21,7 +21,7 @@ from rpe_core.families.table import Labelled
 from rpe_core.training.loop import train
 from rpe_core.training.resume import ResumeState, from_tensors, to_tensors
 from rpe_core.training.seeding import own_random_state
-from rpe_core.training.twin import Twin
+from rpe_core.training.twin import FrozenComparison
 from tests.core.adapters.test_adapter_methods import PLACES, Place, recipe_of, trained_on
 
 NO_TERMS = {"text_weight": 0.0, "feature_weight": 0.0, "logit_weight": 0.0}
@@ -75,7 +75,7 @@ def test_the_twin_is_the_base_bit_for_bit_by_the_same_draws(place: Place) -> Non
             for parameter in injected.parameters.values():
                 parameter.normal_(0.0, 0.2)
         attached = [*place.base.model.named_modules()]
-        twin = Twin(family, place.base, place.task, injected)
+        twin = FrozenComparison(family, place.base, place.task, injected)
         injected.set_mode(is_training=True)
         state = torch.get_rng_state()
         twin.loss(*place.rows)
@@ -111,7 +111,7 @@ def test_at_the_first_step_only_the_diversity_of_prompts_is_added(place: Place) 
     recipe = promptsrc(place)
     with own_random_state(0, threads=1):
         injected = injection.attach(place.base.model, recipe)
-        twin = Twin(place.family, place.base, place.task, injected)
+        twin = FrozenComparison(place.family, place.base, place.task, injected)
         state = torch.get_rng_state()
         regularised = twin.loss(*place.rows)
         torch.set_rng_state(state)
@@ -141,7 +141,7 @@ def test_the_terms_are_the_papers(encoder: Place) -> None:
         + 5.0 * np.abs(unit - unit0).mean()
         + 7.0 * (p0 * np.log(p0 / p)).sum() / p.size
     )
-    adapted, frozen = (Answer(*map(torch.from_numpy, one)) for one in said)
+    adapted, frozen = (ModelOutput(*map(torch.from_numpy, one)) for one in said)
     recipe = promptsrc(encoder, options=options)
     assert float(METHOD.comparison(adapted, frozen, recipe)) == pytest.approx(expected)
     bare = [one._replace(labels=None) for one in (adapted, frozen)]

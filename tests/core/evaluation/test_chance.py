@@ -13,10 +13,10 @@ from rpe_core.evaluation.chance import (
     BETTING,
     MCNEMAR,
     best_capitals,
-    chance,
     drawing_order,
     groups_needed,
     mcnemar,
+    one_sided_p_value,
 )
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.losses import MaxLoss, count_losses, groups_without_loss
@@ -36,12 +36,12 @@ def test_mcnemar_is_the_binomial_test_of_the_groups_that_differ(won, lost, tied)
     differences = np.repeat([1.0, -1.0, 0.0], [won, lost, tied])
     expected = stats.binomtest(won, won + lost, 0.5, alternative="greater").pvalue
     assert mcnemar(differences) == pytest.approx(expected, rel=1e-12)
-    assert chance(paired(differences, is_binary=True), 0.01)[1] == MCNEMAR
+    assert one_sided_p_value(paired(differences, is_binary=True), 0.01)[1] == MCNEMAR
 
 
 def test_nothing_that_differs_is_no_evidence():
     assert mcnemar(np.zeros(50)) == 1.0
-    assert chance(paired(np.zeros(50)), 0.01) == (1.0, BETTING)
+    assert one_sided_p_value(paired(np.zeros(50)), 0.01) == (1.0, BETTING)
 
 
 @given(
@@ -64,7 +64,7 @@ def test_bets_pay_with_at_most_their_level_whatever_is_lost_and_won(loss, lost, 
 
 def test_no_evidence_comes_of_losses_that_were_not_drawn():
     gains = paired(np.full(60, 0.8 * 0.02 / 0.98))
-    p, test = chance(gains, 0.0125)
+    p, test = one_sided_p_value(gains, 0.0125)
     assert (test, p > 0.98**60) == (BETTING, True), "they are missed with this chance"
 
 
@@ -72,8 +72,8 @@ def test_means_over_groups_and_over_items_must_both_be_vouched_for():
     small = np.r_[np.full(120, 0.4), np.full(10, -0.4)]
     even, uneven = paired(small), paired(small, np.r_[np.ones(120), np.full(10, 12)].astype(int))
     assert uneven.by_groups > 0 >= round(uneven.by_items, 12)
-    assert chance(even, 0.0125)[0] <= 0.0125 * (1 + 1e-9)
-    assert chance(uneven, 0.0125)[0] > 0.2
+    assert one_sided_p_value(even, 0.0125)[0] <= 0.0125 * (1 + 1e-9)
+    assert one_sided_p_value(uneven, 0.0125)[0] > 0.2
 
 
 def test_the_order_of_groups_is_by_name_and_no_matter_of_the_rows():
@@ -84,7 +84,7 @@ def test_the_order_of_groups_is_by_name_and_no_matter_of_the_rows():
     mixed = rng.permutation(80)
     one = pair(ours, theirs, "dice")
     other = pair(ours.take(mixed), theirs.take(mixed), "dice")
-    assert chance(one, 0.01) == chance(other, 0.01)
+    assert one_sided_p_value(one, 0.01) == one_sided_p_value(other, 0.01)
     assert sorted(drawing_order(one.names)) == list(range(80))
     assert not np.array_equal(drawing_order(one.names), np.arange(80))
 

@@ -8,7 +8,7 @@ from rpe_core.errors import InputError
 from rpe_core.evaluation.change import NIGHTLY_LEVEL, change_between, judge_move
 from rpe_core.evaluation.gates import MIN_GROUPS
 from rpe_core.evaluation.metrics import Items, make_items
-from rpe_core.spectrum import Sample, chance_beyond, variance_shares
+from rpe_core.spectrum import FeatureSample, chance_beyond, variance_shares
 
 LEVEL = 0.001
 
@@ -124,13 +124,13 @@ def test_the_chance_of_a_long_move_is_a_bound(rng, shares):
 
 def test_shares_are_of_the_first_items_in_whatever_order_they_come(rng):
     rows = rng.normal(size=(40, 5)) * [5, 3, 1, 1, 0.1]
-    sample, order = Sample(), rng.permutation(40)
+    sample, order = FeatureSample(), rng.permutation(40)
     passed = list(sample.watch([(order[:25], rows[order[:25]]), (order[25:], rows[order[25:]])]))
     assert sum(len(indices) for indices, _ in passed) == 40
     assert sample.shares == variance_shares(rows)
     values = np.linalg.eigvalsh(np.cov(rows.T))[::-1]
     assert sample.shares == pytest.approx(values / values.sum(), abs=1e-4)
-    assert Sample().shares == ()
+    assert FeatureSample().shares == ()
     assert variance_shares(np.ones((30, 4))) == ()
 
 

@@ -5,7 +5,14 @@ import pytest
 
 from rpe_core.errors import InputError, UnknownName
 from rpe_core.evaluation import betting, spending
-from rpe_core.evaluation.gates import MIN_GROUPS, GatePolicy, Past, Trial, decide, put_to_test
+from rpe_core.evaluation.gates import (
+    MIN_GROUPS,
+    GateHistory,
+    GatePolicy,
+    Trial,
+    decide,
+    put_to_test,
+)
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.losses import Losses, MaxLoss
 from rpe_core.evaluation.metrics import Items, make_items
@@ -202,7 +209,7 @@ def test_bets_are_on_the_mean_difference_of_groups_that_are_new():
     }
     seen = set(list(gaps)[:25])
     before = np.log(np.linspace(0.5, 2.0, 9))
-    trial = put(ours, theirs, Past(3, seen, np.stack([before, before])))
+    trial = put(ours, theirs, GateHistory(3, seen, np.stack([before, before])))
     assert (trial.n_tried, trial.n_new_groups) == (4, 15)
     capitals = [
         start * np.prod([1 + bet * gap for name, gap in gaps.items() if name not in seen])
@@ -213,7 +220,7 @@ def test_bets_are_on_the_mean_difference_of_groups_that_are_new():
 
 def test_what_nobody_looked_at_spends_nothing_and_uses_no_group():
     ours, theirs = arms(MIN_GROUPS - 1)
-    trial = put(ours, theirs, Past(3))
+    trial = put(ours, theirs, GateHistory(3))
     assert (trial.n_tried, trial.n_new_groups, trial.log_gains.any()) == (0, 0, False)
 
 
@@ -225,13 +232,13 @@ def test_an_unbounded_metric_is_judged_up_to_its_cap_and_in_its_direction():
     comparison = compare(near, far, "hd95", confidence=0.95, cap=40.0)
     assert -17.0 < comparison.difference < -15.0
     assert comparison.ci_low <= comparison.difference <= comparison.ci_high < 0.0
-    trial = put_to_test(policy, comparison, near, far, Past())
+    trial = put_to_test(policy, comparison, near, far, GateHistory())
     assert trial.item_difference == pytest.approx(comparison.difference)
     assert (trial.n_new_groups, trial.losses.size) == (60, 12.0)
     assert decide(policy, trial, None).is_promoted
     capped = GatePolicy("hd95", cap=2.0)  # all scores are beyond it: nothing differs
     comparison = compare(near, far, "hd95", confidence=0.95, cap=2.0)
-    trial = put_to_test(capped, comparison, near, far, Past())
+    trial = put_to_test(capped, comparison, near, far, GateHistory())
     assert (comparison.result, trial.p_value, trial.n_groups_needed) == ("tie", 1.0, None)
 
 

@@ -11,7 +11,7 @@ from rpe_core.retrieval.batch_pass import CompactBlock, likely_pairs
 from rpe_core.retrieval.compact_rows import (
     FirstPass,
     Frame,
-    Horizon,
+    NearestBound,
     as_query,
     encode,
     frame_of,
@@ -45,7 +45,7 @@ def libraries(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def scanned(z: np.ndarray, target: np.ndarray, visible: np.ndarray, k: int) -> np.ndarray:
     """Rows that the first pass keeps, from two parts with frames of their own."""
     cut = len(z) // 2
-    horizon = Horizon(k)
+    horizon = NearestBound(k)
     for start, part in ((0, z[:cut]), (cut, z[cut:])):
         if len(part):
             frame = frame_of(part)
@@ -135,7 +135,7 @@ def test_what_cannot_be_coded_is_never_left_out() -> None:
     rows = encode(z, frame)
     assert np.isinf(rows.errors[1])
     one, hidden = FirstPass(frame, rows), [np.empty(0, dtype=np.int64)]
-    near, far = Horizon(1), Horizon(1)
+    near, far = NearestBound(1), NearestBound(1)
     one.scan(np.zeros(2), near, hidden)
     assert near.survivors().tolist() == [0, 1]
     assert as_query(np.array([1e300, 0.0]), frame) is None

@@ -7,7 +7,7 @@ from rpe_core.records import StrategySpec
 from rpe_core.weighting.similarity import median_temperature
 from rpe_core.weighting.solvers.active_set import minimise_l1
 from rpe_core.weighting.solvers.gram import gram
-from rpe_core.weighting.solvers.linear import judged, linear_weights
+from rpe_core.weighting.solvers.linear import linear_weights, with_residuals
 from rpe_core.weighting.solvers.linear_l1 import lasso_weights, linear_l1_weights
 from rpe_core.weighting.solvers.proximal import likely_signs
 from rpe_core.weighting.strategies import STRATEGIES, check_parameters, weigh
@@ -185,7 +185,7 @@ def test_the_kkt_residual_sees_a_wrong_answer():
     right = linear_l1_weights(target, references, lambda2=0.1).weights
 
     def residual(weights):
-        return judged(c, weights, lambda2=0.1, floor=1e-6).kkt_residual_ratio
+        return with_residuals(c, weights, lambda2=0.1, floor=1e-6).kkt_residual_ratio
 
     assert residual(right) <= 1e-12
     assert residual(right + 1e-6 * np.array([1, -1, 0, 0, 0])) > 1e-9

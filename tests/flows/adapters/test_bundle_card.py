@@ -9,7 +9,7 @@ import pytest
 
 from catalog.stores.artifacts.portable import Bundle, read_bundle
 from flows.adapters.bundle_card import read_card
-from flows.adapters.samples import read_place
+from flows.adapters.samples import read_sample_representation
 from rpe_core.errors import InputError
 from rpe_core.records import BaseModel, TaskSpec
 from tests.fuzz.seeds import CARD, PLACE, SHORT
@@ -75,4 +75,4 @@ def test_a_vector_that_claims_more_than_its_file_holds_allocates_nothing(
     (tmp_path / "z.json").write_text(json.dumps({"z": [1.0], "n_items": float("inf")}))
     workspace: Any = None  # nothing of it is asked for a vector that is given
     with pytest.raises(InputError, match="cannot be read"):
-        read_place(workspace, "pico", tmp_path, TaskSpec("", "", ""), "", name)
+        read_sample_representation(workspace, "pico", tmp_path, TaskSpec("", "", ""), "", name)

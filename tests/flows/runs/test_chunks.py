@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from catalog.errors import StoreUnavailable
-from flows.runs.chunks import MAX_TASKS, TASK_UNITS, Chunk, StepFailed, Verb, chunks_of
+from flows.runs.chunks import MAX_TASKS, TASK_UNITS, Chunk, Step, StepFailed, chunks_of
 from flows.workspace.workspace import Workspace
 from rpe_core.errors import InputError
 
@@ -32,7 +32,7 @@ class Desk:
         self.kept.append(list(made))
 
     def chunk(self, units: str) -> Chunk:
-        verb = Verb(lambda _: [], self.make, self.keep)
+        verb = Step(lambda _: [], self.make, self.keep)
         return Chunk(NOBODY, "test", verb, list(units), first=1, total=len(units))
 
 
@@ -88,7 +88,7 @@ def test_again_does_only_what_may_succeed_now() -> None:
 @pytest.mark.parametrize("n", [0, 1, TASK_UNITS, TASK_UNITS + 1, TASK_UNITS * MAX_TASKS + 1])
 def test_a_step_has_few_chunks_that_hold_every_unit_once(n: int) -> None:
     make: Callable[[Workspace, Any], Any] = lambda _, unit: unit  # noqa: E731
-    chunks = list(chunks_of(NOBODY, "test", Verb(lambda _: [], make), range(n)))
+    chunks = list(chunks_of(NOBODY, "test", Step(lambda _: [], make), range(n)))
     assert len(chunks) <= MAX_TASKS
     assert [unit for chunk in chunks for unit in chunk.units] == list(range(n))
     assert all(chunk.units for chunk in chunks)

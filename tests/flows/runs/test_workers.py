@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.runs.run_record import open_run
-from flows.runs.workers import RESOURCES, Errand, compute, resources_of
+from flows.runs.workers import RESOURCES, RemoteJob, compute, resources_of
 from flows.steps.table import STEPS
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
@@ -24,7 +24,7 @@ def test_a_worker_makes_from_an_id_what_the_night_made(night_copy: Settings) -> 
         for step in ("embed", "evaluate"):
             how, afar = STEPS[step], STEPS[step].afar
             assert afar is not None
-            told = Errand(
+            told = RemoteJob(
                 {"home": str(night_copy.root)},
                 declared.plan,
                 run,

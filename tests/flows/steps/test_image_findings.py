@@ -15,7 +15,7 @@ from pydicom.uid import JPEGLosslessSV1
 
 from catalog.contracts.load import load_contract
 from catalog.intake.landing import ingest
-from catalog.readers.reasons import told_reason
+from catalog.readers.reasons import reason_text
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake
 from tests.catalog.lakes import RUN
@@ -74,7 +74,7 @@ def test_findings_spell_out_what_the_codes_mean(
     assert rpe("source", "findings", "scans") == 0
     told = capsys.readouterr().err
     assert "mask_geometry(mask): the mask lies elsewhere than its image" in told
-    assert f"{PACKED}: {told_reason(PACKED)}" in told
+    assert f"{PACKED}: {reason_text(PACKED)}" in told
     assert rpe("source", "findings", "scans", "--json") == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert {row["reasons"] for row in rows} == {PACKED, "mask_geometry(mask)"}
@@ -89,5 +89,5 @@ def test_a_check_says_so_before_anything_lands(
     lake.close()
     assert rpe("source", "check", "scans", "--json") == 2
     told = capsys.readouterr().out
-    assert told_reason(PACKED) in told
+    assert reason_text(PACKED) in told
     assert "the mask lies elsewhere than its image" in told

@@ -15,7 +15,7 @@ from flows.night.nightly import run_night
 from flows.runs.run_record import open_run
 from flows.steps import embed, input_statistics, train
 from flows.upkeep.maintain import maintain
-from flows.upkeep.withdraw import open_finished
+from flows.upkeep.withdraw import recover_and_open_stores
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
@@ -132,7 +132,7 @@ def test_a_retraction_erases_those_of_its_dataset(embedded: Settings) -> None:
     with closing((stores := open_stores(embedded)).lake):
         influence = influence_of(stores.lake, Subject("site_b"))
         retraction.begin(stores, influence, reason="consent", run=open_run("retract"))
-    open_finished(embedded).lake.close()
+    recover_and_open_stores(embedded).lake.close()
     assert [folder.name for folder in embedded.statistics_folder.iterdir()] == [
         files(embedded)["site_a"].parent.name
     ]

@@ -9,12 +9,12 @@ import pytest
 
 from catalog.tables.score_tables import COMPARISONS
 from flows.steps.trials import Trials, read_gains, trial_row
-from rpe_core.evaluation.gates import GatePolicy, Losses, MaxLoss, Past, Trial
+from rpe_core.evaluation.gates import GateHistory, GatePolicy, Losses, MaxLoss, Trial
 from rpe_core.records import Comparison
 
 COMPARISON = Comparison("accuracy", 0.1, -0.01, 0.2, 0.95, 120, 60, "tie", mean_over="groups")
 OTHER = Comparison("accuracy", 0.2, 0.05, 0.3, 0.95, 120, 60, "win", mean_over="groups")
-HALF = np.full_like(Past().log_capitals, np.log(0.5))
+HALF = np.full_like(GateHistory().log_capitals, np.log(0.5))
 LOSSES = Losses(3, 60, 0.3, 0.129)
 
 
@@ -93,7 +93,7 @@ def test_what_was_not_looked_at_spends_nothing() -> None:
         GatePolicy("accuracy"), tried(n_tried=0, p_value=1.0, n_new_groups=0, log_gains=none)
     )
     assert (kept["n_tried"], kept["level"], kept["p_value"], kept["test"]) == (0, None, None, None)
-    np.testing.assert_array_equal(read_gains(kept), Past().log_capitals)
+    np.testing.assert_array_equal(read_gains(kept), GateHistory().log_capitals)
 
 
 def test_both_means_the_test_and_the_losses_are_on_record() -> None:

@@ -15,7 +15,7 @@ from catalog.errors import StoreError
 from flows.commands.last_screen import show_summary
 from flows.runs import run_record
 from flows.runs.run_record import Summary
-from flows.runs.webhook import told
+from flows.runs.webhook import send_night_notice
 from flows.upkeep.maintain import upkeep
 from flows.workspace import stores
 from flows.workspace.lake_reads import read_rows_of
@@ -114,12 +114,12 @@ def test_a_webhook_that_takes_nothing_fails_no_night_and_is_told(
 ) -> None:
     settings = Settings(home=finished_night.root, webhook_url=f"http://127.0.0.1:9/{SECRET}")
     summary = Summary("run:night@1", "night", "ok", 0, 1.0, (), (), (), "index.html")
-    show_summary(settings, told(settings, summary))
+    show_summary(settings, send_night_notice(settings, summary))
     err = capfd.readouterr().err
     assert "NOT TOLD the webhook of RPE_WEBHOOK_URL was not told: ConnectError" in err
     assert SECRET not in err
     one_step = replace(summary, flow="ingest")
-    assert told(settings, one_step) == one_step, "one step by itself is no night"
+    assert send_night_notice(settings, one_step) == one_step, "one step by itself is no night"
 
 
 def test_a_night_that_cannot_begin_is_told_too(

@@ -18,10 +18,10 @@ from catalog.errors import RecordConflict
 from catalog.integrity.registry import damage_of_registry
 from catalog.integrity.rows import read_chain
 from catalog.records import promotion, registration
-from catalog.records.champions import serving
+from catalog.records.champions import serving_by_target
 from catalog.records.promotion import VerdictRecord
 from catalog.records.registration import Challenger
-from catalog.stores.lake.chain import amending
+from catalog.stores.lake.chain import record_amendment
 from flows.night.nightly import run_night
 from flows.runs.ledger import Ledger
 from flows.runs.run_record import Summary, close_run, open_run
@@ -401,7 +401,7 @@ def test_versions_of_before_come_on_record_with_the_next_night(copy: Settings) -
         workspace.stores.lake.transaction(message="test", run=workspace.run) as commit,
     ):
         columns = "sums_sha256 = NULL, n_files = NULL, n_bytes = NULL"
-        with amending(commit, reason="an older release"):
+        with record_amendment(commit, reason="an older release"):
             commit.execute(f"UPDATE core.model_versions SET {columns}")
     flip(folder_of(copy, "rpe-adapter-site_a", "1") / WEIGHTS)
     summary = night(copy)
@@ -416,7 +416,7 @@ def test_versions_of_before_come_on_record_with_the_next_night(copy: Settings) -
 
 def promotion_former(settings: Settings) -> str:
     with closing(open_lake(settings, read_only=True)) as lake:
-        return str(serving(lake)[TARGET].formers[0]["model_version"])
+        return str(serving_by_target(lake)[TARGET].formers[0]["model_version"])
 
 
 def _ensemble(settings: Settings, version: str) -> str:

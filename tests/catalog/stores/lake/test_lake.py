@@ -79,7 +79,7 @@ def apply(lake: Lake, declaration: migrations.Declaration) -> None:
 def test_an_older_lake_runs_the_migrations_it_has_not_seen(lake: Lake) -> None:
     with lake.transaction(message="edge", run=None) as tx:
         tx.insert_new(LINEAGE, [EDGE])
-    now = migrations.declared()
+    now = migrations.declared_schema()
     wider = replace(LINEAGE, columns=(*LINEAGE.columns, Column("weight", "DOUBLE", "w", "ratio")))
     tables = tuple(wider if t.name == "lineage" else t for t in now.tables)
     step = (now.version + 1, "ALTER TABLE core.lineage ADD COLUMN weight DOUBLE;")
@@ -96,7 +96,7 @@ def test_an_older_lake_runs_the_migrations_it_has_not_seen(lake: Lake) -> None:
 
 
 def test_a_changed_table_without_migration_is_refused_and_changes_nothing(lake: Lake) -> None:
-    now, at = migrations.declared(), lake.snapshot_id
+    now, at = migrations.declared_schema(), lake.snapshot_id
     wider = replace(LINEAGE, columns=(*LINEAGE.columns, Column("weight", "DOUBLE", "w")))
     tables = tuple(wider if t.name == "lineage" else t for t in now.tables)
     with pytest.raises(StoreError, match="differs from its declaration: weight"):
@@ -105,7 +105,7 @@ def test_a_changed_table_without_migration_is_refused_and_changes_nothing(lake: 
 
 
 def test_a_new_table_needs_no_migration(lake: Lake) -> None:
-    now = migrations.declared()
+    now = migrations.declared_schema()
     apply(lake, replace(now, tables=(*now.tables, replace(LINEAGE, name="edges"))))
     assert lake.rows("SELECT count(*) AS n FROM core.edges") == [{"n": 0}]
 

@@ -10,7 +10,7 @@ import pytest
 
 from catalog.errors import RecordNotFound, StoreError, StoreUnavailable
 from catalog.stores.lake.catalog_uri import parse_catalog
-from catalog.stores.lake.errors import translated
+from catalog.stores.lake.errors import store_error_of
 from catalog.stores.lake.lake import Lake
 from rpe_core.errors import InputError, Transient
 from tests.catalog.lakes import (
@@ -36,7 +36,7 @@ def every_driver_error() -> list[type[duckdb.Error]]:
 
 @pytest.mark.parametrize("kind", every_driver_error(), ids=lambda kind: kind.__name__)
 def test_every_driver_error_becomes_ours_without_its_text(kind: type[duckdb.Error]) -> None:
-    error = translated(kind(f"Could not convert '{SECRET}'"), doing="read the lake")
+    error = store_error_of(kind(f"Could not convert '{SECRET}'"), doing="read the lake")
     assert isinstance(error, StoreError)
     assert SECRET not in str(error)
     assert SECRET not in repr(error.__dict__)
@@ -59,13 +59,13 @@ def test_every_driver_error_becomes_ours_without_its_text(kind: type[duckdb.Erro
 )
 def test_causes_are_told_apart(text: str, is_transient: bool, words: str) -> None:
     for kind in (duckdb.IOException, duckdb.Error, duckdb.TransactionException):
-        error = translated(kind(text), doing="commit")
+        error = store_error_of(kind(text), doing="commit")
         assert isinstance(error, Transient) == is_transient
         assert words in str(error)
 
 
 def test_a_cell_that_reads_like_a_cause_is_not_taken_for_one() -> None:
-    error = translated(duckdb.ConversionException("'disk is full'"), doing="read the lake")
+    error = store_error_of(duckdb.ConversionException("'disk is full'"), doing="read the lake")
     assert not isinstance(error, StoreUnavailable)
 
 
