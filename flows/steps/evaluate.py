@@ -170,6 +170,11 @@ def make(workspace: Workspace, unit: EvaluateUnit) -> Evaluated:
     return Evaluated(record.scores, record.items, record.choices)
 
 
+def unpack_evaluated(values: Mapping[str, Any]) -> Evaluated:
+    """An evaluation from the values that `asdict` gave."""
+    return Evaluated(**values)
+
+
 def keep(workspace: Workspace, made: Sequence[Evaluated]) -> None:
     """Put the evaluations on record in one commit."""
     with workspace.stores.lake.transaction(message="evaluate", run=workspace.run) as commit:
