@@ -208,12 +208,8 @@ def _from_peft(
         workspace, spec.base, folder, task, spec.sample, spec.representation
     )
     representation = _representation(workspace, source, workspace.encoder(spec.base), sample)
-    made_of = {
-        "dataset": sample.sha256,
-        "base": base.sha256,
-        "tokens": base.max_tokens,
-        "weights": adapter.weights_sha256,
-    }
+    made_of = {"dataset": sample.sha256, "base": base.sha256, "tokens": base.max_tokens}
+    made_of["weights"] = adapter.weights_sha256
     recipe = _recipe(told)
     card = AdapterCard(
         adapter_id=make_id("adapter", source, fingerprint(made_of)),
