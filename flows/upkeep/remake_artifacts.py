@@ -14,7 +14,7 @@ from catalog.integrity.damage import Damage
 from catalog.queries.ensemble_record import read_ensemble
 from catalog.records.imports import CONFIG, config_text
 from catalog.stores.artifacts.artifacts import Artifacts
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from flows.steps import train
 from flows.steps.train import TrainUnit
 from flows.targets.replay import merge_again
