@@ -17,7 +17,7 @@ from flows.steps.evaluate import LEAVE_ONE_OUT, Arm, EvaluateUnit
 from flows.steps.same_model import ServedModels
 from flows.steps.scoring import AUTO_ARM, BASE_ARM, items_by_arm
 from flows.steps.trials import Trials, trial_row, trials_of
-from flows.verification.champions import MEMO, Verified, require_sound
+from flows.verification.champions import require_sound, verified_by
 from flows.workspace.plan import GateSpec
 from flows.workspace.workspace import Workspace
 from rpe_core.evaluation.gates import NO_CHAMPION, GatePolicy, Trial, decide, put_to_test
@@ -87,7 +87,7 @@ def pending(workspace: Workspace) -> list[GateCase]:
     ids = [unit.evaluation_id for unit in units]
     scores = current.validation_scores(workspace.stores.lake, ids)
     chosen = current.choices(workspace.stores.lake, ids)
-    questions, damaged = [], workspace.memo.get(MEMO, Verified()).damaged
+    questions, damaged = [], verified_by(workspace).damaged
     for unit in units:
         name = unit.retrieval.target.name
         challenger = _challenger(workspace, unit, scores, chosen.get(unit.evaluation_id, ""))
