@@ -36,7 +36,7 @@ from catalog.stores.vectors.rows import (
 from catalog.stores.vectors.shelves import forget, open_shelf, table_token
 from catalog.tables.quoting import quote_texts
 from rpe_core.errors import InputError, ShapeMismatch
-from rpe_core.records import Candidate, Representation
+from rpe_core.records import Representation
 
 Vector = npt.NDArray[np.float64]
 
@@ -165,27 +165,6 @@ class Vectors:
                     remedy="`rpe repair` files again what is on record, `rpe embed` what is new",
                 )
         return found
-
-    def search(
-        self,
-        z: Sequence[float] | Vector,
-        *,
-        encoder_id: str,
-        k: int,
-        allow: Collection[str],
-        exclude_sources: Collection[str] = (),
-    ) -> list[Candidate]:
-        """The k nearest of the allowed adapters, nearest first, equal distances by adapter id.
-
-        Whoever asks for many targets opens a `library` once.
-
-        Raises:
-            InputError: k < 1, or z is not finite.
-            ShapeMismatch: z has another dimension than the encoder.
-        """
-        target = np.asarray(z, dtype=np.float64)
-        library = self.library(encoder_id, allow=allow)
-        return library.search(target, k=k, exclude_sources=exclude_sources)
 
     def library(self, encoder_id: str, *, allow: Allowed) -> Library:
         """The allowed adapters of an encoder as they stand now, opened for many searches."""
