@@ -179,8 +179,10 @@ def _verdicts(
     """What the run decided, and the newest verdict of every other target of the plan."""
     names = load_declarations(settings).plan.target_names
     with open_lake_to_read(settings) as lake:
-        asked = {"targets": names, "run_id": summary.run_id}
-        return read_decisions(lake, **asked), read_standing_verdicts(lake, **asked)
+        return (
+            read_decisions(lake, targets=names, run_id=summary.run_id),
+            read_standing_verdicts(lake, targets=names, run_id=summary.run_id),
+        )
 
 
 def _decided(row: dict[str, Any]) -> dict[str, Any]:

@@ -52,10 +52,18 @@ def merge(
     from flows.runs.progress import progress_on_stderr
     from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
 
-    asked = {"method": method, "rank": rank, "energy": energy, "base": base, "dtype": dtype}
     with progress_on_stderr(f"merging {len(weighted)} folders"):
-        asked |= {"threads": threads, "is_base_confirmed": confirm_base}
-        report = merge_folders(weighted, out, **asked)
+        report = merge_folders(
+            weighted,
+            out,
+            method=method,
+            rank=rank,
+            energy=energy,
+            base=base,
+            dtype=dtype,
+            threads=threads,
+            is_base_confirmed=confirm_base,
+        )
     row = {"folder": str(out), **asdict(report)}
     facts = [{"field": key, "value": value} for key, value in row.items()]
     show_rows([row] if as_json else facts, as_json=as_json, title="merged")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from catalog.errors import StoreUnavailable
-from flows.runs.chunks import Step, StepFailed
+from flows.runs.chunks import RemoteWork, Step, StepFailed
 from flows.runs.processes import Usage, count, usage_so_far
 from flows.workspace.plan import Plan
 from flows.workspace.settings import Settings, ray_address
@@ -73,11 +73,12 @@ class Workers:
 
         Each is named to its worker by its id and comes back as a file of the workspace.
         """
-        if self._settings.task_runner == "thread" or how.afar is None:
+        afar = how.afar
+        if self._settings.task_runner == "thread" or afar is None:
             return how
         futures, plain = {}, self._settings.model_dump(mode="json", exclude={"webhook_url"})
         for unit in units:
-            name = how.afar.name(unit)
+            name = afar.name(unit)
             told = RemoteJob(
                 {**plain, "home": str(self._settings.root)},
                 workspace.plan,
@@ -88,7 +89,7 @@ class Workers:
             )
             self._made.append(told)
             futures[name] = self.submit(task, step, str(unit), partial(compute, told, how))
-        return replace(how, make=partial(_fetched, how, futures))
+        return replace(how, make=partial(_fetched, afar, futures))
 
     def _started(self) -> Any:
         if self._ray is None:
@@ -168,8 +169,8 @@ _opened: dict[tuple[Any, ...], Workspace] = {}  # by a worker, for one step of o
 def compute(told: RemoteJob, how: Step) -> str:
     """Run on a worker: make one unit; where it lies."""
     workspace, afar = _workspace(told), how.afar
-    found = [unit for unit in afar.units(workspace) if afar.name(unit) == told.name]
-    if not found:
+    found = [unit for unit in afar.units(workspace) if afar.name(unit) == told.name] if afar else []
+    if not found or afar is None:
         raise StepFailed(f"{told.step} {told.name} is not what the worker finds in the lake.")
     made = json.dumps(afar.pack(how.make(workspace, found[0])))
     part = told.file.with_suffix(".part")
@@ -179,10 +180,10 @@ def compute(told: RemoteJob, how: Step) -> str:
     return str(told.file)
 
 
-def _fetched(how: Step, futures: Mapping[str, Any], workspace: Workspace, unit: Any) -> Any:
+def _fetched(afar: RemoteWork, futures: Mapping[str, Any], workspace: Workspace, unit: Any) -> Any:
     """What a worker made of a unit."""
-    file = Path(futures[how.afar.name(unit)].result())
-    return how.afar.unpack(json.loads(file.read_text()))
+    file = Path(futures[afar.name(unit)].result())
+    return afar.unpack(json.loads(file.read_text()))
 
 
 def _workspace(told: RemoteJob) -> Workspace:

@@ -171,9 +171,9 @@ def _task(workspace: Workspace, source: str, told: str | None) -> TaskSpec:
             return task
     if told is None:
         raise NotMended(f"the workspace has no contract of {source}")
-    values = json.loads(told)
+    values: dict[str, Any] = json.loads(told)
     lists = ("stop", "classes", "window", "transforms")
-    return TaskSpec(**{k: tuple(v) if k in lists else v for k, v in values.items()})
+    return TaskSpec(**(values | {name: tuple(values[name]) for name in lists if name in values}))
 
 
 def _evidence(workspace: Workspace, row: Row) -> str:

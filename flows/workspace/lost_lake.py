@@ -177,7 +177,7 @@ def _is_foreign(file: Path) -> bool:
     asked = "SELECT count(*) FROM sqlite_master WHERE name = 'ducklake_metadata'"
     try:
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-            return database.execute(asked).fetchone() == (0,)
+            return bool(database.execute(asked).fetchone() == (0,))
     except sqlite3.Error:
         return False
 
