@@ -82,6 +82,23 @@ def version_of(lake: Lake, target: str, evaluation_ids: Collection[str]) -> dict
     return {row["evaluation_id"]: row["version"] for row in rows}
 
 
+def scores_on_test_rows(lake: Lake, evaluation_id: str) -> list[Row]:
+    """Scores of an evaluation over all test rows, by arm and metric, with their intervals."""
+    return lake.rows(
+        "SELECT arm, metric, metric_version, is_higher_better, evaluation_id, ensemble_id, value,"
+        " ci_low, ci_high, n_items, n_groups FROM core.scores"
+        " WHERE evaluation_id = ? AND split = 'test' AND slice = '' ORDER BY arm, metric",
+        [evaluation_id],
+    )
+
+
+def has_experiment(lake: Lake, experiment_id: str) -> bool:
+    """Whether an experiment has been concluded."""
+    return bool(
+        lake.rows("SELECT 1 FROM core.experiments WHERE experiment_id = ?", [experiment_id])
+    )
+
+
 def abstaining_targets(lake: Lake, targets: Collection[str]) -> list[Row]:
     """Targets whose gate abstains since an ensemble served them: the first such verdict of each.
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from catalog.queries.nights import has_run_of
 from catalog.records import intents
 from catalog.stores.lake.lake import Lake
 from catalog.stores.registry.registry import Registry
@@ -73,7 +74,7 @@ def chosen_before(lake: Lake, targets: Collection[str]) -> set[str]:
 
     What serves them serves on until the next promotion.
     """
-    if not lake.rows("SELECT 1 FROM core.runs WHERE flow = ? LIMIT 1", [NEW_LAKE]):
+    if not has_run_of(lake, NEW_LAKE):
         return set()
     # a champion that was retracted was chosen too
     chosen = lake.rows(
