@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,18 +52,10 @@ def merge(
     from flows.runs.progress import progress_on_stderr
     from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
 
+    asked: dict[str, Any] = {"method": method, "rank": rank, "energy": energy, "base": base}
     with progress_on_stderr(f"merging {len(weighted)} folders"):
-        report = merge_folders(
-            weighted,
-            out,
-            method=method,
-            rank=rank,
-            energy=energy,
-            base=base,
-            dtype=dtype,
-            threads=threads,
-            is_base_confirmed=confirm_base,
-        )
+        asked |= {"dtype": dtype, "threads": threads, "is_base_confirmed": confirm_base}
+        report = merge_folders(weighted, out, **asked)
     row = {"folder": str(out), **asdict(report)}
     facts = [{"field": key, "value": value} for key, value in row.items()]
     show_rows([row] if as_json else facts, as_json=as_json, title="merged")
