@@ -11,7 +11,7 @@ from catalog.queries import current
 from catalog.records import promotion, registration
 from catalog.records.promotion import VerdictRecord
 from catalog.records.registration import Challenger
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from flows.steps import evaluate
 from flows.steps.evaluate import LEAVE_ONE_OUT, Arm, EvaluateUnit
 from flows.steps.same_model import ServedModels

@@ -21,7 +21,7 @@ from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, utc_now
 from rpe_core.errors import RpeError
 
-LOCK = Path(__file__).resolve().parents[1] / "infra" / "constraints.txt"
+LOCK = Path(__file__).resolve().parents[2] / "infra" / "constraints.txt"
 LOW_DISK_BYTES = 2 * 1024**3
 CLOCK_SLACK_SECONDS = 60.0
 TOLD = 5  # names of packages or files in one message

@@ -16,7 +16,7 @@ from catalog.queries.records import read_record
 from catalog.queries.versions import is_data_standing, model_versions_of
 from catalog.records.imports import CONFIG, config_text
 from catalog.stores.artifacts.artifacts import Artifacts
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from flows.steps import train
 from flows.steps.train import TrainUnit
 from flows.targets.replay import merge_again

@@ -21,7 +21,7 @@ from catalog.integrity.version_files import (
 )
 from catalog.records import promotion
 from catalog.records.champions import Serving, serving_by_target
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from catalog.stores.set_aside import Aside
 from flows.runs.ledger import Alert, Ledger, StepRecord
 from flows.verification import restore_versions

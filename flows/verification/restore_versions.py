@@ -18,7 +18,7 @@ from catalog.stores.lake.chain import head_at
 from catalog.stores.lake.lake import Lake
 from catalog.stores.registry.connection import let_go
 from catalog.stores.registry.database_file import fault_of_tables
-from catalog.stores.registry.registry import VersionDraft
+from catalog.stores.registry.model_versions import VersionDraft
 from catalog.stores.sqlite_files import file_of
 from flows.verification.repair_parts import Mending, NotMended
 from flows.workspace.bases import files_of, is_hub

@@ -20,7 +20,8 @@ from catalog.integrity.version_files import (
 from catalog.queries.nights import has_run_of
 from catalog.records.champions import CHAMPION, NEW_LAKE, aliases_apart
 from catalog.stores.lake.lake import Lake
-from catalog.stores.registry.registry import ModelVersionRef, Registry
+from catalog.stores.registry.model_versions import ModelVersionRef
+from catalog.stores.registry.registry import Registry
 from catalog.stores.registry.sums import SUMS_TAG
 from flows.verification.champions import REPAIR, cache_file
 from flows.workspace.settings import Settings

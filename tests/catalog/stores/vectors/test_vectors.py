@@ -178,7 +178,7 @@ def test_concurrent_writers_duplicate_nothing(store: Vectors, tmp_path: Path) ->
     script = """
         import sys
         from pathlib import Path
-        from tests.catalog.embedded_stores.vectors.test_vectors import filed, open_vectors
+        from tests.catalog.stores.vectors.test_vectors import filed, open_vectors
         store = open_vectors(Path(sys.argv[1]))
         for i in range(6):
             store.put(filed(f"s{i}", i, 0), adapter_id=f"s{i}")
