@@ -23,7 +23,13 @@ from rpe_core.weighting.strategies import LOO
 from rpe_core.weighting.tuning import GRIDS
 
 AUTO = "auto"
-BASELINE_MERGES = ("ties", "dare_linear")  # through PEFT, as baselines
+AUTO_DOC = (
+    "chooses among the others without a label: mutual information of input and prediction, from"
+    " `similarity`, by a margin that leave-one-out calibrates"
+)
+BASELINE_MERGES: Mapping[str, str] = dict.fromkeys(
+    ("ties", "dare_linear"), "through PEFT, as a baseline"
+)
 SCORERS = (  # metric, key of the plan, family and kind of the model that scores
     ("bert_f1", "bert_score", "text-encoder", "text encoder"),
     ("judge", "judge", "causal-lm", "language model"),
