@@ -6,6 +6,7 @@ from typing import Any
 
 from catalog.errors import StoreError
 from catalog.queries import current
+from catalog.queries.adapters import count_encoded_adapters
 from catalog.queries.current import AdapterFilter
 from catalog.stores.vectors.library import Library
 from flows.workspace.plan import TargetSpec
@@ -72,12 +73,7 @@ def _require_filed(
 
     Without it another ensemble would be made, and nobody would be told.
     """
-    wanted = workspace.stores.lake.rows(
-        "SELECT count(*) AS n FROM core.adapters"
-        " JOIN core.representations USING (representation_id)"
-        " WHERE encoder_id = ? AND list_contains(?, adapter_id)",
-        [encoder_id, allowed],
-    )[0]["n"]
+    wanted = count_encoded_adapters(workspace.stores.lake, allowed, encoder_id=encoder_id)
     if n_filed < wanted:
         raise StoreError(
             f"LoRA-VecDB has lost {wanted - n_filed} of {wanted} adapters that are on record: no"

@@ -114,7 +114,7 @@ def _set_right(
     retry_condition_fn=lambda task, task_run, state: _is_transient(state),
     task_run_name="{step} {unit}",
 )
-def do_unit(step: str, unit: str, action: Callable[[], Any]) -> Any:
+def do_unit(step: str, unit: str, action: Callable[[], Any]) -> object:
     """A unit or a chunk of them, as a task; an error that is not ours loses its text here."""
     try:
         return action()

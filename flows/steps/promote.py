@@ -144,7 +144,7 @@ def _is_standing(question: GateCase, row: Row) -> bool:
         ensemble_id=row["ensemble_id"],
         question_id=row["question_id"],
     )
-    return again.promotion_id == row["promotion_id"]
+    return bool(again.promotion_id == row["promotion_id"])
 
 
 def keep(workspace: Workspace, made: Sequence[GateResult]) -> None:
@@ -162,13 +162,13 @@ def make(workspace: Workspace, question: GateCase) -> GateResult:
     """The verdict that follows from what the lake holds, and the comparisons behind it."""
     unit, challenger, policy = question.unit, question.challenger, question.policy
     if not unit.candidates:
-        reasons = (unit.target.domain.reason,)
-        return GateResult(_verdict(question, "abstained", reasons, policy={}), (), None)
+        why = (unit.target.domain.reason,)
+        return GateResult(_verdict(question, "abstained", why, policy={}), (), None)
     if question.same_as_champion:
         return _unasked(question, promotion.KEPT, (SAME,), question.same_as_champion)
     if question.same_as_rolled_back:
-        reasons = (TAKEN_BACK, UNASKED)
-        return _unasked(question, "refused", reasons, question.same_as_rolled_back)
+        why_not = (TAKEN_BACK, UNASKED)
+        return _unasked(question, "refused", why_not, question.same_as_rolled_back)
     tried = _put_to_test(workspace, question)
     against_base, *others = tried.values()
     decided = decide(policy, against_base, others[0] if others else None)

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from catalog.errors import RecordNotFound
+from catalog.queries.nights import last_run_at
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import extension_path, extensions_of
 from catalog.stores.locks import WriterLock
@@ -103,7 +104,7 @@ def clock(settings: Settings) -> str:
     now = utc_now()
     try:
         with open_lake(settings, read_only=True) as lake:
-            newest = lake.rows("SELECT max(recorded_at) AS at FROM core.runs")[0]["at"]
+            newest = last_run_at(lake)
     except RecordNotFound:
         newest = None
     if newest is None:

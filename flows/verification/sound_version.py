@@ -17,6 +17,7 @@ from catalog.integrity.version_files import (
     faults_of,
     versions_on_record,
 )
+from catalog.queries.nights import has_run_of
 from catalog.records.champions import CHAMPION, NEW_LAKE, aliases_apart
 from catalog.stores.lake.lake import Lake
 from catalog.stores.registry.model_versions import ModelVersionRef
@@ -114,7 +115,7 @@ def _of_the_lake_before(lake: Lake, registry: Registry, ref: ModelVersionRef) ->
 
     Its base is held against its hash by the version itself, when it is loaded.
     """
-    if not lake.rows("SELECT 1 FROM core.runs WHERE flow = ? LIMIT 1", [NEW_LAKE]):
+    if not has_run_of(lake, NEW_LAKE):
         return []
     try:
         sums = registry.version(ref).tags.get(SUMS_TAG)

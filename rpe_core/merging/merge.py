@@ -40,7 +40,15 @@ from rpe_core.merging.table import MERGE_METHODS, MergeMethod, MergeOptions, fin
 from rpe_core.merging.threads import map_in_order
 
 FOLD = "fold"
-METHODS = (*MERGE_METHODS, FOLD)
+METHODS: dict[str, str] = {  # what each makes, in words
+    **{name: method.doc for name, method in MERGE_METHODS.items()},
+    FOLD: (
+        "`rpe merge` only: the sum added to the base's own weights, in a new checkpoint; where"
+        " members changed one of a tied embedding and output layer, it holds both and says so."
+        " Weights in other formats, pickles and code beside the base are named in `left_out`, the"
+        " rest is copied"
+    ),
+}
 
 
 def merge(
