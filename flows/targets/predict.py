@@ -11,7 +11,7 @@ import numpy as np
 
 from catalog.readers.items import read_item
 from catalog.stores.registry.model_code import input_of
-from flows.steps.scoring import predict_arm
+from flows.library.answers import predict_arm
 from flows.targets.asking import open_for_question, why_none
 from flows.verification.sound_version import no_kept_bytecode, sound_champion
 from flows.workspace.settings import Settings
