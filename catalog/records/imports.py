@@ -157,11 +157,11 @@ def _register(
         "FROM core.bases WHERE list_contains(?, base_id)",
         [sorted({one.card.base.base_id for one in new})],
     )
-    bases = {row["base_id"]: version_drafts.base_arguments(row) for row in rows}
+    bases = {row["base_id"]: version_drafts.registered_base_of(row) for row in rows}
     made, head = [], head_of(stores.lake)
     for one, sha256 in zip(new, artifacts, strict=True):
         base, folder = bases[one.card.base.base_id], stores.artifacts.folder(sha256)
-        draft = version_drafts.adapter_draft(one.card, **base, folder=folder)
+        draft = version_drafts.adapter_draft(one.card, registered_base=base, folder=folder)
         ref, record_id = stores.registry.register(draft, head=head), one.card.adapter_id
         sums = stores.registry.sums(ref)
         row = model_row(ref, "adapter", record_id, served_sha256=draft.served_sha256, sums=sums)

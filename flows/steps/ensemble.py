@@ -12,7 +12,7 @@ import torch
 
 from catalog.records import intents, registration
 from catalog.records.licenses import strictest_license
-from catalog.records.registration import EnsembleCard
+from catalog.records.registration import EnsembleCard, MergedEnsemble
 from catalog.stores.vectors.library import Library
 from flows.library.answers import LabelledRows, score_draft
 from flows.library.attribution import MAX_ADAPTERS, attributions_of
@@ -139,7 +139,7 @@ def intend(workspace: Workspace, units: Sequence[EnsembleUnit]) -> None:
     intents.intend(workspace.stores.lake, ids, run=workspace.run)
 
 
-def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
+def make(workspace: Workspace, unit: EnsembleUnit) -> MergedEnsemble:
     """Merge the members into one PEFT folder; its card, and its place in the artifact store."""
     target, draft = unit.target, unit.draft
     if draft is None:
@@ -149,10 +149,10 @@ def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
         folder = Path(scratch) / "adapter"
         report = merge_members(workspace, target, draft, folder)
         artifact_sha256 = workspace.stores.artifacts.put_folder(folder)
-    return _card(workspace, unit, draft, report), artifact_sha256
+    return MergedEnsemble(_card(workspace, unit, draft, report), artifact_sha256)
 
 
-def keep(workspace: Workspace, made: Sequence[tuple[EnsembleCard, str]]) -> None:
+def keep(workspace: Workspace, made: Sequence[MergedEnsemble]) -> None:
     """Put the ensembles on record with their recipes."""
     registration.register_ensembles(workspace.stores, made, run=workspace.run)
 
