@@ -14,7 +14,8 @@ from catalog.contracts.strict import Strict
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
-from rpe_core.evaluation.gates import GatePolicy, MaxLoss
+from rpe_core.evaluation.gates import GatePolicy
+from rpe_core.evaluation.losses import MaxLoss
 from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import StrategySpec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
+
+_SHARED = "rpe_core.families.shared"
+_FUTURE = "from __future__ import annotations\n"
 
 
 @dataclass(frozen=True)
@@ -162,13 +166,29 @@ def load_family(name: str) -> Family:
 
 
 def family_source(name: str) -> str:
-    """The source text of a family's module, for the registry; the module is not imported.
+    """One text of what families share and of a family's module, for the registry, none imported.
+
+    It stands alone: the family's import of what is shared is left out, and that comes before it.
 
     Raises:
         UnknownName: if no family has this name.
     """
-    spec = find_spec(_module_of(name))
+    head, future, own = _source(_module_of(name)).partition(_FUTURE)
+    shared = _source(_SHARED).partition(_FUTURE)[2]
+    return f"{head}{future}{shared.rstrip()}\n{_without_shared_import(own)}"
+
+
+def _source(module: str) -> str:
+    spec = find_spec(module)
     return str(spec.loader.get_source(spec.name))  # type: ignore[union-attr]
+
+
+def _without_shared_import(source: str) -> str:
+    lines = source.splitlines(keepends=True)
+    for node in reversed(ast.parse(source).body):
+        if isinstance(node, ast.ImportFrom) and node.module == _SHARED:
+            del lines[node.lineno - 1 : node.end_lineno]
+    return "".join(lines)
 
 
 def _module_of(name: str) -> str:

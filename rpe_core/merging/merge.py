@@ -108,19 +108,15 @@ def merge(
         return _merge_into_base(members, Path(out), base=base, threads=threads, **confirmed)
     if are_prompts:
         return merge_prompts(members, Path(out), method=method, **confirmed)
-    entry, form = (
-        find_method(method, rank=rank, energy=energy),
-        MergeOptions(rank, energy, DTYPES[dtype]),
-    )
+    entry = find_method(method, rank=rank, energy=energy)
     blueprint = _bounded_blueprint(members, base=base, threads=threads, **confirmed)
-    form = _with_default_rank(form, entry, blueprint)
+    form = _with_default_rank(MergeOptions(rank, energy, DTYPES[dtype]), entry, blueprint)
     with write_folder_whole(Path(out)) as part:
-        account = stream_adapter(
-            blueprint, part / WEIGHTS, method=entry, form=form, threads=threads
-        )
+        weights = part / WEIGHTS
+        account = stream_adapter(blueprint, weights, method=entry, form=form, threads=threads)
         write_json(part / CONFIG, _config(blueprint, account))
         files = [one.tensors for one, _ in blueprint.members]
-        files += [TensorFile(part / WEIGHTS, what="The result")]
+        files += [TensorFile(weights, what="The result")]
         *inputs, output = hash_files(files, threads=threads)
         report = adapter_report(blueprint, account, method=method, weights_sha256=output)
         write_json(part / MANIFEST, adapter_manifest(blueprint, account, report, form, inputs))
