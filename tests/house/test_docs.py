@@ -16,7 +16,7 @@ from tests.experiments.result_files import (
     write_result,
 )
 from tests.house import code_sections, result_sections
-from tests.house.write_docs import DOCS, PART, ROOT, SECTIONS, pages, parts_of, written
+from tests.house.write_docs import DOCS, PART, ROOT, pages, parts_of, written
 
 PAGES = pages()
 RESULTS = sorted(FOLDER.glob("*.json"))
@@ -33,7 +33,7 @@ def test_a_page_says_what_code_and_results_say(page: Path) -> None:
 def test_each_section_and_each_table_of_a_result_stands_on_one_page() -> None:
     stands = [part for page in PAGES for part in parts_of(page.read_text("utf-8"))]
     tables = {f"{path.stem}.{name}" for path in RESULTS for name in read_result(path).tables}
-    assert sorted(stands) == sorted({*SECTIONS, *tables})
+    assert sorted(stands) == sorted({*code_sections.SECTIONS, *result_sections.SECTIONS, *tables})
 
 
 def test_a_table_of_results_is_written_by_no_hand() -> None:

@@ -1,6 +1,6 @@
 """The parts of README and infra/docs that are written from code and from results; a command.
 
-    python -m tests.house.write_docs
+    python -m tests.house.write_docs [PAGE ...]
 
 What stands between `<!-- written: NAME -->` and `<!-- end of NAME -->` is written by the section of
 that name, and `NAME.TABLE` of a result is a table of tests/experiments/results/NAME.json.
@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.house import code_sections, result_sections
+from tests.house import code_sections
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "infra" / "docs"
 PART = re.compile(r"(<!-- written: (\S+) -->\n)(.*?)(<!-- end of \2 -->)", re.DOTALL)
-SECTIONS: Mapping[str, Callable[[], str]] = {**code_sections.SECTIONS, **result_sections.SECTIONS}
 
 
 def pages() -> list[Path]:
@@ -43,15 +42,20 @@ def written(text: str) -> str:
 
 def section(name: str) -> str:
     """What stands between the marks of this name."""
-    if name in SECTIONS:
-        return SECTIONS[name]().strip()
+    if name in code_sections.SECTIONS:
+        return code_sections.SECTIONS[name]().strip()
+    # protocols take seconds to import, and pages of code do without
+    from tests.house import result_sections
+
+    if name in result_sections.SECTIONS:
+        return result_sections.SECTIONS[name]().strip()
     return result_sections.result_table(name).strip()
 
 
-def write_pages() -> list[Path]:
-    """Write every page whose parts have changed; those that were written."""
+def write_pages(chosen: Sequence[Path] = ()) -> list[Path]:
+    """Write the pages whose parts have changed, of all or of those chosen; those written."""
     changed = []
-    for page in pages():
+    for page in chosen or pages():
         text = page.read_text("utf-8")
         if (new := written(text)) != text:
             page.write_text(new, "utf-8")
@@ -60,6 +64,6 @@ def write_pages() -> list[Path]:
 
 
 if __name__ == "__main__":
-    for path in write_pages():
+    for path in write_pages([ROOT / argument for argument in sys.argv[1:]]):
         print(path.relative_to(ROOT))
     sys.exit(0)
