@@ -123,7 +123,8 @@ def _interval(row: Row | None) -> Cell:
     return {"value": row["value"], "low": row["low"], "high": row["high"], **verdict}
 
 
-def _tables(experiment: str, ask: Callable[[str], list[Row]]) -> dict[str, ResultTable]:
+def tables_of(experiment: str, ask: Callable[[str], Iterable[Row]]) -> dict[str, ResultTable]:
+    """The tables of an experiment, from the rows that a lake answers with."""
     if experiment.endswith("_methods"):
         return {"methods": methods_table(ask(METHODS))}
     rows = ask(LEADERBOARD if experiment.endswith("_night") else SCORES)
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     experiment, home = arguments[0], Path(arguments[1]).absolute()
     settings = Settings(home=home)
-    tables = _tables(experiment, lambda sql: read_rows_of(settings, sql))
+    tables = tables_of(experiment, lambda sql: read_rows_of(settings, sql))
     commands = read_result(FOLDER / f"{experiment}.json").commands
     print(keep_and_write(experiment, tables, commands))
     return 0

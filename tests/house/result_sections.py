@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from tests.benchmarks.__main__ import HERE as BENCHMARKS
+from tests.benchmarks.__main__ import discover
 from tests.benchmarks.table import markdown as benchmark_table
 from tests.benchmarks.table import newest
 from tests.experiments.protocols import PROTOCOLS
@@ -78,7 +79,17 @@ def _protocol_now(experiment: str) -> str:
 
 
 def _benchmarks() -> str:
-    return benchmark_table(newest(benchmark_entries()))
+    return benchmark_table(_entries(is_measured=True))
+
+
+def _former_benchmarks() -> str:
+    return benchmark_table(_entries(is_measured=False))
+
+
+def _entries(*, is_measured: bool) -> list[dict[str, Any]]:
+    """The newest line of each row that `make bench` still measures, or of those it does not."""
+    rows = discover(BENCHMARKS)
+    return [entry for entry in newest(benchmark_entries()) if (entry["row"] in rows) is is_measured]
 
 
 def benchmark_entries() -> list[dict[str, Any]]:
@@ -117,4 +128,8 @@ def _guards() -> str:
     )
 
 
-SECTIONS: Mapping[str, Callable[[], str]] = {"benchmarks": _benchmarks, "headlines": _headlines}
+SECTIONS: Mapping[str, Callable[[], str]] = {
+    "benchmarks": _benchmarks,
+    "former_benchmarks": _former_benchmarks,
+    "headlines": _headlines,
+}
