@@ -8,6 +8,7 @@ are rendered from these files by `python -m tests.house.write_docs`.
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -127,7 +128,8 @@ def rate_cell(rate: Rate, *, is_counted: bool = False) -> dict[str, float]:
 def installed_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """What the rows are measured with."""
     present = {found.metadata["Name"].lower() for found in metadata.distributions()}
-    return {name: metadata.version(name) for name in packages if name in present}
+    found = {name: metadata.version(name) for name in packages if name in present}
+    return {"python": platform.python_version(), **found}
 
 
 def _number(value: float, style: str) -> str:

@@ -133,7 +133,7 @@ def _command(words: str, command: Any) -> str:
     said = command.help or ""
     examples = [f"```sh\n{example}\n```" for example in _EXAMPLE.findall(said)]
     paragraphs = [
-        " ".join(paragraph.split())
+        _plain(" ".join(paragraph.split()))
         for paragraph in _PARAGRAPH.split(_EXAMPLE.sub("", said).strip())
     ]
     rows = [(_shown(parameter), parameter.help or "") for parameter in command.params]
@@ -157,7 +157,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return " ".join(_plain(text).replace("|", "\\|").split())
+
+
+def _plain(text: str) -> str:
+    """Text in which Markdown takes no word between angle brackets for a tag of HTML."""
+    parts = text.split("`")  # every other part is code
+    parts[::2] = [re.sub(r"<(?!br>)", "&lt;", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 SECTIONS: Mapping[str, Callable[[], str]] = {
