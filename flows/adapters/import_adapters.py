@@ -204,16 +204,12 @@ def _from_peft(
     fitted = fit(workspace, spec.base, folder, scratch)
     require_bounded(fitted.folder, base_weights(workspace, spec.base))
     adapter = told if fitted.folder == folder else read_adapter(fitted.folder)
-    place = read_sample_representation(
+    sample = read_sample_representation(
         workspace, spec.base, folder, task, spec.sample, spec.representation
     )
-    representation = _representation(workspace, source, workspace.encoder(spec.base), place)
-    made_of = {
-        "dataset": place.sha256,
-        "base": base.sha256,
-        "tokens": base.max_tokens,
-        "weights": adapter.weights_sha256,
-    }
+    representation = _representation(workspace, source, workspace.encoder(spec.base), sample)
+    made_of = {"dataset": sample.sha256, "base": base.sha256, "tokens": base.max_tokens}
+    made_of["weights"] = adapter.weights_sha256
     recipe = _recipe(told)
     card = AdapterCard(
         adapter_id=make_id("adapter", source, fingerprint(made_of)),
@@ -233,11 +229,9 @@ def _from_peft(
         threads=0,
         origin="imported",
     )
-    config = _named(adapter.config, base)
-    filed = AdapterToImport(
-        card, representation, fitted.folder, config, recipe_ids=_recipe_ids(recipe)
-    )
-    return _Checked(filed, fitted.told)
+    config, recipe_ids = _named(adapter.config, base), _recipe_ids(recipe)
+    new = AdapterToImport(card, representation, fitted.folder, config, recipe_ids=recipe_ids)
+    return _Checked(new, fitted.told)
 
 
 def _read_plain(workspace: Workspace, folder: Path, spec: ImportSpec) -> AdapterFiles:

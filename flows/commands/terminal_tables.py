@@ -68,9 +68,10 @@ def _records(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Renderable
 
 def _printed(what: RenderableType, title: str, width: int) -> str:
     """The text of it, without the spaces by which lines are filled up."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    printed = io.StringIO()
+    console = Console(file=printed, width=width, color_system=None, legacy_windows=False)
     console.print(what)
-    lines = [line.rstrip() for line in console.file.getvalue().rstrip().splitlines()]
+    lines = [line.rstrip() for line in printed.getvalue().rstrip().splitlines()]
     told = [title] if title else []
     return "\n".join([*told, *lines, ""]) + "\n"
 

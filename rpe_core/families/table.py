@@ -30,6 +30,7 @@ class FamilyEntry:
     """
 
     module: str
+    doc: str
     loads: str
     task_type: str
     poolings: tuple[str, ...]
@@ -49,6 +50,7 @@ FAMILIES = {
     # the attention-masked mean of the last hidden state, not normalised
     "text-encoder": FamilyEntry(
         "rpe_core.families.text_encoder",
+        "any Hugging Face encoder; zero-shot classification against label prompts",
         "AutoModel",
         task_type="text-classification",
         poolings=("mean",),
@@ -56,6 +58,9 @@ FAMILIES = {
     # the same over the tokens of the input alone, neither prompt nor added tokens
     "causal-lm": FamilyEntry(
         "rpe_core.families.causal_lm",
+        "any causal language model with its tokenizer; text after a prompt or chat template,"
+        " decoded greedily; `dtype: nf4` holds it in 4 bits where `pip install -e .[nf4]` has"
+        " brought bitsandbytes",
         "AutoModelForCausalLM",
         task_type="text-generation",
         poolings=("input_mean",),
@@ -65,6 +70,9 @@ FAMILIES = {
     # the mean over slices of the encoder's map, over all of it or over a grid of 4 x 4 fields
     "sam": FamilyEntry(
         "rpe_core.families.sam",
+        "`SamModel`: masks of up to three classes without prompts; `modules_to_save:"
+        " [mask_decoder]` in the recipe trains the decoder whole; `pooling: grid` keeps where"
+        " things are in the representation",
         "SamModel",
         task_type="image-segmentation",
         poolings=("mean", "grid"),
@@ -73,6 +81,9 @@ FAMILIES = {
     # the projected embedding, the mean over slices, not normalised
     "clip": FamilyEntry(
         "rpe_core.families.clip",
+        "`CLIPModel` with its tokenizer; zero-shot classification of images against label prompts,"
+        " of a volume by the mean of its slices. Module names such as `q_proj` are those of both"
+        " encoders: adapted labels are the adapted text encoder's. It takes learned prompts too",
         "CLIPModel",
         task_type="image-classification",
         poolings=("projection",),

@@ -19,7 +19,7 @@ from catalog.errors import RecordConflict, RecordNotFound
 from catalog.lineage import ancestors
 from catalog.records import intents, orphans, registration
 from catalog.records.registration import AdapterCard, Challenger, EnsembleCard
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from catalog.stores.stores import Stores
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import make_id
