@@ -158,7 +158,7 @@ def _checked(
             name, one = _one(workspace, folder, spec, place, is_alone=len(folders) == 1)
             twin = checked.setdefault(one.filed.card.adapter_id, one).filed
             if _are_two(twin, one.filed):
-                raise InputError("Two adapters would have one id.", where=one.card.adapter_id)
+                raise InputError("Two adapters would have one id.", where=one.filed.card.adapter_id)
             bases[name] = None
         except DeclarationError as error:
             faults += [Fault(f"{folder.name}: {f.path}", f.what, f.expected) for f in error.faults]
