@@ -49,7 +49,7 @@ def serving_times(lake: Lake) -> dict[str, list[Row]]:
     return found
 
 
-def withdrawn(lake: Lake) -> list[Withdrawn]:
+def withdrawals(lake: Lake) -> list[Withdrawn]:
     """Withdrawals by target, the oldest first."""
     rows = lake.rows(
         "SELECT certificate_json, recorded_at FROM core.retractions ORDER BY recorded_at"

@@ -44,7 +44,7 @@ def intend(lake: Lake, record_ids: Collection[str], *, run: RunRef) -> None:
 
 
 def add(commit: Transaction, record_ids: Collection[str], *, workspace: str) -> None:
-    """The same inside a commit that makes something else true."""
+    """Say in a commit, which makes something else true too, what is about to be written."""
     rows = [
         {"record_id": record_id, "run_id": commit.run_id, "workspace": workspace}
         for record_id in record_ids

@@ -66,7 +66,7 @@ def retrieve_from(
     representation: Representation,
     version: Mapping[str, Any],
 ) -> Retrieval | None:
-    """The same of a library that is at hand; `version` is the row of the dataset version."""
+    """Retrieve from a library that is read already; `version` is the dataset version's row."""
     found, everyone = references_of(workspace, target, visible, representation)
     library = [c for c in found if target.include_own or c.source != target.source]
     if not library:

@@ -106,7 +106,7 @@ def _told(one: EditedRow | Damage) -> str:
 
 
 def _as_far_as_it_reads(look: Look) -> Told:
-    """The same where files of the lake are damaged, which says why a look comes to no end."""
+    """Take a look; where damaged files of the lake end it early, say so in the error."""
     try:
         return look()
     except StoreError:

@@ -92,7 +92,7 @@ class Items:
         return Items(taken, self.groups[chosen])
 
     def by_class(self) -> dict[str, Items]:
-        """The same items as scored on one class of their masks: `dice.liver` is its `dice`."""
+        """These items as scored on one class of their masks: `dice.liver` is its `dice`."""
         found: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for name, values in self.statistics.items():
             metric, _, one = name.partition(".")

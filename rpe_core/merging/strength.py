@@ -47,7 +47,7 @@ def require_bounded(folder: Path, base: Checkpoint) -> None:
 
 
 def require_bounded_deltas(deltas: Mapping[str, LowRankDelta], base: Checkpoint) -> None:
-    """The same of deltas in memory, as a training leaves them.
+    """Deltas in memory, as a training leaves them, are such that their base can bear them.
 
     Raises:
         InputError: a module's delta is too strong, or a number is not finite.

@@ -129,7 +129,7 @@ def plain_product(codes: Codes) -> Product:
 
 
 def packed_product(codes: Codes) -> Product:
-    """The same by the integer kernel of torch, from codes laid out anew; a quarter of the bytes.
+    """`plain_product` by the integer kernel of torch, which reads a quarter of the bytes.
 
     Integers below 2^24 come out exactly; the zero point 64 keeps digits within seven bits, so that
     no intermediate sum saturates on machines without a 32-bit multiply-add of bytes.

@@ -65,7 +65,9 @@ class Sora(Lora):
         """The proximal step of the l1 norm, on gates alone."""
         if not name.endswith(".gate"):
             return value
-        return shrunk(value, threshold_at(epoch, recipe), is_legacy=recipe.options["legacy"])
+        return soft_threshold(
+            value, threshold_at(epoch, recipe), is_legacy=recipe.options["legacy"]
+        )
 
     def asks_training_score(self, recipe: Recipe, *, epoch: int) -> bool:
         """At the end of each stage: rank against what is learnt and what carries over."""
@@ -96,15 +98,15 @@ class Sora(Lora):
         return found
 
 
-def shrunk(gate: Tensor, threshold: float, *, is_legacy: bool = False) -> Tensor:
+def soft_threshold(gate: Tensor, threshold: float, *, is_legacy: bool = False) -> Tensor:
     """sign(g) max(|g| - xi, 0), the proximal step of xi |g|.
 
     The authors' code subtracts, adds and cuts in place, one after the other: in effect it closes
     gates below 2 xi. `is_legacy` does the same.
 
-    >>> shrunk(torch.tensor([-0.5, 0.1, 0.3]), 0.2)
+    >>> soft_threshold(torch.tensor([-0.5, 0.1, 0.3]), 0.2)
     tensor([-0.3000,  0.0000,  0.1000])
-    >>> shrunk(torch.tensor([-0.5, 0.1, 0.3]), 0.2, is_legacy=True)
+    >>> soft_threshold(torch.tensor([-0.5, 0.1, 0.3]), 0.2, is_legacy=True)
     tensor([-0.3000,  0.0000,  0.0000])
     """
     kept = functional.softshrink(gate, threshold)

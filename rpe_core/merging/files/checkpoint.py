@@ -96,7 +96,7 @@ class Checkpoint:
         return found | dict.fromkeys(heads, tie.embedding) if tie else found
 
     def locate(self, tensors: Sequence[str]) -> dict[str, str]:
-        """The same for all of them.
+        """The keys here of all tensors that an adapter names.
 
         Raises:
             InputError: one of them is not here.

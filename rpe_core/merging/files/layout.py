@@ -66,7 +66,7 @@ class AdapterLayout:
         return all(spec.layout == LINEAR for spec in self.modules.values())
 
     def renamed(self, tensors: Mapping[str, str]) -> AdapterLayout:
-        """The same with other names for some tensors of the base, weights of modules among them.
+        """This layout with other names for some tensors of the base, weights of modules among them.
 
         Raises:
             InputError: two of them would have one name.

@@ -273,7 +273,7 @@ def test_a_resized_vocabulary_is_called_so(world: Settings, importing: Any, tmp_
 
 @pytest.fixture
 def speaking(world: Settings, tmp_path: Path) -> Path:
-    """The same platform with a causal-lm as its base."""
+    """The platform of `world` with a causal-lm as its base."""
     folder = pico_llama(tmp_path / "llama")
     plan = world.plan_file.read_text().replace("query, value", "q_proj")
     before = plan[plan.index("  pico:") : plan.index("recipes:")]
