@@ -71,18 +71,20 @@ def open_intents(lake: Lake) -> list[Intent]:
 def left_behind(lake: Lake) -> list[Intent]:
     """What runs of this workspace did not finish, and what any gave up; the caller holds it."""
     return [
-        one for one in open_intents(lake) if one.workspace == lake.workspace or _is_old(lake, one)
+        intent
+        for intent in open_intents(lake)
+        if intent.workspace == lake.workspace or _is_old(lake, intent)
     ]
 
 
 def records_in_flight(lake: Lake) -> frozenset[str]:
     """Records that another workspace may be writing at this moment."""
     return frozenset(
-        one.record_id
-        for one in open_intents(lake)
-        if one.workspace != lake.workspace and not _is_old(lake, one)
+        intent.record_id
+        for intent in open_intents(lake)
+        if intent.workspace != lake.workspace and not _is_old(lake, intent)
     )
 
 
-def _is_old(lake: Lake, one: Intent) -> bool:
-    return lake.now - one.recorded_at > TAKES
+def _is_old(lake: Lake, intent: Intent) -> bool:
+    return lake.now - intent.recorded_at > TAKES

@@ -50,9 +50,9 @@ def parse_view(name: str, text: str) -> ViewSpec:
 
 def load_views() -> tuple[ViewSpec, ...]:
     """Every file of catalog/views in order of name, the catalogue of columns last."""
-    found = [
+    views = [
         parse_view(entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"))
         for entry in (files("catalog") / "views").iterdir()
         if entry.name.endswith(".sql")
     ]
-    return tuple(sorted(found, key=lambda view: (view.name == CATALOGUE, view.name)))
+    return tuple(sorted(views, key=lambda view: (view.name == CATALOGUE, view.name)))
