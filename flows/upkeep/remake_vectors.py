@@ -27,23 +27,23 @@ _EQUAL = 1e-9  # relative: sums of other libraries end in other digits, other da
 _LOOSE = ("norm", "standard_error")
 
 
-def is_of_file(found: Damage) -> bool:
+def is_of_file(damage: Damage) -> bool:
     """Whether a file of a table is damaged, and no vector by that alone."""
-    return found.where.startswith(f"{STORE}/")
+    return damage.where.startswith(f"{STORE}/")
 
 
-def by_table(found: Sequence[Damage]) -> list[Damage]:
+def by_table(damages: Sequence[Damage]) -> list[Damage]:
     """The first damage of a file for each table."""
-    files = [one for one in found if is_of_file(one)]
-    return list({one.ids: one for one in reversed(files)}.values())
+    files = [damage for damage in damages if is_of_file(damage)]
+    return list({damage.ids: damage for damage in reversed(files)}.values())
 
 
-def by_id(lake: Lake, found: list[Damage]) -> list[tuple[str, Damage]]:
+def by_id(lake: Lake, damages: list[Damage]) -> list[tuple[str, Damage]]:
     """The representations that are to be filed again, each with the damage that counts."""
     named: dict[str, Damage] = {}
-    found = [one for one in found if not is_of_file(one)]
-    for one in sorted(found, key=lambda one: one.what != GONE):  # what is changed counts
-        named |= dict.fromkeys(_lost(lake, one.ids), one)
+    damages = [damage for damage in damages if not is_of_file(damage)]
+    for damage in sorted(damages, key=lambda damage: damage.what != GONE):  # what is changed counts
+        named |= dict.fromkeys(_lost(lake, damage.ids), damage)
     return sorted(named.items())
 
 
@@ -53,7 +53,7 @@ def _lost(lake: Lake, ids: tuple[str, ...]) -> list[str]:
         "SELECT representation_id FROM core.adapters WHERE list_contains(?, adapter_id)",
         [list(ids)],
     )
-    named = {one for one in ids if one.startswith("representation:")}
+    named = {name for name in ids if name.startswith("representation:")}
     return sorted(named | {row["representation_id"] for row in rows})
 
 
@@ -67,10 +67,10 @@ def mend(workspace: Workspace, representation_id: str, *, is_there: bool) -> str
     """
     row = _one(workspace, "representations", "representation_id", representation_id)
     vectors = workspace.stores.vectors
-    found = _stored(workspace, row) if is_there else None
+    representation = _stored(workspace, row) if is_there else None
     how = "filed again under its adapters"
-    if found is None:
-        found, how = _made(workspace, row), "encoded again"
+    if representation is None:
+        representation, how = _made(workspace, row), "encoded again"
         vectors.delete([representation_id])
     adapters = workspace.stores.lake.rows(
         "SELECT adapter_id FROM core.adapters WHERE representation_id = ?"
@@ -79,8 +79,8 @@ def mend(workspace: Workspace, representation_id: str, *, is_there: bool) -> str
     )
     own: list[tuple[Representation, str | None]] = []
     if row["role"] == "target" or is_made_here(workspace.stores.lake, row):
-        own = [(found, None)]
-    vectors.put_many([*own, *((found, adapter["adapter_id"]) for adapter in adapters)])
+        own = [(representation, None)]
+    vectors.put_many([*own, *((representation, adapter["adapter_id"]) for adapter in adapters)])
     return how
 
 
@@ -89,8 +89,8 @@ def _stored(workspace: Workspace, row: Row) -> Representation | None:
     representation_id = row["representation_id"]
     if representation_id not in workspace.stores.vectors.keys():  # noqa: SIM118 - a method of ours
         return None
-    found = workspace.stores.vectors.representation(representation_id)
-    return found if not _differs(found, row) else None
+    stored = workspace.stores.vectors.representation(representation_id)
+    return stored if not _differs(stored, row) else None
 
 
 def _made(workspace: Workspace, row: Row) -> Representation:
@@ -114,19 +114,19 @@ def _made(workspace: Workspace, row: Row) -> Representation:
 
 def is_made_here(lake: Lake, row: Row) -> bool:
     """Whether its dataset version stands in this lake."""
-    found = lake.rows(
+    rows = lake.rows(
         "SELECT 1 FROM core.dataset_versions WHERE dataset_version_id = ? AND retracted_at IS NULL",
         [row["dataset_version_id"]],
     )
-    return bool(found)
+    return bool(rows)
 
 
-def _differs(one: Representation, row: Row) -> str:
+def _differs(representation: Representation, row: Row) -> str:
     """The first column in which a representation is not what is on record; '' where none is."""
-    if not np.isfinite([one.z, one.variance]).all():
+    if not np.isfinite([representation.z, representation.variance]).all():
         return "z"
-    told = representation_row(one)
-    for name, value in told.items():
+    on_record = representation_row(representation)
+    for name, value in on_record.items():
         was = row[name]
         if was is None or name in ("n_groups", "shares_json"):  # the lake alone holds them
             continue

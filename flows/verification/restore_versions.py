@@ -46,10 +46,10 @@ def damage_of_database(settings: Settings) -> str:
             tables = database.execute(
                 "SELECT count(*) FROM sqlite_master WHERE name = 'model_versions'"
             ).fetchone()[0]
-            told = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error:
         return "cannot be read"
-    return "" if told == "ok" and tables else "cannot be read" if tables else "is empty"
+    return "" if verdict == "ok" and tables else "cannot be read" if tables else "is empty"
 
 
 def give_up_database(settings: Settings, mending: Mending) -> None:
@@ -159,7 +159,7 @@ def _folder(workspace: Workspace, row: Row) -> Path:
     return workspace.stores.artifacts.folder(row["artifact_sha256"], is_verified=True)
 
 
-def _task(workspace: Workspace, source: str, told: str | None) -> TaskSpec:
+def _task(workspace: Workspace, source: str, declared: str | None) -> TaskSpec:
     """The task of a source's contract, which alone has labels in their order; else that on record.
 
     Raises:
@@ -167,11 +167,11 @@ def _task(workspace: Workspace, source: str, told: str | None) -> TaskSpec:
     """
     if source in workspace.contracts:
         task = workspace.contracts[source].task_spec
-        if told is None or canonical_json(task.declared) == told:
+        if declared is None or canonical_json(task.declared) == declared:
             return task
-    if told is None:
+    if declared is None:
         raise NotMended(f"the workspace has no contract of {source}")
-    values = json.loads(told)
+    values = json.loads(declared)
     lists = ("stop", "classes", "window", "transforms")
     return TaskSpec(**{k: tuple(v) if k in lists else v for k, v in values.items()})
 

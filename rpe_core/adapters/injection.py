@@ -174,7 +174,7 @@ def _checkpoint_layers(model: nn.Module) -> tuple[nn.Module, ...]:
     """Let transformers compute each layer anew on the way back; which layers these are."""
     if not getattr(model, "supports_gradient_checkpointing", False):
         raise InputError(
-            "This base cannot compute its layers anew.",
+            "This base cannot recompute its layers.",
             where="gradient_checkpointing",
             expected="false for this architecture",
         )

@@ -93,6 +93,6 @@ def require_statistics(
             "The statistics are of other modules than the recipe's.",
             where="target_modules",
             expected=f"those of {len(widths)} modules of this base",
-            remedy="gather them anew for this recipe and base",
+            remedy="gather them again for this recipe and base",
         )
     return statistics

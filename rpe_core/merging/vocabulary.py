@@ -21,5 +21,5 @@ def check_rows(
             f"The adapter was trained with {found[0]} tokens, the base has {base[0]}.",
             where=f"tensor {shown_name(tensor)}",
             expected="the base that the adapter was trained on, its vocabulary unchanged",
-            remedy="resize the base's embeddings as the training did, and save it anew",
+            remedy="resize the base's embeddings as the training did, and save it again",
         )
