@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # typer carries a click of its own, whose errors are not those of the package `click`
-(USAGE_ERROR,) = typer.BadParameter.__bases__
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 for _commands in (upkeep, nights, targets, history, merging, reads):
     _commands.add_to(app)
 app.add_typer(sources.app, name="source")

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from catalog.stores.registry.sums import SUMS, read_sums
 from catalog.tables.schema import TABLES
 from flows.workspace.settings import Settings

@@ -20,8 +20,8 @@ from catalog.contracts.files import Files
 from catalog.contracts.load import read_yaml
 from catalog.errors import ContractViolated, StoreUnavailable
 from catalog.stores.disk import disk_errors
-from catalog.stores.lake.session import CONFIG, extension_path, quote_text
-from catalog.tables.migrate import quote_identifier
+from catalog.stores.lake.session import CONFIG, extension_path
+from catalog.tables.quoting import quote_identifier, quote_text
 from rpe_core.errors import InputError
 from rpe_core.regular_files import special_kind
 

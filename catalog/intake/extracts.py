@@ -25,9 +25,8 @@ from catalog.intake.deliveries import refused_bytes
 from catalog.queries.withdrawn import withdrawn_bytes, withdrawn_sources
 from catalog.readers.files import file_sha256
 from catalog.stores.disk import disk_errors
-from catalog.stores.lake.session import quote_text
 from catalog.stores.rows import Rows
-from catalog.tables.migrate import quote_identifier
+from catalog.tables.quoting import quote_identifier, quote_text, quote_texts
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import SHORT, fingerprint
 
@@ -300,5 +299,5 @@ def _files_only() -> Any:
 
 
 def _listed(held: Sequence[Path], more: str = "") -> str:
-    names = ", ".join(quote_text(str(file)) for file in held)
+    names = quote_texts(held)
     return f"read_parquet([{names}], union_by_name = true{', ' * bool(more)}{more})"

@@ -30,7 +30,7 @@ from catalog.stores.disk import disk_errors
 from catalog.stores.lake import source_tables
 from catalog.stores.lake.errors import lake_errors
 from catalog.stores.lake.lake import Lake, Transaction
-from catalog.tables.migrate import quote_identifier
+from catalog.tables.quoting import quote_identifier
 from catalog.tables.schema import RAW_COLUMNS
 from catalog.validation.keys import KeyIndex
 from catalog.validation.outcome import BatchReport, Outcome, raise_refused

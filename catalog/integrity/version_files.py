@@ -14,7 +14,8 @@ from catalog.errors import StoreError
 from catalog.integrity.damage import CHANGED, GONE, UNREADABLE
 from catalog.stores.lake.lake import Lake
 from catalog.stores.places import sha256_of
-from catalog.stores.registry.registry import ModelVersion, ModelVersionRef, Registry
+from catalog.stores.registry.model_versions import ModelVersion, ModelVersionRef
+from catalog.stores.registry.registry import Registry
 from catalog.stores.registry.sums import HEAD, HEAD_TAG, SUMS, head_text, read_sums, strangers
 from catalog.stores.registry.version_files import VersionFile
 from rpe_core.errors import InputError

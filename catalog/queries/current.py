@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from catalog.queries.serving import champions_at, champions_now
 from catalog.stores.lake.lake import Lake
 
 Row = dict[str, Any]
@@ -37,14 +38,10 @@ def read_standing(lake: Lake, *, as_of: datetime | None = None) -> Standing:
     standing, at_standing = _stands(as_of, "retracted_at")
     newest, at_newest = _stands(as_of, "superseded_at", "retracted_at")
     ensembles = _by(lake, "ensemble_id", f"FROM core.ensembles WHERE {standing}", at_standing)
-    serving = lake.rows(
-        f"SELECT target_name, ensemble_id FROM core.promotions WHERE {standing}"
-        " AND action IN ('promoted', 'approved', 'rolled_back',"
-        " 'withdrawn_damaged', 'restored')"
-        " QUALIFY row_number() OVER (PARTITION BY target_name"
-        " ORDER BY recorded_at DESC, promotion_id) = 1",
-        at_standing,
-    )
+    if as_of is None:
+        serving = {name: row["ensemble_id"] for name, row in champions_now(lake).items()}
+    else:
+        serving = champions_at(lake, as_of)
     taken_back = lake.rows(
         "SELECT target_name, champion_ensemble_id FROM core.promotions"
         f" WHERE action = 'rolled_back' AND {kept}",
@@ -63,9 +60,9 @@ def read_standing(lake: Lake, *, as_of: datetime | None = None) -> Standing:
         ensembles=ensembles,
         evaluation_ids=_ids(lake, "evaluation_id", "scores", as_of),
         champions={
-            row["target_name"]: ensembles[row["ensemble_id"]]
-            for row in serving
-            if row["ensemble_id"] in ensembles
+            name: ensembles[ensemble_id]
+            for name, ensemble_id in serving.items()
+            if ensemble_id in ensembles
         },
         rolled_back=frozenset((r["target_name"], r["champion_ensemble_id"]) for r in taken_back),
         questions=_ids(lake, "question_id", "promotions", as_of),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -91,6 +91,25 @@ def read_ensemble(lake: Lake, ensemble_id: str) -> EnsembleRecord:
     return EnsembleRecord(
         row, tuple(members), bases[0], places[0]["parent_id"], versions[0] if versions else None
     )
+
+
+def evidence_of(lake: Lake, ensemble_id: str) -> str | None:
+    """What the first verdict about an ensemble stood on; None where nothing was decided of it."""
+    rows = lake.rows(
+        "SELECT evidence FROM core.promotions WHERE ensemble_id = ? ORDER BY recorded_at LIMIT 1",
+        [ensemble_id],
+    )
+    return str(rows[0]["evidence"]) if rows else None
+
+
+def count_ensemble_kinds(lake: Lake, targets: Collection[str]) -> int:
+    """How many ensembles a night makes for these targets: one of each target and strategy."""
+    rows = lake.rows(
+        "SELECT count(DISTINCT (target_name, strategy)) AS n FROM core.ensembles"
+        " WHERE list_contains(?, target_name)",
+        [sorted(targets)],
+    )
+    return int(rows[0]["n"])
 
 
 def made_with(lake: Lake, record: EnsembleRecord, part: str) -> MadeWith:

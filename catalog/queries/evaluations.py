@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from catalog.queries.serving import CHANGES
 from catalog.stores.lake.lake import Lake
 
 Row = dict[str, Any]
 
-_SERVING = "('promoted', 'approved', 'rolled_back', 'withdrawn_damaged', 'restored')"
 _PROMOTING = """
 SELECT p.target_name, p.ensemble_id, c.evaluation_id
 FROM core.promotions AS p JOIN core.comparisons AS c
@@ -19,18 +19,17 @@ WHERE p.action IN ('promoted', 'pending') AND list_contains(?, p.ensemble_id)
 QUALIFY row_number() OVER (PARTITION BY p.target_name, p.ensemble_id
     ORDER BY p.recorded_at DESC, c.recorded_at DESC, c.comparison_id) = 1
 """
-_BEFORE = """
+_BEFORE = f"""
 WITH newest AS (
     SELECT target_name, evaluation_id, min(recorded_at) AS made_at FROM core.scores
     WHERE list_contains(?, evaluation_id) GROUP BY ALL
 ), serving AS (
     SELECT n.target_name, n.made_at, p.ensemble_id, e.strategy
-    FROM newest AS n JOIN core.promotions AS p
-        ON p.target_name = n.target_name AND p.recorded_at < n.made_at
+    FROM newest AS n JOIN {CHANGES} AS p
+        ON p.target_name = n.target_name AND p.since_at < n.made_at
     LEFT JOIN core.ensembles AS e ON e.ensemble_id = p.ensemble_id
-    WHERE p.action IN {serving} AND p.retracted_at IS NULL
-    QUALIFY row_number() OVER (PARTITION BY n.target_name
-        ORDER BY p.recorded_at DESC, p.promotion_id) = 1
+    WHERE p.retracted_at IS NULL
+    QUALIFY row_number() OVER (PARTITION BY n.target_name ORDER BY p.place DESC) = 1
 )
 SELECT s.target_name, s.ensemble_id, o.evaluation_id
 FROM serving AS s JOIN core.scores AS o
@@ -56,7 +55,7 @@ def served_before(lake: Lake, evaluations: Mapping[str, str]) -> dict[str, Row]:
     Nothing of a target that no ensemble served then.
     """
     ids = sorted(evaluations.values())
-    rows = lake.rows(_BEFORE.format(serving=_SERVING), [ids, ids])
+    rows = lake.rows(_BEFORE, [ids, ids])
     return {row["target_name"]: row for row in rows}
 
 
@@ -82,6 +81,23 @@ def version_of(lake: Lake, target: str, evaluation_ids: Collection[str]) -> dict
     return {row["evaluation_id"]: row["version"] for row in rows}
 
 
+def scores_on_test_rows(lake: Lake, evaluation_id: str) -> list[Row]:
+    """Scores of an evaluation over all test rows, by arm and metric, with their intervals."""
+    return lake.rows(
+        "SELECT arm, metric, metric_version, is_higher_better, evaluation_id, ensemble_id, value,"
+        " ci_low, ci_high, n_items, n_groups FROM core.scores"
+        " WHERE evaluation_id = ? AND split = 'test' AND slice = '' ORDER BY arm, metric",
+        [evaluation_id],
+    )
+
+
+def has_experiment(lake: Lake, experiment_id: str) -> bool:
+    """Whether an experiment has been concluded."""
+    return bool(
+        lake.rows("SELECT 1 FROM core.experiments WHERE experiment_id = ?", [experiment_id])
+    )
+
+
 def abstaining_targets(lake: Lake, targets: Collection[str]) -> list[Row]:
     """Targets whose gate abstains since an ensemble served them: the first such verdict of each.
 
@@ -96,7 +112,7 @@ def abstaining_targets(lake: Lake, targets: Collection[str]) -> list[Row]:
         " min(recorded_at) AS since, max_by(reasons, (recorded_at, promotion_id)) AS reasons,"
         " max_by(dataset_version_id, (recorded_at, promotion_id)) AS dataset_version_id"
         " FROM gate WHERE action = 'abstained' AND recorded_at > last_other"
-        " AND target_name IN (SELECT target_name FROM verdict"
-        " WHERE action IN ('promoted', 'approved')) GROUP BY target_name ORDER BY target_name",
+        f" AND target_name IN (SELECT target_name FROM {CHANGES} WHERE retracted_at IS NULL)"
+        " GROUP BY target_name ORDER BY target_name",
         [sorted(targets)],
     )

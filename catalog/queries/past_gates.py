@@ -1,4 +1,4 @@
-"""Judged: which challengers a gate let in, which of them serve, what withdrawals erased. Reads."""
+"""Judged: which challengers a gate let in, and what withdrawals erased. Reads."""
 
 from __future__ import annotations
 
@@ -34,19 +34,6 @@ def let_in(lake: Lake) -> list[Row]:
         " (PARTITION BY target_name ORDER BY recorded_at DESC, promotion_id) = 1"
         " ORDER BY recorded_at, promotion_id DESC"
     )
-
-
-def serving_times(lake: Lake) -> dict[str, list[Row]]:
-    """Target -> each time that a version began to serve it, the oldest first."""
-    rows = lake.rows(
-        "SELECT * FROM core.promotions"
-        " WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back')"
-        " ORDER BY recorded_at, promotion_id DESC"
-    )
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row["target_name"], []).append(row)
-    return found
 
 
 def withdrawals(lake: Lake) -> list[Withdrawn]:

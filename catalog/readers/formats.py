@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 MAX_CELL_CHARS = 1_000_000
+_BATCH = "a batch is 32 MiB decoded, or one row"
+_PACKED = "also `.gz`, `.bz2`, `.zst`"
 _OTHER_SHEETS = (".xls", ".xlsb", ".ods", ".numbers")
 
 
@@ -62,16 +64,37 @@ def _read_xlsx(*places: Any, **options: Any) -> Iterator[TypedBatch]:
 READERS: Mapping[str, Reader] = {
     reader.name: reader
     for reader in (
-        Reader("parquet", "Apache Parquet", (".parquet", ".pq"), read_parquet),
+        Reader(
+            "parquet",
+            f"rows of a table in Apache Parquet; {_BATCH}",
+            (".parquet", ".pq"),
+            read_parquet,
+        ),
         Reader(
             "csv",
-            "text with a mark between cells",
+            f"rows of a table, text with a mark between cells; {_PACKED}; {_BATCH}",
             (".csv", ".tsv", ".txt", ".tab", ".psv"),
             read_csv,
         ),
-        Reader("jsonl", "one JSON object a line", (".jsonl", ".ndjson"), read_jsonl),
-        Reader("fhir", "FHIR resources of one type, NDJSON or Bundles", (".json",), read_fhir),
-        Reader("xlsx", "one sheet of an Excel workbook", (".xlsx", ".xlsm"), _read_xlsx),
+        Reader(
+            "jsonl",
+            f"rows of a table, one JSON object a line; {_PACKED}; {_BATCH}",
+            (".jsonl", ".ndjson"),
+            read_jsonl,
+        ),
+        Reader(
+            "fhir",
+            "the FHIR resources of one type in NDJSON or Bundles, by paths",
+            (".json",),
+            read_fhir,
+        ),
+        Reader(
+            "xlsx",
+            "one sheet of an Excel workbook: cached values of formulas, dates as dates; faults name"
+            " the sheet's own rows",
+            (".xlsx", ".xlsm"),
+            _read_xlsx,
+        ),
     )
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from catalog.stores.registry.sums import Sums
 from catalog.stores.vectors.rows import vector_sha256
 from rpe_core.fingerprint import canonical_json

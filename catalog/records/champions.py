@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from catalog.queries.nights import has_run_of
+from catalog.queries.serving import targets_ever_served
 from catalog.records import intents
 from catalog.stores.lake.lake import Lake
 from catalog.stores.registry.registry import Registry
@@ -16,7 +18,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 WITHDRAWN = "withdrawn_damaged"  # the champion's files were damaged: another serves, or none
 RESTORED = "restored"  # they are what was kept again
 NEW_LAKE = "new-lake"  # flow of the run by which a lake was begun in the place of a lost one
-# after these the named ensemble is champion; none is where '' is named
+# after these the named ensemble is champion; none is where '' is named: mart.champion_changes
 SERVING = ("promoted", "approved", "rolled_back", WITHDRAWN, RESTORED)
 _JUDGED = ("promoted", "approved", "kept", "refused", "abstained", "pending")
 
@@ -73,14 +75,10 @@ def chosen_before(lake: Lake, targets: Collection[str]) -> set[str]:
 
     What serves them serves on until the next promotion.
     """
-    if not lake.rows("SELECT 1 FROM core.runs WHERE flow = ? LIMIT 1", [NEW_LAKE]):
+    if not has_run_of(lake, NEW_LAKE):
         return set()
     # a champion that was retracted was chosen too
-    chosen = lake.rows(
-        "SELECT DISTINCT target_name FROM core.promotions WHERE list_contains(?, action)",
-        [list(SERVING)],
-    )
-    return set(targets) - {row["target_name"] for row in chosen}
+    return set(targets) - targets_ever_served(lake)
 
 
 def wanted_aliases(rows: Sequence[Row]) -> dict[str, str]:

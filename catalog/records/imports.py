@@ -17,7 +17,7 @@ from catalog.records import intents, version_drafts
 from catalog.records.cards import AdapterCard, adapter_row, model_row, representation_row
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.lake.chain import head_of
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from catalog.stores.stores import Stores
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import canonical_json

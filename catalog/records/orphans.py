@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from catalog.records import intents
-from catalog.stores.registry.registry import ModelVersion
+from catalog.stores.registry.model_versions import ModelVersion
 from catalog.stores.stores import Stores
 
 

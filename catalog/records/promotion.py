@@ -21,7 +21,7 @@ from catalog.records.champions import (
     serving_by_target,
     wanted_aliases,
 )
-from catalog.stores.registry.registry import ModelVersionRef, RegisteredModel
+from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredModel
 from catalog.stores.stores import Stores
 from rpe_core.errors import InputError, UnknownName, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint

@@ -27,7 +27,8 @@ from catalog.records.ensemble_facts import facts_of
 from catalog.records.version_drafts import BaseArguments, base_arguments
 from catalog.stores.lake import chain
 from catalog.stores.lake.chain import head_of
-from catalog.stores.registry.registry import ModelVersionRef, VersionDraft, require_target_name
+from catalog.stores.registry.model_versions import ModelVersionRef, VersionDraft
+from catalog.stores.registry.registry import require_target_name
 from catalog.stores.registry.sums import Sums
 from catalog.stores.stores import Stores
 from catalog.tables.model_tables import MODEL_VERSIONS

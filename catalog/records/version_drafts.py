@@ -21,7 +21,7 @@ from catalog.records.model_card import (
 from catalog.stores.outgoing import HubName
 from catalog.stores.registry.base_code import base_input, write_base
 from catalog.stores.registry.model_code import ServedParts, write_served_model
-from catalog.stores.registry.registry import DatasetRef, VersionDraft
+from catalog.stores.registry.model_versions import DatasetRef, VersionDraft
 from catalog.stores.served_model import read_config, served_name, served_sha256, served_task
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import BaseModel, TaskSpec

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from catalog.lineage import source_of
+from catalog.queries.serving import CHANGES, champions_now
 from catalog.report import words
 from catalog.stores.lake.lake import Lake
 
@@ -14,8 +15,6 @@ Row = dict[str, Any]
 _NEWEST = """
 QUALIFY row_number() OVER (PARTITION BY target_name ORDER BY recorded_at DESC, promotion_id) = 1
 """
-# one that names no ensemble took a damaged champion away
-_SERVES = "action IN ('promoted', 'approved', 'rolled_back', 'withdrawn_damaged', 'restored')"
 _VERDICTS = f"""
 SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL {_NEWEST}
 """
@@ -29,14 +28,6 @@ SELECT p.* FROM core.promotions AS p, this, former
 WHERE list_contains(?, p.target_name) AND p.retracted_at IS NULL
     AND p.action NOT IN ('approved', 'rolled_back', 'withdrawn_damaged', 'restored')
     AND p.recorded_at <= until_at AND (since_at IS NULL OR p.recorded_at > since_at) {_NEWEST}
-"""
-_SERVING = f"""
-WITH newest AS (
-    SELECT * FROM core.promotions WHERE list_contains(?, target_name) AND retracted_at IS NULL
-        AND {_SERVES} {_NEWEST}
-)
-SELECT newest.* FROM newest JOIN core.ensembles AS e USING (ensemble_id)
-WHERE e.retracted_at IS NULL
 """
 _COMPARED = """
 SELECT * FROM core.comparisons WHERE list_contains(?, target_name)
@@ -71,11 +62,8 @@ ORDER BY e.target_name, e.strategy, a.source
 _SERVED = f"""
 SELECT DISTINCT l.model_name, l.model_version, l.source, l.weight, l.dataset_version_id, l.file_uri,
     l.file_sha256, l.n_rows
-FROM mart.adapter_lineage l JOIN (
-    SELECT model_name, model_version FROM core.promotions
-    WHERE {_SERVES} AND list_contains(?, target_name)
-    QUALIFY row_number() OVER (PARTITION BY target_name ORDER BY recorded_at DESC) = 1
-) USING (model_name, model_version)
+FROM mart.adapter_lineage l JOIN {CHANGES} AS c USING (model_name, model_version)
+WHERE c.is_champion AND list_contains(?, c.target_name)
 ORDER BY l.model_name, l.weight DESC, l.source, l.file_uri
 """
 
@@ -171,7 +159,7 @@ def _verdicts(lake: Lake, decided: Sequence[Row], targets: Sequence[str]) -> lis
     comparisons = by_target(lake.rows(_COMPARED, [list(by_name), judged]))
     evaluations = {row["evaluation_id"] for rows in comparisons.values() for row in rows}
     scores = by_target(lake.rows(_SCORED, [list(by_name), sorted(evaluations)]))
-    serving = {row["target_name"]: row for row in lake.rows(_SERVING, [list(targets)])}
+    serving = champions_now(lake, targets=targets)
     return [
         _verdict(name, by_name.get(name), comparisons.get(name, []), scores.get(name, []))
         | _serves(serving.get(name))
@@ -250,14 +238,7 @@ def read_ended(lake: Lake, *, run_id: str) -> list[Row]:
 
 def count_champions(lake: Lake) -> int:
     """How many targets an ensemble serves."""
-    rows = lake.rows(
-        "SELECT count(*) AS n FROM (SELECT ensemble_id FROM core.promotions"
-        f" WHERE retracted_at IS NULL AND {_SERVES}"
-        " QUALIFY row_number() OVER (PARTITION BY target_name"
-        " ORDER BY recorded_at DESC, promotion_id) = 1)"
-        " JOIN core.ensembles AS e USING (ensemble_id) WHERE e.retracted_at IS NULL"
-    )
-    return int(rows[0]["n"])
+    return len(champions_now(lake))
 
 
 def read_last_run(lake: Lake) -> Row | None:
@@ -344,7 +325,7 @@ def _serves(champion: Row | None) -> Row:
     return {
         "serves": f"v{champion['model_version']}",
         "serves_version": champion["model_version"],
-        "serves_since": champion["recorded_at"],
+        "serves_since": champion["since_at"],
         "serves_by": champion["actor"],
         "serves_ensemble_id": champion["ensemble_id"],
     }

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from catalog.stores.lake.lake import Lake
 from catalog.stores.places import PlacedFile, files_below
-from catalog.tables.migrate import quote_identifier
+from catalog.tables.quoting import quote_identifier
 from catalog.tables.schema import QUARANTINE_COLUMNS, RAW_COLUMNS
 
 SHORTEST = 8  # bytes: a shorter text is found by chance

@@ -19,7 +19,8 @@ from catalog.stores.lake.chain import record_amendment
 from catalog.stores.lake.files import named_files
 from catalog.stores.lake.lake import Lake, Transaction
 from catalog.stores.stores import Stores
-from catalog.tables.migrate import comment_sql, create_table_sql, quote_identifier
+from catalog.tables.migrate import comment_sql, create_table_sql
+from catalog.tables.quoting import quote_identifier
 from catalog.tables.schema import TABLES
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import RunRef

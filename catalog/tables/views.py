@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from catalog.errors import StoreError
@@ -48,10 +49,17 @@ def parse_view(name: str, text: str) -> ViewSpec:
     return ViewSpec(name, lines[0][3:], columns, "\n".join(lines[size:]).strip())
 
 
+@cache
+def read_view(name: str) -> ViewSpec:
+    """The view of one file of catalog/views."""
+    text = (files("catalog") / "views" / f"{name}.sql").read_text(encoding="utf-8")
+    return parse_view(name, text)
+
+
 def load_views() -> tuple[ViewSpec, ...]:
     """Every file of catalog/views in order of name, the catalogue of columns last."""
     views = [
-        parse_view(entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"))
+        read_view(entry.name.removesuffix(".sql"))
         for entry in (files("catalog") / "views").iterdir()
         if entry.name.endswith(".sql")
     ]

@@ -41,14 +41,7 @@
 -- run_id: run that decided
 -- promotion_id: the promotion
 WITH served AS (
-    SELECT *,
-        lead(recorded_at) OVER following AS until_at,
-        row_number() OVER following AS place
-    FROM core.promotions
-    WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back', 'withdrawn_damaged', 'restored')
-    WINDOW following AS (
-        PARTITION BY target_name ORDER BY recorded_at, promotion_id DESC
-    )
+    SELECT * FROM mart.champion_changes WHERE retracted_at IS NULL
 ), versions AS (
     SELECT record_id, max_by(model_version, recorded_at) AS model_version
     FROM core.model_versions
@@ -65,7 +58,7 @@ WITH served AS (
     FROM served AS p
     JOIN core.comparisons AS c
         ON c.target_name = p.target_name AND c.ensemble_id = p.ensemble_id
-        AND c.recorded_at <= p.recorded_at AND c.retracted_at IS NULL
+        AND c.recorded_at <= p.since_at AND c.retracted_at IS NULL
 ), against AS (
     SELECT * FROM compared WHERE newest = 1
 ), withdrawn AS (
@@ -73,16 +66,15 @@ WITH served AS (
     FROM served AS p
     JOIN core.retractions AS r
         ON contains(r.certificate_json, '"ensemble:' || p.target_name || '@')
-        AND r.recorded_at >= p.recorded_at
+        AND r.recorded_at >= p.since_at
         AND (p.until_at IS NULL OR r.recorded_at < p.until_at)
     GROUP BY p.promotion_id
 )
 SELECT
     p.target_name, p.model_name, p.model_version,
-    p.until_at IS NULL AND e.ensemble_id IS NOT NULL AND e.retracted_at IS NULL AS is_champion,
-    p.recorded_at AS since_at, p.until_at,
+    p.is_champion, p.since_at, p.until_at,
     p.action, p.actor, p.reasons, p.arm, p.ensemble_id,
-    v.model_version AS former_version, p.champion_ensemble_id AS former_ensemble_id,
+    v.model_version AS former_version, p.former_ensemble_id,
     p.evidence, p.dataset_version_id, b.metric, s.is_higher_better,
     s.value, s.ci_low, s.ci_high, s.n_items, s.n_groups,
     b.difference AS base_difference, b.ci_low AS base_ci_low, b.ci_high AS base_ci_high,
@@ -93,13 +85,12 @@ SELECT
     f.n_lost AS former_n_lost, f.loss_upper AS former_loss_upper, b.loss_size,
     b.evaluation_id, w.withdrawn_at, p.run_id, p.promotion_id
 FROM served AS p
-LEFT JOIN core.ensembles AS e ON e.ensemble_id = p.ensemble_id
-LEFT JOIN versions AS v ON v.record_id = p.champion_ensemble_id
+LEFT JOIN versions AS v ON v.record_id = p.former_ensemble_id
 LEFT JOIN against AS b
     ON b.promotion_id = p.promotion_id AND b.baseline_ensemble_id = ''
 LEFT JOIN against AS f
     ON f.promotion_id = p.promotion_id
-    AND f.baseline_ensemble_id = nullif(p.champion_ensemble_id, '')
+    AND f.baseline_ensemble_id = nullif(p.former_ensemble_id, '')
 LEFT JOIN core.scores AS s
     ON s.evaluation_id = b.evaluation_id AND s.target_name = p.target_name
     AND s.metric = b.metric AND s.slice = '' AND s.split = b.split AND s.arm = b.tried_arm

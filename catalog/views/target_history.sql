@@ -73,9 +73,9 @@ WITH standing AS (
     -- one without an ensemble takes a damaged champion away, and none serves
     SELECT target_name, nullif(ensemble_id, '') AS ensemble_id,
         CASE WHEN ensemble_id <> '' THEN arm END AS arm,
-        nullif(model_version, '') AS model_version, recorded_at AS since_at
-    FROM core.promotions
-    WHERE retracted_at IS NULL AND action IN ('promoted', 'approved', 'rolled_back', 'withdrawn_damaged', 'restored')
+        nullif(model_version, '') AS model_version, since_at
+    FROM mart.champion_changes
+    WHERE retracted_at IS NULL
 ), served AS (
     SELECT e.*, h.ensemble_id AS champion_id, h.arm AS champion_arm,
         h.model_version AS champion_version

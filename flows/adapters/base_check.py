@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.workspace.bases import base_folder
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.errors import InputError, shown_name
 from rpe_core.families.table import FAMILIES
@@ -25,6 +26,11 @@ from rpe_core.merging.wrappers import plain_name
 
 _SHOWN = 3
 _NAMED = "modules named one by one"
+
+WEIGHTS_OF = CacheSection[str, Checkpoint]("weights of bases, by name")
+SKELETONS = CacheSection[str, Any]("bases without their numbers, by name")
+SHAPES = CacheSection[str, BaseShapes]("shapes of bases, by name")
+FITTING = CacheSection[tuple[str, str], bool]("forms of adapters that fit, by base and form")
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,8 @@ def require_fit(workspace: Workspace, name: str, folder: Path) -> None:
 
 def base_weights(workspace: Workspace, name: str) -> Checkpoint:
     """The base's own weights, opened once a run."""
-    key = f"weights {name}"
-    if key not in workspace.memo:
-        workspace.memo[key] = Checkpoint(base_folder(workspace.plan.bases[name]))
-    checkpoint: Checkpoint = workspace.memo[key]
-    return checkpoint
+    spec = workspace.plan.bases[name]
+    return workspace.cache.get(WEIGHTS_OF, name, lambda: Checkpoint(base_folder(spec)))
 
 
 def _place(workspace: Workspace, name: str, adapter: AdapterFolder) -> Placement:
@@ -164,15 +167,15 @@ def _try_on(workspace: Workspace, name: str, folder: Path) -> None:
     # peft, which only an import needs here
     from rpe_core.families import attachment
 
-    skeleton, known = _skeleton(workspace, name), workspace.memo.setdefault(f"fits {name}", set())
-    if (form := _form(folder)) in known:
+    skeleton, known = _skeleton(workspace, name), workspace.cache.known(FITTING)
+    if (form := (name, _form(folder))) in known:
         return
     try:
         attachment.attach(skeleton, str(folder))
     except ValueError as error:  # its text is about names and shapes
         raise InputError(f"{error}.") from None
     attachment.detach(skeleton)
-    known.add(form)
+    known[form] = True
 
 
 def _form(folder: Path) -> str:
@@ -188,24 +191,24 @@ def _skeleton(workspace: Workspace, name: str) -> Any:
     # transformers, which only an import needs here
     from rpe_core.families import skeleton
 
-    key, spec = f"skeleton {name}", workspace.plan.bases[name]
-    if key not in workspace.memo:
-        folder = str(base_folder(spec))
+    spec = workspace.plan.bases[name]
+
+    def draw() -> Any:
         try:
-            workspace.memo[key] = skeleton.draw(folder, FAMILIES[spec.family].loads)
+            return skeleton.draw(str(base_folder(spec)), FAMILIES[spec.family].loads)
         except (OSError, ValueError):
             raise InputError(
                 f"The modules of base {name} cannot be drawn from its config.json.",
                 expected="a folder that the family loads",
             ) from None
-    return workspace.memo[key]
+
+    return workspace.cache.get(SKELETONS, name, draw)
 
 
 def _shapes(workspace: Workspace, name: str) -> BaseShapes:
-    key = f"shapes {name}"
-    if key not in workspace.memo:
+    def find() -> BaseShapes:
         skeleton = _skeleton(workspace, name)
         modules = {module: (kind, shape) for module, kind, shape in skeleton.modules()}
-        workspace.memo[key] = BaseShapes(modules, skeleton.tensors(), skeleton.others())
-    shapes: BaseShapes = workspace.memo[key]
-    return shapes
+        return BaseShapes(modules, skeleton.tensors(), skeleton.others())
+
+    return workspace.cache.get(SHAPES, name, find)

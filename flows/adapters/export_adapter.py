@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import RecordNotFound
+from catalog.queries.adapters import adapter_to_export
 from catalog.stores.artifacts.portable import write_bundle
 from catalog.stores.outgoing import HubName
 from flows.workspace.lake_reads import require_current_lake
@@ -29,19 +30,11 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
     min_groups = load_declarations(settings).plan.publishing.min_groups
     require_current_lake(settings)
     with open_to_look(settings) as stores:
-        rows = stores.lake.rows(
-            "SELECT a.*, b.base_sha256, b.family, b.model, b.revision, r.n_items, r.n_groups"
-            " FROM core.adapters AS a"
-            " JOIN core.bases AS b USING (base_id)"
-            " JOIN core.representations AS r USING (representation_id)"
-            " WHERE adapter_id = ? AND a.retracted_at IS NULL",
-            [adapter_id],
-        )
-        if not rows:
+        row = adapter_to_export(stores.lake, adapter_id)
+        if row is None:
             raise RecordNotFound(
                 "No standing adapter has this id.", remedy="`rpe adapters list` shows them"
             )
-        row = rows[0]
         _require_cohort(row, min_groups)
         filed = stores.vectors.representation(row["representation_id"])
         folder = stores.artifacts.folder(row["artifact_sha256"], is_verified=True)

@@ -162,7 +162,9 @@ def _checked(
             )
             twin = checked.setdefault(adapter.filed.card.adapter_id, adapter).filed
             if _are_two(twin, adapter.filed):
-                raise InputError("Two adapters would have one id.", where=adapter.card.adapter_id)
+                raise InputError(
+                    "Two adapters would have one id.", where=adapter.filed.card.adapter_id
+                )
             bases[name] = None
         except DeclarationError as error:
             faults += [Fault(f"{folder.name}: {f.path}", f.what, f.expected) for f in error.faults]
@@ -212,12 +214,8 @@ def _from_peft(
         workspace, spec.base, folder, task, spec.sample, spec.representation
     )
     representation = _representation(workspace, source, workspace.encoder(spec.base), sample)
-    made_of = {
-        "dataset": sample.sha256,
-        "base": base.sha256,
-        "tokens": base.max_tokens,
-        "weights": adapter.weights_sha256,
-    }
+    made_of = {"dataset": sample.sha256, "base": base.sha256, "tokens": base.max_tokens}
+    made_of["weights"] = adapter.weights_sha256
     recipe = _recipe(plain)
     card = AdapterCard(
         adapter_id=make_id("adapter", source, fingerprint(made_of)),
@@ -237,11 +235,9 @@ def _from_peft(
         threads=0,
         origin="imported",
     )
-    config = _named(adapter.config, base)
-    filed = AdapterToImport(
-        card, representation, fitted.folder, config, recipe_ids=_recipe_ids(recipe)
-    )
-    return _Checked(filed, fitted.told)
+    config, recipe_ids = _named(adapter.config, base), _recipe_ids(recipe)
+    new = AdapterToImport(card, representation, fitted.folder, config, recipe_ids=recipe_ids)
+    return _Checked(new, fitted.told)
 
 
 def _read_plain(workspace: Workspace, folder: Path, spec: ImportSpec) -> AdapterFiles:

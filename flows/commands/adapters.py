@@ -21,10 +21,12 @@ def list_adapters(as_json: AsJson = False) -> None:
 
     Example: rpe adapters list --json
     """
-    from flows.workspace.lake_reads import read_rows_of  # DuckDB is not needed for `--help`
+    from catalog.queries.adapters import list_adapters as list_all
+    from flows.workspace.lake_reads import open_lake_to_read  # DuckDB is not needed for `--help`
     from flows.workspace.settings import Settings
 
-    rows = read_rows_of(Settings(), "SELECT * FROM core.adapters ORDER BY source, recorded_at")
+    with open_lake_to_read(Settings()) as lake:
+        rows = list_all(lake)
     columns = "adapter_id base_id recipe_id rank validation_score license model_name model_version"
     show_rows(rows, as_json=as_json, title="adapters", columns=columns)
 
@@ -38,10 +40,12 @@ def show_adapter(
     Example: rpe adapters show adapter:site_a@0123456789ab
     """
     from catalog.errors import RecordNotFound
-    from flows.workspace.lake_reads import read_rows_of  # DuckDB is not needed for `--help`
+    from catalog.queries.current import adapters
+    from flows.workspace.lake_reads import open_lake_to_read  # DuckDB is not needed for `--help`
     from flows.workspace.settings import Settings
 
-    rows = read_rows_of(Settings(), "SELECT * FROM core.adapters WHERE adapter_id = ?", [adapter])
+    with open_lake_to_read(Settings()) as lake:
+        rows = list(adapters(lake, [adapter]).values())
     if not rows:
         raise RecordNotFound("No adapter has this id.", remedy="`rpe adapters list` shows them")
     facts = [{"field": key, "value": value} for key, value in rows[0].items()]

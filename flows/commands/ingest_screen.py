@@ -10,12 +10,13 @@ from typing import Any
 from catalog.intake.deliveries import arrived_late
 from catalog.intake.preview import COUNTS
 from catalog.intake.staged_files import shown_names
+from catalog.queries.deliveries import batches_of_run
 from catalog.readers.files import file_name
 from flows.commands.last_screen import tell_end
 from flows.commands.output import say, show_rows
 from flows.runs.ledger import REFUSED
 from flows.runs.run_record import Summary
-from flows.workspace.lake_reads import open_lake_to_read, read_rows_of
+from flows.workspace.lake_reads import open_lake_to_read
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import Declarations, load_declarations
 
@@ -24,12 +25,8 @@ Row = dict[str, Any]
 
 def show_ingest(settings: Settings, summary: Summary) -> None:
     """Print what came, on stdout; how the run ended and what to do next, on stderr."""
-    batches = read_rows_of(
-        settings,
-        "SELECT * FROM core.batches WHERE retracted_at IS NULL AND recorded_at >="
-        " (SELECT started_at FROM core.runs WHERE run_id = ?) ORDER BY source, file_uri",
-        [summary.run_id],
-    )
+    with open_lake_to_read(settings) as lake:
+        batches = batches_of_run(lake, summary.run_id)
     declared = load_declarations(settings)
     rows = _named(declared, batches)
     counted = [name for name in COUNTS if any(row[name] for row in rows)]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from catalog.queries.deliveries import rows_set_aside
+from catalog.queries.withdrawn import withdrawals_of_sources
 from catalog.report.experiments import (
     ExperimentTables,
     MethodComparisonTable,
@@ -20,7 +22,7 @@ from flows.commands.history_screen import date
 from flows.commands.output import say, show_rows, write_json
 from flows.runs.ledger import BROKEN, REFUSED, Alert, is_told
 from flows.runs.run_record import NIGHT, Summary
-from flows.workspace.lake_reads import open_lake_to_read, read_rows_of
+from flows.workspace.lake_reads import open_lake_to_read
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import load_declarations
 
@@ -153,7 +155,8 @@ def _word_for(alert: Alert) -> str:
 
 def _tell_withdrawn(settings: Settings) -> None:
     """Sources that the plan names and a retraction has withdrawn: the run went on without them."""
-    rows = read_rows_of(settings, "FROM core.retractions WHERE subject_id = source ORDER BY source")
+    with open_lake_to_read(settings) as lake:
+        rows = withdrawals_of_sources(lake)
     named = load_declarations(settings).plan.sources
     for row in rows:
         if row["source"] in named:
@@ -184,8 +187,10 @@ def _verdicts(
     """What the run decided, and the newest verdict of every other target of the plan."""
     names = load_declarations(settings).plan.target_names
     with open_lake_to_read(settings) as lake:
-        asked = {"targets": names, "run_id": summary.run_id}
-        return read_decisions(lake, **asked), read_standing_verdicts(lake, **asked)
+        return (
+            read_decisions(lake, targets=names, run_id=summary.run_id),
+            read_standing_verdicts(lake, targets=names, run_id=summary.run_id),
+        )
 
 
 def _decided(row: dict[str, Any]) -> dict[str, Any]:
@@ -245,14 +250,8 @@ def _standing(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quarantined(settings: Settings) -> list[dict[str, Any]]:
-    return read_rows_of(
-        settings,
-        "SELECT source, sum(n_quarantined)::BIGINT AS quarantined,"
-        " sum(n_phi)::BIGINT AS by_phi_gate,"
-        " count(*) FILTER (outcome = 'refused') AS refused_batches FROM core.batches"
-        " WHERE retracted_at IS NULL GROUP BY source"
-        " HAVING quarantined > 0 OR refused_batches > 0 ORDER BY source",
-    )
+    with open_lake_to_read(settings) as lake:
+        return rows_set_aside(lake)
 
 
 def _advise(verdicts: Sequence[dict[str, Any]]) -> None:

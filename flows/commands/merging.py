@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,9 +52,9 @@ def merge(
     from flows.runs.progress import progress_on_stderr
     from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
 
-    asked = {"method": method, "rank": rank, "energy": energy, "base": base, "dtype": dtype}
+    asked: dict[str, Any] = {"method": method, "rank": rank, "energy": energy, "base": base}
     with progress_on_stderr(f"merging {len(weighted)} folders"):
-        asked |= {"threads": threads, "is_base_confirmed": confirm_base}
+        asked |= {"dtype": dtype, "threads": threads, "is_base_confirmed": confirm_base}
         report = merge_folders(weighted, out, **asked)
     row = {"folder": str(out), **asdict(report)}
     facts = [{"field": key, "value": value} for key, value in row.items()]

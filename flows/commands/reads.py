@@ -90,16 +90,20 @@ def report(
 
     settings = Settings()
     plan = load_declarations(settings).plan
-    how = {"targets": plan.target_names, "min_groups": plan.publishing.min_groups}
+    names, fewest = plan.target_names, plan.publishing.min_groups
     if no_write:
         require_current_lake(settings)
         with open_to_look(settings) as stores:
-            page = render_newest(stores.lake, stores.vectors, settings.report_file, **how)
+            page = render_newest(
+                stores.lake, stores.vectors, settings.report_file, targets=names, min_groups=fewest
+            )
         if as_json:
             write_json({"status": "ok", "rows": [{"page": page}], "faults": []})
         else:
             sys.stdout.write(page)
         return
     with open_lake_to_read(settings) as lake:
-        write_report(lake, open_vectors(settings), settings.report_file, **how)
+        write_report(
+            lake, open_vectors(settings), settings.report_file, targets=names, min_groups=fewest
+        )
     show_ids([str(settings.report_file)], as_json=as_json)

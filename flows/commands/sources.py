@@ -123,19 +123,16 @@ def show(source: SourceName, as_json: AsJson = False) -> None:
 
     Example: rpe source show site_a
     """
+    from catalog.queries.deliveries import batches_of_source, drifts_of_source
     from flows.workspace.contracts import known_source  # pyarrow takes a second to import
-    from flows.workspace.lake_reads import read_rows_of
+    from flows.workspace.lake_reads import open_lake_to_read
     from flows.workspace.settings import Settings
 
     settings = Settings()
-    rows = read_rows_of(
-        settings, "SELECT * FROM core.batches WHERE source = ? ORDER BY recorded_at", [source]
-    )
+    with open_lake_to_read(settings) as lake:
+        rows, drifts = batches_of_source(lake, source), drifts_of_source(lake, source)
     if not rows:
         known_source(settings, source)
-    drifts = read_rows_of(
-        settings, "FROM mart.source_drift WHERE source = ? ORDER BY recorded_at, role", [source]
-    )
     if as_json:
         write_json({"status": "ok", "rows": rows, "drifts": drifts, "faults": []})
         return
@@ -155,21 +152,16 @@ def findings(
 
     Example: rpe source findings site_a
     """
+    from catalog.queries.deliveries import reasons_of_quarantine
     from catalog.readers.reasons import reason_text  # pyarrow takes a second to import
     from flows.workspace.contracts import known_source
-    from flows.workspace.lake_reads import read_rows_of
+    from flows.workspace.lake_reads import open_lake_to_read
     from flows.workspace.settings import Settings
 
     settings = Settings()
     name = known_source(settings, source)
-    rows = read_rows_of(
-        settings,
-        "SELECT _batch_id AS batch_id, _reasons AS reasons, count(*) AS n_rows,"
-        " list(_row_number ORDER BY _row_number)[:20] AS first_rows"
-        f' FROM quarantine."{name}" WHERE contains(_batch_id, ?)'
-        " GROUP BY ALL ORDER BY ALL",
-        [batch],
-    )
+    with open_lake_to_read(settings) as lake:
+        rows = reasons_of_quarantine(lake, name, part_of_batch_id=batch)
     show_rows(rows, as_json=as_json, title=f"quarantine of {source}")
     codes = {code for row in rows for code in row["reasons"].split(";")}
     for code in sorted(code for code in codes if reason_text(code)):

@@ -68,11 +68,12 @@ def _records(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Renderable
 
 def _printed(what: RenderableType, title: str, width: int) -> str:
     """The text of it, without the spaces by which lines are filled up."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    printed = io.StringIO()
+    console = Console(file=printed, width=width, color_system=None, legacy_windows=False)
     console.print(what)
-    lines = [line.rstrip() for line in console.file.getvalue().rstrip().splitlines()]
-    head = [title] if title else []
-    return "\n".join([*head, *lines, ""]) + "\n"
+    lines = [line.rstrip() for line in printed.getvalue().rstrip().splitlines()]
+    told = [title] if title else []
+    return "\n".join([*told, *lines, ""]) + "\n"
 
 
 def _total(widths: Sequence[int]) -> int:

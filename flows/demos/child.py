@@ -35,7 +35,9 @@ def pretrain_in(
         how,
         resume=read_checkpoint(folder),
         on_checkpoint=partial(write_checkpoint, folder),
-        on_progress=lambda done, loss: sys.stderr.write(
-            f"pretrain {done}/{how.n_steps}: loss {loss:.3f}\n"
-        ),
+        on_progress=partial(_tell, how.n_steps),
     )
+
+
+def _tell(n_steps: int, done: int, loss: float) -> None:
+    sys.stderr.write(f"pretrain {done}/{n_steps}: loss {loss:.3f}\n")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from catalog.queries import current
+from catalog.queries.evaluations import has_experiment
 from flows.runs.chunks import StepFailed
 from flows.steps import evaluate
 from flows.steps.evaluate import EvaluateUnit
@@ -128,10 +129,8 @@ class Conclusion:
             )
         experiment = self._make_experiment(workspace, units)
         self.experiment_id = experiment.experiment_id
-        known = workspace.stores.lake.rows(
-            "FROM core.experiments WHERE experiment_id = ?", [self.experiment_id]
-        )
-        return [] if known else [experiment]
+        is_done = has_experiment(workspace.stores.lake, self.experiment_id)
+        return [] if is_done else [experiment]
 
     def make(self, workspace: Workspace, experiment: Experiment) -> Concluded:
         """All its rows."""

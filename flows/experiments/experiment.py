@@ -33,6 +33,7 @@ from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 
 NIGHTLY = ("embed", "train", "ensemble", "evaluate")
+THREADS: Any = ThreadPoolTaskRunner(max_workers=len(os.sched_getaffinity(0)))
 
 
 class Kind(NamedTuple):
@@ -76,7 +77,7 @@ def _run(settings: Settings, protocol: ExperimentQuestion) -> Summary:
 
 @flow(
     name="experiment",
-    task_runner=ThreadPoolTaskRunner(max_workers=len(os.sched_getaffinity(0))),
+    task_runner=THREADS,
     persist_result=False,
     validate_parameters=False,
 )

@@ -17,7 +17,8 @@ import numpy as np
 
 from catalog.lineage import source_of
 from catalog.queries import current
-from catalog.queries.past_gates import Withdrawn, let_in, serving_times, withdrawals
+from catalog.queries.past_gates import Withdrawn, let_in, withdrawals
+from catalog.queries.serving import standing_changes
 from catalog.records.champions import former_of
 from catalog.stores.lake.lake import Lake
 from flows.steps.promote import UNSCORED, compared_by
@@ -93,7 +94,7 @@ def review(settings: Settings) -> list[Reviewed]:
 
 
 def _reviewed(lake: Lake, plan: Plan) -> list[Reviewed]:
-    promotions, serves = let_in(lake), serving_times(lake)
+    promotions, serves = let_in(lake), standing_changes(lake)
     trials = current.trials(lake, sorted({row["target_name"] for row in promotions}))
     behind = {row["promotion_id"]: _behind(row, trials) for row in promotions}
     asked = {c["comparison_id"] for rows in behind.values() for c in rows.values()}

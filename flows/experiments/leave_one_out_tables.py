@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from catalog.queries.evaluations import scores_on_test_rows
 from flows.experiments.conclusion import Experiment, Row, Units, finding_row
 from flows.experiments.leave_one_out_protocol import Protocol
 from flows.runs.chunks import StepFailed
@@ -61,12 +62,7 @@ class LeaveOneOut(Experiment):
 
     def _scores(self, unit: EvaluateUnit) -> list[Row]:
         """What the evaluation itself recorded on all test rows."""
-        names = "arm, metric, metric_version, is_higher_better, evaluation_id, ensemble_id, value,"
-        rows = self.workspace.stores.lake.rows(
-            f"SELECT {names} ci_low, ci_high, n_items, n_groups FROM core.scores"
-            " WHERE evaluation_id = ? AND split = 'test' AND slice = '' ORDER BY arm, metric",
-            [unit.evaluation_id],
-        )
+        rows = scores_on_test_rows(self.workspace.stores.lake, unit.evaluation_id)
         return [{**row, "source": unit.retrieval.target.source} for row in rows]
 
     def _features(self, source: str) -> Matrix:

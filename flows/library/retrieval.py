@@ -13,9 +13,12 @@ from flows.library.calibration import CalibrationSet, distances_within, library_
 from flows.library.references import references_of, visible_library
 from flows.workspace.plan import TargetSpec
 from flows.workspace.representations import embed_unit_of
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.records import Candidate, Representation
 from rpe_core.weighting.guards import DomainCheck, check_domain
+
+REPRESENTATIONS = CacheSection[str, Representation]("representations of targets, by id")
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def retrieve_from(
 
 def _representation(workspace: Workspace, representation_id: str) -> Representation:
     """A target's representation; those of all targets are read when the first is asked for."""
-    known: dict[str, Representation] = workspace.memo.setdefault("representations", {})
+    known = workspace.cache.known(REPRESENTATIONS)
     if representation_id not in known:
         targets = workspace.plan.targets
         units = [embed_unit_of(workspace, t.source, t.base, "target") for t in targets]

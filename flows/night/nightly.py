@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flows.night.run_steps import NightFailed, do_steps
 from flows.steps.table import STEPS, VERBS
@@ -27,6 +28,8 @@ from flows.workspace.locking import hold_workspace
 from flows.workspace.stores import load_drivers, require_registry
 from flows.workspace.workspace import load_declarations
 from rpe_core.errors import RpeError
+
+THREADS: Any = ThreadPoolTaskRunner(max_workers=len(os.sched_getaffinity(0)))
 
 
 def run_night(
@@ -69,7 +72,7 @@ def run_flow(settings: Settings, flow_run: Callable[[], Summary]) -> Summary:
 
 @flow(
     name="night",
-    task_runner=ThreadPoolTaskRunner(max_workers=len(os.sched_getaffinity(0))),
+    task_runner=THREADS,
     persist_result=False,
     validate_parameters=False,
 )

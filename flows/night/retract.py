@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from flows.workspace.settings import (
 
 # isort: split
 from catalog.contracts.contract import SourceContract
+from catalog.queries.ensemble_record import count_ensemble_kinds
+from catalog.queries.nights import steps_done
 from catalog.readers.formats import delivery_sha256, list_deliveries
 from catalog.retraction import retraction
 from catalog.retraction.influence import (
@@ -207,16 +208,10 @@ def _minutes(stores: Stores, rebuilt: Collection[str]) -> float | None:
     """What it took before to make as much; None where a step is on no record."""
     seconds: dict[str, list[float]] = {}
     units: dict[str, int] = {}
-    for row in stores.lake.rows("SELECT steps_json FROM core.runs WHERE outcome <> 'unchanged'"):
-        for step in json.loads(row["steps_json"]):
-            if step["done"]:
-                seconds.setdefault(step["name"], []).append(step["wall_seconds"])
-                units[step["name"]] = units.get(step["name"], 0) + len(step["done"])
-    n_ensembles = stores.lake.rows(
-        "SELECT count(DISTINCT (target_name, strategy)) AS n FROM core.ensembles"
-        " WHERE list_contains(?, target_name)",
-        [sorted(rebuilt)],
-    )[0]["n"]
+    for step in steps_done(stores.lake):
+        seconds.setdefault(step["name"], []).append(step["wall_seconds"])
+        units[step["name"]] = units.get(step["name"], 0) + len(step["done"])
+    n_ensembles = count_ensemble_kinds(stores.lake, rebuilt)
     wanted = {"ensemble": n_ensembles, "evaluate": len(rebuilt), "promote": len(rebuilt)}
     if any(n and not units.get(name) for name, n in wanted.items()):
         return None

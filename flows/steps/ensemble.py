@@ -14,6 +14,7 @@ import torch
 from catalog.records import intents, registration
 from catalog.records.licenses import strictest_license
 from catalog.records.registration import EnsembleCard
+from catalog.stores.vectors.library import Library
 from flows.library.attribution import MAX_ADAPTERS, attributions_of
 from flows.library.calibration import library_of
 from flows.library.references import retrieval_options, visible_library
@@ -25,6 +26,7 @@ from flows.steps.scoring import mean_score, predict_arm, score_items
 from flows.workspace.bases import base_folder
 from flows.workspace.plan import BASELINE_MERGES, TargetSpec
 from flows.workspace.representations import embed_unit_of
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.task_rows import TaskRows
 from flows.workspace.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft
@@ -56,6 +58,18 @@ class EnsembleUnit:
 
     def __str__(self) -> str:
         return f"{self.retrieval.target.name} by {self.arm}"
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """The ensembles of a target, and what they were drafted from: its z and its library."""
+
+    seen: tuple[str, Library]
+    units: list[EnsembleUnit]
+
+
+DRAFTED = CacheSection[str, Drafted]("ensembles of a target, by its name")
+TUNINGS = CacheSection[str, Tuning]("what leave-one-out chose, by library, strategy and merge")
 
 
 def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
@@ -108,13 +122,12 @@ def ensemble_units_of(workspace: Workspace, target: TargetSpec) -> list[Ensemble
         return []
     library = visible_library(workspace, target, workspace.encoder(target.base))
     seen = (asked.representation_id, library)
-    known = workspace.memo.setdefault("drafted", {})
-    if target.name not in known or known[target.name][0] != seen:
+    known = workspace.cache.known(DRAFTED)
+    if target.name not in known or known[target.name].seen != seen:
         found = [retrieve(workspace, variant) for variant in target.variants]
-        drafts = [unit for one in found if one for unit in units_of(workspace, one)]
-        known[target.name] = (seen, drafts if found[0] else [])
-    units: list[EnsembleUnit] = known[target.name][1]
-    return units
+        units = [unit for one in found if one for unit in units_of(workspace, one)]
+        known[target.name] = Drafted(seen, units if found[0] else [])
+    return known[target.name].units
 
 
 def pending(workspace: Workspace) -> list[EnsembleUnit]:
@@ -214,25 +227,23 @@ def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) ->
         return None
     library = library_of(retrieval.library)
     made_of = [library.sha256, spec, target.k, target.merge, target.rank, target.base]
-    key = "tuning " + fingerprint(made_of)
-    if key not in workspace.memo:
+
+    def score(one: Candidate, setting: Setting, rows: TaskRows, chosen: np.ndarray) -> float:
+        task, inputs = workspace.contracts[one.source].task_spec, rows.inputs_of(chosen)
+        draft = leave_out(workspace, retrieval, one, spec, Tuning("default", setting))
+        if draft is None:
+            answers = predict_arm(workspace, target.base, task, None, inputs)
+        else:
+            answers = answers_of(workspace, target, draft, task, inputs)
+        items = score_items(workspace, target.base, task, rows, chosen, answers)
+        return mean_score(items, task.type)
+
+    def find() -> Tuning:
         unit = next(u for u in units_of(workspace, retrieval) if u.strategy == spec)
+        recorded = recorded_tuning(workspace, unit.ensemble_id)
+        return recorded or tune(workspace, library, spec, k=target.k, score=score)
 
-        def score(one: Candidate, setting: Setting, rows: TaskRows, chosen: np.ndarray) -> float:
-            task, inputs = workspace.contracts[one.source].task_spec, rows.inputs_of(chosen)
-            draft = leave_out(workspace, retrieval, one, spec, Tuning("default", setting))
-            if draft is None:
-                answers = predict_arm(workspace, target.base, task, None, inputs)
-            else:
-                answers = answers_of(workspace, target, draft, task, inputs)
-            items = score_items(workspace, target.base, task, rows, chosen, answers)
-            return mean_score(items, task.type)
-
-        workspace.memo[key] = recorded_tuning(workspace, unit.ensemble_id) or tune(
-            workspace, library, spec, k=target.k, score=score
-        )
-    found: Tuning = workspace.memo[key]
-    return found
+    return workspace.cache.get(TUNINGS, fingerprint(made_of), find)
 
 
 def _card(

@@ -29,6 +29,7 @@ from flows.steps.scoring import (
     score_rows,
 )
 from flows.workspace.plan import TargetSpec
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.task_rows import TaskRows, read_task_rows
 from flows.workspace.workspace import Workspace
 from rpe_core.evaluation.metrics import METRICS, Items, gate_metric, metrics_of, pool
@@ -81,14 +82,18 @@ class EvaluateUnit:
         return self.retrieval.target.name
 
 
+EVALUATIONS = CacheSection[tuple[str, ...], list[EvaluateUnit]]("arms of targets, by their names")
+
+
 def units_of(workspace: Workspace) -> list[EvaluateUnit]:
     """The arms of every target for which all ensembles stand; found once a run."""
-    if "evaluations" not in workspace.memo:
-        own = _own_adapters(workspace)
-        units = [_unit_of(workspace, target, own) for target in workspace.plan.targets]
-        workspace.memo["evaluations"] = [unit for unit in units if unit]
-    found: list[EvaluateUnit] = workspace.memo["evaluations"]
-    return found
+    return workspace.cache.get(EVALUATIONS, workspace.plan.target_names, lambda: _units(workspace))
+
+
+def _units(workspace: Workspace) -> list[EvaluateUnit]:
+    own = _own_adapters(workspace)
+    units = [_unit_of(workspace, target, own) for target in workspace.plan.targets]
+    return [unit for unit in units if unit]
 
 
 def _unit_of(
@@ -168,6 +173,11 @@ def make(workspace: Workspace, unit: EvaluateUnit) -> Evaluated:
     if unit.is_choosing:
         _choose(workspace, unit, looked_at, record)
     return Evaluated(record.scores, record.items, record.choices)
+
+
+def unpack_evaluated(values: Mapping[str, Any]) -> Evaluated:
+    """An evaluation from the values that `asdict` gave."""
+    return Evaluated(**values)
 
 
 def keep(workspace: Workspace, made: Sequence[Evaluated]) -> None:

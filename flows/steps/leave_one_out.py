@@ -13,6 +13,7 @@ from flows.library.retrieval import Retrieval
 from flows.library.weighing import leave_out
 from flows.steps import ensemble
 from flows.steps.scoring import BASE_ARM, mean_score, predict_arm, score_items
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.task_rows import TaskRows, read_task_rows
 from flows.workspace.workspace import Workspace
 from rpe_core.evaluation.choice import mutual_information
@@ -42,6 +43,9 @@ class LeftOut:
         return {arm: (self.criterion[arm], self.scores[arm]) for arm in self.candidates}
 
 
+LEFT_OUT = CacheSection[str, tuple[LeftOut, ...]]("references that were served as targets")
+
+
 def leave_one_out(
     workspace: Workspace, retrieval: Retrieval, *, with_test: bool
 ) -> tuple[LeftOut, ...]:
@@ -55,11 +59,10 @@ def leave_one_out(
     library = sorted(candidate.adapter_id for candidate in retrieval.library)
     asked = [library, target.k, target.specs, target.merge, target.rank, target.base]
     keys = {tested: fingerprint([*asked, tested]) for tested in (True, False)}
-    if keys[True] not in workspace.memo and keys[with_test] not in workspace.memo:
-        served = _serve_each(workspace, retrieval, with_test=with_test)
-        workspace.memo[keys[with_test]] = tuple(served)
-    found: tuple[LeftOut, ...] = workspace.memo.get(keys[True]) or workspace.memo[keys[False]]
-    return found
+    known = workspace.cache.known(LEFT_OUT)
+    if keys[True] not in known and keys[with_test] not in known:
+        known[keys[with_test]] = tuple(_serve_each(workspace, retrieval, with_test=with_test))
+    return known.get(keys[True]) or known[keys[False]]
 
 
 def _serve_each(

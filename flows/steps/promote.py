@@ -11,13 +11,13 @@ from catalog.queries import current
 from catalog.records import promotion, registration
 from catalog.records.promotion import VerdictRecord
 from catalog.records.registration import Challenger
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from flows.steps import evaluate
 from flows.steps.evaluate import LEAVE_ONE_OUT, Arm, EvaluateUnit
 from flows.steps.same_model import ServedModels
 from flows.steps.scoring import AUTO_ARM, BASE_ARM, items_by_arm
 from flows.steps.trials import Trials, trial_row, trials_of
-from flows.verification.champions import MEMO, Verified, require_sound
+from flows.verification.champions import require_sound, verified_by
 from flows.workspace.plan import GateSpec
 from flows.workspace.workspace import Workspace
 from rpe_core.evaluation.gates import NO_CHAMPION, GatePolicy, Trial, decide, put_to_test
@@ -87,7 +87,7 @@ def pending(workspace: Workspace) -> list[GateCase]:
     ids = [unit.evaluation_id for unit in units]
     scores = current.validation_scores(workspace.stores.lake, ids)
     chosen = current.choices(workspace.stores.lake, ids)
-    questions, damaged = [], workspace.memo.get(MEMO, Verified()).damaged
+    questions, damaged = [], verified_by(workspace).damaged
     for unit in units:
         name = unit.retrieval.target.name
         challenger = _challenger(workspace, unit, scores, chosen.get(unit.evaluation_id, ""))
@@ -144,7 +144,7 @@ def _is_standing(question: GateCase, row: Row) -> bool:
         ensemble_id=row["ensemble_id"],
         question_id=row["question_id"],
     )
-    return again.promotion_id == row["promotion_id"]
+    return bool(again.promotion_id == row["promotion_id"])
 
 
 def keep(workspace: Workspace, made: Sequence[GateResult]) -> None:
@@ -162,13 +162,13 @@ def make(workspace: Workspace, question: GateCase) -> GateResult:
     """The verdict that follows from what the lake holds, and the comparisons behind it."""
     unit, challenger, policy = question.unit, question.challenger, question.policy
     if not unit.candidates:
-        reasons = (unit.retrieval.domain.reason,)
-        return GateResult(_verdict(question, "abstained", reasons, policy={}), (), None)
+        why = (unit.retrieval.domain.reason,)
+        return GateResult(_verdict(question, "abstained", why, policy={}), (), None)
     if question.same_as_champion:
         return _unasked(question, promotion.KEPT, (SAME,), question.same_as_champion)
     if question.same_as_rolled_back:
-        reasons = (TAKEN_BACK, UNASKED)
-        return _unasked(question, "refused", reasons, question.same_as_rolled_back)
+        why_not = (TAKEN_BACK, UNASKED)
+        return _unasked(question, "refused", why_not, question.same_as_rolled_back)
     tried = _put_to_test(workspace, question)
     against_base, *others = tried.values()
     decided = decide(policy, against_base, others[0] if others else None)

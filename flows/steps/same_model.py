@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from catalog.queries import current
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from catalog.stores.served_model import read_config, served_sha256, served_task
 from flows.steps.evaluate import Arm, EvaluateUnit
 from flows.workspace.workspace import Workspace

@@ -64,12 +64,12 @@ def score_items(
     targets = rows.targets_of(chosen)
     statistics = workspace.family(base_name).score(prepared, predictions, targets)
     if task.type == "text-generation":
-        statistics = {**statistics, **_scored_by_models(workspace, predictions, targets)}
+        statistics = {**statistics, **_scored_by_models(workspace, predictions.tolist(), targets)}
     return Items(statistics, rows.groups[chosen])
 
 
 def _scored_by_models(
-    workspace: Workspace, texts: np.ndarray, targets: Sequence[str]
+    workspace: Workspace, texts: Sequence[str], targets: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Scores of texts under the models that the plan names for it, each of shape (n,)."""
     spec, found = workspace.plan.evaluation, {}

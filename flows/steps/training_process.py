@@ -80,8 +80,12 @@ def _train(folder: Path, request: dict[str, Any], recipe: Recipe) -> TrainedAdap
         statistics=_statistics(folder, request["statistics"]),
         resume=read_checkpoint(folder),
         on_checkpoint=lambda state: write_checkpoint(folder, state),
-        on_progress=lambda line: sys.stderr.write(f"{line}\n"),
+        on_progress=_tell,
     )
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _write(folder: Path, request: dict[str, Any], recipe: Recipe, trained: TrainedAdapter) -> str:

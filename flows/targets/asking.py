@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog.errors import RecordNotFound
 from catalog.lineage import ancestors
+from catalog.queries.versions import lineage_of_version
 from catalog.records.champions import CHAMPION
 from catalog.records.promotion import NO_CHAMPION
 from catalog.report.queries import read_members
@@ -17,7 +18,6 @@ from flows.runs.run_record import open_run
 from flows.targets.contributions import score_changes
 from flows.workspace.lake_reads import (
     open_lake_to_read,
-    read_rows_of,
     require_current_lake,
     require_lake,
 )
@@ -76,12 +76,8 @@ def lineage_of(settings: Settings, subject: str) -> Rows:
     require_lake(settings)
     if subject.startswith("models:/"):
         name, version = _version(settings, subject.removeprefix("models:/"))
-        rows = read_rows_of(
-            settings,
-            "SELECT * FROM mart.adapter_lineage WHERE model_name = ? AND model_version = ?"
-            " ORDER BY weight DESC, adapter_id, file_uri",
-            [name, version],
-        )
+        with open_lake_to_read(settings) as lake:
+            rows = lineage_of_version(lake, name, version)
     else:
         with open_lake_to_read(settings) as lake:
             rows = [dict(row) for row in ancestors(lake.rows, subject)]

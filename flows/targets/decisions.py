@@ -8,7 +8,7 @@ from typing import Any
 
 from catalog.integrity.version_files import Hashes
 from catalog.records import promotion
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from catalog.stores.stores import Stores
 from flows.runs.run_record import open_run
 from flows.verification.sound_version import require_version

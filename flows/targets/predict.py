@@ -84,7 +84,7 @@ def _base_answers(settings: Settings, target: str, inputs: Sequence[Any]) -> Row
         return _rows(spread(answers, asked, len(inputs)), len(inputs))
 
 
-def _rows(columns: Mapping[str, Sequence[Any]], n: int) -> Rows:
+def _rows(columns: Mapping[str, Any], n: int) -> Rows:
     """A row for each input, in their order; NaN, the null of numbers, is none of JSON."""
     return [
         {"input": i + 1}

@@ -22,7 +22,7 @@ from flows.upkeep import score_changes
 from flows.upkeep.freshness import SILENT, silent_sources
 from flows.upkeep.machine_checks import CLOCK_SLACK_SECONDS
 from flows.upkeep.score_changes import BELOW, DRIFT, FALL, MOVED, WORSE
-from flows.verification.champions import DAMAGED, MEMO, Verified
+from flows.verification.champions import DAMAGED, verified_by
 from flows.workspace.plan import Plan
 from flows.workspace.workspace import Workspace
 from rpe_core.fingerprint import SHORT, fingerprint
@@ -66,7 +66,7 @@ def watch(workspace: Workspace, ledger: Ledger, steps: Collection[str], *, plan:
             for name in looks:
                 with ledger.unit(step, name, is_done=False):
                     step.done += lookers[name](workspace, plan, seen)
-    verified = workspace.memo.get(MEMO, Verified())
+    verified = verified_by(workspace)
     seen.look(DAMAGED, verified.targets, verified.alerts)
     settle(workspace, ledger, seen, plan=plan)
 
@@ -130,7 +130,7 @@ def _look_at_sources(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list
     """Silence, and refused files that lie there."""
     sources = [name for name in workspace.plan.sources if name in workspace.contracts]
     seen.look(SILENT, sources, silent_sources(workspace))
-    if ingest.LYING in workspace.memo:  # else the step could not even look
+    if workspace.cache.known(ingest.LYING):  # else the step could not even look
         seen.look(REFUSED, sources, refused_files(workspace))
     return []
 
@@ -139,8 +139,8 @@ def refused_files(workspace: Workspace) -> list[Alert]:
     """An alert for each refused file that lies there, as far as the step has looked."""
     names = [name for name in workspace.plan.sources if name in workspace.contracts]
     contracts = [workspace.contracts[name] for name in names]
-    lying = workspace.memo.get(ingest.LYING, {})
-    asked = {contract.source for contract in contracts if contract.files.query is not None}
+    lying = workspace.cache.known(ingest.LYING)
+    asked = {one.source for one in contracts if one.files.query is not None}
     refusals = standing_refusals(workspace.stores.lake, contracts, lying)
     return [_refused(refusal, is_asked=refusal.source in asked) for refusal in refusals]
 

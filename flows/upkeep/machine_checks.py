@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from catalog.errors import RecordNotFound
+from catalog.queries.nights import last_run_at
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import extension_path, extensions_of
 from catalog.stores.locks import WriterLock
@@ -20,7 +21,7 @@ from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, utc_now
 from rpe_core.errors import RpeError
 
-LOCK = Path(__file__).resolve().parents[1] / "infra" / "constraints.txt"
+LOCK = Path(__file__).resolve().parents[2] / "infra" / "constraints.txt"
 LOW_DISK_BYTES = 2 * 1024**3
 CLOCK_SLACK_SECONDS = 60.0
 TOLD = 5  # names of packages or files in one message
@@ -103,7 +104,7 @@ def clock(settings: Settings) -> str:
     now = utc_now()
     try:
         with open_lake(settings, read_only=True) as lake:
-            newest = lake.rows("SELECT max(recorded_at) AS at FROM core.runs")[0]["at"]
+            newest = last_run_at(lake)
     except RecordNotFound:
         newest = None
     if newest is None:

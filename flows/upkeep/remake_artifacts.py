@@ -12,9 +12,11 @@ from typing import Any
 
 from catalog.integrity.damage import Damage
 from catalog.queries.ensemble_record import read_ensemble
+from catalog.queries.records import read_record
+from catalog.queries.versions import is_data_standing, model_versions_of
 from catalog.records.imports import CONFIG, config_text
 from catalog.stores.artifacts.artifacts import Artifacts
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from flows.steps import train
 from flows.steps.train import TrainUnit
 from flows.targets.replay import merge_again
@@ -47,7 +49,7 @@ def mend(workspace: Workspace, damage: Damage, mending: Mending) -> str:
     Raises:
         NotMended: nothing gives the same hash.
     """
-    row = _row(workspace, damage.ids[0])
+    row = read_record(workspace.stores.lake, damage.ids[0])
     wanted, reasons = row["artifact_sha256"], []
     for how, make in _ways(workspace, damage.ids, row):
         with tempfile.TemporaryDirectory() as scratch:
@@ -63,12 +65,6 @@ def mend(workspace: Workspace, damage: Damage, mending: Mending) -> str:
     raise NotMended("; ".join(reasons))
 
 
-def _row(workspace: Workspace, record_id: str) -> Row:
-    kind = record_id.partition(":")[0]
-    rows = workspace.stores.lake.rows(f"FROM core.{kind}s WHERE {kind}_id = ?", [record_id])
-    return rows[0]
-
-
 def _ways(
     workspace: Workspace, ids: tuple[str, ...], row: Row
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
@@ -76,13 +72,8 @@ def _ways(
     ensembles = [record_id for record_id in ids if record_id.startswith("ensemble:")]
     if ensembles:
         yield "merged again", partial(_merged, workspace, ensembles[0])
-    refs = workspace.stores.lake.rows(
-        "SELECT model_name, model_version FROM core.model_versions"
-        " WHERE list_contains(?, record_id) AND retracted_at IS NULL",
-        [list(ids)],
-    )
-    for version in refs:
-        ref = ModelVersionRef(version["model_name"], version["model_version"])
+    for one in model_versions_of(workspace.stores.lake, ids):
+        ref = ModelVersionRef(one["model_name"], one["model_version"])
         wanted = row["artifact_sha256"]
         yield f"copied from {ref.uri}", partial(_copied, workspace, ref, wanted)
     if not ensembles:
@@ -163,12 +154,7 @@ def _unit(workspace: Workspace, row: Row) -> TrainUnit:
         raise NotMended(f"the plan has no base {row['base_id']}")
     if row["source"] not in workspace.contracts:
         raise NotMended(f"the workspace has no contract of {row['source']}")
-    versions = workspace.stores.lake.rows(
-        "SELECT sha256 FROM core.dataset_versions WHERE dataset_version_id = ?"
-        " AND retracted_at IS NULL",
-        [row["dataset_version_id"]],
-    )
-    if not versions:
+    if not is_data_standing(workspace.stores.lake, row["dataset_version_id"]):
         raise NotMended("its data are not there any more")
     facts = json.loads(row["recipe_json"])
     names = {

@@ -10,6 +10,9 @@ import numpy as np
 
 from catalog.integrity.damage import GONE, Damage
 from catalog.lineage import source_of
+from catalog.queries.adapters import adapter_ids_under, representation_ids_of
+from catalog.queries.records import read_record
+from catalog.queries.versions import is_data_standing
 from catalog.records.cards import representation_row
 from catalog.stores.lake.lake import Lake
 from catalog.stores.vectors.files import STORE
@@ -49,12 +52,8 @@ def by_id(lake: Lake, damages: list[Damage]) -> list[tuple[str, Damage]]:
 
 def _lost(lake: Lake, ids: tuple[str, ...]) -> list[str]:
     """Of adapters the representations that they lie under."""
-    rows = lake.rows(
-        "SELECT representation_id FROM core.adapters WHERE list_contains(?, adapter_id)",
-        [list(ids)],
-    )
-    named = {name for name in ids if name.startswith("representation:")}
-    return sorted(named | {row["representation_id"] for row in rows})
+    named = {one for one in ids if one.startswith("representation:")}
+    return sorted(named | representation_ids_of(lake, ids))
 
 
 def mend(workspace: Workspace, representation_id: str, *, is_there: bool) -> str:
@@ -65,22 +64,18 @@ def mend(workspace: Workspace, representation_id: str, *, is_there: bool) -> str
     Raises:
         NotMended: its z cannot be made, or is not the one on record.
     """
-    row = _one(workspace, "representations", "representation_id", representation_id)
+    row = read_record(workspace.stores.lake, representation_id)
     vectors = workspace.stores.vectors
     representation = _stored(workspace, row) if is_there else None
     how = "filed again under its adapters"
     if representation is None:
         representation, how = _made(workspace, row), "encoded again"
         vectors.delete([representation_id])
-    adapters = workspace.stores.lake.rows(
-        "SELECT adapter_id FROM core.adapters WHERE representation_id = ?"
-        " AND retracted_at IS NULL ORDER BY recorded_at, adapter_id",
-        [representation_id],
-    )
+    adapter_ids = adapter_ids_under(workspace.stores.lake, representation_id)
     own: list[tuple[Representation, str | None]] = []
     if row["role"] == "target" or is_made_here(workspace.stores.lake, row):
         own = [(representation, None)]
-    vectors.put_many([*own, *((representation, adapter["adapter_id"]) for adapter in adapters)])
+    vectors.put_many([*own, *((representation, adapter_id) for adapter_id in adapter_ids)])
     return how
 
 
@@ -114,11 +109,7 @@ def _made(workspace: Workspace, row: Row) -> Representation:
 
 def is_made_here(lake: Lake, row: Row) -> bool:
     """Whether its dataset version stands in this lake."""
-    rows = lake.rows(
-        "SELECT 1 FROM core.dataset_versions WHERE dataset_version_id = ? AND retracted_at IS NULL",
-        [row["dataset_version_id"]],
-    )
-    return bool(rows)
+    return is_data_standing(lake, row["dataset_version_id"])
 
 
 def _differs(representation: Representation, row: Row) -> str:
@@ -134,7 +125,3 @@ def _differs(representation: Representation, row: Row) -> str:
         if not is_same:
             return name
     return ""
-
-
-def _one(workspace: Workspace, table: str, column: str, value: str) -> Row:
-    return workspace.stores.lake.rows(f"FROM core.{table} WHERE {column} = ?", [value])[0]

@@ -29,7 +29,7 @@ from catalog.stores.stores import Stores
 from flows.runs.ledger import Ledger, StepRecord, safe_message
 from flows.runs.progress import announce
 from flows.runs.run_record import close_run, open_run
-from flows.targets.registered_models import tell_consumers
+from flows.steps.registered_models import tell_consumers
 from flows.upkeep import remake_artifacts, remake_vectors
 from flows.upkeep.alerts import watch
 from flows.upkeep.repair_preview import (

@@ -15,6 +15,9 @@ from catalog.integrity.registry import damage_of_registry
 from catalog.integrity.vectors import damage_of_vectors
 from catalog.integrity.version_files import ref_of
 from catalog.lineage import source_of
+from catalog.queries.adapters import member_ids_of
+from catalog.queries.records import read_record
+from catalog.queries.versions import model_versions_of
 from catalog.records.champions import serving_by_target
 from catalog.stores.lake.lake import Lake
 from catalog.stores.vectors.vectors import Vectors
@@ -95,19 +98,12 @@ class _Teller:
 
     def of_artifact(self, damage: Damage) -> Fate:
         """A folder is merged of its members, copied from its version, or trained again."""
-        versions = self.lake.rows(
-            "SELECT model_name, model_version FROM core.model_versions"
-            " WHERE list_contains(?, record_id) AND retracted_at IS NULL",
-            [list(damage.ids)],
-        )
+        versions = model_versions_of(self.lake, damage.ids)
         if any(ref_of(row).uri not in self.damaged for row in versions):
             return damage, False, remake_artifacts.foretell(damage)
         if damage.ids[0].startswith("ensemble:"):
-            members = self.lake.rows(
-                "SELECT adapter_id FROM core.ensemble_members WHERE ensemble_id = ?",
-                [damage.ids[0]],
-            )
-            why = "its members are gone too" if self._any_lost(members) else ""
+            is_lost = not self.lost.isdisjoint(member_ids_of(self.lake, damage.ids[0]))
+            why = "its members are gone too" if is_lost else ""
         else:
             why = self._why_not_trained(damage.ids[0])
         if not why:
@@ -141,19 +137,14 @@ class _Teller:
             if row and row["ensemble_id"] not in self.lost:
                 yield withdrawn_damage(target), False, SERVES_AGAIN
 
-    def _any_lost(self, members: list[Row]) -> bool:
-        return any(row["adapter_id"] in self.lost for row in members)
-
     def _why_not_trained(self, adapter_id: str) -> str:
-        (row,) = self.lake.rows("FROM core.adapters WHERE adapter_id = ?", [adapter_id])
+        row = read_record(self.lake, adapter_id)
         if row["origin"] != remake_artifacts.TRAINED:
             return "it was trained elsewhere, and no version of it is whole"
         return self._why_no_rows(row["dataset_version_id"])
 
     def _why_not_encoded(self, representation_id: str) -> str:
-        (row,) = self.lake.rows(
-            "FROM core.representations WHERE representation_id = ?", [representation_id]
-        )
+        row = read_record(self.lake, representation_id)
         if not remake_vectors.is_made_here(self.lake, row):
             return remake_vectors.IMPORTED
         return self._why_no_rows(row["dataset_version_id"])

@@ -14,6 +14,9 @@ from catalog.integrity.lake_files import damage_of_lake, measure_files
 from catalog.integrity.registry import damage_of_registry, n_unfiled
 from catalog.integrity.rows import EditedRow, at_of, read_chain
 from catalog.integrity.vectors import count_unhashed, count_unhashed_files, damage_of_vectors
+from catalog.queries.adapters import count_representations
+from catalog.queries.nights import count_runs
+from catalog.queries.versions import count_model_versions
 from catalog.records import intents
 from catalog.records.champions import CHAMPION
 from catalog.stores.lake.catalog_uri import parse_catalog
@@ -144,8 +147,7 @@ def _standing(settings: Settings) -> str:
 
 def _lake(settings: Settings) -> Told:
     with open_lake(settings, read_only=True) as lake:
-        count = lake.rows("SELECT count(*) AS n FROM core.runs")[0]["n"]
-        return f"snapshot {lake.snapshot_id}, {count} runs", ()
+        return f"snapshot {lake.snapshot_id}, {count_runs(lake)} runs", ()
 
 
 def _files(settings: Settings, *, is_deep: bool) -> Told:
@@ -162,7 +164,7 @@ def _files(settings: Settings, *, is_deep: bool) -> Told:
 
 def _vectors(settings: Settings, *, is_deep: bool) -> Told:
     with open_lake(settings, read_only=True) as lake:
-        n = lake.rows("SELECT count(*) AS n FROM core.representations")[0]["n"]
+        n = count_representations(lake)
         n_unhashed = count_unhashed(lake)
         try:
             vectors = open_vectors(settings, read_only=True)
@@ -244,7 +246,7 @@ def _registry(settings: Settings, *, is_deep: bool) -> Told:
 
 def _versions(settings: Settings, *, is_deep: bool) -> Told:
     with open_lake(settings, read_only=True) as lake:
-        n = lake.rows("SELECT count(*) AS n FROM core.model_versions")[0]["n"]
+        n = count_model_versions(lake)
         odd = damage_of_registry(lake, open_registry(settings, read_only=True), is_deep=is_deep)
         n_left = n_unfiled(lake)
     text = f"{n} versions of models on record"

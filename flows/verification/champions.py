@@ -21,12 +21,13 @@ from catalog.integrity.version_files import (
 )
 from catalog.records import promotion
 from catalog.records.champions import Serving, serving_by_target
-from catalog.stores.registry.registry import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef
 from catalog.stores.set_aside import Aside
 from flows.runs.ledger import Alert, Ledger, StepRecord
 from flows.verification import restore_versions
 from flows.verification.repair_parts import Mending
 from flows.workspace.lost_registry import require_entries
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.settings import Settings
 from flows.workspace.stores import utc_now
 from flows.workspace.workspace import Workspace
@@ -34,7 +35,6 @@ from rpe_core.errors import RpeError, Transient
 from rpe_core.fingerprint import fingerprint
 
 DAMAGED = "damaged"  # kind of the alert
-MEMO = "verified"  # where a run keeps what it found
 REPAIR = "`rpe repair` makes again what can be made and names what only a backup can bring"
 Row = dict[str, Any]
 
@@ -46,6 +46,14 @@ class Verified:
     targets: list[str] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)  # ensembles whose version must not serve
+
+
+VERIFIED = CacheSection[str, Verified]("what a run found of what serves, by the run")
+
+
+def verified_by(workspace: Workspace) -> Verified:
+    """What the look of this run found; nothing where it has not looked."""
+    return workspace.cache.known(VERIFIED).get(workspace.run.run_id, Verified())
 
 
 class Looker:
@@ -135,7 +143,7 @@ def verify(workspace: Workspace, ledger: Ledger) -> None:
     """
     require_entries(workspace.stores)
     looker, verified = Looker(workspace), Verified()
-    workspace.memo[MEMO] = verified
+    workspace.cache.known(VERIFIED)[workspace.run.run_id] = verified
     with ledger.step("verify") as step:
         with ledger.unit(step, "all", is_done=False):
             filed = file_versions(workspace.stores, run=workspace.run)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from catalog.integrity.version_files import ref_of, versions_on_record
 from catalog.lineage import source_of
+from catalog.queries.ensemble_record import evidence_of
+from catalog.queries.records import find_base, find_record
 from catalog.records import registration, version_drafts
 from catalog.records.cards import AdapterCard
 from catalog.records.ensemble_facts import facts_of
 from catalog.stores.lake.chain import head_at
 from catalog.stores.lake.lake import Lake
 from catalog.stores.registry.connection import let_go
-from catalog.stores.registry.registry import VersionDraft
+from catalog.stores.registry.database_file import fault_of_tables
+from catalog.stores.registry.model_versions import VersionDraft
 from catalog.stores.sqlite_files import file_of
 from flows.verification.repair_parts import Mending, NotMended
 from flows.workspace.bases import files_of, is_hub
@@ -41,15 +42,7 @@ def damage_of_database(settings: Settings) -> str:
         return ""
     if not file.is_file():
         return "is gone"
-    try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-            tables = database.execute(
-                "SELECT count(*) FROM sqlite_master WHERE name = 'model_versions'"
-            ).fetchone()[0]
-            verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.Error:
-        return "cannot be read"
-    return "" if verdict == "ok" and tables else "cannot be read" if tables else "is empty"
+    return fault_of_tables(file)
 
 
 def give_up_database(settings: Settings, mending: Mending) -> None:
@@ -96,12 +89,12 @@ def mend(workspace: Workspace, row: Row, mending: Mending) -> str:
 def _base_draft(workspace: Workspace, row: Row) -> VersionDraft:
     name, base = _base(workspace, row["record_id"])
     spec = workspace.plan.bases[name]
-    shown = _one(workspace, "bases", "base_id", row["record_id"])["model"]
+    shown = _base_row(workspace, row["record_id"])["model"]
     return version_drafts.base_draft(base, files_of(spec), model=shown, is_hub=is_hub(spec))
 
 
 def _adapter_draft(workspace: Workspace, row: Row) -> VersionDraft:
-    adapter = _one(workspace, "adapters", "adapter_id", row["record_id"])
+    adapter = _record(workspace, row["record_id"])
     _, base = _base(workspace, adapter["base_id"])
     card = AdapterCard(
         base=base,
@@ -116,7 +109,7 @@ def _adapter_draft(workspace: Workspace, row: Row) -> VersionDraft:
 
 
 def _ensemble_draft(workspace: Workspace, row: Row) -> VersionDraft:
-    ensemble = _one(workspace, "ensembles", "ensemble_id", row["record_id"])
+    ensemble = _record(workspace, row["record_id"])
     _, base = _base(workspace, ensemble["base_id"])
     asked = json.loads(ensemble["asked_json"] or "{}")
     source = asked.get("source") or source_of(ensemble["dataset_version_id"])
@@ -152,7 +145,7 @@ def _base(workspace: Workspace, base_id: str) -> tuple[str, BaseModel]:
 
 
 def _base_arguments(workspace: Workspace, base_id: str) -> version_drafts.BaseArguments:
-    return version_drafts.base_arguments(_one(workspace, "bases", "base_id", base_id))
+    return version_drafts.base_arguments(_base_row(workspace, base_id))
 
 
 def _folder(workspace: Workspace, row: Row) -> Path:
@@ -171,22 +164,26 @@ def _task(workspace: Workspace, source: str, declared: str | None) -> TaskSpec:
             return task
     if declared is None:
         raise NotMended(f"the workspace has no contract of {source}")
-    values = json.loads(declared)
+    values: dict[str, Any] = json.loads(declared)
     lists = ("stop", "classes", "window", "transforms")
-    return TaskSpec(**{k: tuple(v) if k in lists else v for k, v in values.items()})
+    return TaskSpec(**(values | {name: tuple(values[name]) for name in lists if name in values}))
 
 
 def _evidence(workspace: Workspace, row: Row) -> str:
     """What the version stands on: as was decided about it, else as its target's labels allow."""
-    decided = workspace.stores.lake.rows(
-        "SELECT evidence FROM core.promotions WHERE ensemble_id = ? ORDER BY recorded_at LIMIT 1",
-        [row["record_id"]],
-    )
-    return str(decided[0]["evidence"]) if decided else "labels"
+    decided = evidence_of(workspace.stores.lake, row["record_id"])
+    return "labels" if decided is None else decided
 
 
-def _one(workspace: Workspace, table: str, column: str, value: str) -> Row:
-    rows = workspace.stores.lake.rows(f"FROM core.{table} WHERE {column} = ?", [value])
-    if not rows:
-        raise NotMended(f"core.{table} does not know it")
-    return rows[0]
+def _record(workspace: Workspace, record_id: str) -> Row:
+    row = find_record(workspace.stores.lake, record_id)
+    if row is None:
+        raise NotMended(f"core.{record_id.partition(':')[0]}s does not know it")
+    return row
+
+
+def _base_row(workspace: Workspace, base_id: str) -> Row:
+    row = find_base(workspace.stores.lake, base_id)
+    if row is None:
+        raise NotMended("core.bases does not know it")
+    return row

@@ -17,9 +17,11 @@ from catalog.integrity.version_files import (
     faults_of,
     versions_on_record,
 )
+from catalog.queries.nights import has_run_of
 from catalog.records.champions import CHAMPION, NEW_LAKE, aliases_apart
 from catalog.stores.lake.lake import Lake
-from catalog.stores.registry.registry import ModelVersionRef, Registry
+from catalog.stores.registry.model_versions import ModelVersionRef
+from catalog.stores.registry.registry import Registry
 from catalog.stores.registry.sums import SUMS_TAG
 from flows.verification.champions import REPAIR, cache_file
 from flows.workspace.settings import Settings
@@ -113,7 +115,7 @@ def _of_the_lake_before(lake: Lake, registry: Registry, ref: ModelVersionRef) ->
 
     Its base is held against its hash by the version itself, when it is loaded.
     """
-    if not lake.rows("SELECT 1 FROM core.runs WHERE flow = ? LIMIT 1", [NEW_LAKE]):
+    if not has_run_of(lake, NEW_LAKE):
         return []
     try:
         sums = registry.version(ref).tags.get(SUMS_TAG)

@@ -12,10 +12,12 @@ from catalog.errors import ContractInvalid, Fault
 from catalog.intake import extracts
 from catalog.intake.drafting import check_sample
 from catalog.intake.preview import Forecast, foretell
+from catalog.queries.deliveries import health_of_sources
+from catalog.queries.withdrawn import withdrawn_sources
 from catalog.stores.disk import disk_errors
 from catalog.stores.rows import NothingYet, Rows
 from catalog.validation.expectations import expectation_faults
-from flows.workspace.lake_reads import has_lake, open_lake_to_read, read_rows_of, require_lake
+from flows.workspace.lake_reads import has_lake, open_lake_to_read, require_lake
 from flows.workspace.plan_file import load_plan
 from flows.workspace.settings import Settings, require_workspace
 from rpe_core.errors import InputError, UnknownName
@@ -69,12 +71,11 @@ def list_contracts(settings: Settings) -> list[dict[str, Any]]:
     if not files:
         require_lake(settings)
     health: dict[str, dict[str, Any]] = {}
-    withdrawn: set[str] = set()
+    withdrawn: frozenset[str] = frozenset()
     if has_lake(settings):
-        rows = read_rows_of(settings, "SELECT * FROM mart.source_health ORDER BY source")
-        health = {row["source"]: row for row in rows}
-        gone = "SELECT DISTINCT source FROM core.retractions WHERE subject_id = source"
-        withdrawn = {row["source"] for row in read_rows_of(settings, gone)}
+        with open_lake_to_read(settings) as lake:
+            health = {row["source"]: row for row in health_of_sources(lake)}
+            withdrawn = withdrawn_sources(lake)
     roles = plan_roles(settings)
     known = {path.stem: path for path in files}
     return [

@@ -6,16 +6,16 @@ other stores hold: nothing is ever written to them before the lake has said so i
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.errors import StoreError
+from catalog.queries.records import has_standing_rows
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.lake.catalog_uri import Catalog, parse_catalog
 from catalog.stores.lake.lake import Lake
+from catalog.stores.registry.database_file import count_versions_in
 from catalog.stores.registry.registry import Registry
 from catalog.stores.sqlite_files import file_of
 from catalog.stores.vectors.vectors import Vectors
@@ -81,7 +81,7 @@ class Others:
     def require_tables(self) -> None:
         """Raise LakeLost where a catalog that could not be opened is a file of another database."""
         catalog = parse_catalog(self.settings.lake)
-        if catalog.path and _is_foreign(catalog.path) and (standing := self.standing()):
+        if catalog.is_foreign and (standing := self.standing()):
             raise LakeLost(catalog, standing)
 
     def require_records(self, lake: Lake) -> None:
@@ -145,7 +145,7 @@ class Others:
         if file is None:
             registry = self.registry()
             return sum(len(registry.versions(name)) for name in registry.models())
-        return _count_versions(file) if _has_bytes(file) else 0
+        return count_versions_in(file) if _has_bytes(file) else 0
 
 
 def _has_bytes(path: Path) -> bool:
@@ -168,25 +168,4 @@ def _files(settings: Settings, *, is_young: bool) -> list[str]:
 
 def _known(lake: Lake, table: str, what: str) -> list[str]:
     """A store's name, where a table of the lake has standing rows about it."""
-    rows = lake.rows(f"SELECT 1 FROM core.{table} WHERE retracted_at IS NULL LIMIT 1")
-    return [what] if rows else []
-
-
-def _is_foreign(file: Path) -> bool:
-    """Whether a database can be read and has none of DuckLake's tables."""
-    asked = "SELECT count(*) FROM sqlite_master WHERE name = 'ducklake_metadata'"
-    try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-            return database.execute(asked).fetchone() == (0,)
-    except sqlite3.Error:
-        return False
-
-
-def _count_versions(file: Path) -> int:
-    try:
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-            return int(database.execute("SELECT count(*) FROM model_versions").fetchone()[0])
-    except sqlite3.OperationalError:  # no such table: MLflow was cut off while it made them
-        return 0
-    except sqlite3.DatabaseError:
-        raise StoreError("MLflow's database cannot be read.", where=str(file)) from None
+    return [what] if has_standing_rows(lake, table) else []

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from catalog.errors import StoreError
+from catalog.queries.versions import count_model_versions
 from catalog.stores.lake.lake import Lake
 from catalog.stores.sqlite_files import MAGIC, file_of
 from catalog.stores.stores import Stores
 from rpe_core.errors import RpeError
 from rpe_core.regular_files import open_regular
-
-_COUNT = "SELECT count(*) AS n FROM core.model_versions WHERE retracted_at IS NULL"
 
 
 class RegistryLost(StoreError):
@@ -43,7 +42,7 @@ def require_file(tracking_uri: str, open_lake: Callable[[], Lake]) -> None:
 
 def require_entries(stores: Stores) -> None:
     """Raise RegistryLost where a registry has no model at all, and the lake names versions."""
-    n = int(stores.lake.rows(_COUNT)[0]["n"])
+    n = count_model_versions(stores.lake, is_standing=True)
     if n and not any(True for _ in stores.registry.models()):
         raise RegistryLost("the model registry", n, "is empty")
 
@@ -65,6 +64,6 @@ def _wrong(path: Path) -> str:
 def _n_versions(open_lake: Callable[[], Lake]) -> int:
     try:
         with open_lake() as lake:
-            return int(lake.rows(_COUNT)[0]["n"])
+            return count_model_versions(lake, is_standing=True)
     except RpeError:  # there is none, or an older one: whoever needs it is told
         return 0

@@ -14,7 +14,8 @@ from catalog.contracts.strict import Strict
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.errors import DeclarationError, Fault, known_names, shown_name
-from rpe_core.evaluation.gates import GatePolicy, MaxLoss
+from rpe_core.evaluation.gates import GatePolicy
+from rpe_core.evaluation.losses import MaxLoss
 from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import StrategySpec
@@ -22,7 +23,13 @@ from rpe_core.weighting.strategies import LOO
 from rpe_core.weighting.tuning import GRIDS
 
 AUTO = "auto"
-BASELINE_MERGES = ("ties", "dare_linear")  # through PEFT, as baselines
+AUTO_DOC = (
+    "chooses among the others without a label: mutual information of input and prediction, from"
+    " `similarity`, by a margin that leave-one-out calibrates"
+)
+BASELINE_MERGES: Mapping[str, str] = dict.fromkeys(
+    ("ties", "dare_linear"), "through PEFT, as a baseline"
+)
 SCORERS = (  # metric, key of the plan, family and kind of the model that scores
     ("bert_f1", "bert_score", "text-encoder", "text encoder"),
     ("judge", "judge", "causal-lm", "language model"),

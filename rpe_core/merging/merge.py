@@ -40,7 +40,15 @@ from rpe_core.merging.table import MERGE_METHODS, MergeMethod, MergeOptions, fin
 from rpe_core.merging.threads import map_in_order
 
 FOLD = "fold"
-METHODS = (*MERGE_METHODS, FOLD)
+METHODS: dict[str, str] = {  # what each makes, in words
+    **{name: method.doc for name, method in MERGE_METHODS.items()},
+    FOLD: (
+        "`rpe merge` only: the sum added to the base's own weights, in a new checkpoint; where"
+        " members changed one of a tied embedding and output layer, it holds both and says so."
+        " Weights in other formats, pickles and code beside the base are named in `left_out`, the"
+        " rest is copied"
+    ),
+}
 
 
 def merge(
@@ -100,19 +108,15 @@ def merge(
         return _merge_into_base(members, Path(out), base=base, threads=threads, **confirmed)
     if are_prompts:
         return merge_prompts(members, Path(out), method=method, **confirmed)
-    entry, form = (
-        find_method(method, rank=rank, energy=energy),
-        MergeOptions(rank, energy, DTYPES[dtype]),
-    )
+    entry = find_method(method, rank=rank, energy=energy)
     blueprint = _bounded_blueprint(members, base=base, threads=threads, **confirmed)
-    form = _with_default_rank(form, entry, blueprint)
+    form = _with_default_rank(MergeOptions(rank, energy, DTYPES[dtype]), entry, blueprint)
     with write_folder_whole(Path(out)) as part:
-        account = stream_adapter(
-            blueprint, part / WEIGHTS, method=entry, form=form, threads=threads
-        )
+        weights = part / WEIGHTS
+        account = stream_adapter(blueprint, weights, method=entry, form=form, threads=threads)
         write_json(part / CONFIG, _config(blueprint, account))
         files = [one.tensors for one, _ in blueprint.members]
-        files += [TensorFile(part / WEIGHTS, what="The result")]
+        files += [TensorFile(weights, what="The result")]
         *inputs, output = hash_files(files, threads=threads)
         report = adapter_report(blueprint, account, method=method, weights_sha256=output)
         write_json(part / MANIFEST, adapter_manifest(blueprint, account, report, form, inputs))

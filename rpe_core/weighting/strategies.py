@@ -202,24 +202,25 @@ def _optimality(solution: LinearSolution) -> Details:
 STRATEGIES: dict[str, Strategy] = {
     entry.name: entry
     for entry in (
-        Strategy("average", "every candidate weighs the same", _average),
+        Strategy("average", "all candidates weigh the same", _average),
         Strategy("nearest", "the nearest candidate alone", _nearest),
         Strategy(
             "similarity",
-            "softmax of the negative squared distances; temperature: their median by default",
+            "softmax(-d²/temperature); temperature defaults to the median d² of the candidates",
             _similarity,
             parameters={"temperature": _TEMPERATURE},
         ),
         Strategy(
             "linear",
-            "sum-to-one least squares in feature space; weights may be negative",
+            "least squares in feature space; weights sum to one and may be negative",
             _linear,
             is_fitted=True,
             parameters={"ridge": _RIDGE},
         ),
         Strategy(
             "linear_l1",
-            "linear with an l1 penalty that holds negative weights back; solved exactly",
+            "`linear` with an l1 penalty that holds negative weights back, solved exactly; the KKT"
+            " residual is stored with the weights",
             _linear_l1,
             is_fitted=True,
             parameters={

@@ -11,7 +11,8 @@ import torch
 
 from catalog.records import version_drafts
 from catalog.stores.artifacts.artifacts import Artifacts
-from catalog.stores.registry.registry import ModelVersionRef, Registry
+from catalog.stores.registry.model_versions import ModelVersionRef
+from catalog.stores.registry.registry import Registry
 from rpe_core.delta import LowRankDelta
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.folders import write_adapter

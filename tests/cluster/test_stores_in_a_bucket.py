@@ -17,7 +17,8 @@ from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.lake.files import named_files, sealed_hashes
 from catalog.stores.lake.lake import Lake, guarded_reader
 from catalog.stores.places import files_below, require_forgetting
-from catalog.stores.registry.registry import Registry, VersionDraft
+from catalog.stores.registry.model_versions import VersionDraft
+from catalog.stores.registry.registry import Registry
 from catalog.stores.vectors.vectors import Vectors
 from flows.runs.run_record import open_run
 from flows.verification.champions import Looker

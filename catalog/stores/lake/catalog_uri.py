@@ -1,8 +1,10 @@
-"""Where the lake's metadata is: a file of SQLite or a database of PostgreSQL. It opens neither."""
+"""Where the lake's metadata is: a file of SQLite or a database of PostgreSQL."""
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +60,18 @@ class Catalog:
         if self.path:
             return self.path.is_file()
         return has_table(self._server, "ducklake_metadata")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a file that can be read and has none of DuckLake's tables."""
+        if self.path is None:
+            return False
+        asked = "SELECT count(*) FROM sqlite_master WHERE name = 'ducklake_metadata'"
+        try:
+            with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as database:
+                return bool(database.execute(asked).fetchone() == (0,))
+        except sqlite3.Error:
+            return False
 
     def vacuum(self) -> None:
         """Rewrite the metadata without what was deleted from it; we may not have the lake open.

@@ -17,7 +17,6 @@ from catalog.stores.registry.connection import (
     translate_mlflow_errors,
 )
 from catalog.stores.registry.model_versions import (
-    DatasetRef,
     ModelVersion,
     ModelVersionRef,
     RegisteredModel,
@@ -42,16 +41,6 @@ from catalog.stores.registry.version_files import (
     replace_files,
 )
 from rpe_core.errors import InputError, shown_name
-
-__all__ = [
-    "DatasetRef",
-    "ModelVersion",
-    "ModelVersionRef",
-    "RegisteredModel",
-    "Registry",
-    "VersionDraft",
-    "require_target_name",
-]
 
 EXPERIMENT = "rpe"
 RESERVED = "rpe-"  # registered models of ours; a target may not be called so
@@ -213,11 +202,6 @@ class Registry:
             await_creation_for=0,
         )
         return int(made.version)
-
-    def find(self, name: str, tag: str, value: str) -> ModelVersion | None:
-        """The version of a model with this tag, or None."""
-        with translate_mlflow_errors(name):
-            return self._find(name, tag, value)
 
     def version(self, ref: ModelVersionRef) -> ModelVersion:
         """A version as it stands.

@@ -11,7 +11,7 @@ import pytest
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.records import promotion
 from catalog.records.promotion import VerdictRecord
-from catalog.stores.registry.registry import ModelVersionRef, VersionDraft
+from catalog.stores.registry.model_versions import ModelVersionRef, VersionDraft
 from catalog.stores.stores import Stores
 from rpe_core.errors import InputError, UnknownName
 from tests.catalog.embedded_stores import RUN, open_stores

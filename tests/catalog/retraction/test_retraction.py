@@ -18,7 +18,7 @@ from catalog.retraction import byte_scan, erasure, retraction
 from catalog.retraction.influence import Subject, influence_of, subject_of
 from catalog.stores.lake import chain
 from catalog.stores.lake.lake import Lake
-from catalog.stores.registry.registry import VersionDraft
+from catalog.stores.registry.model_versions import VersionDraft
 from catalog.stores.sqlite_files import vacuum
 from catalog.stores.stores import Stores
 from catalog.tables.schema import TABLES

@@ -52,7 +52,7 @@ def test_every_view_documents_exactly_its_columns(lake: Lake) -> None:
         "leaderboard", "head_to_head", "adapter_lineage", "nightly_status", "source_health",
         "columns", "experiment_scores", "experiment_weights", "experiment_transfer",
         "experiment_methods", "gate_spending", "source_drift", "nights",
-        "scores", "target_history", "champion_history", "alerts",
+        "scores", "target_history", "champion_changes", "champion_history", "alerts",
     }  # fmt: skip
     for name, view in VIEWS.items():
         assert lake.table(f"FROM mart.{name}").column_names == [c.name for c in view.columns]

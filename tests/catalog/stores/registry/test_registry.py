@@ -25,7 +25,8 @@ from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnav
 from catalog.records import version_drafts
 from catalog.stores.registry.connection import translate_mlflow_errors
 from catalog.stores.registry.model_code import model_source
-from catalog.stores.registry.registry import ModelVersionRef, Registry, VersionDraft
+from catalog.stores.registry.model_versions import ModelVersionRef, VersionDraft
+from catalog.stores.registry.registry import Registry
 from catalog.stores.registry.sums import write_sums
 from rpe_core.errors import UnknownName
 from rpe_core.families.attachment import attach
@@ -396,7 +397,6 @@ def test_what_is_not_there_is_not_found(platform: Platform) -> None:
         with pytest.raises(RecordNotFound):
             call()
     assert platform.registry.versions("nobody") == []
-    assert platform.registry.find("nobody", "rpe.adapter_id", "x") is None
 
 
 def test_a_task_that_cannot_be_served_is_refused(platform: Platform) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from catalog.records import promotion
 from catalog.records.model_card import target_about
-from catalog.stores.registry.registry import RegisteredModel
+from catalog.stores.registry.model_versions import RegisteredModel
 from flows.workspace.workspace import Workspace
 
 UNJUDGED = "Nothing has been judged yet: the target or its library has no data."
