@@ -45,11 +45,7 @@ def read_parquet(
         has = [
             *flat,
             *(name for name, ends in nested.items() if ends),
-            *(
-                column
-                for column, name in names.items()
-                if column not in flat and name not in shape.tops
-            ),
+            *(own for own, top in names.items() if own not in flat and top not in shape.tops),
         ]
         wanted: list[Names] = [(column,) for column in flat.values()]
         wanted += wanted_names([path for paths in shape.paths.values() for path in paths])

@@ -203,9 +203,8 @@ def register_challengers(
     known = _find_all(stores, "model_versions", "record_id", ids)
     refs = {ensemble_id: _ref(row) for ensemble_id, row in known.items()}
     new = [challenger for challenger in challengers if challenger.ensemble_id not in refs]
-    rows = _find_all(
-        stores, "ensembles", "ensemble_id", [challenger.ensemble_id for challenger in new]
-    )
+    new_ids = [challenger.ensemble_id for challenger in new]
+    rows = _find_all(stores, "ensembles", "ensemble_id", new_ids)
     for challenger in new:
         if challenger.ensemble_id not in rows:
             raise RecordNotFound("There is no such ensemble.", where=challenger.ensemble_id)
@@ -213,13 +212,10 @@ def register_challengers(
             challenger.base.base_id,
             {challenger.ensemble_id: rows[challenger.ensemble_id]["base_id"]},
         )
-    facts = facts_of(
-        stores, rows, {challenger.ensemble_id: challenger.evidence for challenger in new}
-    )
-    bases = {
-        base: _registered_base(stores, base) for base in {challenger.base for challenger in new}
-    }
-    intents.intend(stores.lake, [challenger.ensemble_id for challenger in new], run=run)
+    evidence = {challenger.ensemble_id: challenger.evidence for challenger in new}
+    facts = facts_of(stores, rows, evidence)
+    bases = {base: _registered_base(stores, base) for base in {each.base for each in new}}
+    intents.intend(stores.lake, new_ids, run=run)
     made = []
     for challenger in new:
         draft = version_drafts.ensemble_draft(
@@ -238,7 +234,7 @@ def register_challengers(
         made.append(model_row(*named, served_sha256=draft.served_sha256, sums=sums))
     with stores.lake.transaction(message="register challengers", run=run) as commit:
         commit.insert_new("model_versions", made)
-        intents.fulfil(commit, [challenger.ensemble_id for challenger in new])
+        intents.fulfil(commit, new_ids)
     return [refs[ensemble_id] for ensemble_id in ids]
 
 

@@ -85,10 +85,8 @@ def ensemble(
     from flows.workspace.settings import Settings
 
     if scores and (as_of or explain):
-        other = "--as-of shows an earlier moment" if as_of else "--explain has a table of its own"
-        raise InputError(
-            f"--scores compares the newest scores, {other}.", expected="one of the two"
-        )
+        other = "--as-of looks at the past" if as_of else "--explain has a table of its own"
+        raise InputError(f"--scores compares newest scores, {other}.", expected="one of the two")
     if as_of:
         rows, note = weighed_as_of(Settings(), target, moment=moment_of(as_of))
         show_rows(rows, as_json=as_json, title=f"{target} as of {as_of}")

@@ -52,11 +52,8 @@ def recover_and_open_stores(settings: Settings) -> Stores:
     """
     stores = open_stores(settings)
     settle(stores)
-    pending = [
-        retracted
-        for retracted in retraction.unfinished_retractions(stores.lake)
-        if retracted.state == WITHDRAWN
-    ]
+    unfinished = retraction.unfinished_retractions(stores.lake)
+    pending = [retracted for retracted in unfinished if retracted.state == WITHDRAWN]
     if not pending:
         return stores
     run = open_run("retract")
