@@ -278,7 +278,7 @@ class KeyIndex:
             },
             schema=pa.schema([("n", pa.int64()), ("code", pa.string())]),
         )
-        row = ", ".join(f"{quote_text(name)}: p.{place}" for name, place in self._places.items())
+        row = ", ".join(f"{quote_text(name)}: p.{column}" for name, column in self._places.items())
         self._database.register("marks", marks)
         self._copy(
             "WITH m AS (SELECT n, string_agg(code, ';' ORDER BY code) AS reasons"

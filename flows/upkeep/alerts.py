@@ -140,7 +140,7 @@ def refused_files(workspace: Workspace) -> list[Alert]:
     names = [name for name in workspace.plan.sources if name in workspace.contracts]
     contracts = [workspace.contracts[name] for name in names]
     lying = workspace.cache.known(ingest.LYING)
-    asked = {one.source for one in contracts if one.files.query is not None}
+    asked = {contract.source for contract in contracts if contract.files.query is not None}
     refusals = standing_refusals(workspace.stores.lake, contracts, lying)
     return [_refused(refusal, is_asked=refusal.source in asked) for refusal in refusals]
 

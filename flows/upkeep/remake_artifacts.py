@@ -72,8 +72,8 @@ def _ways(
     ensembles = [record_id for record_id in ids if record_id.startswith("ensemble:")]
     if ensembles:
         yield "merged again", partial(_merged, workspace, ensembles[0])
-    for one in model_versions_of(workspace.stores.lake, ids):
-        ref = ModelVersionRef(one["model_name"], one["model_version"])
+    for version in model_versions_of(workspace.stores.lake, ids):
+        ref = ModelVersionRef(version["model_name"], version["model_version"])
         wanted = row["artifact_sha256"]
         yield f"copied from {ref.uri}", partial(_copied, workspace, ref, wanted)
     if not ensembles:

@@ -52,7 +52,7 @@ def by_id(lake: Lake, damages: list[Damage]) -> list[tuple[str, Damage]]:
 
 def _lost(lake: Lake, ids: tuple[str, ...]) -> list[str]:
     """Of adapters the representations that they lie under."""
-    named = {one for one in ids if one.startswith("representation:")}
+    named = {name for name in ids if name.startswith("representation:")}
     return sorted(named | representation_ids_of(lake, ids))
 
 

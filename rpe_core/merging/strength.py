@@ -125,9 +125,9 @@ class _Limits:
         return LARGEST_RATIO * max(own, usual)
 
     def _root_mean_square(self, keys: Sequence[str | None]) -> float:
-        found = [(self.base, key) for key in keys if self.base is not None and key]
-        numbers = sum(math.prod(base.spec(key).shape) for base, key in found)
-        square = math.fsum(base.norm(key) ** 2 for base, key in found)
+        of_base = [(self.base, key) for key in keys if self.base is not None and key]
+        numbers = sum(math.prod(base.spec(key).shape) for base, key in of_base)
+        square = math.fsum(base.norm(key) ** 2 for base, key in of_base)
         return math.sqrt(square / max(1, numbers))
 
 

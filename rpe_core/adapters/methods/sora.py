@@ -88,14 +88,14 @@ class Sora(Lora):
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
         """The open part of each module; one whose gates are all closed is left out."""
-        found = {}
+        deltas = {}
         for name, layer in layers_of(model, LoraLayer).items():
             delta, gate = delta_of(layer), layer.lora_B[NAME].gate.detach().cpu()
             is_open = gate != 0
             if is_open.any():
                 b = (delta.b.double() * gate.double())[:, is_open].to(delta.b.dtype)
-                found[name] = LowRankDelta(delta.a[is_open], b, delta.scaling)
-        return found
+                deltas[name] = LowRankDelta(delta.a[is_open], b, delta.scaling)
+        return deltas
 
 
 def soft_threshold(gate: Tensor, threshold: float, *, is_legacy: bool = False) -> Tensor:
