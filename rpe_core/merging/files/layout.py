@@ -102,10 +102,8 @@ def read_layout(
         plain = plain_name(name)
         factor, tensor = read_factor_name(plain), plain.removeprefix(PREFIX)
         if factor is not None and len(factor.module) <= _MAX_NAME:
-            target, key = (
-                factors.setdefault((factor.module, factor.is_embedding), {}),
-                factor.factor,
-            )
+            target = factors.setdefault((factor.module, factor.is_embedding), {})
+            key = factor.factor
         elif tensor == plain or len(tensor) > _MAX_NAME or factor is not None:
             raise _foreign(name, where)
         elif copied := [mark for mark in _BASE_COPIES if mark in tensor]:
