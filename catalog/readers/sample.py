@@ -49,13 +49,13 @@ def csv_columns(uri: str, rows: int) -> ColumnSample:
     Raises:
         FileUnreadable: if the file cannot be read, or its first line is a row of data.
     """
-    found = sample_csv(uri, rows=rows)
+    drawn = sample_csv(uri, rows=rows)
     return ColumnSample(
-        draft_names(found.names, is_header=found.header == "sure"),
-        [column.cells for column in found.columns],
+        draft_names(drawn.names, is_header=drawn.header == "sure"),
+        [column.cells for column in drawn.columns],
         from_text,
-        has_sure_header=found.header == "sure",
-        csv=found,
+        has_sure_header=drawn.header == "sure",
+        csv=drawn,
     )
 
 
@@ -66,8 +66,8 @@ def jsonl_columns(uri: str, rows: int) -> ColumnSample:
         FileUnreadable: if the file cannot be read.
     """
     with text_file(uri) as stream:
-        found = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
-        lines = [*first_rows(found, rows, lambda line: len(line or b""))]
+        read_lines = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
+        lines = [*first_rows(read_lines, rows, lambda line: len(line or b""))]
         refuse_array(lines[0] if lines else None, uri)
         sound = [row for row, _ in map(json_row, lines) if row is not None]
     if not sound:
@@ -103,8 +103,8 @@ def parquet_columns(uri: str, rows: int) -> ColumnSample:
         for batch in file.batches([(name,) for name in read], batch_rows=rows):
             room = rows - n_rows
             for kept, name in zip(cells, names, strict=True):
-                found = plain_cells(batch.column(name)) if name in read else [NESTED] * len(batch)
-                kept += map(cut_cell, found[:room])
+                values = plain_cells(batch.column(name)) if name in read else [NESTED] * len(batch)
+                kept += map(cut_cell, values[:room])
             n_rows += batch.num_rows
             n_bytes += sum(int(decoded_bytes(column).sum()) for column in batch.columns)
             if n_rows >= rows or n_bytes >= BATCH_BYTES:

@@ -220,7 +220,7 @@ class Record:
                 self._put(arm, split, chosen, items)
 
     def repeat(self, arm: Arm, answered_by: str) -> None:
-        """The same of an arm for which another one answers, whose items are scored already."""
+        """Scores of an arm for which another one answers, whose items are scored already."""
         for (name, split), (chosen, items) in list(self.found.items()):
             if name == answered_by:
                 self._put(arm, split, chosen, items)

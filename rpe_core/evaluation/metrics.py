@@ -92,13 +92,13 @@ class Items:
         return Items(taken, self.groups[chosen])
 
     def by_class(self) -> dict[str, Items]:
-        """The same items as scored on one class of their masks: `dice.liver` is its `dice`."""
-        found: dict[str, dict[str, npt.NDArray[Any]]] = {}
+        """These items as scored on one class of their masks: `dice.liver` is its `dice`."""
+        by_label: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for name, values in self.statistics.items():
-            metric, _, one = name.partition(".")
-            if one:
-                found.setdefault(one, {})[metric] = values
-        return {one: Items(statistics, self.groups) for one, statistics in found.items()}
+            metric, _, label = name.partition(".")
+            if label:
+                by_label.setdefault(label, {})[metric] = values
+        return {label: Items(statistics, self.groups) for label, statistics in by_label.items()}
 
 
 def make_items(predicted: npt.ArrayLike, target: npt.ArrayLike, groups: npt.ArrayLike) -> Items:
