@@ -82,7 +82,7 @@ class LeaveOneOut(Experiment):
             yield {**row, **_verdicts(arms, row["arm"], row["metric"])}
 
     def _pooled(self, arms: Mapping[str, Mapping[str, Items]]) -> Iterator[Row]:
-        """The same over the items of all targets, of the arms that every target has."""
+        """Rows of scores over the items of all targets, of the arms that every target has."""
         everywhere = set.intersection(*(set(found) for found in arms.values()))
         pooled = {arm: pool_arm(arms, arm) for arm in sorted(everywhere)}
         for arm, items in pooled.items():

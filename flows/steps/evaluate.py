@@ -228,7 +228,7 @@ class Record:
                 self._put(arm, split, AnsweredRows(labelled, items))
 
     def repeat(self, arm: Arm, answered_by: str) -> None:
-        """The same of an arm for which another one answers, whose items are scored already."""
+        """Scores of an arm for which another one answers, whose items are scored already."""
         for (name, split), answered in list(self._answered.items()):
             if name == answered_by:
                 self._put(arm, split, answered)

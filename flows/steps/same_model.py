@@ -57,7 +57,7 @@ class ServedModels:
         return served_sha256(self._weights(challenger), config, base.sha256, declared)
 
     def _read(self, ref: ModelVersionRef, row: Row) -> str:
-        """The same of a version from before it was recorded, by its files; '' without them."""
+        """What an unrecorded version answers by, as its files say; '' without them."""
         registry = self._workspace.stores.registry
         try:
             files = [

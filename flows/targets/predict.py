@@ -25,7 +25,7 @@ def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> Not
     """A row of answers for each text, and who gave them."""
     if not inputs:
         raise InputError("There is nothing to predict.", expected="--text or --file")
-    name = _name_asked(settings, target, "string", "this target is asked with --image")
+    name = _name_asked(settings, target, "string", "this target takes --image")
     answered = _answers(settings, name, inputs)
     blank = [str(number) for number, text in enumerate(inputs, start=1) if is_blank(text)]
     if not blank:
@@ -39,7 +39,7 @@ def predict_images(settings: Settings, target: str, images: Sequence[Path], out:
 
     An image is a PNG, TIFF, JPEG, NPZ or NIfTI file, or the folder of a DICOM series.
     """
-    name = _name_asked(settings, target, "binary", "this target is asked with --text or --file")
+    name = _name_asked(settings, target, "binary", "this target takes --text or --file")
     answered = _answers(settings, name, [_npy(image) for image in images])
     for row, image in zip(answered.rows, images, strict=True):
         for name, value in row.items():
