@@ -29,7 +29,7 @@ def test_only_what_stood_then_is_retrieved_and_weighed(finished_night: Settings)
     assert [row["source"] for row in rows] == [first]
     assert at.isoformat()[:10] in note
     rows, _ = nearest_as_of(finished_night, TARGET, k=5, moment=later)
-    assert rows == nearest_adapters(finished_night, TARGET, k=5)[0]
+    assert rows == nearest_adapters(finished_night, TARGET, k=5).rows
     alone, _ = weighed_as_of(finished_night, TARGET, moment=at)
     assert {row["weight"] for row in alone} == {1.0}
     assert not any(row["is_on_record"] for row in alone)
