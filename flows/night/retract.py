@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,10 +106,9 @@ def retract(
         place = settings.root / "retractions" / f"{one.retraction_id}.json"
         if one.state == CERTIFIED:
             return Retracted(one.retraction_id, one.content, None, place)
-        recover_and_open_stores(settings).lake.close()
+        recover_and_open_stores(settings).close()
         summary = run_night(settings, only=steps_of(one.influence))
-        stores = open_stores(settings)
-        with closing(stores.lake):
+        with open_stores(settings) as stores:
             done = _last(stores, one.subject_id)
     certificate = done.content if done and done.state == CERTIFIED else {}
     return Retracted(one.retraction_id, certificate, summary, place)
@@ -120,8 +118,7 @@ def _begun(
     settings: Settings, named: str, *, reason: str, on_plan: Callable[[list[Row]], None]
 ) -> Retraction:
     """The retraction on record, begun now or before."""
-    stores = open_stores(settings)
-    with closing(stores.lake):
+    with open_stores(settings) as stores:
         standing = _last(stores, named)
         if standing:
             return standing

@@ -31,7 +31,7 @@ from flows.runs.run_record import open_run
 from flows.steps import input_statistics
 from flows.upkeep.settling import settle
 from flows.workspace.settings import Settings
-from flows.workspace.stores import open_stores
+from flows.workspace.stores import close_on_error, open_stores
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import RunRef
@@ -52,22 +52,20 @@ def recover_and_open_stores(settings: Settings) -> Stores:
     The caller holds the workspace. Where nothing was left behind this is `open_stores`.
     """
     stores = open_stores(settings)
-    settle(stores)
-    pending = [
-        one for one in retraction.unfinished_retractions(stores.lake) if one.state == WITHDRAWN
-    ]
+    with close_on_error(stores):
+        settle(stores)
+        unfinished = retraction.unfinished_retractions(stores.lake)
+        pending = [one for one in unfinished if one.state == WITHDRAWN]
     if not pending:
         return stores
     run = open_run("retract")
-    since = {one.retraction_id: erasure.came_at(stores.lake, one.influence) for one in pending}
-    try:
+    with stores:
+        since = {one.retraction_id: erasure.came_at(stores.lake, one.influence) for one in pending}
         promotion.repair_aliases(stores)
         for one in pending:
             _remember(settings, stores, one, run=run)
             erasure.erase_rows(stores.lake, one.influence, run=run)
             erasure.erase_stores(stores, one.influence)
-    finally:
-        stores.lake.close()
     _erase_files(settings)
     for one in pending:
         names = erasure.names_of(one.influence)
@@ -78,10 +76,12 @@ def recover_and_open_stores(settings: Settings) -> Stores:
         extracts.erase(settings.extracts_folder, one.source, gone)
     prefect = erase_prefect_records(settings)
     stores = open_stores(settings)
-    for one in pending:
-        n_runs = _known(settings, one).get("n_prefect_runs")
-        content = {**one.content, "prefect": prefect if n_runs is None else removal_text(n_runs)}
-        retraction.advance(stores.lake, one, ERASED, content, run=run)
+    with close_on_error(stores):
+        for one in pending:
+            n_runs = _known(settings, one).get("n_prefect_runs")
+            told = prefect if n_runs is None else removal_text(n_runs)
+            content = {**one.content, "prefect": told}
+            retraction.advance(stores.lake, one, ERASED, content, run=run)
     return stores
 
 
