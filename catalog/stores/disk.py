@@ -101,7 +101,7 @@ def flush_files(data_uri: str, *, since_ns: int) -> list[str]:
 
 
 def _flush_folder(folder: str, changed_ns: int, flushed: list[str], *, since_ns: int) -> None:
-    """The same of a folder and what it holds; plain paths, for a lake has thousands of folders."""
+    """Flush what changed in a folder and below; as plain paths, for a lake has many folders."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -67,8 +67,8 @@ class Declaration:
 def declared_schema() -> Declaration:
     """What this release declares: tables, views/*.sql and tables/migrations/NNNN_name.sql."""
     folder = files("catalog") / "tables" / "migrations"
-    found = [e for e in folder.iterdir() if e.name.endswith(".sql")] if folder.is_dir() else []
-    migrations = sorted((int(e.name[:4]), e.read_text(encoding="utf-8")) for e in found)
+    sql_files = [e for e in folder.iterdir() if e.name.endswith(".sql")] if folder.is_dir() else []
+    migrations = sorted((int(e.name[:4]), e.read_text(encoding="utf-8")) for e in sql_files)
     return Declaration((*TABLES, MIGRATIONS), load_views(), tuple(migrations))
 
 

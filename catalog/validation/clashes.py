@@ -78,7 +78,7 @@ def find_clashes(
     finally:
         database.execute("DROP VIEW IF EXISTS said; DROP TABLE IF EXISTS clashing")
         database.unregister("clash_files")
-    found: dict[int, dict[int, list[ClashRow]]] = defaultdict(lambda: defaultdict(list))
-    for number, other, place, line in pairs:
-        found[number][other].append((place, line))
-    return {number: dict(others) for number, others in found.items()}
+    clashes: dict[int, dict[int, list[ClashRow]]] = defaultdict(lambda: defaultdict(list))
+    for number, other, position, line in pairs:
+        clashes[number][other].append((position, line))
+    return {number: dict(others) for number, others in clashes.items()}

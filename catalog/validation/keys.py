@@ -88,7 +88,7 @@ class KeyFindings:
     def mark(self, code: str, rows: Sequence[tuple[int, int]]) -> None:
         """Note the rows that break a rule, by place in the scratch file and by number."""
         self.failing[code] = sorted(number for _, number in rows)
-        self.places[code] = [place for place, _ in rows]
+        self.places[code] = [position for position, _ in rows]
 
 
 class Judged(Protocol):
@@ -174,15 +174,15 @@ class KeyIndex:
                 input=self._places[text],
             )
         )
-        found = dict(self._run("SELECT verdict, count(*) FROM judged GROUP BY verdict"))
+        verdicts = dict(self._run("SELECT verdict, count(*) FROM judged GROUP BY verdict"))
         findings = KeyFindings(
-            n_new=found.get("new", 0),
-            n_unchanged=found.get("unchanged", 0),
-            n_changed=found.get("changed", 0),
-            n_duplicates=found.get("duplicate", 0),
-            n_outdated=found.get("outdated", 0),
+            n_new=verdicts.get("new", 0),
+            n_unchanged=verdicts.get("unchanged", 0),
+            n_changed=verdicts.get("changed", 0),
+            n_duplicates=verdicts.get("duplicate", 0),
+            n_outdated=verdicts.get("outdated", 0),
         )
-        if "tied" in found:
+        if "tied" in verdicts:
             tied = "FROM judged WHERE verdict = 'tied'"
             findings.mark(DISAGREE, self._run(f"SELECT n, number {tied}"))
             others = self._run(f"SELECT DISTINCT said_in {tied} ORDER BY 1")
@@ -250,7 +250,7 @@ class KeyIndex:
     def write_landing(self, out: Path, *, at: datetime) -> int:
         """The rows that land, with their system columns in front; how many there are."""
         columns = ", ".join(
-            f"p.{place} AS {quote_identifier(name)}" for name, place in self._places.items()
+            f"p.{column} AS {quote_identifier(name)}" for name, column in self._places.items()
         )
         paths = [path for (path,) in self._run("SELECT DISTINCT path FROM chosen ORDER BY path")]
         if not paths:
@@ -278,7 +278,7 @@ class KeyIndex:
             },
             schema=pa.schema([("n", pa.int64()), ("code", pa.string())]),
         )
-        row = ", ".join(f"{quote_text(name)}: p.{place}" for name, place in self._places.items())
+        row = ", ".join(f"{quote_text(name)}: p.{column}" for name, column in self._places.items())
         self._database.register("marks", marks)
         self._copy(
             "WITH m AS (SELECT n, string_agg(code, ';' ORDER BY code) AS reasons"

@@ -84,13 +84,13 @@ def _vector(path: Path, sha256: str) -> SampleRepresentation:
             raise ValueError
         if path.suffix == ".npy":
             # mapped, a header that claims more than the file holds allocates nothing
-            told = {"z": np.load(path, mmap_mode="r", allow_pickle=False).tolist()}
+            content = {"z": np.load(path, mmap_mode="r", allow_pickle=False).tolist()}
         else:
             loaded = json.loads(read_regular(path))
-            told = {"z": loaded} if isinstance(loaded, list) else dict(loaded)
-        z = tuple(float(x) for x in told["z"])
-        variance = tuple(float(x) for x in told.get("variance", [0.0] * len(z)))
-        n_items = int(told.get("n_items", 1))
+            content = {"z": loaded} if isinstance(loaded, list) else dict(loaded)
+        z = tuple(float(x) for x in content["z"])
+        variance = tuple(float(x) for x in content.get("variance", [0.0] * len(z)))
+        n_items = int(content.get("n_items", 1))
     except Exception:
         # parsers raise anything over broken bytes; none of it is ours to pass on
         raise InputError(

@@ -198,8 +198,8 @@ class EvaluationSpec(Strict):
     @property
     def scorers(self) -> dict[str, BertScoreSpec | JudgeSpec]:
         """Metric -> the model that scores texts by it, where the plan names one."""
-        found = {metric: getattr(self, key) for metric, key, *_ in SCORERS}
-        return {metric: spec for metric, spec in found.items() if spec}
+        scorer_specs = {metric: getattr(self, key) for metric, key, *_ in SCORERS}
+        return {metric: spec for metric, spec in scorer_specs.items() if spec}
 
 
 class PublishingSpec(Strict):

@@ -92,13 +92,13 @@ class Items:
         return Items(taken, self.groups[chosen])
 
     def by_class(self) -> dict[str, Items]:
-        """The same items as scored on one class of their masks: `dice.liver` is its `dice`."""
-        found: dict[str, dict[str, npt.NDArray[Any]]] = {}
+        """These items as scored on one class of their masks: `dice.liver` is its `dice`."""
+        by_label: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for name, values in self.statistics.items():
-            metric, _, one = name.partition(".")
-            if one:
-                found.setdefault(one, {})[metric] = values
-        return {one: Items(statistics, self.groups) for one, statistics in found.items()}
+            metric, _, label = name.partition(".")
+            if label:
+                by_label.setdefault(label, {})[metric] = values
+        return {label: Items(statistics, self.groups) for label, statistics in by_label.items()}
 
 
 def make_items(predicted: npt.ArrayLike, target: npt.ArrayLike, groups: npt.ArrayLike) -> Items:
@@ -287,8 +287,8 @@ METRICS: dict[str, Metric] = {
             False,
             ("image-segmentation",),
             ("hd95",),
-            "mean 95th percentile of the distances between the surfaces of two masks, in mm"
-            " (Huttenlocher et al., 1993); lower is better; a gate by it"
+            "mean 95 % Hausdorff distance of masks in mm, the 95th percentile of the distances"
+            " between their surfaces (Huttenlocher et al., 1993); lower is better; a gate by it"
             " needs a `cap`",
             _mean_of("hd95"),
             _ratio,

@@ -64,7 +64,7 @@ def row_night_of_200_targets(workdir: Path) -> Row:
 
 
 def row_night_of_1000_targets(workdir: Path) -> Row:
-    """The same of a thousand targets, and a second night in which nothing has changed."""
+    """The overhead by target of a thousand targets, and a second night without a change."""
     return _overhead(workdir, 1000)
 
 

@@ -45,8 +45,8 @@ def has_luhn(digits: str) -> bool:
     (True, False)
     """
     total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (1 + place % 2)
+    for index, digit in enumerate(reversed(digits)):
+        value = int(digit) * (1 + index % 2)
         total += value - 9 if value > 9 else value
     return len(digits) > 1 and total % 10 == 0
 
@@ -136,7 +136,7 @@ def is_gtin(text: str) -> bool:
     digits = [int(digit) for digit in digits_of(text)]
     if len(digits) != 14:
         return False
-    return sum(d * (3 - 2 * (place % 2)) for place, d in enumerate(digits)) % 10 == 0
+    return sum(d * (3 - 2 * (index % 2)) for index, d in enumerate(digits)) % 10 == 0
 
 
 def is_day(year: int, month: int, day: int) -> bool:

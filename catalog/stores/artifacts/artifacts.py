@@ -237,7 +237,7 @@ class Artifacts:
 
     @staticmethod
     def hash_of(hashes: Mapping[str, str]) -> str:
-        """The same of files whose hashes are known, each with a name of its own."""
+        """The hash of `hash_files` from hashes that are known, by the names of the files."""
         return fingerprint_stream(f"{name} {hashes[name]}" for name in sorted(hashes))
 
     def _place(self, sha256: str) -> Path:

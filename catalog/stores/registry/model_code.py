@@ -114,7 +114,7 @@ def input_of(task: TaskSpec) -> str:
 
 
 def input_of_type(task_type: str) -> str:
-    """The same by the name of a type of task."""
+    """Type of the input column in the signature of models for a type of task, by its name."""
     return _INPUTS.get(task_type, "string")
 
 

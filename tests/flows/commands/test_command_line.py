@@ -116,7 +116,7 @@ NO_VALUES = (
     (("ensemble", "site-d", "--as-of", ""), "--as-of must not be empty"),
     (("promote", ""), "target must not be empty"),
     (("promote", "site-d", "--actor", " "), "--actor must not be empty"),
-    (("promote", "--actor", "jane.roe"), "name it before"),
+    (("promote", "--actor", "jane.roe"), "and none is named"),
     (("rollback", "site-d", "--actor", "--json"), "requires a value"),
     (("nearest", "site-d", "-k", "0"), "-k"),
     (("nearest", "site-d", "-k", "-3"), "-k"),
