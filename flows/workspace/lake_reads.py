@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from catalog.errors import StoreError
@@ -33,7 +33,7 @@ def open_lake_to_read(settings: Settings) -> Iterator[Lake]:
         InputError: if the workspace has no lake yet.
     """
     require_lake(settings)
-    with closing(open_lake(settings, read_only=True)) as lake:
+    with open_lake(settings, read_only=True) as lake:
         is_current = lake.is_current
         if is_current:
             yield lake
@@ -44,7 +44,7 @@ def open_lake_to_read(settings: Settings) -> Iterator[Lake]:
                 where=str(settings.root),
                 remedy="a user who may write runs `rpe maintain`; `rpe sql` reads them as they are",
             )
-        with closing(open_lake(settings)) as renewed:
+        with open_lake(settings) as renewed:
             renewed.migrate()
             yield renewed
 
