@@ -24,7 +24,7 @@ from tests.image_files import write_nifti, write_png
 from tests.pico import SHAPES, pico_clip, pico_pictures
 from tests.replays import ALL_SAME, outcomes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 # site -> images, format, ending, and where the label stands ('' where there is none)
 SITES = {

@@ -39,6 +39,7 @@ def _little(home: Path) -> Settings:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_experiment_runs_to_its_tables_on_a_little(tmp_path: Path) -> None:
     settings = _little(tmp_path / "home")
     chosen = list(sites())[:3]

@@ -94,6 +94,7 @@ def _little(home: Path, base: Path) -> Settings:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_experiment_runs_to_its_tables_on_a_little(base: Path, tmp_path: Path) -> None:
     settings = _little(tmp_path / "home", base)
     chosen = SOURCES[:3]

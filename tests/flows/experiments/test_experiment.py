@@ -19,7 +19,7 @@ from tests.end_state import end_state
 from tests.flows.conftest import enter_copy
 from tests.pico_world import SITES, make_pico_workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 COMMAND = ["experiment", "leave-one-out", "--sources", *SITES]
 

@@ -115,6 +115,7 @@ def means(settings: Settings) -> dict[tuple[str, str, str], float]:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_every_number_follows_from_the_scores(done: Settings) -> None:
     found = means(done)
     rows = read_rows_of(done, "FROM core.experiment_methods")
@@ -145,6 +146,7 @@ def test_every_number_follows_from_the_scores(done: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_costs_are_those_of_the_adapters(done: Settings) -> None:
     adapters = read_rows_of(done, "FROM core.adapters")
     assert len(adapters) == len(METHODS) * len(SEEDS) * len(SITES)
@@ -160,6 +162,7 @@ def test_costs_are_those_of_the_adapters(done: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_older_adapters_took_is_not_known(
     done: Settings, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +179,7 @@ def test_what_older_adapters_took_is_not_known(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_second_time_nothing_changes(
     done: Settings,
     tmp_path: Path,

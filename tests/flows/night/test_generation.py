@@ -14,7 +14,7 @@ from flows.workspace.settings import Settings
 from tests.pico import pico_encoder, pico_llama, pico_texts
 from tests.replays import ALL_SAME, outcomes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 ROWS = 120
 METRICS = ("rouge_l", "exact_match", "bert_f1", "judge")

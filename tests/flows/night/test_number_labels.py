@@ -20,7 +20,7 @@ from flows.workspace.settings import Settings
 from tests.pico import LABELS
 from tests.pico_world import SITES, make_pico_workspace
 
-pytestmark = pytest.mark.slow  # two nights
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]  # two nights
 NUMBERS = {label: number for number, label in enumerate(LABELS)}
 
 

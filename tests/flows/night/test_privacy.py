@@ -55,6 +55,7 @@ def places(settings: Settings, prefect: Settings) -> Iterator[tuple[str, bytes]]
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_no_secret_leaves_the_rows(
     pico_workspace: Settings, prefect_home: Settings, capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,

@@ -61,6 +61,7 @@ def test_nothing_of_it_serves_before_the_slow_rest(night_copy: Settings) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_whoever_comes_next_goes_on(night_copy: Settings) -> None:
     stores = open_stores(night_copy)
     with closing(stores.lake):
@@ -81,6 +82,7 @@ def test_whoever_comes_next_goes_on(night_copy: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_version_goes_and_the_delivery_after_it_stays(
     pico_workspace: Settings, tmp_path: Path
 ) -> None:

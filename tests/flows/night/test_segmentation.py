@@ -18,7 +18,7 @@ from tests.image_files import write_nifti, write_png
 from tests.pico import pico_cases, pico_sam
 from tests.replays import ALL_SAME, outcomes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 # site -> cases, format, ending of the image and of the mask ('' where a mask is owed by nobody)
 SITES = {

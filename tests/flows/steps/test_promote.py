@@ -31,6 +31,7 @@ ORDER BY s.value, arm LIMIT 1
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_an_older_lake_is_asked_nothing_anew_until_the_plan_asks_for_more(
     night_copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +83,7 @@ def make_older(settings: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_was_rolled_back_is_refused_and_told_so(night_copy: Settings) -> None:
     plan = night_copy.plan_file.read_text()
     # a second challenger on so small a test set has little left to win with

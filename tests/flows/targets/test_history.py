@@ -302,6 +302,7 @@ def test_alerts_stand_in_the_history_where_they_were_raised_and_resolved(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_withdrawal_is_told_without_what_it_took(
     night_copy: Settings, asked: Callable[..., tuple[str, str]]
 ) -> None:

@@ -108,6 +108,7 @@ def test_what_is_gone_cannot_be_recomputed_and_ends_with_0(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_every_way_to_weigh_and_to_merge_is_replayed(pico_workspace: Settings) -> None:
     data = pico_workspace.root.parent / "data"
     write_rows(data / "site_x.jsonl", "site_x", seed=3)

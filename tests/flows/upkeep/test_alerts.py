@@ -172,6 +172,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_clock_that_is_behind_is_told_once_stands_and_ends(
     night_copy: Settings,
     rpe: Callable[..., int],

@@ -91,6 +91,7 @@ def test_several_damages_are_mended_in_one_go(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_workspace_of_the_release_before_is_looked_at_as_it_is(
     copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_workspace_of_the_release_before_is_looked_at_as_it_is(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", MENDED)
 def test_a_damage_is_noticed_and_mended(name: str, copy: Settings) -> None:
     calm = end_state(copy)
@@ -131,6 +133,7 @@ def test_a_damage_is_noticed_and_mended(name: str, copy: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_cannot_be_made_again_is_foretold(copy: Settings) -> None:
     MENDED["artifact and version of an adapter gone"](copy)
     shutil.rmtree(copy.vectors)
@@ -144,6 +147,7 @@ def test_what_cannot_be_made_again_is_foretold(copy: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", LEFT)
 def test_what_only_a_backup_brings_is_named(
     name: str, copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
@@ -165,6 +169,7 @@ def test_what_only_a_backup_brings_is_named(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_night_after_a_repair_is_unchanged(
     copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
