@@ -60,25 +60,25 @@ def attribute(
     """
     if gram.shape != (len(adapter_ids), len(adapter_ids)):
         raise ShapeMismatch("The Gram matrix does not fit the adapters.", expected="(n, n)")
-    place = {adapter_id: i for i, adapter_id in enumerate(adapter_ids)}
-    whole = _vector(weights, place)
+    index_of = {adapter_id: i for i, adapter_id in enumerate(adapter_ids)}
+    whole = _vector(weights, index_of)
     unit = _length(whole, gram)
-    found = []
+    attributions = []
     for source in sorted(without):
-        change = _vector(without[source], place) - whole
+        change = _vector(without[source], index_of) - whole
         distance = _length(change, gram)
         ratio = distance / unit if unit > 0 else (0.0 if distance == 0 else -1.0)
         own = sum(weight for name, weight in weights.items() if sources[name] == source)
-        found.append(Attribution(source, float(own), float(np.abs(change).sum()), ratio))
-    return tuple(found)
+        attributions.append(Attribution(source, float(own), float(np.abs(change).sum()), ratio))
+    return tuple(attributions)
 
 
-def _vector(weights: Mapping[str, float], place: Mapping[str, int]) -> Vector:
-    if not set(weights) <= set(place):
+def _vector(weights: Mapping[str, float], index_of: Mapping[str, int]) -> Vector:
+    if not set(weights) <= set(index_of):
         raise InputError("A weight belongs to no adapter of the Gram matrix.")
-    vector = np.zeros(len(place))
+    vector = np.zeros(len(index_of))
     for name, weight in weights.items():
-        vector[place[name]] = weight
+        vector[index_of[name]] = weight
     return vector
 
 

@@ -64,22 +64,6 @@ def squared_distances(target: Vector, references: Matrix) -> Vector:
     return squares
 
 
-def cosine_distances(target: Vector, references: Matrix) -> Vector:
-    """1 - cos(z_trg, z_i), shape (k,), between 0 and 2.
-
-    >>> cosine_distances(np.array([1.0, 0.0]), np.array([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
-    array([0., 1., 2.])
-    """
-    vector, matrix = comparable(target, references)
-    peaks = np.abs(matrix).max(axis=1, keepdims=True)
-    peak = np.abs(vector).max()
-    if peak == 0 or (peaks == 0).any():
-        raise InputError("The zero vector has no direction.", expected="non-zero representations")
-    a, b = vector / peak, matrix / peaks
-    cosine = (b @ a) / (np.linalg.norm(a) * np.linalg.norm(b, axis=1))
-    return np.asarray(1.0 - np.clip(cosine, -1.0, 1.0), dtype=np.float64)
-
-
 def mean_distance(target: Matrix, reference: Matrix) -> float:
     """||mean(X) - mean(Y)||_2 of target features X (n, d) and reference features Y (m, d).
 

@@ -61,12 +61,12 @@ def read_regular(path: Path | str, *, limit: int = -1) -> bytes:
         return file.read(limit)
 
 
-def _require_regular(found: os.stat_result) -> None:
-    if kind := _kind(found):
+def _require_regular(status: os.stat_result) -> None:
+    if kind := _kind(status):
         raise NotRegularFile(kind)
 
 
-def _kind(found: os.stat_result) -> str:
-    if stat.S_ISREG(found.st_mode):
+def _kind(status: os.stat_result) -> str:
+    if stat.S_ISREG(status.st_mode):
         return ""
-    return next((words for is_one, words in _KINDS if is_one(found.st_mode)), "of another kind")
+    return next((words for is_one, words in _KINDS if is_one(status.st_mode)), "of another kind")

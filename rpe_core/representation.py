@@ -91,7 +91,10 @@ def drift_between(former: Representation, newer: Representation) -> Drift:
             "Representations of two encoders are not compared.", expected=former.encoder_id
         )
     move = np.subtract(newer.z, former.z)
-    variance = sum(np.array(one.variance) / one.n_items for one in (former, newer))
+    variance = sum(
+        np.array(representation.variance) / representation.n_items
+        for representation in (former, newer)
+    )
     distance, noise = float(np.linalg.norm(move)), float(np.sqrt(np.sum(variance)))
     if distance == 0.0:
         return Drift(0.0, noise, noise)

@@ -76,13 +76,13 @@ def chance_beyond(ratio: float, shares: Iterable[float] = ()) -> float:
     square = ratio * ratio
     if square <= 1.54:
         return 1.0
-    alone, told = math.erfc(ratio / math.sqrt(2.0)), np.array(sorted(shares, reverse=True))
-    if not math.isfinite(ratio) or not len(told):
+    alone, ordered = math.erfc(ratio / math.sqrt(2.0)), np.array(sorted(shares, reverse=True))
+    if not math.isfinite(ratio) or not len(ordered):
         return alone
-    times = np.ones(len(told))
-    times[-1] += max(0.0, 1.0 - float(told.sum())) / told[-1]
+    times = np.ones(len(ordered))
+    times[-1] += max(0.0, 1.0 - float(ordered.sum())) / ordered[-1]
 
     # every t gives a bound; the best of them is nowhere missed by much
-    at = 0.5 / told[0] * (1.0 - np.logspace(-9.0, 0.0, 600))
-    exponents = -at * square - 0.5 * np.log1p(-2.0 * np.outer(at, told)) @ times
+    at = 0.5 / ordered[0] * (1.0 - np.logspace(-9.0, 0.0, 600))
+    exponents = -at * square - 0.5 * np.log1p(-2.0 * np.outer(at, ordered)) @ times
     return min(alone, math.exp(float(exponents.min())))

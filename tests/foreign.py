@@ -30,7 +30,7 @@ def trained(model: nn.Module, folder: Path, *, seed: int = 1, **told: Any) -> Pe
 
 
 def rename(folder: Path, change: Callable[[str], str]) -> Path:
-    """The same tensors by other names."""
+    """Write the tensors of an adapter anew, by other names."""
     state = load_file(folder / WEIGHTS)
     save_file({change(name): t for name, t in state.items()}, folder / WEIGHTS)
     return folder

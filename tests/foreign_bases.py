@@ -173,7 +173,7 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
 
 
 def filled(model: PreTrainedModel, seed: int = 7) -> PreTrainedModel:
-    """The same model with numbers that tell its tensors apart, in evaluation mode."""
+    """The model with numbers that tell its tensors apart, in evaluation mode."""
     rng = torch.Generator().manual_seed(seed)
     for _, parameter in sorted(model.named_parameters()):
         parameter.data = (0.3 * torch.randn(parameter.shape, generator=rng)).to(parameter.dtype)

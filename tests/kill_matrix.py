@@ -94,11 +94,11 @@ class World:
         )
 
     def run(self, *words: object) -> Ended:
-        """The same to its end."""
+        """`tests.faults` on the workspace, to its end."""
         return ended(self.start(*words))
 
     def run_in(self, home: Path, *words: object) -> Ended:
-        """The same on another workspace."""
+        """`tests.faults` on another workspace, to its end."""
         return replace(self, environment={**self.environment, "RPE_HOME": str(home)}).run(*words)
 
     def lacks(self, copy: Path) -> list[str]:

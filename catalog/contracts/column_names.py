@@ -43,12 +43,12 @@ def in_file_faults(columns: Mapping[str, ColumnRule], files: Files | None) -> It
     for name, rule in columns.items():
         if fault := _in_file_fault(rule, files):
             yield Fault(shown_path(["columns", name, "in_file"]), *fault)
-    told = Counter(
+    counts = Counter(
         name if rule.in_file is None else rule.in_file
         for name, rule in columns.items()
         if rule.from_ is None
     )
-    for _, count in told.items():
+    for _, count in counts.items():
         if count > 1:
             yield Fault("columns", f"{count} columns are one column of the file", "one each")
     if files is not None and not files.header and files.format not in ("csv", "xlsx"):
@@ -68,18 +68,18 @@ def _name_fault(name: str) -> tuple[str, str] | None:
 
 
 def _in_file_fault(rule: ColumnRule, files: Files | None) -> tuple[str, str] | None:
-    told = rule.in_file
-    if isinstance(told, int) and told < 1:
+    in_file = rule.in_file
+    if isinstance(in_file, int) and in_file < 1:
         return "is no place of a column", "1 for the first column of the file"
     if files is None:
         return None
-    if not files.header and not isinstance(told, int) and rule.from_ is None:
+    if not files.header and not isinstance(in_file, int) and rule.from_ is None:
         return (
             "is no place, and files.header says that there are no names",
             "1 for the first column",
         )
-    if told is not None and files.format in IMAGE_FORMATS:
+    if in_file is not None and files.format in IMAGE_FORMATS:
         return "is for tables only", "no such key"
-    if isinstance(told, int) and files.format in ("jsonl", "fhir"):
+    if isinstance(in_file, int) and files.format in ("jsonl", "fhir"):
         return "is a place, and keys of JSON have none", "the key as the file has it"
     return None

@@ -73,7 +73,7 @@ class ColumnRule(Strict):
     max: float | None = None
     values: tuple[str, ...] | None = None
     pattern: str | None = None
-    format: StrictStr | None = Field(default=None, exclude_if=lambda told: told is None)
+    format: StrictStr | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Classification(Strict):

@@ -26,7 +26,7 @@ _COMMON = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "cp1250", "cp1
 
 def _unless(default: Any) -> Any:
     """A field that is left out of a dump where it says nothing, so that hashes stay."""
-    return Field(default=default, exclude_if=lambda told: told == default)
+    return Field(default=default, exclude_if=lambda value: value == default)
 
 
 class CsvFormat(Strict):
@@ -42,7 +42,7 @@ class CsvFormat(Strict):
     escape: StrictStr | None = _unless(None)
     decimal: Literal[".", ","] = _unless(".")
     thousands: StrictStr | None = _unless(None)
-    skip_rows: StrictInt = Field(default=0, ge=0, le=MAX_SKIPPED, exclude_if=lambda told: not told)
+    skip_rows: StrictInt = Field(default=0, ge=0, le=MAX_SKIPPED, exclude_if=lambda n: not n)
     comment: StrictStr | None = _unless(None)
     true: tuple[StrictStr, ...] = _unless(())
     false: tuple[StrictStr, ...] = _unless(())
@@ -59,13 +59,13 @@ def codec_of(encoding: str) -> str | None:
     ('iso8859-1', 'utf-8', 'utf-8', None)
     """
     try:
-        found = codecs.lookup(encoding)
+        codec = codecs.lookup(encoding)
         "".encode(encoding)  # only text encodings can
     except (LookupError, ValueError):
         return None
-    if found.name.replace("-", "_") in _NO_FILE or found.incrementaldecoder is None:
+    if codec.name.replace("-", "_") in _NO_FILE or codec.incrementaldecoder is None:
         return None
-    return found.name.removesuffix("-sig")
+    return codec.name.removesuffix("-sig")
 
 
 def csv_faults(csv: CsvFormat | None, file_format: str) -> Iterator[Fault]:
@@ -90,12 +90,12 @@ def _nearest(encoding: str) -> str:
 
 
 def _delimiter_faults(csv: CsvFormat) -> Iterator[Fault]:
-    place, mark = "files.csv.delimiter", csv.delimiter
+    path, mark = "files.csv.delimiter", csv.delimiter
     if word := _WORDS.get(mark.lower()):
-        yield Fault(place, "must be the mark itself", f'"{word}", in double quotes')
+        yield Fault(path, "must be the mark itself", f'"{word}", in double quotes')
     elif not 1 <= len(mark) <= MAX_MARK_CHARS or any(map(str.isalnum, mark)) or _is_broken(mark):
         expected = f"1 to {MAX_MARK_CHARS} characters, none a letter, a digit or a line end"
-        yield Fault(place, "cannot stand between cells", expected)
+        yield Fault(path, "cannot stand between cells", expected)
 
 
 def _mark_faults(csv: CsvFormat) -> Iterator[Fault]:
@@ -136,15 +136,15 @@ def _word_faults(csv: CsvFormat) -> Iterator[Fault]:
     for key, other in (("true", "false"), ("false", "true")):
         if getattr(csv, key) and not getattr(csv, other):
             yield Fault(f"files.csv.{other}", f"is missing beside files.csv.{key}", "its words")
-    told = Counter(word.strip().casefold() for word in (*csv.true, *csv.false))
-    if "" in told:
+    words = Counter(word.strip().casefold() for word in (*csv.true, *csv.false))
+    if "" in words:
         yield Fault("files.csv.true", "has an empty word, or false has", "an empty cell is null")
-    if any(count > 1 for count in told.values()):
-        what = "one word is told twice in files.csv.true and files.csv.false"
+    if any(count > 1 for count in words.values()):
+        what = "one word is in both files.csv.true and files.csv.false"
         yield Fault("files.csv.true", what, "distinct words, whatever their case")
     if len(set(csv.nulls)) < len(csv.nulls):
         yield Fault("files.csv.nulls", "repeats itself", "distinct words")
-    if told.keys() & {word.strip().casefold() for word in csv.nulls}:
+    if words.keys() & {word.strip().casefold() for word in csv.nulls}:
         yield Fault("files.csv.nulls", "has a word of files.csv.true or false", "distinct words")
 
 

@@ -43,7 +43,7 @@ def database_faults(
         if not str(raw.get(key) or "").strip():
             yield Fault(f"files.{key}", "is missing", "both files.query and files.uri")
     if raw.get("format", DATABASE) != DATABASE:
-        yield Fault("files.format", "is told by files.query", DATABASE)
+        yield Fault("files.format", "is given twice: files.query implies it", DATABASE)
     for key in raw:
         if key not in (*KEYS, "format"):
             yield Fault(f"files.{key}", "is of files, and this is a database", "no such key")
@@ -88,7 +88,7 @@ def one_statement(query: str) -> str:
     ("SELECT ';' AS a -- why;", 'SELECT 1')
     """
     bare = _QUOTED.sub(
-        lambda found: (" " if found[0][:2] in ("--", "/*") else "_") * len(found[0]), query
+        lambda match: (" " if match[0][:2] in ("--", "/*") else "_") * len(match[0]), query
     ).rstrip()
     return query[: len(bare.rstrip("; \n"))].strip() if bare.endswith(";") else query.strip()
 

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 DATABASE = "database"
+DOC = (
+    'a query, `files: {query: "SELECT ...", uri: "postgresql://HOST/DB"}`, or of SQLite or DuckDB:'
+    " read only, news by a cursor, see `infra/docs/contracts.md`"
+)
 KEYS = ("query", "uri", "credentials", "cursor")
 SERVERS, LOCAL = ("postgresql", "postgres"), ("sqlite", "duckdb")
 _NOWHERE = "(its extracts lie in the workspace)"

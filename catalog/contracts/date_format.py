@@ -41,43 +41,43 @@ _ZONES = frozenset("zZ")
 _DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
 
 
-def format_faults(place: str, text: str, column_type: ColumnType) -> Iterator[Fault]:
+def format_faults(path: str, text: str, column_type: ColumnType) -> Iterator[Fault]:
     """What is wrong with the `format` of a column of this type."""
     if column_type not in ("date", "timestamp"):
-        yield Fault(place, "is for dates and timestamps only", "type: date or timestamp")
+        yield Fault(path, "is for dates and timestamps only", "type: date or timestamp")
         return
-    found = [letter for letter in _DIRECTIVE.findall(text) if letter != "%"]
-    if len(text) > MAX_CHARS or not found or not text.isprintable():
-        yield Fault(place, "is no format of dates", 'such as "%d.%m.%Y"')
-    elif unknown := [letter for letter in found if letter not in _DIRECTIVES]:
+    directives = [letter for letter in _DIRECTIVE.findall(text) if letter != "%"]
+    if len(text) > MAX_CHARS or not directives or not text.isprintable():
+        yield Fault(path, "is no format of dates", 'such as "%d.%m.%Y"')
+    elif unknown := [letter for letter in directives if letter not in _DIRECTIVES]:
         shown = ", ".join(sorted({f"%{letter}" for letter in unknown if letter.isalpha()}))
         what = f"has directives that are not known{': ' if shown else ''}{shown}"
-        yield Fault(place, what, ", ".join(f"%{letter}" for letter in _DIRECTIVES))
+        yield Fault(path, what, ", ".join(f"%{letter}" for letter in _DIRECTIVES))
     else:
-        yield from _joint_faults(place, Counter(found), column_type)
+        yield from _joint_faults(path, Counter(directives), column_type)
 
 
-def _joint_faults(place: str, found: Counter[str], column_type: ColumnType) -> Iterator[Fault]:
-    if any(count > 1 for count in found.values()):
-        yield Fault(place, "has a directive twice", "each once")
-    if ("Y" in found) + ("y" in found) != 1:
-        yield Fault(place, "does not say the year once", "%Y, or %y for two digits")
-    months = sum(letter in found for letter in "mbB")
-    is_day = months == 1 and "d" in found and "j" not in found
-    if not is_day and not ("j" in found and not months and "d" not in found):
-        yield Fault(place, "does not say the day once", "%d with one of %m, %b, %B; or %j")
-    if ("I" in found) != ("p" in found) or ("H" in found and "I" in found):
-        yield Fault(place, "does not say the hour once", "%H, or %I with %p")
+def _joint_faults(path: str, directives: Counter[str], column_type: ColumnType) -> Iterator[Fault]:
+    if any(count > 1 for count in directives.values()):
+        yield Fault(path, "has a directive twice", "each once")
+    if ("Y" in directives) + ("y" in directives) != 1:
+        yield Fault(path, "does not say the year once", "%Y, or %y for two digits")
+    months = sum(letter in directives for letter in "mbB")
+    is_day = months == 1 and "d" in directives and "j" not in directives
+    if not is_day and not ("j" in directives and not months and "d" not in directives):
+        yield Fault(path, "does not say the day once", "%d with one of %m, %b, %B; or %j")
+    if ("I" in directives) != ("p" in directives) or ("H" in directives and "I" in directives):
+        yield Fault(path, "does not say the hour once", "%H, or %I with %p")
     finer = {"M": "HI", "S": "M", "f": "S"}
-    if any(k in found and not any(u in found for u in up) for k, up in finer.items()):
-        yield Fault(place, "has a part of the time without the one above it", "such as %H:%M:%S")
-    has_clock = not _CLOCK.isdisjoint(found)
-    if column_type == "date" and (has_clock or not _ZONES.isdisjoint(found)):
-        yield Fault(place, "has a time of day, and the column is a date", "type: timestamp")
-    if column_type == "timestamp" and not any(letter in found for letter in "HI"):
-        yield Fault(place, "has no time of day", "%H or %I, or type: date")
-    if len(_ZONES & found.keys()) > 1:
-        yield Fault(place, "says the zone twice", "%z or %Z")
+    if any(k in directives and not any(u in directives for u in up) for k, up in finer.items()):
+        yield Fault(path, "has a part of the time without the one above it", "such as %H:%M:%S")
+    has_clock = not _CLOCK.isdisjoint(directives)
+    if column_type == "date" and (has_clock or not _ZONES.isdisjoint(directives)):
+        yield Fault(path, "has a time of day, and the column is a date", "type: timestamp")
+    if column_type == "timestamp" and not any(letter in directives for letter in "HI"):
+        yield Fault(path, "has no time of day", "%H or %I, or type: date")
+    if len(_ZONES & directives.keys()) > 1:
+        yield Fault(path, "says the zone twice", "%z or %Z")
 
 
 def parse_moment(text: str, form: str) -> datetime:
@@ -93,33 +93,33 @@ def parse_moment(text: str, form: str) -> datetime:
     Raises:
         ValueError: if it says none; the message holds nothing of the cell.
     """
-    found = _pattern(form).fullmatch(text)
-    if found is None:
+    match = _pattern(form).fullmatch(text)
+    if match is None:
         raise ValueError("no such moment")
-    told = found.groupdict()
-    day = _day(told)
+    parts = match.groupdict()
+    day = _day(parts)
     for key, names in (("a", _DAYS), ("A", _DAYS)):
-        if key in told and _place(told[key], names) != day.weekday():
+        if key in parts and _place(parts[key], names) != day.weekday():
             raise ValueError("another day of the week")
-    minute, second = (int(told.get(key) or 0) for key in "MS")
-    micro = int((told.get("f") or "0").ljust(6, "0"))
-    clock = time(_hour(told), minute, second, micro, tzinfo=_zone(told))
+    minute, second = (int(parts.get(key) or 0) for key in "MS")
+    micro = int((parts.get("f") or "0").ljust(6, "0"))
+    clock = time(_hour(parts), minute, second, micro, tzinfo=_zone(parts))
     try:
         return datetime.combine(day, clock).astimezone(UTC)
     except OverflowError:
         raise ValueError("outside the calendar") from None
 
 
-def _day(told: Mapping[str, str]) -> date:
-    year = int(told["Y"]) if "Y" in told else (int(told["y"]) + 31) % 100 + 1969
-    if "j" in told:
-        day_of_year = int(told["j"])
+def _day(parts: Mapping[str, str]) -> date:
+    year = int(parts["Y"]) if "Y" in parts else (int(parts["y"]) + 31) % 100 + 1969
+    if "j" in parts:
+        day_of_year = int(parts["j"])
         if not 1 <= day_of_year <= 365 + calendar.isleap(year):
             raise ValueError("no such day")
         return date(year, 1, 1) + timedelta(days=day_of_year - 1)
-    name = told.get("b") or told.get("B")
-    month = _place(name, _MONTHS) + 1 if name else int(told["m"])
-    return date(year, month, int(told["d"]))
+    name = parts.get("b") or parts.get("B")
+    month = _place(name, _MONTHS) + 1 if name else int(parts["m"])
+    return date(year, month, int(parts["d"]))
 
 
 def _place(name: str, names: tuple[str, ...]) -> int:
@@ -131,14 +131,14 @@ def _place(name: str, names: tuple[str, ...]) -> int:
     return places[0]
 
 
-def _hour(told: Mapping[str, str]) -> int:
-    if "I" not in told:
-        return int(told.get("H") or 0)
-    return int(told["I"]) % 12 + (12 if told["p"][0] in "pP" else 0)
+def _hour(parts: Mapping[str, str]) -> int:
+    if "I" not in parts:
+        return int(parts.get("H") or 0)
+    return int(parts["I"]) % 12 + (12 if parts["p"][0] in "pP" else 0)
 
 
-def _zone(told: Mapping[str, str]) -> timezone:
-    text = told.get("z", "Z")
+def _zone(parts: Mapping[str, str]) -> timezone:
+    text = parts.get("z", "Z")
     if text in "zZ":
         return UTC
     minutes = 60 * int(text[1:3]) + int(text[-2:])
@@ -150,10 +150,10 @@ def _zone(told: Mapping[str, str]) -> timezone:
 @lru_cache(maxsize=256)
 def _pattern(form: str) -> re.Pattern[str]:
     pieces, at = [], 0
-    for found in _DIRECTIVE.finditer(form):
-        pieces.append(re.escape(form[at : found.start()]))
-        letter, at = found.group(1), found.end()
-        is_beside = _is_number(form[found.start() - 2 : found.start()]) or _is_number(form[at:])
+    for match in _DIRECTIVE.finditer(form):
+        pieces.append(re.escape(form[at : match.start()]))
+        letter, at = match.group(1), match.end()
+        is_beside = _is_number(form[match.start() - 2 : match.start()]) or _is_number(form[at:])
         shape = _WIDE[letter] if is_beside and letter in _WIDE else _DIRECTIVES.get(letter)
         pieces.append(f"(?P<{letter}>{shape})" if shape else "%")
     return re.compile("".join([*pieces, re.escape(form[at:])]), re.ASCII)

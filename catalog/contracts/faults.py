@@ -60,14 +60,14 @@ def declaration_faults(error: ValidationError, model: type[BaseModel]) -> list[F
     Nothing that was written in the file is repeated, but for keys that look like keys. Where a
     union failed, only the branch that was meant is told: the one with the fewest errors inside.
     """
-    told: list[tuple[Fault, tuple[str, ...]]] = []
+    by_branch: list[tuple[Fault, tuple[str, ...]]] = []
     for item in error.errors(include_url=False):
         if _is_counted_short(item):
             continue
         path, branches, annotation = _walk(model, item["loc"])
-        told.append((_fault(item, path, annotation), branches))
-    meant = _meant_branches(told)
-    faults = [fault for fault, branches in told if set(branches) <= meant]
+        by_branch.append((_fault(item, path, annotation), branches))
+    meant = _meant_branches(by_branch)
+    faults = [fault for fault, branches in by_branch if set(branches) <= meant]
     return list(dict.fromkeys(faults))
 
 
@@ -199,8 +199,8 @@ def _members(annotation: Any) -> list[Any]:
 def _branch_names(member: Any) -> set[str]:
     bare, extras = _bare(member)
     names = {extra.tag for extra in extras if isinstance(extra, Tag)}
-    told = bare.model_fields.get("type") if _is_model(bare) else None
-    names |= set(_choices(told.annotation)) if told else set()
+    type_field = bare.model_fields.get("type") if _is_model(bare) else None
+    names |= set(_choices(type_field.annotation)) if type_field else set()
     return names | {getattr(bare, "__name__", str(bare))}
 
 
@@ -215,10 +215,10 @@ def _inside(annotation: Any, part: str | int) -> Any:
     return arguments[-1] if arguments else Any
 
 
-def _meant_branches(told: Sequence[tuple[Fault, tuple[str, ...]]]) -> set[str]:
+def _meant_branches(by_branch: Sequence[tuple[Fault, tuple[str, ...]]]) -> set[str]:
     """Of every union that failed, the branch to tell: deepest entered, then fewest errors."""
     by_union: dict[str, dict[str, list[str]]] = {}
-    for fault, branches in told:
+    for fault, branches in by_branch:
         for branch in branches:
             union = branch.partition("|")[0]
             by_union.setdefault(union, {}).setdefault(branch, []).append(fault.path)

@@ -87,7 +87,7 @@ class Files(Strict):
     # Left out of a dump where it says nothing, so that hashes of older contracts stay
     header: bool = Field(default=True, exclude_if=bool)
     order: Order | None = Field(default=None, exclude_if=is_unsaid)
-    csv: CsvFormat | None = Field(default=None, exclude_if=lambda told: told in (None, PLAIN))
+    csv: CsvFormat | None = Field(default=None, exclude_if=lambda value: value in (None, PLAIN))
     excel: Excel | None = Field(default=None, exclude_if=is_unsaid)
     resource: str | None = Field(default=None, pattern="^[A-Z][A-Za-z]+$", exclude_if=is_unsaid)
     query: StrictStr | None = Field(default=None, exclude_if=is_unsaid)

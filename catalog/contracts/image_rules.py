@@ -32,13 +32,13 @@ def image_faults(parts: Parts) -> list[Fault]:
         return list(_table_faults(parts, files))
     template = Template(files.path)
     form = list(_form_faults("files.path", template))
-    told = [] if form else [
+    placeholders = [] if form else [
         *_placeholder_faults(parts, files, template),
         *_series_faults(files, template),
     ]  # fmt: skip
     masks = _mask_faults(files.mask, template) if files.mask is not None else ()
     labels = [*_label_faults(parts.task), *_class_faults(parts, files, template)]
-    return [*_task_faults(parts), *form, *told, *masks, *labels]
+    return [*_task_faults(parts), *form, *placeholders, *masks, *labels]
 
 
 def _table_faults(parts: Parts, files: Files) -> Iterator[Fault]:
@@ -51,24 +51,24 @@ def _table_faults(parts: Parts, files: Files) -> Iterator[Fault]:
 def _task_faults(parts: Parts) -> Iterator[Fault]:
     if parts.task is not None and not isinstance(parts.task, OfImages):
         expected = "image-classification, image-segmentation"
-        yield Fault("task.type", "is not asked of images", expected)
+        yield Fault("task.type", "is no task for images", expected)
     if isinstance(parts.splits, SplitGlobs):
         expected = "{column: split} with a placeholder {split} in files.path, or shares"
         yield Fault("splits", "names files, and all images are one delivery", expected)
 
 
-def _form_faults(place: str, template: Template) -> Iterator[Fault]:
+def _form_faults(path: str, template: Template) -> Iterator[Fault]:
     rest = PLACEHOLDER.sub("", template.text)
     if "{" in rest or "}" in rest:
-        yield Fault(place, "has a brace without its other half", "{name}")
+        yield Fault(path, "has a brace without its other half", "{name}")
     if "**" in rest or "[" in rest:
-        yield Fault(place, "has ** or a bracket", "only *, ? and {name}")
+        yield Fault(path, "has ** or a bracket", "only *, ? and {name}")
     for name in template.names:
         if not _NAME.fullmatch(name):
             what = f"has a placeholder {shown_name(name)} that is no name"
-            yield Fault(place, what, "letters, digits and underscores")
+            yield Fault(path, what, "letters, digits and underscores")
     if not template.names:
-        yield Fault(place, "names no placeholder", "a path such as /data/{case}.png")
+        yield Fault(path, "names no placeholder", "a path such as /data/{case}.png")
 
 
 def _placeholder_faults(parts: Parts, files: Files, template: Template) -> Iterator[Fault]:
@@ -109,7 +109,7 @@ def _class_faults(parts: Parts, files: Files, template: Template) -> Iterator[Fa
         yield Fault("task.unlabelled", "is one of task.labels", "a word that is no label")
     if task.target not in template.names:
         expected = "of task.target, a placeholder of files.path"
-        yield Fault("task.unlabelled", "stands in no file's name", expected)
+        yield Fault("task.unlabelled", "is a placeholder of no file's name", expected)
     elif task.target in parts.columns and not parts.columns[task.target].nullable:
         path = shown_path(["columns", task.target, "nullable"])
         yield Fault(path, "is false, and task.unlabelled leaves it empty", "true")

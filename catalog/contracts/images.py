@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-IMAGE_FORMATS = ("image", "npz", "nifti", "dicom")
+IMAGE_FORMATS: Mapping[str, str] = {  # what is read of each, in words
+    "image": (
+        "PNG, JPEG, TIFF (a page is a slice) at their full depth, integers and floats, grey or RGB,"
+        " turned as EXIF says; palettes become RGB, alpha is dropped"
+    ),
+    "npz": "array `image`, perhaps `spacing` in mm and `mask`",
+    "nifti": (
+        "`.nii`, `.nii.gz`, turned to the closest of the same axes whatever their orientation; a"
+        " slice that is alone stays a slice"
+    ),
+    "dicom": (
+        "a folder a series (`/data/{patient}/{series}/*.dcm`), sorted by position, by modality"
+        " table or slope, MONOCHROME1 inverted, turned likewise; headers pass a gate."
+        " `pip install -e .[dicom]` brings JPEG Lossless, JPEG-LS and all of JPEG 2000"
+    ),
+}
 IMAGE_ENDINGS: Mapping[str, str] = {
     ".png": "image",
     ".tif": "image",

@@ -112,8 +112,8 @@ def column_paths(name: str, rule: ColumnRule) -> tuple[Path, ...]:
     """
     if flat_name(name, rule) is not None:
         return ()
-    told = rule.from_ if rule.from_ is not None else rule.in_file
-    texts = told if isinstance(told, tuple) else (told,)
+    written = rule.from_ if rule.from_ is not None else rule.in_file
+    texts = written if isinstance(written, tuple) else (written,)
     paths = [path_steps(t) if rule.from_ and t else (Name(str(t or name)),) for t in texts]
     if rule.explode and not any(Each() in path or Position() in path for path in paths):
         paths[-1] = (*paths[-1], Each())
@@ -145,15 +145,15 @@ def is_nested(columns: Mapping[str, ColumnRule]) -> bool:
 
 
 def _name(text: str, at: int) -> tuple[str, int]:
-    if found := _QUOTED.match(text, at):
-        name = found[1].replace('""', '"')
-    elif found := _BARE.match(text, at):
-        name = found[0]
+    if match := _QUOTED.match(text, at):
+        name = match[1].replace('""', '"')
+    elif match := _BARE.match(text, at):
+        name = match[0]
     else:
         raise PathFaultError("has no name where one belongs")
     if not name.strip():
         raise PathFaultError("has an empty name")
-    return name, found.end()
+    return name, match.end()
 
 
 def _bracket(text: str, at: int) -> tuple[Step, int]:
@@ -161,22 +161,22 @@ def _bracket(text: str, at: int) -> tuple[Step, int]:
         return Each(), at + 2
     if text.startswith("[#]", at):
         return Position(), at + 3
-    if found := _PLACE.match(text, at):
-        return Item(int(found[1])), found.end()
-    if found := _CONDITION.match(text, at):
-        fields = tuple(_plain(told) for told in _FIELD.findall(found[1]))
-        quoted, bare = found[2], found[3]
+    if match := _PLACE.match(text, at):
+        return Item(int(match[1])), match.end()
+    if match := _CONDITION.match(text, at):
+        fields = tuple(_plain(field) for field in _FIELD.findall(match[1]))
+        quoted, bare = match[2], match[3]
         if quoted is None and bare.strip():
             is_prefix = bare.strip().endswith("*")
-            return Where(fields, bare.strip().removesuffix("*"), is_prefix), found.end()
+            return Where(fields, bare.strip().removesuffix("*"), is_prefix), match.end()
         if quoted is not None:
-            return Where(fields, quoted.replace('""', '"'), is_prefix=False), found.end()
+            return Where(fields, quoted.replace('""', '"'), is_prefix=False), match.end()
     raise PathFaultError("has brackets that hold no place and no condition")
 
 
-def _plain(told: str) -> str:
-    found = _QUOTED.fullmatch(told.strip())
-    return found[1].replace('""', '"') if found else told.strip()
+def _plain(text: str) -> str:
+    quoted = _QUOTED.fullmatch(text.strip())
+    return quoted[1].replace('""', '"') if quoted else text.strip()
 
 
 def exploded_lists(columns: Mapping[str, ColumnRule]) -> tuple[Path, ...]:
@@ -185,19 +185,19 @@ def exploded_lists(columns: Mapping[str, ColumnRule]) -> tuple[Path, ...]:
     Raises:
         PathFaultError: if two of them lie side by side, or one is counted and not exploded.
     """
-    found: dict[Path, None] = {}
+    exploded: dict[Path, None] = {}
     counted: dict[Path, None] = {}
     for name, rule in columns.items():
         for path in column_paths(name, rule):
             if path[-1] == Position():
                 counted[*path[:-1], Each()] = None
             ends = [end for end, step in enumerate(path, start=1) if step == Each()]
-            found.update(dict.fromkeys(path[:end] for end in ends if rule.explode))
+            exploded.update(dict.fromkeys(path[:end] for end in ends if rule.explode))
     if any(rule.explode for rule in columns.values()):
-        found.update(counted)
-    lists = sorted(found, key=len)
+        exploded.update(counted)
+    lists = sorted(exploded, key=len)
     if any(inner[: len(outer)] != outer for outer, inner in pairwise(lists)):
         raise PathFaultError("two lists that lie side by side are exploded")
-    if not counted.keys() <= found.keys():
+    if not counted.keys() <= exploded.keys():
         raise PathFaultError("[#] counts the elements of a list that no column explodes")
     return tuple(lists)

@@ -108,13 +108,13 @@ def _order_faults(parts: Parts) -> Iterator[Fault]:
     if order is None or parts.files is None:
         return
     if parts.files.format in IMAGE_FORMATS:
-        yield Fault("files.order", "is not asked of images, which are one delivery", "no order")
+        yield Fault("files.order", "does not apply to images, which are one delivery", "no order")
     if isinstance(order, PatternOrder):
-        place = "files.order.pattern"
-        faults = list(_pattern_faults(place, order.pattern))
+        path = "files.order.pattern"
+        faults = list(_pattern_faults(path, order.pattern))
         yield from faults
         if not faults and not re.compile(order.pattern).groups:
-            yield Fault(place, "has no group", r"groups around what orders, such as _(\d+)\.csv")
+            yield Fault(path, "has no group", r"groups around what orders, such as _(\d+)\.csv")
 
 
 def _key_faults(parts: Parts) -> Iterator[Fault]:
@@ -159,8 +159,8 @@ def _label_faults(parts: Parts, task: Labelled) -> Iterator[Fault]:
             expected = "true, false" if column.type == "boolean" else "a whole number such as 0"
             yield Fault(path, f"is no value of a column of type {column.type}", expected)
     prompts = [prompt.strip() for prompt in task.labels.values()]
-    told = [prompt for prompt in prompts if prompt and not prompt.startswith(TO_FILL)]
-    if len(set(told)) < len(told):
+    written = [prompt for prompt in prompts if prompt and not prompt.startswith(TO_FILL)]
+    if len(set(written)) < len(written):
         yield Fault("task.labels", "two labels have the same prompt", "distinct prompts")
 
 
@@ -169,19 +169,19 @@ def _reference_faults(parts: Parts) -> Iterator[Fault]:
         yield from _reference_faults_of(parts, "splits.column", parts.splits.column, ("string",))
     for index, expectation in enumerate(parts.expectations):
         if expectation.column not in parts.names:
-            place = shown_path(["expectations", index, "column"])
-            yield Fault(place, "is no column of `columns`", _nearest(expectation.column, parts))
+            path = shown_path(["expectations", index, "column"])
+            yield Fault(path, "is no column of `columns`", _nearest(expectation.column, parts))
 
 
 def _reference_faults_of(
-    parts: Parts, place: str, name: str, types: tuple[ColumnType, ...]
+    parts: Parts, path: str, name: str, types: tuple[ColumnType, ...]
 ) -> Iterator[Fault]:
     if name not in parts.names:
-        yield Fault(place, "is no column of `columns`", _nearest(name, parts))
+        yield Fault(path, "is no column of `columns`", _nearest(name, parts))
     elif name in parts.columns and parts.columns[name].type not in types:
         what = "text" if types == ("string",) else "text, a whole number or true and false"
         expected = f"a column of type {', '.join(types)}"
-        yield Fault(place, f"names a column that is not {what}", expected)
+        yield Fault(path, f"names a column that is not {what}", expected)
 
 
 def _nearest(name: str, parts: Parts) -> str:
@@ -211,20 +211,20 @@ def _column_faults(name: str, rule: ColumnRule) -> Iterator[Fault]:
         yield from format_faults(_column(name, "format"), rule.format, rule.type)
 
 
-def _pattern_faults(place: str, pattern: str) -> Iterator[Fault]:
+def _pattern_faults(path: str, pattern: str) -> Iterator[Fault]:
     """A pattern must compile in Python and in RE2, and no repeat may stand inside another."""
     if len(pattern) > MAX_PATTERN_CHARS:
-        yield Fault(place, "is too long", f"at most {MAX_PATTERN_CHARS} characters")
+        yield Fault(path, "is too long", f"at most {MAX_PATTERN_CHARS} characters")
         return
     try:
         re.compile(pattern)
         pc.match_substring_regex(pa.array([""]), pattern)
     except (re.error, pa.ArrowInvalid, RecursionError, OverflowError):
         expected = "a regular expression without look-around or back-references"
-        yield Fault(place, "is no pattern that can be used", expected)
+        yield Fault(path, "is no pattern that can be used", expected)
         return
     if _repeats_a_repeat(parse_pattern(pattern), is_inside=False):
-        yield Fault(place, "repeats a repeat, which may never end", "such as a+ and not (a+)+")
+        yield Fault(path, "repeats a repeat, which may never end", "such as a+ and not (a+)+")
 
 
 def _repeats_a_repeat(parts: Sequence[RegexPart], *, is_inside: bool) -> bool:

@@ -54,19 +54,19 @@ def _path_faults(name: str, rule: ColumnRule) -> Iterator[Fault]:
     """What is wrong with how `from` is written."""
     if rule.from_ is None:
         return
-    place = _place(name, "from")
+    path = _place(name, "from")
     if rule.in_file is not None:
-        yield Fault(place, "stands beside `in_file`, which says the same", "one of the two")
+        yield Fault(path, "is given beside `in_file`, which means the same", "one of the two")
     texts = rule.from_ if isinstance(rule.from_, tuple) else (rule.from_,)
     if not texts:
-        yield Fault(place, "has too few entries", "a path")
+        yield Fault(path, "has too few entries", "a path")
     if isinstance(rule.from_, tuple) and rule.join is None:
-        yield Fault(place, "is several paths", "`join:` with what stands between their texts")
+        yield Fault(path, "is several paths", "`join:` with the text to put between theirs")
     for text in texts:
         try:
             path_steps(text)
         except PathFaultError as error:
-            yield Fault(place, f"is no path: it {error}", GRAMMAR)
+            yield Fault(path, f"is no path: it {error}", GRAMMAR)
 
 
 def _list_faults(name: str, rule: ColumnRule, files: Files | None) -> Iterator[Fault]:
@@ -104,12 +104,12 @@ def _flat_faults(name: str, rule: ColumnRule, files: Files) -> Iterator[Fault]:
 def _map_faults(name: str, rule: ColumnRule, parts: Parts) -> Iterator[Fault]:
     if rule.map is None:
         return
-    place = _place(name, "map")
+    path = _place(name, "map")
     if not rule.map:
-        yield Fault(place, "has too few entries", "{text of the cell: what lands}")
+        yield Fault(path, "has too few entries", "{text of the cell: what lands}")
     wanted = _MAPPED_TYPES.get(rule.type)
     if wanted is None:
-        yield Fault(place, f"is not for columns of type {rule.type}", ", ".join(_MAPPED_TYPES))
+        yield Fault(path, f"is not for columns of type {rule.type}", ", ".join(_MAPPED_TYPES))
         return
     for text, value in rule.map.items():
         if value is None and not rule.nullable:
@@ -122,7 +122,7 @@ def _map_faults(name: str, rule: ColumnRule, parts: Parts) -> Iterator[Fault]:
         labels = {label_of(v) for v in rule.map.values() if isinstance(v, str | int | bool)}
         if n_other := len(labels - set(parts.task.labels)):
             what = f"leads to {n_other} values that are no labels of the task"
-            yield Fault(place, what, "names of task.labels")
+            yield Fault(path, what, "names of task.labels")
 
 
 def _is_of(value: object, wanted: type | tuple[type, ...]) -> bool:

@@ -53,8 +53,8 @@ class Template:
 
     def match(self, path: str) -> dict[str, str] | None:
         """What each placeholder stands for in a path, or None where it does not match."""
-        found = self._pattern.fullmatch(path)
-        return found.groupdict() if found else None
+        match = self._pattern.fullmatch(path)
+        return match.groupdict() if match else None
 
     def name_of(self, path: str) -> str:
         """The path without the root: a name that holds no place of a machine."""
@@ -63,8 +63,8 @@ class Template:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         pieces, seen = [], set()
-        for place, piece in enumerate(PLACEHOLDER.split(self.text)):
-            if place % 2 == 0:
+        for index, piece in enumerate(PLACEHOLDER.split(self.text)):
+            if index % 2 == 0:
                 escaped = re.escape(piece).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
                 pieces.append(escaped)
             elif piece in seen:

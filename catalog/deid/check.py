@@ -74,10 +74,10 @@ def scan_text(text: str) -> list[Finding]:
     [('mrn', 12, 20)]
     """
     reading = read_text(text)
-    found = {f for compiled, views in _due(reading) for f in _findings(compiled, views, reading)}
+    findings = {f for compiled, views in _due(reading) for f in _findings(compiled, views, reading)}
     if reading.is_foreign:
-        found.add(Finding(0, len(text), UNJUDGED, UNJUDGED))
-    return sorted(found)
+        findings.add(Finding(0, len(text), UNJUDGED, UNJUDGED))
+    return sorted(findings)
 
 
 def scan_column(column: pa.Array | pa.ChunkedArray) -> dict[int, tuple[str, ...]]:
@@ -161,11 +161,11 @@ def _is_kept(compiled: _Compiled, match: re.Match[str]) -> bool:
 
 
 def _matches(compiled: _Compiled, plain: str) -> Iterator[re.Match[str]]:
-    place = 0
-    while match := compiled.pattern.search(plain, place):
+    start = 0
+    while match := compiled.pattern.search(plain, start):
         if _is_kept(compiled, match):
             yield match
-            place = match.end()
+            start = match.end()
         else:
             # a refused match may hide one that begins inside it
-            place = match.start() + 1
+            start = match.start() + 1

@@ -78,11 +78,11 @@ def organisations() -> frozenset[str]:
 
 @cache
 def _organisations_by_word() -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    by_word: dict[str, tuple[str, ...]] = {}
     for organisation in organisations():
         for word in organisation.split(" "):
-            found[word] = (*found.get(word, ()), organisation)
-    return found
+            by_word[word] = (*by_word.get(word, ()), organisation)
+    return by_word
 
 
 def is_organisation(text: str, word: str, end: int) -> bool:
@@ -176,12 +176,12 @@ def is_eponym(text: str, end: int, *, lists: tuple[str, ...] = ("eponym_nouns",)
     >>> is_eponym("Bell's palsy", 4), is_eponym("Bell came in", 4)
     (True, False)
     """
-    found = _NEXT.match(text, end)
-    if found is None:
+    match = _NEXT.match(text, end)
+    if match is None:
         return False
-    following = [(found.group(1) or "").lower()]
+    following = [(match.group(1) or "").lower()]
     if following[0] not in words("common_words") and following[0] not in _VERBS:
-        following.append((found.group(2) or "").lower())
+        following.append((match.group(2) or "").lower())
     return any(word in words(name) for name in lists for word in following if word)
 
 

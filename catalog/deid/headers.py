@@ -81,23 +81,23 @@ def header_findings(
     """
     options = _options(header)
     dummies = DUMMIES | {_plain(name) for name in pseudonyms}
-    found = {rule for item in _elements(header) for rule in _broken(item, options, dummies)}
-    found |= {"dicom_private"} if _has_private(header, safe_private) else set()
+    rules = {rule for item in _elements(header) for rule in _broken(item, options, dummies)}
+    rules |= {"dicom_private"} if _has_private(header, safe_private) else set()
     if _text(header, "PatientIdentityRemoved") != "YES":
-        found.add("dicom_identity_not_removed")
+        rules.add("dicom_identity_not_removed")
     if _is_burned_in(header):
-        found.add("dicom_burned_in")
+        rules.add("dicom_burned_in")
     if _OLD_AGE.fullmatch(_text(header, "PatientAge")):
-        found.add("dicom_age_over_89")
-    return found
+        rules.add("dicom_age_over_89")
+    return rules
 
 
 def shows_face(header: Any, *, n_slices: int) -> bool:
     """Whether a face could be made from the volume: CT or MR of a head, more than one slice."""
     if n_slices < 2 or _text(header, "Modality") not in ("CT", "MR"):
         return False
-    told = ("BodyPartExamined", "SeriesDescription", "StudyDescription", "ProtocolName")
-    return any(HEADS.search(_text(header, keyword)) for keyword in told)
+    keywords = ("BodyPartExamined", "SeriesDescription", "StudyDescription", "ProtocolName")
+    return any(HEADS.search(_text(header, keyword)) for keyword in keywords)
 
 
 def _elements(header: Any) -> Iterator[Any]:
@@ -149,10 +149,10 @@ def _is_kept(item: Any, keyword: str, options: Collection[str]) -> bool:
 
 def _options(header: Any) -> set[str]:
     codes = header.get("DeidentificationMethodCodeSequence") or []
-    found = {_text(code, "CodeValue") for code in codes}
+    options = {_text(code, "CodeValue") for code in codes}
     if _text(header, "LongitudinalTemporalInformationModified") in ("MODIFIED", "REMOVED"):
-        found.add(MODIFIED_DATES)
-    return found
+        options.add(MODIFIED_DATES)
+    return options
 
 
 def _has_private(header: Any, safe: Mapping[str, Collection[str]]) -> bool:

@@ -195,16 +195,16 @@ def read_low(match: re.Match[str]) -> tuple[LowWord, ...]:
 
     The first word stands whatever it is, for what comes before it may tell that it is a name.
     """
-    found: list[LowWord] = []
+    words: list[LowWord] = []
     for token in _TOKEN.finditer(match.string, match.start("v"), match.end("v")):
         word = token[0]
         if len(word) < 2 or (word in _PARTICLES and token.end() < match.end("v")):
             continue
-        is_family = len(found) == 1 and is_listed(word) and is_name(found[0].word)
-        if found and is_english(word) and not (is_name(word) or is_family):
+        is_family = len(words) == 1 and is_listed(word) and is_name(words[0].word)
+        if words and is_english(word) and not (is_name(word) or is_family):
             break
-        found.append(LowWord(word, token.start(), token.end() - 2 * word.endswith("'s")))
-    return tuple(found)
+        words.append(LowWord(word, token.start(), token.end() - 2 * word.endswith("'s")))
+    return tuple(words)
 
 
 def is_of_disease(text: str, words: tuple[LowWord, ...]) -> bool:

@@ -247,5 +247,5 @@ def act(text: str, end: int) -> str:
     >>> act("Walker tolerated the diet", 6), act("Walker was given to her", 6)
     ('tolerated', '')
     """
-    found = _ACT.match(text, end)
-    return found["act"].split(" ")[0] if found else ""
+    match = _ACT.match(text, end)
+    return match["act"].split(" ")[0] if match else ""

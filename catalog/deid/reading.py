@@ -124,16 +124,16 @@ class _Writer:
         self._numbers: frozenset[int] | None = None
 
     def write(self) -> Reading:
-        place = 0
-        for found in _UNEVEN.finditer(self._text):
-            self._add(self._text[place : found.start()], place, found.start())
-            if found["gap"] is not None:
-                place = self._add_gap(found)
+        start = 0
+        for match in _UNEVEN.finditer(self._text):
+            self._add(self._text[start : match.start()], start, match.start())
+            if match["gap"] is not None:
+                start = self._add_gap(match)
             else:
-                shown = found["signs"] or unescape(found["entity"])
-                self._add_signs(shown, found.start(), found.end())
-                place = found.end()
-        self._add(self._text[place:], place, len(self._text))
+                shown = match["signs"] or unescape(match["entity"])
+                self._add_signs(shown, match.start(), match.end())
+                start = match.end()
+        self._add(self._text[start:], start, len(self._text))
         self._reading.plain = plain = "".join(self._plain)
         if self._open_ends:
             parts = zip(
@@ -154,21 +154,21 @@ class _Writer:
         before = self._text[start - 1 : start] if start else ""
         is_escaped = len(shown) != end - start
         is_power = is_behind = False
-        for place, sign in enumerate(shown, start):
+        for index, sign in enumerate(shown, start):
             if signs.is_raised(sign):
                 is_power = is_power if is_behind else before.isalnum()
                 plain, is_behind = (sign if is_power else signs.plain_sign(sign)), True
             else:
                 plain = before = signs.plain_sign(sign)
                 is_behind = False
-            low, high = (start, end) if is_escaped else (place, place + 1)
+            low, high = (start, end) if is_escaped else (index, index + 1)
             self._add(plain, low, high)
 
-    def _add_gap(self, found: re.Match[str]) -> int:
+    def _add_gap(self, match: re.Match[str]) -> int:
         """Write what stands for a gap; where the text goes on behind it."""
-        text, gap, end = self._text, found[0], found.end()
+        text, gap, end = self._text, match[0], match.end()
         first = _FIRST_BREAK.search(gap)
-        before = text[found.start() - 1 : found.start()]
+        before = text[match.start() - 1 : match.start()]
         if first is None:
             is_seen = _HAS_SPACE.search(gap) is not None
             is_seen = is_seen or (
@@ -176,22 +176,22 @@ class _Writer:
                 and before.islower()
                 and text[end : end + 1].isupper()
             )
-            if is_seen and found.start() > 0 and end < len(text):
-                self._add(" ", found.start(), end)
+            if is_seen and match.start() > 0 and end < len(text):
+                self._add(" ", match.start(), end)
             return end
         if "\u00ad" in gap[: first.start()]:
             self._line_start = end
             return end
-        return self._add_break(found, n_breaks=len(_FIRST_BREAK.findall(gap)))
+        return self._add_break(match, n_breaks=len(_FIRST_BREAK.findall(gap)))
 
-    def _add_break(self, found: re.Match[str], *, n_breaks: int) -> int:
-        text, end = self._text, found.end()
-        line = text[max(self._line_start, found.start() - SEEN_CHARS) : found.start()]
+    def _add_break(self, match: re.Match[str], *, n_breaks: int) -> int:
+        text, end = self._text, match.end()
+        line = text[max(self._line_start, match.start() - SEEN_CHARS) : match.start()]
         quoting = _QUOTING.match(text, end)
         if quoting is not None:
             end = quoting.end()
         self._line_start = end
-        if found.start() == 0 or end == len(text):
+        if match.start() == 0 or end == len(text):
             return end
         stop = _END_OF_LINE.search(text, end)
         following = text[end : min(stop.start() if stop else len(text), end + SEEN_CHARS)]
@@ -202,7 +202,7 @@ class _Writer:
             self._drop_last()
         if joint == " " and self._may_end(line, following):
             self._open_ends.append(self._length)
-        self._add(joint, found.start(), end)
+        self._add(joint, match.start(), end)
         return end
 
     def _drop_last(self) -> None:
@@ -229,7 +229,7 @@ class _Writer:
         if not following[:1].isupper() or not _MAY_END.search(line):
             return False
         if self._room is None:
-            lengths = [len(found.strip()) for found in _END_OF_LINE.split(self._text)]
+            lengths = [len(line.strip()) for line in _END_OF_LINE.split(self._text)]
             self._room = max(lengths) if len(lengths) > SHORT_LINES else len(self._text)
         return len(line) + len(following.split(" ", 1)[0]) < self._room
 
@@ -257,7 +257,7 @@ class _Writer:
             return True
         if self._numbers is None:
             lines = re.finditer(rf"(?:^|{_BREAK})[ \t]*{_NUMBERED.pattern}", self._text)
-            self._numbers = frozenset(int(found["n"]) for found in lines)
+            self._numbers = frozenset(int(match["n"]) for match in lines)
         return number - 1 in self._numbers
 
 

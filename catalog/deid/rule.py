@@ -77,7 +77,7 @@ CAP = r"(?:[A-Z](?:'[A-Z])?[a-z]+(?:[A-Z][a-z]+)?(?:-[A-Z]?[a-z]+)?|[A-Z][A-Z'-]
 """A word that is written like a name: Lee, McDonald, O'Brien, Jean-Luc, SMITH."""
 
 TITLED = r"[A-Z](?:'[A-Z])?[a-z]+(?:[A-Z][a-z]+)?(?:-[A-Z]?[a-z]+)?"
-"""The same, not in capitals throughout."""
+"""A word that is written like a name and is not in capitals throughout: Lee, McDonald."""
 
 PARTICLE = (
     r"(?:(?:[Vv]an|[Vv]on|[Dd]e|[Dd]el|[Dd]ella|[Dd]a|[Dd]os|[Dd]i|[Bb]in|[Ii]bn|[Aa]l|[Ee]l|"

@@ -128,12 +128,12 @@ def unmask(plain: str) -> str:
     return _DISGUISED.sub(_as_latin, plain)
 
 
-def _as_latin(found: re.Match[str]) -> str:
-    word, text = found[0], found.string
+def _as_latin(match: re.Match[str]) -> str:
+    word, text = match[0], match.string
     if word[0].isascii() or re.search("[A-Za-z]", word):
         return word.translate(LOOKALIKES)
     is_whole = not (
-        text[found.start() - 1 : found.start()] + text[found.end() : found.end() + 1]
+        text[match.start() - 1 : match.start()] + text[match.end() : match.end() + 1]
     ).strip()
     return word.translate(LOOKALIKES) if is_whole and len(word) > 2 else word
 

@@ -38,8 +38,8 @@ def encode_file(file: str, columns: Sequence[str], rows: Sequence[Row]) -> bytes
 def read_base(demo: str) -> dict[str, Any]:
     """How the base of a demo is pretrained."""
     text = resources.files("catalog.examples").joinpath(demo, "base.yaml").read_text("utf-8")
-    found: dict[str, Any] = yaml.safe_load(text)
-    return found
+    facts: dict[str, Any] = yaml.safe_load(text)
+    return facts
 
 
 def render(demo: str, **places: Path | str) -> dict[str, str]:
@@ -48,7 +48,7 @@ def render(demo: str, **places: Path | str) -> dict[str, str]:
     texts = {"plan.yaml": root.joinpath("plan.yaml").read_text("utf-8")}
     for file in root.joinpath("sources").iterdir():
         texts[f"sources/{file.name}"] = file.read_text("utf-8")
-    for name, place in places.items():
-        quoted = json.dumps(str(place), ensure_ascii=False)[1:-1]
+    for name, location in places.items():
+        quoted = json.dumps(str(location), ensure_ascii=False)[1:-1]
         texts = {path: text.replace(f"{{{name}}}", quoted) for path, text in texts.items()}
     return texts

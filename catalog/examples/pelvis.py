@@ -49,46 +49,46 @@ class _Draw:
 def draw_pelvis(rng: np.random.Generator, *, has_coil: bool) -> Pelvis:
     """A pelvis; an endorectal coil fills the rectum with its balloon and nothing else differs."""
     draw = _Draw(rng)
-    place = draw.shift(2.0), draw.shift(5.0), draw.shift(4.0)
+    centre = draw.shift(2.0), draw.shift(5.0), draw.shift(4.0)
     radii = draw.size(20.0), draw.size(17.0, 0.12), draw.size(24.0, 0.12)
-    prostate = Organ("peripheral", place, radii, draw.waves(0.04), grain=0.1)
+    prostate = Organ("peripheral", centre, radii, draw.waves(0.04), grain=0.1)
     capsule = replace(prostate, tissue="capsule", radii=_wider(radii, CAPSULE))
     wall, rectum = _rectum(draw, prostate, has_coil=has_coil)
     inner = capsule, prostate, _central_zone(draw, prostate)
-    around = *_frame(draw, place), *_bones(draw, prostate), _bladder(draw, prostate)
+    around = *_frame(draw, centre), *_bones(draw, prostate), _bladder(draw, prostate)
     return Pelvis((*around, wall, rectum, *inner), prostate, rectum)
 
 
 def _central_zone(draw: _Draw, prostate: Organ) -> Organ:
     (z, y, x), (length, height, width) = prostate.centre, prostate.radii
     share = draw.share(0.55, 0.85)  # of the gland's width
-    place = z + 0.1 * length, y - 0.2 * height, x + draw.shift(1.0)
+    centre = z + 0.1 * length, y - 0.2 * height, x + draw.shift(1.0)
     radii = 0.85 * length, 0.75 * share * height, share * width
-    return Organ("central", place, radii, draw.waves(0.06), grain=0.2)
+    return Organ("central", centre, radii, draw.waves(0.06), grain=0.2)
 
 
 def _rectum(draw: _Draw, prostate: Organ, *, has_coil: bool) -> tuple[Organ, Organ]:
     """Its wall, and what is in it."""
     (z, y, x), (_, height, _) = prostate.centre, prostate.radii
     radius = BALLOON + draw.shift(1.0) if has_coil else draw.size(11.0, 0.25)
-    place = z, y + height + radius + 1.0 + abs(draw.shift(1.0)), x + draw.shift(3.0)
+    centre = z, y + height + radius + 1.0 + abs(draw.shift(1.0)), x + draw.shift(3.0)
     radii = 200.0, radius, radius * (1.0 if has_coil else draw.size(1.2, 0.15))
     is_empty = draw.share(0.0, 1.0) < 0.4
     content = "air" if has_coil or is_empty else "stool"
-    wall = Organ("wall", place, _wider(radii, 3.0), draw.waves(0.05))
-    return wall, Organ(content, place, radii, draw.waves(0.05), grain=0.3)
+    wall = Organ("wall", centre, _wider(radii, 3.0), draw.waves(0.05))
+    return wall, Organ(content, centre, radii, draw.waves(0.05), grain=0.3)
 
 
 def _bladder(draw: _Draw, prostate: Organ) -> Organ:
     (z, y, x), (length, _, _) = prostate.centre, prostate.radii
     fill = draw.size(1.0, 0.2)
-    place = z + length + 16.0 * fill, y - 6.0 + draw.shift(4.0), x + draw.shift(4.0)
-    return Organ("urine", place, (24.0 * fill, 24.0 * fill, 34.0 * fill), draw.waves(0.05), 0.02)
+    centre = z + length + 16.0 * fill, y - 6.0 + draw.shift(4.0), x + draw.shift(4.0)
+    return Organ("urine", centre, (24.0 * fill, 24.0 * fill, 34.0 * fill), draw.waves(0.05), 0.02)
 
 
-def _frame(draw: _Draw, place: Point) -> tuple[Organ, ...]:
+def _frame(draw: _Draw, centre: Point) -> tuple[Organ, ...]:
     """The body with its rim of fat, and the fat between its organs."""
-    _, y, x = place
+    _, y, x = centre
     front, side, rim = draw.size(112.0, 0.08), draw.size(170.0, 0.08), draw.size(18.0, 0.3)
     middle = 0.0, y + 8.0, x
     return (

@@ -28,11 +28,11 @@ def expand(frame: str, words: Mapping[str, Sequence[str]], rng: np.random.Genera
     'no swelling'
     """
     used: set[str] = set()
-    while found := _TOKEN.search(frame):
-        choices = words[found[1]] if found[1] else found[2].split("|")
+    while token := _TOKEN.search(frame):
+        choices = words[token[1]] if token[1] else token[2].split("|")
         word = pick([word for word in choices if word not in used] or choices, rng)
         used.add(word)
-        frame = frame[: found.start()] + word + frame[found.end() :]
+        frame = frame[: token.start()] + word + frame[token.end() :]
     return " ".join(frame.split())
 
 

@@ -73,11 +73,11 @@ def write_world(folder: Path, *, seed: int = 0, cases: Mapping[str, int] = SPLIT
     for site in sites():
         for number, split in enumerate(splits):
             case = make_case(site, number, seed=seed)
-            place = folder / site / split
-            place.mkdir(parents=True, exist_ok=True)
+            split_folder = folder / site / split
+            split_folder.mkdir(parents=True, exist_ok=True)
             name = f"{site}-{number:03d}"
-            (place / f"{name}.image.nii.gz").write_bytes(_nifti(case.image, case.spacing))
-            (place / f"{name}.mask.nii.gz").write_bytes(_nifti(case.mask, case.spacing))
+            (split_folder / f"{name}.image.nii.gz").write_bytes(_nifti(case.image, case.spacing))
+            (split_folder / f"{name}.mask.nii.gz").write_bytes(_nifti(case.mask, case.spacing))
 
 
 def _nifti(voxels: npt.NDArray[Any], spacing: Point) -> bytes:

@@ -66,8 +66,8 @@ class ReportSite:
 def vocabulary() -> dict[str, Any]:
     """The words of the demo."""
     text = resources.files("catalog.examples").joinpath("reports/vocabulary.yaml")
-    found: dict[str, Any] = yaml.safe_load(text.read_text("utf-8"))
-    return found
+    words: dict[str, Any] = yaml.safe_load(text.read_text("utf-8"))
+    return words
 
 
 def sites() -> tuple[ReportSite, ...]:
@@ -80,7 +80,7 @@ def sites() -> tuple[ReportSite, ...]:
             columns=tuple(site["columns"]),
             slices=tuple(site["slices"]),
             openings=site["openings"],
-            places=[place for group in site["places"] for place in words["places"][group]],
+            places=[organ for group in site["places"] for organ in words["places"][group]],
             signs=site["signs"],
             style=Style(**site["style"], urgent_first=True),
         )
@@ -91,7 +91,7 @@ def sites() -> tuple[ReportSite, ...]:
 def archive() -> tuple[ReportSite, ...]:
     """The modalities of the other hospital: all places, all signs, no file."""
     words = vocabulary()
-    places = [place for group in words["places"].values() for place in group]
+    places = [organ for group in words["places"].values() for organ in group]
     known = [opening for site in words["sites"].values() for opening in site["openings"]]
     compared = ["", *(f", compared with {opening}" for opening in known)]
     return tuple(
@@ -150,14 +150,14 @@ def make_report(site: ReportSite, rng: np.random.Generator, *, most: int = MOST)
     chosen = rng.choice(len(site.places), size=len(frames), replace=False)
     sentences, seen, clear = [expand(pick(site.openings, rng), {}, rng)], [], []
     for frame, index in zip(frames, chosen, strict=True):
-        place = site.places[int(index)].replace("{side}", pick(SIDES, rng))
+        organ = site.places[int(index)].replace("{side}", pick(SIDES, rng))
         sign, size = pick(list(site.signs), rng), pick(SIZES, rng)
-        words = {"place": [place], "sign": [sign], "size": [size]}
+        words = {"place": [organ], "sign": [sign], "size": [size]}
         sentences.append(expand(pick(vocabulary()[frame], rng), words, rng))
         if frame == "seen":
-            seen.append(InventedFinding(site.signs[sign], place, size))
+            seen.append(InventedFinding(site.signs[sign], organ, size))
         else:
-            clear.append(place)
+            clear.append(organ)
     findings = " ".join(f"{sentence}." for sentence in sentences)
     if site.style.is_verbatim:
         return findings, findings
@@ -181,12 +181,12 @@ def write_impression(
         return style.none
     urgent = set(vocabulary()["urgent"])
     if style.urgent_first:
-        seen = sorted(seen, key=lambda one: one.said not in urgent)
-    items = [style.item.format(**one._asdict()) for one in seen]
+        seen = sorted(seen, key=lambda finding: finding.said not in urgent)
+    items = [style.item.format(**finding._asdict()) for finding in seen]
     items += [style.normal.format(place=place) for place in clear if style.normal]
     numbers = [f"{i}. " if style.is_numbered else "" for i in range(1, len(items) + 1)]
     parts = [f"{number}{item}." for number, item in zip(numbers, items, strict=True)]
-    if style.alarm and any(one.said in urgent for one in seen):
+    if style.alarm and any(finding.said in urgent for finding in seen):
         parts.append(style.alarm)
     return " ".join(parts)
 

@@ -20,8 +20,8 @@ from catalog.contracts.files import Files
 from catalog.contracts.load import read_yaml
 from catalog.errors import ContractViolated, StoreUnavailable
 from catalog.stores.disk import disk_errors
-from catalog.stores.lake.session import CONFIG, extension_path, quote_text
-from catalog.tables.migrate import quote_identifier
+from catalog.stores.lake.session import CONFIG, extension_path
+from catalog.tables.quoting import quote_identifier, quote_text
 from rpe_core.errors import InputError
 from rpe_core.regular_files import special_kind
 
@@ -38,13 +38,13 @@ _LISTS = re.compile(r"\[\d*\](?=(?:\[\d*\])*$)")
 
 
 def write_rows(
-    files: Files, place: Path, *, bound: str = "", column: str = "", limit: int | None = None
+    files: Files, file: Path, *, bound: str = "", column: str = "", limit: int | None = None
 ) -> None:
     """Write the rows of a contract's query to a Parquet file, sorted.
 
     Args:
         files: the contract's `files`, with query and uri.
-        place: the file to write; memory is bounded by a batch of it, and 1 GB to sort in.
+        file: where to write them; memory is bounded by a batch of it, and 1 GB to sort in.
         bound: SQL literal; rows whose `column` is less are left out, those without one are not.
         column: what `bound` is of.
         limit: so many rows at most, not sorted: a sample.
@@ -55,9 +55,9 @@ def write_rows(
         ContractViolated: a cell is not what its column says.
     """
     with (
-        disk_errors("the extract", place),
+        disk_errors("the extract", file),
         _database_errors(files.query or ""),
-        tempfile.TemporaryDirectory(dir=place.parent, prefix=".spill-") as spill,
+        tempfile.TemporaryDirectory(dir=file.parent, prefix=".spill-") as spill,
         closing(duckdb.connect(":memory:", config=_CONFIG)) as connection,
     ):
         connection.execute(f"SET temp_directory = {quote_text(spill)}")
@@ -72,7 +72,7 @@ def write_rows(
         tail = "ORDER BY ALL" if limit is None else f"LIMIT {limit}"
         sql = f"SELECT {', '.join(columns)} FROM {relation} {tail}"
         batches = connection.execute(sql).to_arrow_reader(BATCH_ROWS)
-        with pq.ParquetWriter(place, batches.schema, compression="zstd") as writer:
+        with pq.ParquetWriter(file, batches.schema, compression="zstd") as writer:
             for batch in batches:
                 writer.write_batch(batch)
 
@@ -155,16 +155,16 @@ def _credentials(file: str | None) -> tuple[str, str]:
     """
     if file is None:
         return "", ""
-    told = read_yaml(Path(file))
-    if not told.keys() <= {"user", "password"} or not all(
-        isinstance(value, str | int) for value in told.values()
+    keys = read_yaml(Path(file))
+    if not keys.keys() <= {"user", "password"} or not all(
+        isinstance(value, str | int) for value in keys.values()
     ):
         raise InputError(
             "The file of files.credentials has other keys, or values that are no text.",
             where=Path(file).name,
             expected="two lines, `user: NAME` and `password: WORD`",
         )
-    return str(told.get("user", "")), str(told.get("password", ""))
+    return str(keys.get("user", "")), str(keys.get("password", ""))
 
 
 Marks = tuple[str, ...]

@@ -49,7 +49,7 @@ def pending_files(lake: Rows, contracts: Sequence[SourceContract]) -> dict[str, 
     Bytes that were withdrawn from the source are not pending again.
     """
     return {
-        source: [(one.uri, one.sha256) for one in lying if one.is_pending]
+        source: [(file.uri, file.sha256) for file in lying if file.is_pending]
         for source, lying in lying_files(lake, contracts).items()
     }
 
@@ -152,34 +152,36 @@ def _lying(
     came = (content_of(contract, row) for row in batches if row["outcome"] == "accepted")
     arrivals = {content: number for number, content in enumerate(dict.fromkeys(came))}
     try:
-        found, unreadable = _found(contract)
+        files, unreadable = _found(contract)
     except InputError:  # nothing is there
         if is_withdrawn or any(_is_held(contract, row) for row in batches) or arrivals:
             return []
         return [Lying(contract.files.path, "", is_there=False)]
     lying = [
         replace(
-            one,
-            arrival=arrivals.get((one.sha256, one.mark)),
-            before=_under(contract, [*withdrawn[one.sha256], *of_content[one.sha256, one.mark]]),
+            file,
+            arrival=arrivals.get((file.sha256, file.mark)),
+            before=_under(contract, [*withdrawn[file.sha256], *of_content[file.sha256, file.mark]]),
         )
-        for one in found
+        for file in files
     ]
-    gone = _lone_moments(_under(contract, batches), {one.sha256 for one in lying})
-    told = [
-        replace(one, is_pending=_is_pending(contract, one, gone, is_returning=is_returning))
-        for one in lying
+    gone = _lone_moments(_under(contract, batches), {file.sha256 for file in lying})
+    judged = [
+        replace(file, is_pending=_is_pending(contract, file, gone, is_returning=is_returning))
+        for file in lying
     ]
-    if any(one.is_pending for one in told):
-        told = [replace(one, is_pending=one.is_pending or _is_too_alike(one)) for one in told]
+    if any(file.is_pending for file in judged):
+        judged = [
+            replace(file, is_pending=file.is_pending or _is_too_alike(file)) for file in judged
+        ]
     unread = [] if is_withdrawn else [Lying(uri, "") for uri in unreadable]
-    return [*sorted(told, key=lambda one: _landing_order(contract, one)), *unread]
+    return [*sorted(judged, key=lambda file: _landing_order(contract, file)), *unread]
 
 
 def _found(contract: SourceContract) -> tuple[list[Lying], list[str]]:
     """Each bytes once, under the name that comes last in the contract's order, if it has one."""
     files = contract.files
-    found: dict[Content, Lying] = {}
+    by_content: dict[Content, Lying] = {}
     unreadable: list[str] = []
     for uri in list_deliveries(files):
         try:
@@ -193,18 +195,18 @@ def _found(contract: SourceContract) -> tuple[list[Lying], list[str]]:
             unreadable.append(uri)
             continue
         mark = delivery_mark(contract, uri)
-        place = place_of(files, uri, modified=modified) if files.order is not None else ()
-        one = Lying(uri, sha256, mark, place, modified)
-        other = found.get((sha256, mark))
-        if other is None or _is_later(one, other):
-            found[sha256, mark] = one
-    return list(found.values()), unreadable
+        position = place_of(files, uri, modified=modified) if files.order is not None else ()
+        file = Lying(uri, sha256, mark, position, modified)
+        other = by_content.get((sha256, mark))
+        if other is None or _is_later(file, other):
+            by_content[sha256, mark] = file
+    return list(by_content.values()), unreadable
 
 
-def _is_later(one: Lying, other: Lying) -> bool:
-    if one.place is None or other.place is None:
-        return one.place is not None
-    return one.place > other.place
+def _is_later(file: Lying, other: Lying) -> bool:
+    if file.place is None or other.place is None:
+        return file.place is not None
+    return file.place > other.place
 
 
 def _under(contract: SourceContract, batches: Sequence[Row]) -> tuple[Row, ...]:
@@ -216,7 +218,7 @@ def _is_held(contract: SourceContract, row: Row) -> bool:
 
 
 def _is_pending(
-    contract: SourceContract, one: Lying, gone: frozenset[datetime], *, is_returning: bool
+    contract: SourceContract, file: Lying, gone: frozenset[datetime], *, is_returning: bool
 ) -> bool:
     """Whether bytes are to be held against the contract, for the first time or again.
 
@@ -224,31 +226,31 @@ def _is_pending(
     its files, under a name or moment that gives them a later place, or another one than they were
     refused at, and all of them when it returns after another, whose order was in force meanwhile.
     """
-    if any(row["retracted_at"] is not None or is_tombstone(row) for row in one.before):
+    if any(row["retracted_at"] is not None or is_tombstone(row) for row in file.before):
         return False
-    standing = [row for row in one.before if row["superseded_at"] is None]
+    standing = [row for row in file.before if row["superseded_at"] is None]
     if not standing or (is_returning and contract.keeps_places):
         return True
     accepted = [row for row in standing if row["outcome"] == "accepted"]
     here = standing
     if contract.files.order is not None:
-        here = [row for row in standing if place_of_batch(contract, row) == one.place]
+        here = [row for row in standing if place_of_batch(contract, row) == file.place]
     if here:
         is_beside_none = any(row["recorded_at"] in gone and disagrees(row) for row in here)
         return is_beside_none and not any(row in accepted for row in here)
     if not accepted:
         return True
     places = [place_of_batch(contract, row) for row in accepted]
-    is_later = all(one.place is not None and (p is None or p < one.place) for p in places)
+    is_later = all(file.place is not None and (p is None or p < file.place) for p in places)
     return contract.keeps_places and is_later
 
 
-def _is_too_alike(one: Lying) -> bool:
+def _is_too_alike(file: Lying) -> bool:
     """Whether bytes were refused only because their rows, with what stood, did not differ.
 
     They are judged again beside the next new file: at once they might have landed with it.
     """
-    standing = [row for row in one.before if row["superseded_at"] is None]
+    standing = [row for row in file.before if row["superseded_at"] is None]
     reasons = [part for row in standing for part in (row["reason"] or "?").split("; ")]
     if not reasons or not all(part.startswith((ONE_CLASS, ONE_INPUT)) for part in reasons):
         return False
@@ -275,10 +277,10 @@ def _lone_moments(batches: Sequence[Row], lying: Collection[str]) -> frozenset[d
     )
 
 
-def _landing_order(contract: SourceContract, one: Lying) -> tuple[Any, ...]:
+def _landing_order(contract: SourceContract, file: Lying) -> tuple[Any, ...]:
     """By place; where no contract orders them, those that were here before come first, as then."""
     if contract.files.order is not None:
-        return (one.place is not None, one.place or (), one.uri)
-    is_new = one.arrival is None and one.is_pending
-    place = place_of(contract.files, one.uri) if is_new else ()
-    return (one.arrival is None, one.arrival or 0, place, one.uri)
+        return (file.place is not None, file.place or (), file.uri)
+    is_new = file.arrival is None and file.is_pending
+    position = place_of(contract.files, file.uri) if is_new else ()
+    return (file.arrival is None, file.arrival or 0, position, file.uri)

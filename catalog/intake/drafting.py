@@ -53,17 +53,18 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
         raise InputError(
             "A contract of images is not drafted.",
             expected="files: {path: /data/{case}.image.png, format: image, mask: ...}",
-            remedy="write it by hand as the README shows; `rpe source add` checks it with the data",
+            remedy="write it by hand as infra/docs/sources.md shows;"
+            " `rpe source add` checks it with the data",
         )
-    found = found_files(uri)
-    first = found.uris[0]
-    file_format, sample = drafted_sample(found, rows=sample_rows)
+    files = found_files(uri)
+    first = files.uris[0]
+    file_format, sample = drafted_sample(files, rows=sample_rows)
     profiles = profile_sample(sample)
     roles = guess_roles(profiles)
     columns = [_settled(column, roles) for column in profiles]
     n_rows = max((column.n_rows for column in columns), default=0)
     source = _source_name(uri)
-    path = found.path if "://" in uri else str(Path(found.path).absolute())
+    path = files.path if "://" in uri else str(Path(files.path).absolute())
     lines = [
         f"# Drafted from the first {n_rows} rows of {file_name(first)}. Check every line,",
         f"# fill in what says {TO_FILL}, and save it as {source}.yaml",
@@ -127,8 +128,8 @@ def _settled(column: ColumnProfile, roles: Roles) -> ColumnProfile:
     if column.is_name_only:
         return replace(column, type=None)
     if column.is_mixed and column.n_identifying > MAX_MIXED_SHARE * column.n_scanned:
-        found = f"{column.n_identifying} of {column.n_scanned} look identifying"
-        return replace(column, type=None, why=f"numbers and words, of which {found}")
+        share = f"{column.n_identifying} of {column.n_scanned} look identifying"
+        return replace(column, type=None, why=f"numbers and words, of which {share}")
     return column
 
 
@@ -358,9 +359,9 @@ def _check_batch(contract: SourceContract, batch: TypedBatch, tally: _Tally, nam
     is_read = contract.deidentified.other_scripts_read
     for column in (column for column, rule in contract.columns.items() if rule.phi_scan):
         for row, rule_ids in scan_column(batch.table.column(column)).items():
-            if UNJUDGED in (told := row_codes(rule_ids, other_scripts_read=is_read)):
+            if UNJUDGED in (row_rules := row_codes(rule_ids, other_scripts_read=is_read)):
                 reasons[row].append(f"{UNJUDGED}({column})")
-            if any(code.startswith(PHI) for code in told):
+            if any(code.startswith(PHI) for code in row_rules):
                 identifying[row] = None
                 tally.mark(f"{PHI_CODE}({column})", batch.numbers[row], name)
     for row, codes in sorted(reasons.items()):

@@ -29,19 +29,19 @@ def draft_query(
         DeclarationError: with every fault of URI, query and place of the credentials.
         StoreUnavailable, InputError, ContractViolated: as `databases.write_rows`.
     """
-    told = {"query": query, "uri": uri}
+    keys = {"query": query, "uri": uri}
     if credentials is not None:
-        told["credentials"] = str(credentials.absolute())
-    files = Files.model_validate(told)
-    if faults := [*database_faults(told, files, {})]:
+        keys["credentials"] = str(credentials.absolute())
+    files = Files.model_validate(keys)
+    if faults := [*database_faults(keys, files, {})]:
         raise DeclarationError("the command", faults)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / f"{Path(urlsplit(uri).path).stem or 'source'}.parquet"
-        write_rows(files, place, limit=sample_rows)
-        drafted = draft_contract(str(place), sample_rows=sample_rows)
-        drafted = drafted.replace(f"rows of {place.name}.", "rows that the query gave.", 1)
+        file = Path(folder) / f"{Path(urlsplit(uri).path).stem or 'source'}.parquet"
+        write_rows(files, file, limit=sample_rows)
+        drafted = draft_contract(str(file), sample_rows=sample_rows)
+        drafted = drafted.replace(f"rows of {file.name}.", "rows that the query gave.", 1)
     line = ", ".join(
-        f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in told.items()
+        f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()
     )
     return re.sub(r"^files: .*$", lambda _: f"files: {{{line}}}\n{_CURSOR}".rstrip(), drafted,
                   count=1, flags=re.MULTILINE)  # fmt: skip

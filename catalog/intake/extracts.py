@@ -25,9 +25,8 @@ from catalog.intake.deliveries import refused_bytes
 from catalog.queries.withdrawn import withdrawn_bytes, withdrawn_sources
 from catalog.readers.files import file_sha256
 from catalog.stores.disk import disk_errors
-from catalog.stores.lake.session import quote_text
 from catalog.stores.rows import Rows
-from catalog.tables.migrate import quote_identifier
+from catalog.tables.quoting import quote_identifier, quote_text, quote_texts
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import SHORT, fingerprint
 
@@ -36,13 +35,13 @@ _WITHDRAWN = "withdrawn"  # an empty file: some of this query's extracts were er
 _FILE = '"extract of rpe"'  # which none of its columns is called
 
 
-def with_extracts_below(contract: SourceContract, place: Path) -> SourceContract:
+def with_extracts_below(contract: SourceContract, root: Path) -> SourceContract:
     """The contract with its extracts below a folder; one of files is as it was."""
     files = contract.files
     if files.query is None:
         return contract
     asked = fingerprint([files.uri, files.query, files.cursor])[:SHORT]
-    path = str(place / contract.source / asked / "*.parquet")
+    path = str(root / contract.source / asked / "*.parquet")
     placed = files.model_copy(update={"path": path, "order": "natural"})
     return contract.model_copy(update={"files": placed})
 
@@ -112,11 +111,11 @@ def _require_not_withdrawn(folder: Path) -> None:
     """Raise InputError for a query that gave what was withdrawn: no hash knows its rows again."""
     if (folder / _WITHDRAWN).exists():
         raise InputError(
-            "Rows that this query gave were withdrawn, and it may give them again.",
+            "Rows that this query returned were withdrawn, and it may return them again.",
             where="files.query",
-            expected="a query that gives none of them; it begins anew, and asks for all rows",
-            remedy="leave them out in files.query; where the database has them no longer, or"
-            " mended, say so in a comment of the query, `-- withdrawn rows are out`",
+            expected="a query that returns none of them; it starts from the first row again",
+            remedy="exclude them in files.query; if the database no longer has them, or has them"
+            " corrected, say so in a comment of the query, `-- withdrawn rows are out`",
         )
 
 
@@ -150,8 +149,8 @@ def apart(contract: SourceContract, *, is_empty: bool = False) -> Iterator[Sourc
     if contract.files.query is None:
         yield contract
         return
-    with tempfile.TemporaryDirectory() as place:
-        other = with_extracts_below(contract, Path(place))
+    with tempfile.TemporaryDirectory() as root:
+        other = with_extracts_below(contract, Path(root))
         folder = Path(other.files.path).parent
         folder.mkdir(parents=True)
         here = Path(contract.files.path).parent
@@ -174,12 +173,12 @@ def with_sampled_rows(contract: SourceContract, *, rows: int) -> Iterator[Source
         yield other
 
 
-def erase(place: Path, source: str, sha256s: Collection[str] | None = None) -> None:
+def erase(root: Path, source: str, sha256s: Collection[str] | None = None) -> None:
     """Remove the extracts of a source, or those of them with these hashes.
 
     A query of which some are removed is not asked again, before it is another one.
     """
-    folder = place / source
+    folder = root / source
     if sha256s is None:
         shutil.rmtree(folder, ignore_errors=True)
         return
@@ -252,8 +251,8 @@ def _literal(value: Any) -> str:
     """
     if isinstance(value, datetime):
         kind = "TIMESTAMP" if value.tzinfo is None else "TIMESTAMPTZ"
-        told = value if value.tzinfo is None else value.astimezone(UTC)
-        return f"{kind} '{told.isoformat(sep=' ', timespec='microseconds')}'"
+        moment = value if value.tzinfo is None else value.astimezone(UTC)
+        return f"{kind} '{moment.isoformat(sep=' ', timespec='microseconds')}'"
     return f"DATE '{value.isoformat()}'" if isinstance(value, date) else str(value)
 
 
@@ -266,7 +265,7 @@ def _latest(held: Sequence[Path], keys: Sequence[str]) -> str:
     )
 
 
-def _beyond(fresh: Path, seen: str, cursor: str, bound: str, place: Path) -> Path:
+def _beyond(fresh: Path, seen: str, cursor: str, bound: str, out: Path) -> Path:
     """The rows of a file that `seen` does not give, at the bound or without a cursor."""
     name = quote_identifier(cursor)
     known = f"SELECT * FROM ({seen}) WHERE {name} >= {bound} OR {name} IS NULL"
@@ -274,21 +273,21 @@ def _beyond(fresh: Path, seen: str, cursor: str, bound: str, place: Path) -> Pat
         try:
             connection.execute(
                 f"COPY (SELECT * FROM (SELECT * FROM {_listed([fresh])} EXCEPT ALL {known})"
-                f" ORDER BY ALL) TO {quote_text(str(place))} (FORMAT parquet)"
+                f" ORDER BY ALL) TO {quote_text(str(out))} (FORMAT parquet)"
             )
         except duckdb.Error:  # other columns than before: every row is news
             return fresh
-    return place
+    return out
 
 
 def _is_same(fresh: Path, held: Path) -> bool:
     """Whether two files hold the same rows, which are sorted in both, whatever wrote them."""
     if file_sha256(str(fresh)) == file_sha256(str(held)):
         return True
-    one, other = pq.ParquetFile(fresh), pq.ParquetFile(held)
-    if one.schema_arrow != other.schema_arrow or one.metadata.num_rows != other.metadata.num_rows:
+    new, other = pq.ParquetFile(fresh), pq.ParquetFile(held)
+    if new.schema_arrow != other.schema_arrow or new.metadata.num_rows != other.metadata.num_rows:
         return False
-    pairs = zip(one.iter_batches(), other.iter_batches(), strict=False)
+    pairs = zip(new.iter_batches(), other.iter_batches(), strict=False)
     return all(left.equals(right) for left, right in pairs)
 
 
@@ -300,5 +299,5 @@ def _files_only() -> Any:
 
 
 def _listed(held: Sequence[Path], more: str = "") -> str:
-    names = ", ".join(quote_text(str(file)) for file in held)
+    names = quote_texts(held)
     return f"read_parquet([{names}], union_by_name = true{', ' * bool(more)}{more})"

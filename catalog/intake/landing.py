@@ -30,7 +30,7 @@ from catalog.stores.disk import disk_errors
 from catalog.stores.lake import source_tables
 from catalog.stores.lake.errors import lake_errors
 from catalog.stores.lake.lake import Lake, Transaction
-from catalog.tables.migrate import quote_identifier
+from catalog.tables.quoting import quote_identifier
 from catalog.tables.schema import RAW_COLUMNS
 from catalog.validation.keys import KeyIndex
 from catalog.validation.outcome import BatchReport, Outcome, raise_refused
@@ -75,8 +75,8 @@ def ingest(
     files = [(uri, sha256) for uri, sha256 in pending if sha256]
     reports: tuple[BatchReport, ...] = ()
     if files or (not pending and _is_new(lake, contract)):
-        place = scratch or Path(tempfile.gettempdir())
-        with disk_errors("the scratch folder", place), scratch_folder(place) as folder:
+        parent = scratch or Path(tempfile.gettempdir())
+        with disk_errors("the scratch folder", parent), scratch_folder(parent) as folder:
             reports = _land(lake, contract, files, run=run, folder=folder)
     if len(files) < len(pending):
         # One that could not be hashed, or has no moment: reading it again tells why.

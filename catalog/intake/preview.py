@@ -59,12 +59,12 @@ def foretell(lake: Rows, contract: SourceContract, *, scratch: Path | None = Non
     except ContractInvalid as error:
         return Forecast((), (), error.faults)
     lying = lying_files(lake, [contract])[contract.source]
-    pending = [(one.uri, one.sha256) for one in lying if one.is_pending and one.sha256]
+    pending = [(file.uri, file.sha256) for file in lying if file.is_pending and file.sha256]
     outcomes = _judged(lake, contract, pending, scratch=scratch) if pending else []
-    told = {o.delivery.file_uri: o.report for o in outcomes}
-    read = [one for one in lying if one.sha256]
-    names = shown_names(contract, [one.uri for one in read])
-    rows = [_row(one, name, told.get(one.uri)) for one, name in zip(read, names, strict=True)]
+    reports = {o.delivery.file_uri: o.report for o in outcomes}
+    read = [file for file in lying if file.sha256]
+    names = shown_names(contract, [file.uri for file in read])
+    rows = [_row(file, name, reports.get(file.uri)) for file, name in zip(read, names, strict=True)]
     faults = [fault for outcome in outcomes for fault in _faults(contract, outcome)]
     unreadable = list(_unreadable(contract, lying))
     rows += [
@@ -79,10 +79,10 @@ def foretell(lake: Rows, contract: SourceContract, *, scratch: Path | None = Non
 def _judged(
     lake: Rows, contract: SourceContract, files: Sequence[File], *, scratch: Path | None
 ) -> list[Outcome]:
-    place = scratch or Path(tempfile.gettempdir())
+    parent = scratch or Path(tempfile.gettempdir())
     with (
-        disk_errors("the scratch folder", place),
-        scratch_folder(place) as folder,
+        disk_errors("the scratch folder", parent),
+        scratch_folder(parent) as folder,
         lake_errors("judge the delivered keys"),
         closing(KeyIndex(contract, folder)) as index,
     ):
@@ -92,14 +92,14 @@ def _judged(
     return outcomes
 
 
-def _row(one: Lying, name: str, report: BatchReport | None) -> Row:
+def _row(file: Lying, name: str, report: BatchReport | None) -> Row:
     if report is not None:
         verdict = "refuse" if report.is_refused else "land" if report.n_accepted else "nothing new"
         counts = {name: getattr(report, name) for name in COUNTS}
         reason = "; ".join(report.reasons)
         return {"file": name, "verdict": verdict, **counts, "reason": reason}
-    last = one.before[-1] if one.before else {}
-    is_refused = all(row["outcome"] == "refused" for row in one.before)
+    last = file.before[-1] if file.before else {}
+    is_refused = all(row["outcome"] == "refused" for row in file.before)
     verdict = "refused before" if is_refused else "landed before"
     reason = (last.get("reason") or "") if is_refused else ""
     return {"file": name, "verdict": verdict, "reason": reason}
@@ -135,7 +135,7 @@ def _faults(contract: SourceContract, outcome: Outcome) -> Iterator[Fault]:
 
 def _unreadable(contract: SourceContract, lying: Sequence[Lying]) -> Iterator[Fault]:
     """What ingest would say of files that cannot be read, or where none ever was."""
-    if all(one.sha256 for one in lying):
+    if all(file.sha256 for file in lying):
         return
     try:
         uris = list_deliveries(contract.files)

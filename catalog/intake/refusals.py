@@ -35,7 +35,7 @@ def standing_refusals(
     One whose bytes were replaced, that is gone, that was withdrawn, or that the contract as it is
     now has let in, is none.
     """
-    known = {(one.source, one.sha256) for one in contracts}
+    known = {(contract.source, contract.sha256) for contract in contracts}
     rows = lake.rows(
         "SELECT source, contract_sha256, batch_id, file_sha256, file_uri, reason, recorded_at"
         " FROM core.batches WHERE outcome = 'refused' AND retracted_at IS NULL"
@@ -43,13 +43,13 @@ def standing_refusals(
         " AND list_contains(?, source) ORDER BY recorded_at, batch_id",
         [sorted(lying)],
     )
-    found = [
-        Refusal(source, file_name(one.uri), (UNREADABLE,))
+    refusals = [
+        Refusal(source, file_name(file.uri), (UNREADABLE,))
         for source, files in lying.items()
-        for one in files
-        if one.is_there and not one.sha256
+        for file in files
+        if file.is_there and not file.sha256
     ]
-    places = {(source, one.sha256): one.uri for source, files in lying.items() for one in files}
+    places = {(source, file.sha256): file.uri for source, files in lying.items() for file in files}
     for row in rows:
         uri = places.get((row["source"], row["file_sha256"]))
         if uri is None or (row["source"], row["contract_sha256"]) not in known:
@@ -57,5 +57,7 @@ def standing_refusals(
         codes = tuple(dict.fromkeys(_CODE.findall(row["reason"] or "")))
         # bytes that were withdrawn have no name any more
         name = file_name(row["file_uri"] if RETRACTED in codes else uri)
-        found.append(Refusal(row["source"], name, codes, row["batch_id"], row["recorded_at"]))
-    return sorted(found, key=lambda one: (one.source, one.file_name, one.batch_id))
+        refusals.append(Refusal(row["source"], name, codes, row["batch_id"], row["recorded_at"]))
+    return sorted(
+        refusals, key=lambda refusal: (refusal.source, refusal.file_name, refusal.batch_id)
+    )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from catalog.contracts.contract import SourceContract, SplitColumn
@@ -48,19 +49,19 @@ def require_fitting(lake: Rows, contract: SourceContract) -> None:
         raise ContractInvalid(f"contract of source {contract.source}", faults)
 
 
-def clear_scratch(place: Path | None = None) -> None:
+def clear_scratch(folder: Path | None = None) -> None:
     """Remove the staged rows of ingests that were killed, from the system's folder or another."""
-    for left in (place or Path(tempfile.gettempdir())).glob(f"{_SCRATCH}*-*"):
+    for left in (folder or Path(tempfile.gettempdir())).glob(f"{_SCRATCH}*-*"):
         pid = left.name.removeprefix(_SCRATCH).split("-")[0]
-        if pid.isdigit() and not _is_running(int(pid)):
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
-def scratch_folder(place: Path) -> Iterator[Path]:
+def scratch_folder(parent: Path) -> Iterator[Path]:
     """A folder for rows on their way; those of processes that were killed are removed first."""
-    clear_scratch(place)
-    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=place) as folder:
+    clear_scratch(parent)
+    with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=parent) as folder:
         yield Path(folder)
 
 
@@ -134,8 +135,8 @@ def _deliveries(
         for (uri, _), moment in zip(files, moments, strict=True)
     ]
     lying = {sha256: moment for (_, sha256), moment in zip(files, moments, strict=True)}
-    told = batches if contract.keeps_places else []
-    former = [place_of_batch(contract, row, moments=lying) for row in told]
+    placed = batches if contract.keeps_places else []
+    former = [place_of_batch(contract, row, moments=lying) for row in placed]
     ranks = _ranks([*places, *former])
     names = shown_names(contract, [uri for uri, _ in files])
     deliveries = [
@@ -146,16 +147,16 @@ def _deliveries(
             split=splits.split_of_file(contract, uri),
             is_known=(sha256, delivery_mark(contract, uri)) in accepted,
             is_withdrawn=is_gone or sha256 in gone,
-            rank=ranks.get(place, _NO_PLACE),
-            has_place=place is not None,
+            rank=ranks.get(position, _NO_PLACE),
+            has_place=position is not None,
             modified=moment,
             shown_name=name,
         )
-        for (uri, sha256), place, moment, name in zip(files, places, moments, names, strict=True)
+        for (uri, sha256), position, moment, name in zip(files, places, moments, names, strict=True)
     ]
-    said = [(one.batch_id, one.rank, one.file_uri) for one in deliveries]
-    for row, place in zip(told, former, strict=True):
-        said.append((row["batch_id"], ranks.get(place, _NO_PLACE), row["file_uri"]))
+    said = [(delivery.batch_id, delivery.rank, delivery.file_uri) for delivery in deliveries]
+    for row, position in zip(placed, former, strict=True):
+        said.append((row["batch_id"], ranks.get(position, _NO_PLACE), row["file_uri"]))
     index.load_places(_places_table(said))
     return deliveries
 
@@ -172,8 +173,8 @@ def _batch_id(contract: SourceContract, content: Content, batches: Sequence[dict
 
 
 def _ranks(places: Sequence[DeliveryPlace | None]) -> dict[DeliveryPlace | None, int]:
-    told = sorted({place for place in places if place is not None})
-    return {place: rank for rank, place in enumerate(told)}
+    ordered = sorted({position for position in places if position is not None})
+    return {position: rank for rank, position in enumerate(ordered)}
 
 
 def _places_table(rows: Sequence[tuple[str, int, str]]) -> pa.Table:
@@ -207,13 +208,3 @@ def _carved_below(lake: Rows, contract: SourceContract, outcomes: Sequence[Outco
         is_said = is_said or any(outcome.tally.says_validation for outcome in outcomes)
         share = share if is_carved or not is_said else 0.0
     return splits.hash_below(share) if share > 0.0 else None
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -106,7 +106,9 @@ def _length_of(file: PlacedFile) -> int:
             return -1
         try:
             header = json.loads(stream.read(n_header))
-            ends = [one["data_offsets"][1] for name, one in header.items() if name[:2] != "__"]
+            ends = [
+                tensor["data_offsets"][1] for name, tensor in header.items() if name[:2] != "__"
+            ]
             return 8 + n_header + int(max(ends, default=0))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             return -1
@@ -115,7 +117,7 @@ def _length_of(file: PlacedFile) -> int:
 def _damage(row: Row, what: str) -> Damage:
     owners = ", ".join(row["owners"])
     if row["is_merged"]:
-        cost = f"Target {owners} cannot be served anew or compared by it"
+        cost = f"Target {owners} cannot be served again or compared by it"
     else:
         cost = f"No ensemble can be made of the adapter of {owners}"
     where = f"Artifact {row['artifact_sha256'][:12]} of {first_names(row['names'])}"

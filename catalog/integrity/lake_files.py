@@ -94,23 +94,23 @@ def _damage(file: LakeFile, what: str, costs: Mapping[str, tuple[str, Sequence[s
         cost = "Every row that stands can be read; a look back at an older snapshot cannot"
         return Damage("lake", where, what, (), cost, BACKUP)
     cost, ids = costs.get(file.table, ("", ())) if file.schema != "core" else ("", ())
-    told = {
+    loss = {
         "core": f"Records of core.{file.table} cannot be read",
         "quarantine": f"Rows of source {file.table} that were set aside cannot be read",
     }.get(file.schema, f"Rows of source {file.table} cannot be read{cost}")
-    return Damage("lake", where, what, tuple(ids), told, BACKUP)
+    return Damage("lake", where, what, tuple(ids), loss, BACKUP)
 
 
 def _costs(lake: Lake, files: Iterable[LakeFile]) -> dict[str, tuple[str, Sequence[str]]]:
     """Source -> which targets are made of it, and ids of its standing dataset version."""
     sources = sorted({file.table for file in files if file.schema == "raw" and file.is_current})
-    found: dict[str, tuple[str, Sequence[str]]] = {}
+    costs: dict[str, tuple[str, Sequence[str]]] = {}
     for source in sources:
         targets = [row["target_name"] for row in _tried(lake, _MADE, [source, source])]
         ids = [row["dataset_version_id"] for row in _tried(lake, _VERSIONS, [source])]
         made = f", which {', '.join(targets)} is made of" if targets else ""
-        found[source] = (f"{made}: what was made of it goes on, nothing new can be made", ids)
-    return found
+        costs[source] = (f"{made}: what was made of it goes on, nothing new can be made", ids)
+    return costs
 
 
 def _tried(lake: Lake, sql: str, parameters: Sequence[object]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def file_versions(stores: Stores, *, run: RunRef) -> list[ModelVersionRef]:
     amended, which is on record too.
     """
     rows = [row for row in versions_on_record(stores.lake) if row["sums_sha256"] is None]
-    found: dict[ModelVersionRef, Sums] = {}
+    sums: dict[ModelVersionRef, Sums] = {}
     for row in rows:
         try:
             version = stores.registry.version(ref_of(row))
@@ -39,10 +39,10 @@ def file_versions(stores: Stores, *, run: RunRef) -> list[ModelVersionRef]:
         hashes = Hashes()
         is_whole = not faults_of(stores.registry, version, row, hashes=hashes)
         if is_whole and _is_as_recorded(stores, version, row, hashes):
-            found[version.ref] = _write_sums(stores, version, hashes)
-    if found:
-        _put_on_record(stores, found, run=run)
-    return list(found)
+            sums[version.ref] = _write_sums(stores, version, hashes)
+    if sums:
+        _put_on_record(stores, sums, run=run)
+    return list(sums)
 
 
 def _put_on_record(stores: Stores, sums: dict[ModelVersionRef, Sums], *, run: RunRef) -> None:
@@ -50,11 +50,11 @@ def _put_on_record(stores: Stores, sums: dict[ModelVersionRef, Sums], *, run: Ru
         stores.lake.transaction(message="file versions", run=run) as commit,
         record_amendment(commit, reason=FILED, tables=[MODEL_VERSIONS]),
     ):
-        for ref, one in sums.items():
+        for ref, recorded in sums.items():
             commit.execute(
                 "UPDATE core.model_versions SET sums_sha256 = ?, n_files = ?, n_bytes = ?"
                 " WHERE model_name = ? AND model_version = ?",
-                [one.sums_sha256, one.n_files, one.n_bytes, ref.name, ref.version],
+                [recorded.sums_sha256, recorded.n_files, recorded.n_bytes, ref.name, ref.version],
             )
 
 
@@ -71,17 +71,17 @@ def _is_as_recorded(stores: Stores, version: ModelVersion, row: Row, hashes: Has
         )
     except (StoreError, ValueError, KeyError):
         return False
-    told = served_sha256(row["weights_sha256"], config, row["base_sha256"], task)
-    return bool(told == row["served_sha256"])
+    sha256 = served_sha256(row["weights_sha256"], config, row["base_sha256"], task)
+    return bool(sha256 == row["served_sha256"])
 
 
 def _base_sha256(stores: Stores, version: ModelVersion, hashes: Hashes) -> str:
     """The hash over the files of a base; of one on the hub as it was registered."""
-    told = json.loads(stores.registry.read(version.ref, "base.json"))
-    if told["is_hub"]:
-        return str(told["sha256"])
+    base = json.loads(stores.registry.read(version.ref, "base.json"))
+    if base["is_hub"]:
+        return str(base["sha256"])
     files = stores.registry.files(version)
-    names = {name: hashes.of(name, files[f"model/{name}"]) for name in told["files"]}
+    names = {name: hashes.of(name, files[f"model/{name}"]) for name in base["files"]}
     return Artifacts.hash_of(names)
 
 

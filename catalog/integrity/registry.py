@@ -35,17 +35,17 @@ def damage_of_registry(lake: Lake, registry: Registry | None, *, is_deep: bool) 
         for target, now in serving_by_target(lake).items()
         if (row := now.champion)
     }
-    found = []
+    damages = []
     for row in rows:
         version = there.get(ref_of(row))
         if version is None or registry is None:
             what = f"{GONE}: the registry has no such version"
-            found.append(_damage(row, what, served))
+            damages.append(_damage(row, what, served))
             continue
         faults = faults_of(registry, version, row, hashes=Hashes() if is_deep else None)
         if faults:
-            found.append(_damage(row, version_faults_text(faults), served))
-    return [*found, *_aliases(lake, registry)]
+            damages.append(_damage(row, version_faults_text(faults), served))
+    return [*damages, *_aliases(lake, registry)]
 
 
 def n_unfiled(lake: Lake) -> int:
@@ -66,7 +66,7 @@ def version_faults_text(faults: list[FileFault]) -> str:
 def cost_of(row: Row, target: str = "") -> str:
     """What the damage of a version costs; `target` is the one that it serves."""
     if target:
-        return f"Target {target} is served by it, and nobody may trust an answer"
+        return f"Target {target} is served by it, and its answers cannot be trusted"
     if row["kind"] == "base":
         return "No version that needs this base can be loaded"
     if row["kind"] == "adapter":
@@ -82,7 +82,7 @@ def _damage(row: Row, what: str, served: dict[tuple[str, str], str]) -> Damage:
 
 
 def _aliases(lake: Lake, registry: Registry | None) -> list[Damage]:
-    found = []
+    damages = []
     for name, alias, wanted, version in aliases_apart(lake, registry):
         points = f"it points to {f'version {version}' if version else 'nothing'}"
         belongs = f"core.promotions says {f'version {wanted}' if wanted else 'none'}"
@@ -91,5 +91,5 @@ def _aliases(lake: Lake, registry: Registry | None) -> list[Damage]:
         )
         alias_uri = f"models:/{name}@{alias}"
         what = f"{CHANGED}: {points}, {belongs}"
-        found.append(Damage("registry", f"Alias {alias_uri}", what, (alias_uri,), cost, REPAIR))
-    return found
+        damages.append(Damage("registry", f"Alias {alias_uri}", what, (alias_uri,), cost, REPAIR))
+    return damages

@@ -94,7 +94,7 @@ def _as_it_is(lake: Lake, spec: TableSpec) -> TableSpec:
         [spec.name],
     )
     there = {row["column_name"] for row in rows}
-    return replace(spec, columns=tuple(one for one in spec.columns if one.name in there))
+    return replace(spec, columns=tuple(column for column in spec.columns if column.name in there))
 
 
 def _held(lake: Lake, spec: TableSpec) -> list[Row]:
@@ -117,7 +117,7 @@ def _link_findings(lake: Lake, closes: Sequence[Row]) -> list[EditedRow]:
     runs_hash = row_hash_sql(_as_it_is(lake, RUNS))
     runs = lake.rows(f"SELECT run_id, recorded_at, {runs_hash} AS hash FROM core.runs")
     links = lake.rows(f"SELECT recorded_at, {row_hash_sql(LINKS)} AS hash FROM core.links")
-    found = []
+    edited = []
     amended = {
         row["moment"]: row
         for row in lake.rows(f"FROM ({newest_links_sql()}) WHERE table_name = '{RUNS.name}'")
@@ -126,7 +126,7 @@ def _link_findings(lake: Lake, closes: Sequence[Row]) -> list[EditedRow]:
         if link := amended.get(run["recorded_at"]):
             if run["hash"] != link["rows_sha256"]:
                 since = f"whole when it was amended at {at_of(link)}"
-                found.append(EditedRow("core.runs", f"{run['run_id']} was edited", since))
+                edited.append(EditedRow("core.runs", f"{run['run_id']} was edited", since))
             run["hash"] = link["row_hashes"]
     sealed_runs, sealed_links = _by_close(runs, closes), _by_close(links, closes)
     before: Row | None = None
@@ -139,18 +139,18 @@ def _link_findings(lake: Lake, closes: Sequence[Row]) -> list[EditedRow]:
                 " core.links, or a row of core.runs before it was edited or taken out"
             )
             whole = f"whole when {before['run_id']} closed at {at_of(before)}" if before else ""
-            found.append(EditedRow("core.runs", what, whole or "no link is before it"))
+            edited.append(EditedRow("core.runs", what, whole or "no link is before it"))
         before = close
-    return found
+    return edited
 
 
 def _by_close(rows: Sequence[Row], closes: Sequence[Row]) -> list[list[str]]:
     """Hashes of rows by the first close at or after them; what is later is not sealed."""
     moments = [close["recorded_at"] for close in closes]
-    found: list[list[str]] = [[] for _ in [*closes, None]]
+    by_close: list[list[str]] = [[] for _ in [*closes, None]]
     for row in rows:
-        found[bisect_left(moments, row["recorded_at"])].append(row["hash"])
-    return found
+        by_close[bisect_left(moments, row["recorded_at"])].append(row["hash"])
+    return by_close
 
 
 def _finding(lake: Lake, spec: TableSpec, group: Row) -> EditedRow:
@@ -193,7 +193,7 @@ def _since(lake: Lake, spec: TableSpec, group: Row) -> str:
         f"SELECT snapshot_id, snapshot_time, commit_extra_info FROM {ALIAS}.snapshots()"
         " ORDER BY snapshot_id"
     )
-    own = [i for i, one in enumerate(snapshots) if _run_of(one) == group["run_id"]]
+    own = [i for i, snapshot in enumerate(snapshots) if _run_of(snapshot) == group["run_id"]]
     kept = snapshots[own[-1] if own else 0 :]
 
     def is_broken(snapshot: Row) -> bool:
@@ -203,12 +203,12 @@ def _since(lake: Lake, spec: TableSpec, group: Row) -> str:
         return bool((rows[0]["rows_sha256"] if rows else "") != group["was_sha256"])
 
     try:
-        place = bisect_left(kept, True, key=is_broken)
+        first = bisect_left(kept, True, key=is_broken)
     except StoreError:  # of a snapshot before a migration
         return f"{whole}; its snapshots cannot be read"
-    if place in (0, len(kept)):
+    if first in (0, len(kept)):
         return f"{whole}; edited in the files, or before the snapshots that are kept"
-    edit, by = kept[place], _run_of(kept[place]) or "no run of ours"
+    edit, by = kept[first], _run_of(kept[first]) or "no run of ours"
     number, at = edit["snapshot_id"], at_of(edit, "snapshot_time")
     return f"{whole}; edited in snapshot {number} of {at} by {by}"
 

@@ -121,13 +121,13 @@ def count_unhashed(lake: Lake) -> int:
 
 
 def _filed_under(lake: Lake) -> dict[str, list[str]]:
-    found = defaultdict(list)
+    adapters = defaultdict(list)
     rows = lake.rows(
         "SELECT adapter_id, representation_id FROM core.adapters WHERE retracted_at IS NULL"
     )
     for row in rows:
-        found[row["representation_id"]].append(row["adapter_id"])
-    return found
+        adapters[row["representation_id"]].append(row["adapter_id"])
+    return adapters
 
 
 def _of_encoder(

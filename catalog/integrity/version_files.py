@@ -12,6 +12,7 @@ from typing import Any
 
 from catalog.errors import StoreError
 from catalog.integrity.damage import CHANGED, GONE, UNREADABLE
+from catalog.stores.disk import write_whole
 from catalog.stores.lake.lake import Lake
 from catalog.stores.places import sha256_of
 from catalog.stores.registry.model_versions import ModelVersion, ModelVersionRef
@@ -70,29 +71,27 @@ class Hashes:
             known = {}
         return cls(known if isinstance(known, dict) else {})
 
-    def of(self, place: str, file: VersionFile) -> str:
+    def of(self, path: str, file: VersionFile) -> str:
         """The sha256 of a file; `place` tells it from any other.
 
         Raises:
             StoreError: it cannot be read.
         """
-        told = [list(file.stamp), ""]
-        known = self.used.get(place) or self.known.get(place)
-        if file.stamp and isinstance(known, list) and len(known) == 2 and known[0] == told[0]:
-            self.used[place] = known
+        stamp = [list(file.stamp), ""]
+        known = self.used.get(path) or self.known.get(path)
+        if file.stamp and isinstance(known, list) and len(known) == 2 and known[0] == stamp[0]:
+            self.used[path] = known
             return str(known[1])
-        told[1] = sha256_of(file)
-        self.used[place] = told
-        return str(told[1])
+        stamp[1] = sha256_of(file)
+        self.used[path] = stamp
+        return str(stamp[1])
 
     def write(self, path: Path) -> None:
         """Keep those that were asked for, if one is new."""
         if self.used == self.known:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(self.used), encoding="utf-8")
-        part.replace(path)
+        with write_whole(path) as part:
+            part.write_text(json.dumps(self.used), encoding="utf-8")
 
 
 def versions_on_record(lake: Lake, refs: Collection[ModelVersionRef] | None = None) -> list[Row]:
@@ -167,8 +166,8 @@ class _Look:
             hashes = None if is_whole else Hashes()
         if hashes is None:
             return [*gone, *odd]
-        found = [self.fault(name, sha256, hashes) for name, sha256 in there.items()]
-        return [*gone, *(fault for fault in found if fault), *odd]
+        faults = [self.fault(name, sha256, hashes) for name, sha256 in there.items()]
+        return [*gone, *(fault for fault in faults if fault), *odd]
 
     def unfiled(self, row: Row) -> list[FileFault]:
         """Of a version from before files were put on record: what else is known of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from catalog.stores.rows import Rows
-from catalog.tables.migrate import quote_identifier
+from catalog.tables.quoting import quote_identifier
 
 Row = dict[str, Any]
 

@@ -36,7 +36,7 @@ def let_in(lake: Lake) -> list[Row]:
     )
 
 
-def withdrawn(lake: Lake) -> list[Withdrawn]:
+def withdrawals(lake: Lake) -> list[Withdrawn]:
     """Withdrawals by target, the oldest first."""
     rows = lake.rows(
         "SELECT certificate_json, recorded_at FROM core.retractions ORDER BY recorded_at"

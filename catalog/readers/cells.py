@@ -30,7 +30,8 @@ REASONS: Mapping[str, str] = {
     "not_in_map": "the map of the column does not say what the cell stands for",
     "not_base64": "the cell is no base64 text",
     "excel_error": "the cell holds an error of Excel, such as #N/A or #VALUE!",
-    "not_computed": "nobody computed the formula of the cell: open the file in Excel and save it",
+    "not_computed": "the formula of the cell has no stored result: open the file in Excel and"
+    " save it",
     "merged_cell": "the cell is a part of a merged area, and files.excel.merged does not say what"
     " it holds",
     "differs_from_folder": "the cell says something else than the folder of its file",
@@ -210,8 +211,8 @@ def _texts_of(cell: Any) -> list[str]:
         return []
     text = format(cell, "f") if isinstance(cell, Decimal) else str(cell)
     texts = [text, text.strip(" ")]
-    if found := _WHOLE.fullmatch(texts[-1]):
-        texts.append(found[1])
+    if match := _WHOLE.fullmatch(texts[-1]):
+        texts.append(match[1])
     if texts[1].lower() in _TRUTHS:
         texts.append(texts[1].lower())
     return list(dict.fromkeys(texts))
@@ -310,8 +311,8 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def _parse_integer(text: str) -> int:
-    if found := _INTEGER.fullmatch(text):
-        return _accept_integer(int(found[1]))
+    if match := _INTEGER.fullmatch(text):
+        return _accept_integer(int(match[1]))
     return int(_refuse("not_finite" if _NOT_FINITE.fullmatch(text) else "wrong_type"))
 
 

@@ -23,15 +23,15 @@ _WHY = {
 def csv_lines(path: str, sample: CsvSample) -> Iterator[str]:
     """The lines of `files`, where `path` is its path as YAML."""
     header = {"sure": [], "unsure": [f"header: {TO_FILL}"], "none": ["header: false"]}
-    told = [f"path: {path}", "format: csv", *header[sample.header]]
+    lines = [f"path: {path}", "format: csv", *header[sample.header]]
     if keys := sample.csv.model_dump(mode="json"):
-        yield from ("files:", *(f"  {line}" for line in told), "  csv:")
+        yield from ("files:", *(f"  {line}" for line in lines), "  csv:")
         for key, value in keys.items():
             is_plain = key == "encoding" and sample.is_encoding_sure
             why = "" if is_plain else _WHY.get(key, "")
             yield f"    {key}: {_scalar(value)}{f'     # {why}' if why else ''}"
     else:
-        yield f"files: {{{', '.join(told)}}}"
+        yield f"files: {{{', '.join(lines)}}}"
     if sample.header == "unsure":
         yield "# header: true if the first line holds names of columns, false if it is a row"
 

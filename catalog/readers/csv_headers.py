@@ -57,9 +57,9 @@ def csv_header(
     if not set(called) & set(columns):
         # Without a header the first line is a patient's row: none of it may be shown
         reason = f"its first line has {len(names)} names and none is a column of the contract"
-        told = _told_by_another_mark(row.cells, columns, csv)
+        other_mark = _told_by_another_mark(row.cells, columns, csv)
         raise FileUnreadable(
-            uri, reason, remedy=told or f"{remedy}; see `files.csv` where it is not"
+            uri, reason, remedy=other_mark or f"{remedy}; see `files.csv` where it is not"
         )
     return called
 

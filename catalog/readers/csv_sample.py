@@ -53,24 +53,24 @@ def sample_csv(uri: str, *, rows: int) -> CsvSample:
     with csv_file(uri, encoding.name) as stream:
         limit = 4 * MAX_SAMPLE_CHARS
         cut = csv.model_copy(update={"nulls": (DATABASE_NULL,)})
-        found = csv_rows(stream, uri=uri, max_cell_bytes=limit, marks=marks_of(cut))
-        names = csv_header(next(found, None), uri, csv=csv)
-        read = [row.cells if row.is_sound else [] for row in first_rows(found, rows, row_bytes)]
+        lines = csv_rows(stream, uri=uri, max_cell_bytes=limit, marks=marks_of(cut))
+        names = csv_header(next(lines, None), uri, csv=csv)
+        read = [row.cells if row.is_sound else [] for row in first_rows(lines, rows, row_bytes)]
     _check_width(names, read, csv, uri)
     sound = [cells for cells in read if len(cells) == len(names)]
     columns: list[list[Any]] = [[row[i] or None for row in sound] for i in range(len(names))]
     is_label = [TARGET_NAME.search(name.lower()) is not None for name in names]
-    words, told = sniff_values(csv, columns, is_label)
-    if _is_sure(names, told):
+    words, as_read = sniff_values(csv, columns, is_label)
+    if _is_sure(names, as_read):
         check_distinct([name for name in names if name], uri)
-        return CsvSample(words, names, told, "sure", encoding.is_sure)
-    if not _is_surely_row(names, told, words):
-        return CsvSample(words, names, told, "unsure", encoding.is_sure)
+        return CsvSample(words, names, as_read, "sure", encoding.is_sure)
+    if not _is_surely_row(names, as_read, words):
+        return CsvSample(words, names, as_read, "unsure", encoding.is_sure)
     columns = [
         [name.encode() or None, *column] for name, column in zip(names, columns, strict=True)
     ]
-    words, told = sniff_values(csv, columns, [False] * len(names))
-    return CsvSample(words, names, told, "none", encoding.is_sure)
+    words, as_read = sniff_values(csv, columns, [False] * len(names))
+    return CsvSample(words, names, as_read, "none", encoding.is_sure)
 
 
 def _whole_lines(head: bytes) -> bytes:

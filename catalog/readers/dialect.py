@@ -94,11 +94,11 @@ def plain_number(csv: CsvFormat) -> Callable[[str], str]:
     others = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
     def plain(text: str) -> str:
-        found = number.fullmatch(text)
-        if found is None:
+        match = number.fullmatch(text)
+        if match is None:
             return text if others.fullmatch(text) else ""
-        whole, rest = re.sub(r"[^0-9]", "", found["whole"]), found["rest"]
-        return f"{found[1]}{whole}{'' if rest is None else f'.{rest}'}{found['power'] or ''}"
+        whole, rest = re.sub(r"[^0-9]", "", match["whole"]), match["rest"]
+        return f"{match[1]}{whole}{'' if rest is None else f'.{rest}'}{match['power'] or ''}"
 
     return plain
 

@@ -78,9 +78,9 @@ def decode_dicom(blobs: Iterable[bytes], *, inspect: Inspect | None = None) -> P
         slices.append(_slice(header, n_before=len(slices)))
     if not slices:
         raise CellRefusedError("unreadable_image")
-    if len({one.series for one in slices}) != 1:
+    if len({cut.series for cut in slices}) != 1:
         raise CellRefusedError("foreign_file")
-    if len({one.pixels.shape for one in slices}) != 1:
+    if len({cut.pixels.shape for cut in slices}) != 1:
         raise CellRefusedError("mixed_slices")
     first = slices[0].header
     findings |= {"dicom_face"} if shows_face(first, n_slices=len(slices)) else set()
@@ -107,14 +107,14 @@ def _parsed(raw: bytes) -> Any:
 def _slice(header: Any, *, n_before: int) -> _Slice:
     rows, columns = int(header.Rows), int(header.Columns)
     require_size((n_before + 1, rows, columns, int(header.get("SamplesPerPixel", 1))))
-    told = with_frame(header)
-    pixels = stored_values(told)
+    framed = with_frame(header)
+    pixels = stored_values(framed)
     if pixels.shape[:2] != (rows, columns):
         raise CellRefusedError("mixed_slices")
     for keyword in PIXELS:
         header.pop(keyword, None)
     series = tuple(str(header.get(k, "")) for k in ("SeriesInstanceUID", "Modality"))
-    return _Slice(pixels, header, series, _place(told))
+    return _Slice(pixels, header, series, _place(framed))
 
 
 def _place(header: Any) -> _Place:
@@ -134,10 +134,10 @@ def _place(header: Any) -> _Place:
     return _Place(position, axes, across)
 
 
-def _numbers(told: Any, n: int) -> Array | None:
-    if told is None or told == "" or len(told) == 0:
+def _numbers(value: Any, n: int) -> Array | None:
+    if value is None or value == "" or len(value) == 0:
         return None
-    numbers: Array = np.array(told, dtype=np.float64)
+    numbers: Array = np.array(value, dtype=np.float64)
     if numbers.shape != (n,) or not np.isfinite(numbers).all():
         raise CellRefusedError("odd_geometry")
     return numbers
@@ -163,25 +163,25 @@ def _stacked(slices: list[_Slice]) -> tuple[Array, Spacing, Array | None]:
     affine[:3, 3] = places[order[0]]
     affine[:3] = _LPS_TO_RAS @ affine[:3]
     volume = np.stack([slices[i].pixels for i in order])  # k, j, i, channel
-    pixels, spacing, place = orient_volume(volume.transpose(2, 1, 0, 3), affine)
+    pixels, spacing, turn = orient_volume(volume.transpose(2, 1, 0, 3), affine)
     exact = affine.copy()  # the mean step, as the last slice shows a step that is rounded
     if step and len(slices) > 1:
         exact[:3, 2] *= _mean_step(places[order] @ normal) / step
-    told = spacing if step else (None, spacing[1], spacing[2])
-    return pixels, told, exact @ np.linalg.inv(affine) @ place
+    shown_spacing = spacing if step else (None, spacing[1], spacing[2])
+    return pixels, shown_spacing, exact @ np.linalg.inv(affine) @ turn
 
 
 def _positions(slices: list[_Slice], first: _Place) -> Array:
     """Where each slice begins; all of them have the axes and the spacing of the first one."""
     places = []
-    for one in (one.place for one in slices):
-        if one.position is None or one.axes is None or one.across is None:
+    for cut in (cut.place for cut in slices):
+        if cut.position is None or cut.axes is None or cut.across is None:
             raise CellRefusedError("odd_geometry")
-        if np.abs(one.axes - first.axes).max() > SPACING_TOLERANCE:
+        if np.abs(cut.axes - first.axes).max() > SPACING_TOLERANCE:
             raise CellRefusedError("foreign_file")
-        if (np.abs(one.across - first.across) > SPACING_TOLERANCE * one.across).any():
+        if (np.abs(cut.across - first.across) > SPACING_TOLERANCE * cut.across).any():
             raise CellRefusedError("mixed_slices")
-        places.append(one.position)
+        places.append(cut.position)
     return np.array(places)
 
 

@@ -51,10 +51,13 @@ def read_fhir(
         )
     pending = PendingRows(columns, from_value, max_cell_chars)
     objects = ObjectRows(columns, pending, batch_rows=batch_rows, is_open=True)
-    for found in resources(uri):
-        if found.content is None or found.content.get("resourceType") == resource:
+    for entry in resources(uri):
+        if entry.content is None or entry.content.get("resourceType") == resource:
             yield from objects.add(
-                found.content, found.reason, number=found.number, n_bytes=found.n_bytes
+                entry.content,
+                entry.reason,
+                number=entry.number,
+                n_bytes=entry.n_bytes,
             )
     if pending.n_rows:
         yield pending.take()
@@ -87,8 +90,8 @@ def _of_line(line: bytes | None, number: int | None) -> Iterator[Resource]:
     content, reason = json_object(line)
     held = [(None, reason)] if content is None else [*_entries(content, MAX_DEPTH)]
     share = len(line or b"") // max(1, len(held))
-    for place, (inner, code) in enumerate(held, start=1):
-        yield Resource(number or place, inner, code, share)
+    for index, (inner, code) in enumerate(held, start=1):
+        yield Resource(number or index, inner, code, share)
 
 
 def _entries(content: dict[str, Any], depth: int) -> Iterator[tuple[dict[str, Any] | None, str]]:

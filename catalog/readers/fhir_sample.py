@@ -65,8 +65,8 @@ def sample_fhir(uri: str, *, rows: int) -> FhirSample:
     Raises:
         FileUnreadable: if it cannot be read, or holds no resource.
     """
-    found = first_rows(resources(uri), rows, lambda one: one.n_bytes)
-    contents = [one.content for one in found if one.content is not None]
+    drawn = first_rows(resources(uri), rows, lambda resource: resource.n_bytes)
+    contents = [resource.content for resource in drawn if resource.content is not None]
     counts = Counter(str(content["resourceType"]) for content in contents)
     if not counts:
         remedy = "deliver resources, one a line, or a Bundle of them"
@@ -101,7 +101,7 @@ def is_fhir(uri: str) -> bool:
 def _mapped(resource: str, values: Sequence[dict[str, Any]]) -> ColumnSample:
     """The columns of a mapping that hold a cell."""
     said = {name: _said(path) for name, path in MAPPINGS[resource]}
-    rules = {name: ColumnRule(type="string", **dict(told)) for name, told in said.items()}
+    rules = {name: ColumnRule(type="string", **dict(keys)) for name, keys in said.items()}
     shape = Shape(rules)
     cells: dict[str, list[Any]] = {name: [] for name in said}
     for value in values:

@@ -69,14 +69,14 @@ def list_files(pattern: str) -> list[str]:
                 remedy="name the files in it, such as `<directory>/*.parquet`",
             )
         if _is_listed(filesystem, path):
-            found = [path]
+            names = [path]
         else:
-            found = [name for name in filesystem.glob(path) if _is_listed(filesystem, name)]
+            names = [name for name in filesystem.glob(path) if _is_listed(filesystem, name)]
     except OSError:
         raise _no_match(pattern) from None
-    if not found:
+    if not names:
         raise _no_match(pattern)
-    return sorted(_uri(filesystem, name) for name in found)
+    return sorted(_uri(filesystem, name) for name in names)
 
 
 def _is_listed(filesystem: Any, path: str) -> bool:
@@ -100,9 +100,9 @@ def list_parts(pattern: str) -> list[str]:
         InputError: as `list_files`, or if nothing else matches.
     """
     wanted = absolute_pattern(pattern).split("/")
-    found = list_files(pattern)
+    uris = list_files(pattern)
     kept = [
-        uri for uri in found
+        uri for uri in uris
         if not any(_is_left_over(part, wanted) for part in uri.split("/"))
         and (pattern.endswith(_CHECKSUMS) or not uri.lower().endswith(_CHECKSUMS))
     ]  # fmt: skip
@@ -110,7 +110,7 @@ def list_parts(pattern: str) -> list[str]:
         raise InputError(
             "files.path matches no file of a table.",
             where=file_name(pattern),
-            expected=f"a name other than those of {len(found)} files that begin with `_` or `.`, or"
+            expected=f"a name other than those of {len(uris)} files that begin with `_` or `.`, or"
             " end as checksums do",
             remedy="write that mark or ending into the path if these files are the table",
         )
@@ -168,7 +168,7 @@ def modified_at(uri: str) -> datetime:
     """
     filesystem, path = _filesystem(uri)
     try:
-        told = filesystem.modified(path)
+        modified = filesystem.modified(path)
     except (NotImplementedError, OSError, KeyError, AttributeError):
         raise InputError(
             "The store of a file does not say when it was modified.",
@@ -176,7 +176,7 @@ def modified_at(uri: str) -> datetime:
             expected="a local folder or an object store",
             remedy="order the files by their names: files.order: natural, or a pattern",
         ) from None
-    moment: datetime = told
+    moment: datetime = modified
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -229,19 +229,19 @@ def text_file(uri: str, *, encoding: str = "utf-8", remedy: str = "") -> Iterato
         head = stream.peek(4)[:_HEAD_BYTES]
         if not head:
             raise FileUnreadable(uri, "it is empty", remedy="deliver a file with rows, or none")
-        told = encoding_of_mark(head)
-        if told == encoding == "utf-8":
+        marked = encoding_of_mark(head)
+        if marked == encoding == "utf-8":
             stream.read(len(_BOM))
-        elif fault := _encoding_fault(head, told, encoding):
+        elif fault := _encoding_fault(head, marked, encoding):
             raise FileUnreadable(uri, fault, remedy=remedy or "export it as UTF-8")
         yield stream if encoding == "utf-8" else as_utf8(stream, encoding)
 
 
-def _encoding_fault(head: bytes, told: str, encoding: str) -> str:
+def _encoding_fault(head: bytes, marked: str, encoding: str) -> str:
     """Why the first bytes cannot be of this encoding, in words."""
-    if told:
-        is_same = told == encoding or (encoding in ("utf-16", "utf-32") and encoding in told)
-        other = f", but {told} as its byte order mark says" if encoding != "utf-8" else ""
+    if marked:
+        is_same = marked == encoding or (encoding in ("utf-16", "utf-32") and encoding in marked)
+        other = f", but {marked} as its byte order mark says" if encoding != "utf-8" else ""
         return "" if is_same else f"it is not {encoding.upper()} text{other}"
     if encoding in ("utf-16", "utf-32"):
         return f"it has no byte order mark to tell which {encoding.upper()} it is"

@@ -16,12 +16,12 @@ from catalog.contracts.contract import ColumnType
 from catalog.readers.cells import from_text
 from catalog.readers.fhir_sample import is_fhir, sample_fhir
 from catalog.readers.files import COMPRESSIONS, absolute_pattern, file_name, list_parts
-from catalog.readers.formats import format_of_name
+from catalog.readers.formats import format_of_name, read_sample
 from catalog.readers.headers import looks_like_value
 from catalog.readers.naming import DraftName, draft_names
 from catalog.readers.nested_sample import with_nested
 from catalog.readers.partitions import folder_values
-from catalog.readers.sample import ColumnSample, read_sample
+from catalog.readers.sample import ColumnSample
 from catalog.readers.sniffed_values import ToldColumn
 from rpe_core.errors import InputError
 
@@ -42,8 +42,8 @@ def found_files(uri: str) -> FilesToDraft:
     Raises:
         InputError: if there is none, or a folder holds files of several formats.
     """
-    filesystem, place = fsspec.core.url_to_fs(absolute_pattern(uri))
-    if not filesystem.isdir(place):
+    filesystem, folder = fsspec.core.url_to_fs(absolute_pattern(uri))
+    if not filesystem.isdir(folder):
         return FilesToDraft(uri, list_parts(uri))
     root = absolute_pattern(uri).rstrip("/")
     ends: Counter[str] = Counter()
@@ -85,14 +85,14 @@ def _folders(root: str, uris: Sequence[str]) -> str:
     )
 
 
-def drafted_sample(found: FilesToDraft, *, rows: int) -> tuple[str, ColumnSample]:
+def drafted_sample(files: FilesToDraft, *, rows: int) -> tuple[str, ColumnSample]:
     """The format of the files, and the first rows of the first one with all that they hold.
 
     Raises:
         InputError: if the ending tells no format.
         FileUnreadable: if the file cannot be read.
     """
-    first = found.uris[0]
+    first = files.uris[0]
     file_format = format_of_name(first)
     if file_format == "jsonl" and is_fhir(first):
         file_format = "fhir"
@@ -108,7 +108,7 @@ def drafted_sample(found: FilesToDraft, *, rows: int) -> tuple[str, ColumnSample
         sample = read_sample(first, file_format, rows=rows)
     if file_format in ("jsonl", "parquet"):
         sample = with_nested(sample, first, file_format, rows=rows)
-    return file_format, with_folders(sample, found.uris)
+    return file_format, with_folders(sample, files.uris)
 
 
 def with_folders(sample: ColumnSample, uris: Sequence[str]) -> ColumnSample:
@@ -117,9 +117,9 @@ def with_folders(sample: ColumnSample, uris: Sequence[str]) -> ColumnSample:
     Raises:
         FileUnreadable: if two folders of a file are of one partition.
     """
-    told = [folder_values(uri) for uri in uris[:MAX_FOLDERS_READ]]
+    by_file = [folder_values(uri) for uri in uris[:MAX_FOLDERS_READ]]
     held = {str(name.in_file or name.name) for name in sample.names}
-    keys = [k for k in dict.fromkeys(key for values in told for key in values) if k not in held]
+    keys = [k for k in dict.fromkeys(key for values in by_file for key in values) if k not in held]
     shown = [key for key in keys if not looks_like_value(key)]
     if not keys:
         return sample
@@ -129,7 +129,9 @@ def with_folders(sample: ColumnSample, uris: Sequence[str]) -> ColumnSample:
         DraftName(new.name, None, () if new.name == key else (("from", key),))
         for new, key in zip(drafted[len(sample.names) :], shown, strict=True)
     ]
-    cells = [[*islice(cycle(_cells([v.get(key) for v in told], sample)), n_rows)] for key in shown]
+    cells = [
+        [*islice(cycle(_cells([v.get(key) for v in by_file], sample)), n_rows)] for key in shown
+    ]
     texts: list[ColumnType] = ["string"] * len(shown)
     csv = sample.csv
     if csv is not None:
@@ -146,9 +148,9 @@ def with_folders(sample: ColumnSample, uris: Sequence[str]) -> ColumnSample:
 
 def _cells(texts: Sequence[str | None], sample: ColumnSample) -> list[Any]:
     """The texts of folders as cells of the sample: typed where its other cells are typed."""
-    told = [None if text is None else text.encode() for text in texts]
+    cells = [None if text is None else text.encode() for text in texts]
     if sample.convert is from_text:
-        return list(told)
+        return list(cells)
     for kind in (int, date.fromisoformat):
         try:
             typed = [None if text is None else kind(text) for text in texts]
@@ -156,4 +158,4 @@ def _cells(texts: Sequence[str | None], sample: ColumnSample) -> list[Any]:
             continue
         if all(str(value) == text for value, text in zip(typed, texts, strict=True) if text):
             return typed
-    return list(told)
+    return list(cells)

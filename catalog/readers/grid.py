@@ -34,8 +34,10 @@ class Grid:
         Spacing and the direction of axes may differ by a hundredth, and the place of any pixel by a
         tenth of the smallest distance between pixels.
         """
-        told = zip(self.shape, self.spacing, other.spacing, strict=True)
-        if any(n > 1 and a and b and abs(a - b) > SIZE_TOLERANCE * max(a, b) for n, a, b in told):
+        by_axis = zip(self.shape, self.spacing, other.spacing, strict=True)
+        if any(
+            n > 1 and a and b and abs(a - b) > SIZE_TOLERANCE * max(a, b) for n, a, b in by_axis
+        ):
             return False
         if self.affine is None or other.affine is None:
             return True

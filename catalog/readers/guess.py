@@ -134,7 +134,7 @@ def _are_rare(bad: Sequence[tuple[int, str]], cells: Sequence[Any]) -> bool:
     The places are counted without empty cells, so that no bad one is taken for a later one.
     """
     return all(
-        sum(place < n_rows for place, _ in bad) <= MAX_BAD_SHARE * n_rows
+        sum(row < n_rows for row, _ in bad) <= MAX_BAD_SHARE * n_rows
         for n_rows in (min(CHECKED_ROWS, len(cells)), len(cells))
     )
 
@@ -177,9 +177,13 @@ def _by_name(guess: Guess, words: str, cells: Sequence[Any], convert: Convert) -
     is_name = ROW_OR_GROUP_NAME.search(words) is not None
     if guess.type != "number" or not (is_name or TARGET_NAME.search(words)):
         return guess
-    found = [value for value in guess.values.to_pylist() if value is not None]
-    is_whole = all(value == int(value) and abs(value) <= MAX_EXACT_FLOAT for value in found)
-    if is_whole and len(found) == len(cells) and (is_name or len(set(found)) <= MAX_WHOLE_LABELS):
+    present = [value for value in guess.values.to_pylist() if value is not None]
+    is_whole = all(value == int(value) and abs(value) <= MAX_EXACT_FLOAT for value in present)
+    if (
+        is_whole
+        and len(present) == len(cells)
+        and (is_name or len(set(present)) <= MAX_WHOLE_LABELS)
+    ):
         values, bad = cast_column(cells, "integer", convert=convert, max_cell_chars=NO_LIMIT)
         if not bad:
             return Guess("integer", values, guess.n_present)

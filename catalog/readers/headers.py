@@ -80,26 +80,26 @@ def is_header(
         columns: the texts below each, the repetitions of the whole line left out.
         typed: whether all cells below are numbers, dates or truth values.
     """
-    told = [place for place, name in enumerate(names) if name.strip()]
-    words = {place: _words(fold(names[place])) for place in told}
-    if any(names[place].strip().casefold() in _below(columns[place]) for place in told):
+    named = [index for index, name in enumerate(names) if name.strip()]
+    words = {index: _words(fold(names[index])) for index in named}
+    if any(names[index].strip().casefold() in _below(columns[index]) for index in named):
         return False
     known = [
-        place for place in told
-        if _is_all_known(names[place]) and not _are_all_known(columns[place])
+        index for index in named
+        if _is_all_known(names[index]) and not _are_all_known(columns[index])
     ]  # fmt: skip
-    if len(known) >= max(2, (len(told) + 1) // 2):
+    if len(known) >= max(2, (len(named) + 1) // 2):
         return True
-    if not told or any(_is_no_name(names[place]) for place in told):
+    if not named or any(_is_no_name(names[index]) for index in named):
         return False
-    if 2 * sum(typed[place] for place in told) >= max(4, len(told)):
+    if 2 * sum(typed[index] for index in named) >= max(4, len(named)):
         return True
-    n_proper = sum(names[p][:1].isupper() and not _n_known(words[p]) for p in told)
-    if known and 2 * n_proper < len(told):
+    n_proper = sum(names[p][:1].isupper() and not _n_known(words[p]) for p in named)
+    if known and 2 * n_proper < len(named):
         return True
-    is_written = all(_IDENTIFIER.fullmatch(names[place]) for place in told)
-    n_other = sum(typed[p] or not _are_identifiers(columns[p]) for p in told if columns[p])
-    return is_written and 2 * n_other > len(told)
+    is_written = all(_IDENTIFIER.fullmatch(names[index]) for index in named)
+    n_other = sum(typed[p] or not _are_identifiers(columns[p]) for p in named if columns[p])
+    return is_written and 2 * n_other > len(named)
 
 
 def is_number_like(name: str) -> bool:
@@ -172,8 +172,8 @@ def _is_person(words: Sequence[str]) -> bool:
         return True
     pairs = zip(long, long[1:], named, named[1:], strict=False)
     return any(
-        is_one and is_other and (is_only_given(one) or is_only_surname(other))
-        for one, other, is_one, is_other in pairs
+        is_one and is_other and (is_only_given(name) or is_only_surname(other))
+        for name, other, is_one, is_other in pairs
     )
 
 

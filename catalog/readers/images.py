@@ -118,13 +118,13 @@ def class_indices(pixels: Array, values: Sequence[int]) -> Array:
     >>> class_indices(np.array([[[[0], [255]]]], dtype=np.uint8), [255]).tolist()
     [[[0, 1]]]
     """
-    found = pixels[..., 0]
-    if not (pixels == found[..., None]).all() or not (found == np.round(found)).all():
+    stored = pixels[..., 0]
+    if not (pixels == stored[..., None]).all() or not (stored == np.round(stored)).all():
         raise CellRefusedError("mask_colours")
-    indices = np.zeros(found.shape, np.uint8)
-    is_told = found == 0
+    indices = np.zeros(stored.shape, np.uint8)
+    is_told = stored == 0
     for index, value in enumerate(values, start=1):
-        of_label = found == value
+        of_label = stored == value
         indices[of_label] = index
         is_told |= of_label
     if not is_told.all():

@@ -180,11 +180,11 @@ class LazyItems(Sequence[Any]):
         entry = self._entries[index]
         if not entry:
             return None
-        found = self._cache.get(entry)
-        if found is None:
-            found = self._loaded(entry)
-            self._cache.put(entry, found)
-        return found
+        item = self._cache.get(entry)
+        if item is None:
+            item = self._loaded(entry)
+            self._cache.put(entry, item)
+        return item
 
     def take(self, rows: Iterable[int]) -> LazyItems:
         """The items of these rows, not loaded."""
@@ -193,12 +193,12 @@ class LazyItems(Sequence[Any]):
 
     def _loaded(self, entry: Entry) -> Any:
         try:
-            found = self._load(entry)
+            item = self._load(entry)
         except (CellRefusedError, FileUnreadable, InputError):
-            found = None
-        if found is None:
+            item = None
+        if item is None:
             raise self._changed() from None
-        return found
+        return item
 
     def _changed(self) -> RecordConflict:
         """The error, with how many of the files are not what was ingested."""

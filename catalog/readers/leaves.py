@@ -40,9 +40,9 @@ def leaf_names(schema: pa.Schema) -> list[Names]:
 def leaf_places(schema: pa.Schema, wanted: Sequence[Names]) -> list[int]:
     """The places of the leaves that hold these fields, or anything of them."""
     places = []
-    for place, leaf in enumerate(leaf_names(schema)):
+    for index, leaf in enumerate(leaf_names(schema)):
         if any(leaf[: len(names)] == names[: len(leaf)] for names in wanted):
-            places.append(place)
+            places.append(index)
     return places
 
 

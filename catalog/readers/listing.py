@@ -59,12 +59,12 @@ def list_cases(files: Files) -> list[ListedCase]:
     """
     template = Template(absolute_pattern(files.path))
     masks = Template(absolute_pattern(files.mask)) if files.mask else None
-    found = _matched(masks) if masks else {}
+    by_mask = _matched(masks) if masks else {}
     by_values: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for uri, values in found.items():
+    for uri, values in by_mask.items():
         by_values[tuple(values.values())].append(uri)
     cases = []
-    for (image, uris), values in _images(template, files, found):
+    for (image, uris), values in _images(template, files, by_mask):
         own = by_values.get(tuple(values[name] for name in masks.names), []) if masks else []
         named = tuple((masks.name_of(uri), uri) for uri in own) if masks else ()
         cases.append(ListedCase(values, image, uris, named))
@@ -78,7 +78,7 @@ def list_cases(files: Files) -> list[ListedCase]:
     used = {uri for case in cases for _, uri in case.masks}
     return cases + [
         ListedCase(values, None, (), ((masks.name_of(uri), uri),))
-        for uri, values in found.items()
+        for uri, values in by_mask.items()
         if masks and uri not in used
     ]
 
@@ -111,13 +111,13 @@ def matching_files(pattern: str) -> list[str]:
     """
     twins = _twins(pattern)
     root = pattern.removesuffix(twins[0])
-    found: dict[str, list[str]] = defaultdict(list)
+    by_stem: dict[str, list[str]] = defaultdict(list)
     for ending in twins:
         for uri in _listed(root + _in_any_case(ending)):
             if not is_left_behind(uri):
-                found[_as_asked(uri, twins)].append(uri)
+                by_stem[_as_asked(uri, twins)].append(uri)
     return sorted(
-        uri for asked, uris in found.items() for uri in ([asked] if asked in uris else uris)
+        uri for asked, uris in by_stem.items() for uri in ([asked] if asked in uris else uris)
     )
 
 
@@ -168,8 +168,8 @@ def _listed(pattern: str) -> list[str]:
 def _matched(template: Template) -> dict[str, Values]:
     """Uri -> values of every file that a template matches, sorted."""
     twins = _twins(template.text)
-    told = {uri: template.match(_as_asked(uri, twins)) for uri in matching_files(template.glob)}
-    return {uri: values for uri, values in told.items() if values is not None}
+    by_uri = {uri: template.match(_as_asked(uri, twins)) for uri in matching_files(template.glob)}
+    return {uri: values for uri, values in by_uri.items() if values is not None}
 
 
 def _images(
@@ -178,9 +178,9 @@ def _images(
     """((name, uris), values) of each image: a file, or of DICOM a folder with its files."""
     by_name: dict[str, list[str]] = defaultdict(list)
     values: dict[str, Values] = {}
-    for uri, told in _matched(template).items():
+    for uri, fields in _matched(template).items():
         if uri not in masks:
-            one = posixpath.dirname(uri) if files.format == "dicom" else uri
-            by_name[template.name_of(one)].append(uri)
-            values[template.name_of(one)] = told
+            path = posixpath.dirname(uri) if files.format == "dicom" else uri
+            by_name[template.name_of(path)].append(uri)
+            values[template.name_of(path)] = fields
     return [((name, tuple(uris)), values[name]) for name, uris in sorted(by_name.items())]

@@ -38,13 +38,13 @@ def draft_names(names: Sequence[str], *, is_header: bool) -> list[DraftName]:
     """
     drafted: list[DraftName] = []
     taken: set[str] = set()
-    for place, name in enumerate(names, start=1):
+    for number, name in enumerate(names, start=1):
         is_told = is_header and bool(name.strip()) and not looks_like_value(name)
         wanted = name if is_told and is_column_name(name) else ""
         if not wanted or wanted.casefold() in taken:
-            wanted = _free(_plain(name) if is_told else f"column_{place}", taken)
+            wanted = _free(_plain(name) if is_told else f"column_{number}", taken)
         taken.add(wanted.casefold())
-        in_file = name if is_told else place
+        in_file = name if is_told else number
         drafted.append(DraftName(wanted, None if wanted == in_file else in_file))
     return drafted
 
@@ -75,16 +75,18 @@ def contract_names(names: Sequence[str], columns: Mapping[str, ColumnRule]) -> l
     ['id (not declared)', 'id', 'n']
     """
     flat = {name: flat_name(name, rule) for name, rule in columns.items()}
-    called: dict[str | int, str] = {told: name for name, told in flat.items() if told is not None}
+    called: dict[str | int, str] = {
+        header: name for name, header in flat.items() if header is not None
+    }
     return [
-        called.get(place) or called.get(name) or _undeclared(name, place, columns)
-        for place, name in enumerate(names, start=1)
+        called.get(number) or called.get(name) or _undeclared(name, number, columns)
+        for number, name in enumerate(names, start=1)
     ]
 
 
-def _undeclared(name: str, place: int, columns: Mapping[str, ColumnRule]) -> str:
-    told = name or f"column {place}"
-    return f"{told} (not declared)" if told in columns else told
+def _undeclared(name: str, number: int, columns: Mapping[str, ColumnRule]) -> str:
+    shown = name or f"column {number}"
+    return f"{shown} (not declared)" if shown in columns else shown
 
 
 def check_distinct(names: Sequence[str], uri: str) -> None:

@@ -73,32 +73,32 @@ class Shape:
             yield nodes, places
             return
         try:
-            (found,), is_there = reach(nodes[-1], self._levels[depth])
+            (inner,), is_there = reach(nodes[-1], self._levels[depth])
         except CellRefusedError:
-            found, is_there = _NO_LIST, True
+            inner, is_there = _NO_LIST, True
         if is_there:
             of_list = [n for n, walks in self._walks.items() if any(w.depth > depth for w in walks)]
             seen.update(dict.fromkeys(of_list))
-        elements = found if isinstance(found, list) else [] if found is None else [_NO_LIST]
-        for place, element in enumerate(elements, start=1):
-            yield from self._elements([*nodes, element], [*places, place], seen)
+        elements = inner if isinstance(inner, list) else [] if inner is None else [_NO_LIST]
+        for number, element in enumerate(elements, start=1):
+            yield from self._elements([*nodes, element], [*places, number], seen)
 
     def _cell(
         self, name: str, nodes: Sequence[Any], places: Sequence[int], seen: dict[str, None]
     ) -> Any:
         rule = self._rules[name]
-        found: list[list[Any]] = []
+        lists: list[list[Any]] = []
         try:
             for walk in self._walks[name]:
                 if walk.is_position:
-                    found.append([places[walk.depth - 1]])
+                    lists.append([places[walk.depth - 1]])
                     seen[name] = None
                     continue
                 values, is_there = reach(nodes[walk.depth], walk.steps)
                 if is_there:
                     seen[name] = None
-                found.append(values)
-            return _joined(rule, found) if rule.join is not None else _single(found[0])
+                lists.append(values)
+            return _joined(rule, lists) if rule.join is not None else _single(lists[0])
         except CellRefusedError as refused:
             return Refused(refused.reason)
 
@@ -116,13 +116,13 @@ def reach(start: Any, steps: Path) -> tuple[list[Any], bool]:
         CellRefusedError: where the value on the way is no object, or no list.
     """
     nodes, is_there = [start], True
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         if isinstance(step, Name):
             held = [node for node in nodes if _is_object(node) and step.name in node]
             is_there = is_there and (bool(held) or not nodes)
             nodes = [node.get(step.name) if _is_object(node) else None for node in nodes]
         elif isinstance(step, Item):
-            is_picked = place > 0 and isinstance(steps[place - 1], Where)
+            is_picked = index > 0 and isinstance(steps[index - 1], Where)
             lists = [nodes] if is_picked else [node or [] for node in nodes if _is_list(node)]
             nodes = [_at(elements, step.place) for elements in lists] or [None]
         else:
@@ -155,8 +155,8 @@ def _is_list(node: Any) -> bool:
     raise CellRefusedError("wrong_type")
 
 
-def _at(elements: Sequence[Any], place: int) -> Any:
-    return elements[place] if -len(elements) <= place < len(elements) else None
+def _at(elements: Sequence[Any], index: int) -> Any:
+    return elements[index] if -len(elements) <= index < len(elements) else None
 
 
 def _holds(node: Any, step: Where) -> bool:
@@ -179,17 +179,17 @@ def _single(values: Sequence[Any]) -> Any:
     return NESTED if isinstance(value, list | dict) or value is _NO_LIST else value
 
 
-def _joined(rule: ColumnRule, found: Sequence[Sequence[Any]]) -> str | None:
+def _joined(rule: ColumnRule, lists: Sequence[Sequence[Any]]) -> str | None:
     """One text of all values; of a key or group only if none of them is missing."""
     texts = []
-    for values in found:
+    for values in lists:
         parts = []
         for value in values:
             parts += value if isinstance(value, list) else [value]
-        told = [_text(decoded_cell(p, rule)) for p in parts if p is not None and p != ""]
-        if (rule.key or rule.group) and (not told or len(told) < len(parts)):
+        present = [_text(decoded_cell(p, rule)) for p in parts if p is not None and p != ""]
+        if (rule.key or rule.group) and (not present or len(present) < len(parts)):
             return None
-        texts += told
+        texts += present
     return str(rule.join).join(texts) if texts else None
 
 

@@ -86,10 +86,10 @@ def _lengths(column: pa.Array) -> np.ndarray[Any, Any]:
         ends = np.asarray(column.offsets.to_numpy(zero_copy_only=False), np.int64)
         lengths = np.diff(ends)
         return np.where(column.is_valid().to_numpy(zero_copy_only=False), lengths, 0)
-    found: np.ndarray[Any, Any] = pc.fill_null(pc.list_value_length(column), 0).to_numpy(
+    n_elements: np.ndarray[Any, Any] = pc.fill_null(pc.list_value_length(column), 0).to_numpy(
         zero_copy_only=False
     )
-    return found.astype(np.int64)
+    return n_elements.astype(np.int64)
 
 
 def _cut(values: Sequence[Any], column: pa.Array) -> list[Any]:
@@ -111,5 +111,5 @@ def _key(key: Any) -> str:
 def _mapping(pairs: Sequence[tuple[str, Any]] | None) -> Any:
     if pairs is None:
         return None
-    found = dict(pairs)
-    return found if len(found) == len(pairs) else NESTED
+    mapping = dict(pairs)
+    return mapping if len(mapping) == len(pairs) else NESTED

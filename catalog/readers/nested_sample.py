@@ -51,9 +51,9 @@ def with_nested(sample: ColumnSample, uri: str, file_format: str, *, rows: int) 
         FileUnreadable: if the file cannot be read.
     """
     tops = {
-        str(name.in_file or name.name): place
-        for place, name in enumerate(sample.names)
-        if name.is_told and any(cell is NESTED for cell in sample.cells[place])
+        str(name.in_file or name.name): index
+        for index, name in enumerate(sample.names)
+        if name.is_told and any(cell is NESTED for cell in sample.cells[index])
     }
     if not tops:
         return sample
@@ -62,19 +62,19 @@ def with_nested(sample: ColumnSample, uri: str, file_format: str, *, rows: int) 
     fields: list[Field] = []
     n_hidden = 0
     for top in tops:
-        found, hidden = fields_below(top, [row.get(top) for row in values])
-        n_hidden += hidden + max(0, len(fields) + len(found) - MAX_FIELDS)
-        fields = [*fields, *found][:MAX_FIELDS]
+        inner, hidden = fields_below(top, [row.get(top) for row in values])
+        n_hidden += hidden + max(0, len(fields) + len(inner) - MAX_FIELDS)
+        fields = [*fields, *inner][:MAX_FIELDS]
     gone = {tops[field.names[0]] for field in fields}
-    kept = [place for place in range(len(sample.names)) if place not in gone]
+    kept = [index for index in range(len(sample.names)) if index not in gone]
     n_rows = max(map(len, sample.cells))
-    drawn = drawn_fields([sample.names[place] for place in kept], fields, values[:n_rows])
-    stored = [sample.stored[place] for place in kept] if sample.stored else []
+    drawn = drawn_fields([sample.names[index] for index in kept], fields, values[:n_rows])
+    stored = [sample.stored[index] for index in kept] if sample.stored else []
     texts: list[ColumnType] = ["string"] * len(fields)
     return replace(
         sample,
         names=drawn.names,
-        cells=[*(sample.cells[place] for place in kept), *drawn.cells],
+        cells=[*(sample.cells[index] for index in kept), *drawn.cells],
         stored=[*stored, *texts] if sample.stored else (),
         n_hidden=sample.n_hidden + n_hidden,
     )
@@ -107,8 +107,8 @@ def drawn_fields(
 def fields_below(top: str, values: Sequence[Any]) -> tuple[list[Field], int]:
     """The fields below a column, and how many are left out because of their names or number."""
     walk = _FieldWalk()
-    found = list(walk.below(values, (top,), path_text((top,)), is_list=False, depth=0))
-    return found[:MAX_FIELDS], walk.n_hidden + max(0, len(found) - MAX_FIELDS)
+    fields = list(walk.below(values, (top,), path_text((top,)), is_list=False, depth=0))
+    return fields[:MAX_FIELDS], walk.n_hidden + max(0, len(fields) - MAX_FIELDS)
 
 
 class _FieldWalk:
@@ -168,8 +168,8 @@ def _join(field: Field) -> str | None:
 def _json_values(uri: str, tops: Sequence[str], rows: int) -> list[Mapping[str, Any]]:
     with text_file(uri) as stream:
         lines = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
-        found = first_rows(lines, rows, lambda line: len(line or b""))
-        sound = [row for row, _ in map(json_object, found) if row is not None]
+        drawn = first_rows(lines, rows, lambda line: len(line or b""))
+        sound = [row for row, _ in map(json_object, drawn) if row is not None]
     return [{top: row.get(top) for top in tops} for row in sound]
 
 

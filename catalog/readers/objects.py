@@ -50,9 +50,9 @@ class ObjectRows:
             names = contract_names([*flat], self._columns)
             pairs = zip(names, flat.items(), strict=True)
             flat = {
-                told: cell
-                for told, (name, cell) in pairs
-                if told in self._columns or name not in self._shape.tops
+                column: cell
+                for column, (name, cell) in pairs
+                if column in self._columns or name not in self._shape.tops
             }
         self._pending.see([name for name in flat if name in self._columns or not self._is_open])
         return flat

@@ -85,13 +85,13 @@ def path_below(files: Files, uri: str) -> str:
 
 
 def _matched(order: PatternOrder, text: str) -> DeliveryPlace | None:
-    found = re.search(order.pattern, text)
-    if found is None:
+    match = re.search(order.pattern, text)
+    if match is None:
         return None
-    named = found.re.groupindex
+    named = match.re.groupindex
     dated = [named[name] for name in _CALENDAR if name in named]
-    numbers = [*dated, *(n for n in range(1, found.re.groups + 1) if n not in dated)]
-    return tuple(_tokens(found.group(number) or "") for number in numbers)
+    numbers = [*dated, *(n for n in range(1, match.re.groups + 1) if n not in dated)]
+    return tuple(_tokens(match.group(number) or "") for number in numbers)
 
 
 def _tokens(text: str) -> tuple[str | int, ...]:
@@ -101,7 +101,7 @@ def _tokens(text: str) -> tuple[str | int, ...]:
     True
     """
     parts = _NUMBER.split(text)
-    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts))
+    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts))
 
 
 def _stem(name: str) -> str:

@@ -62,7 +62,7 @@ class ParquetTable:
         self, group: int, places: Sequence[int], *, batch_rows: int
     ) -> Iterator[pa.RecordBatch]:
         about = self.file.metadata.row_group(group)
-        chunks = [about.column(place) for place in places]
+        chunks = [about.column(index) for index in places]
         rows = _rows_at_once(about, chunks, batch_rows=batch_rows)
         read = _read(self.file, group, places, rows=rows)
         legacy = _legacy_moments(self.file, places)
@@ -70,8 +70,10 @@ class ParquetTable:
             yield from read
             return
         names = list(legacy.values())
-        for piece, told in zip(read, _read(self.seconds, group, [*legacy], rows=rows), strict=True):
-            yield _without_wrapped(piece, told, names)
+        for piece, seconds in zip(
+            read, _read(self.seconds, group, [*legacy], rows=rows), strict=True
+        ):
+            yield _without_wrapped(piece, seconds, names)
 
 
 class _Sealed(Exception):
@@ -125,22 +127,22 @@ def _open_leaves(raw: Any, metadata: Any) -> tuple[dict[int, str], bool]:
     and decodes nothing, and what is wrong with it is an error then.
     """
     reader = pq.ParquetFile(raw, metadata=metadata, pre_buffer=False, buffer_size=4096).reader
-    paths = {place: metadata.schema.column(place).path for place in range(metadata.num_columns)}
-    told: set[str] = set()
+    paths = {index: metadata.schema.column(index).path for index in range(metadata.num_columns)}
+    faults: set[str] = set()
 
     def is_open(places: list[int]) -> bool:
         try:
             for group in range(metadata.num_row_groups):
                 list(reader.iter_batches(0, [group], column_indices=places, use_threads=False))
         except (pa.ArrowException, OSError) as error:
-            told.add("decrypt" if "decrypt" in str(error) else "damaged")
+            faults.add("decrypt" if "decrypt" in str(error) else "damaged")
             return False
         return True
 
     if is_open([*paths]):
         return paths, False
-    leaves = {place: path for place, path in paths.items() if is_open([place])}
-    return leaves, told == {"decrypt"}
+    leaves = {index: path for index, path in paths.items() if is_open([index])}
+    return leaves, faults == {"decrypt"}
 
 
 def _read(
@@ -178,7 +180,7 @@ def _legacy_moments(file: pq.ParquetFile, places: Sequence[int]) -> dict[int, st
 
 def _chunks(metadata: Any, group: int, leaves: Mapping[int, str]) -> Iterator[tuple[str, Any]]:
     about = metadata.row_group(group)
-    return ((path, about.column(place)) for place, path in leaves.items())
+    return ((path, about.column(index)) for index, path in leaves.items())
 
 
 def _rows_at_once(group: Any, chunks: Sequence[Any], *, batch_rows: int) -> int:
@@ -215,13 +217,13 @@ def _cut(piece: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _without_wrapped(
-    piece: pa.RecordBatch, told: pa.RecordBatch, names: Sequence[str]
+    piece: pa.RecordBatch, in_seconds: pa.RecordBatch, names: Sequence[str]
 ) -> pa.RecordBatch:
     """Moments that overflow as microseconds, and so would come out as others, as none at all."""
     for name in names:
         at = piece.schema.get_field_index(name)
         column = piece.column(at)
-        seconds = pc.fill_null(told.column(name).cast(pa.int64()), 0).to_numpy()
+        seconds = pc.fill_null(in_seconds.column(name).cast(pa.int64()), 0).to_numpy()
         is_inside = pa.array(in_calendar(seconds, per_second=1))
         kept = pc.if_else(is_inside, column.cast(pa.int64()), _NO_MOMENT)
         piece = piece.set_column(at, piece.schema.field(at), kept.cast(column.type))

@@ -38,16 +38,16 @@ def read_parquet(
         check_distinct(schema.names, uri)
         names = dict(zip(contract_names(schema.names, columns), schema.names, strict=True))
         flat = {name: names[name] for name in columns if name in names and name not in shape.paths}
-        types = {name: schema.field(told).type for name, told in flat.items()}
+        types = {name: schema.field(column).type for name, column in flat.items()}
         nested = {name: _end(schema, paths) for name, paths in shape.paths.items()}
         _check_types(types, nested, columns, uri)
         pending = PendingRows(columns, from_value, max_cell_chars)
         has = [
             *flat,
             *(name for name, ends in nested.items() if ends),
-            *(told for told, name in names.items() if told not in flat and name not in shape.tops),
+            *(own for own, top in names.items() if own not in flat and top not in shape.tops),
         ]
-        wanted: list[Names] = [(told,) for told in flat.values()]
+        wanted: list[Names] = [(column,) for column in flat.values()]
         wanted += wanted_names([path for paths in shape.paths.values() for path in paths])
         first = 1
         for batch in file.batches(wanted, batch_rows=batch_rows):
@@ -55,7 +55,7 @@ def read_parquet(
             if pending.n_rows and not pending.has_room(batch.num_rows, n_bytes, batch_rows):
                 yield pending.take()
             pending.see(has)
-            cells = {name: plain_cells(batch.column(told)) for name, told in flat.items()}
+            cells = {name: plain_cells(batch.column(column)) for name, column in flat.items()}
             if not shape.paths:
                 pending.add_columns(cells, n_rows=batch.num_rows, n_bytes=n_bytes)
                 continue
@@ -75,11 +75,11 @@ def _walked(
     """The rows that each row of a batch makes, with its number in the file."""
     tops = [name for name in batch.schema.names if name in shape.tops]
     columns = [nested_cells(batch.column(name)) for name in tops]
-    for place in range(batch.num_rows):
-        values = {name: column[place] for name, column in zip(tops, columns, strict=True)}
-        flat = {name: column[place] for name, column in cells.items()}
+    for index in range(batch.num_rows):
+        values = {name: column[index] for name, column in zip(tops, columns, strict=True)}
+        flat = {name: column[index] for name, column in cells.items()}
         for made in shape.rows(values, {}):
-            yield first + place, {**flat, **made}
+            yield first + index, {**flat, **made}
 
 
 def _end(schema: pa.Schema, paths: Sequence[Path]) -> list[pa.DataType | str]:
@@ -105,10 +105,10 @@ def _at_end(kind: Any, path: Path) -> Any:
             kind = kind.item_type
         elif not pa.types.is_struct(kind):
             return "a list where its path has no brackets" if is_list(kind) else "no fields"
-        elif (place := kind.get_field_index(step.name)) < 0:
+        elif (index := kind.get_field_index(step.name)) < 0:
             return None if step.name not in [field.name for field in kind] else "two such fields"
         else:
-            kind = kind.field(place).type
+            kind = kind.field(index).type
     return kind
 
 

@@ -58,8 +58,8 @@ def partition_cells(columns: Mapping[str, ColumnRule], uri: str) -> dict[str, by
         return {}
     values = folder_values(uri)
     called = {name: flat_name(name, rule) for name, rule in columns.items() if rule.in_file is None}
-    found = {name: values[told] for name, told in called.items() if told in values}
-    return {name: None if text is None else text.encode() for name, text in found.items()}
+    cells = {name: values[key] for name, key in called.items() if key in values}
+    return {name: None if text is None else text.encode() for name, text in cells.items()}
 
 
 def partition_mark(file_format: str, columns: Mapping[str, ColumnRule], uri: str) -> str:
@@ -82,12 +82,12 @@ def with_partitions(
     Where the file has such a column too, a null is filled, and a cell that says something else than
     the folder is bad.
     """
-    told = {
+    added = {
         name: _typed(columns[name], cell, max_cell_chars=max_cell_chars)
         for name, cell in partition_cells(columns, uri).items()
     }
     for batch in batches:
-        yield _joined(batch, columns, told) if told else batch
+        yield _joined(batch, columns, added) if added else batch
 
 
 def _typed(rule: ColumnRule, cell: bytes | None, *, max_cell_chars: int) -> Any:
@@ -98,12 +98,12 @@ def _typed(rule: ColumnRule, cell: bytes | None, *, max_cell_chars: int) -> Any:
     return Refused(bad[0][1]) if bad else column[0].as_py()
 
 
-def _joined(batch: TypedBatch, columns: Columns, told: Mapping[str, Any]) -> TypedBatch:
+def _joined(batch: TypedBatch, columns: Columns, added: Mapping[str, Any]) -> TypedBatch:
     lost = {cell.row for cell in batch.bad_cells if not cell.column}
     bad = list(batch.bad_cells)
     table = batch.table
     arrays = {name: table.column(name) for name in table.schema.names}
-    for name, value in told.items():
+    for name, value in added.items():
         cells = arrays[name].to_pylist()
         refused = {cell.row for cell in batch.bad_cells if cell.column == name}
         for row, cell in enumerate(cells):
@@ -123,5 +123,5 @@ def _joined(batch: TypedBatch, columns: Columns, told: Mapping[str, Any]) -> Typ
         batch,
         table=pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema),
         bad_cells=sorted(bad),
-        missing_columns=tuple(name for name in batch.missing_columns if name not in told),
+        missing_columns=tuple(name for name in batch.missing_columns if name not in added),
     )

@@ -130,8 +130,8 @@ def _deep_png(page: Any, raw: bytes) -> Array:
 
 def _tag(page: Any, tag: int) -> int:
     """The largest value of a tag of a TIFF, 0 where there is none."""
-    told = page.tag_v2.get(tag, 0) if page.format == "TIFF" else 0
-    return max(told) if isinstance(told, tuple) else int(told)
+    value = page.tag_v2.get(tag, 0) if page.format == "TIFF" else 0
+    return max(value) if isinstance(value, tuple) else int(value)
 
 
 def _orientation(page: Any) -> int:

@@ -45,12 +45,12 @@ def decode_npz(raw: bytes, *, name: str = "image") -> Picture:
         array = array[None, :, :, None]
     elif array.ndim == 3:
         array = array[None] if array.shape[2] in (1, 3) else array[..., None]
-    told = npz_array(raw, "spacing")
-    if told is None:
+    spacing = npz_array(raw, "spacing")
+    if spacing is None:
         return Picture(as_item(array))
-    if told.shape != (3,) or not np.all(np.isfinite(told) & (told > 0)):
+    if spacing.shape != (3,) or not np.all(np.isfinite(spacing) & (spacing > 0)):
         raise CellRefusedError("odd_geometry")
-    return Picture(as_item(array), (float(told[0]), float(told[1]), float(told[2])))
+    return Picture(as_item(array), (float(spacing[0]), float(spacing[1]), float(spacing[2])))
 
 
 def npz_array(raw: bytes, name: str) -> Array | None:

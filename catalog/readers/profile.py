@@ -89,8 +89,8 @@ class ColumnProfile:
 def profile_sample(sample: ColumnSample) -> list[ColumnProfile]:
     """The columns of a file as its sampled rows show them."""
     stored = sample.stored or ["string"] * len(sample.names)
-    told = sample.csv.columns if sample.csv else _told(sample)
-    triples = zip(sample.names, told, stored, strict=True)
+    as_read = sample.csv.columns if sample.csv else _told(sample)
+    triples = zip(sample.names, as_read, stored, strict=True)
     return [_profile(name, column, kind, sample.convert) for name, column, kind in triples]
 
 
@@ -108,15 +108,15 @@ def _words(name: str) -> str:
 
 
 def _profile(
-    name: DraftName, told: ToldColumn, stored: ColumnType, convert: Convert
+    name: DraftName, as_read: ToldColumn, stored: ColumnType, convert: Convert
 ) -> ColumnProfile:
-    words, cells = _words(name.name) if name.is_told else "", told.cells
-    guess = guess_type(cells, convert, words=words, stored=stored, is_text=told.is_text)
+    words, cells = _words(name.name) if name.is_told else "", as_read.cells
+    guess = guess_type(cells, convert, words=words, stored=stored, is_text=as_read.is_text)
     present = [value for value in guess.values.to_pylist() if value is not None]
     texts = [value for value in present if isinstance(value, str)]
     lengths = [len(text) for text in texts]
     n_scanned = bisect_right(list(accumulate(lengths)), MAX_SCANNED_CHARS) if texts else 0
-    found = _identifying(pa.array(texts[:n_scanned], pa.string()))
+    identifying = _identifying(pa.array(texts[:n_scanned], pa.string()))
     return ColumnProfile(
         name=name.name,
         type=guess.type,
@@ -126,31 +126,31 @@ def _profile(
         mean_chars=sum(lengths) / max(1, len(lengths)),
         max_chars=max(lengths, default=0),
         n_scanned=n_scanned,
-        n_identifying=len(found),
+        n_identifying=len(identifying),
         labels=_labels(guess, present),
         in_file=name.in_file,
         said=name.said,
-        why=guess.why or told.remark,
+        why=guess.why or as_read.remark,
         is_name_only=guess.is_name_only,
         has_blank=not all(text.strip() for text in texts),
-        format=told.format,
+        format=as_read.format,
         is_mixed=0 < sum(map(is_number_like, texts)) < len(texts),
-        codes=_codes(texts, found),
+        codes=_codes(texts, identifying),
     )
 
 
 def _identifying(values: pa.Array) -> list[tuple[str, ...]]:
     """The rules that hit in each cell that looks identifying."""
-    found = scan_column(values).values()
-    return [ids for ids in found if row_codes(ids, other_scripts_read=True)]
+    by_row = scan_column(values).values()
+    return [ids for ids in by_row if row_codes(ids, other_scripts_read=True)]
 
 
-def _codes(texts: Sequence[str], found: Sequence[tuple[str, ...]]) -> Codes:
+def _codes(texts: Sequence[str], rules_by_row: Sequence[tuple[str, ...]]) -> Codes:
     """What codes the cells are, if nothing else was found and each cell is one word."""
-    is_of_codes = bool(found) and all(CODES.issuperset(rules) for rules in found)
+    is_of_codes = bool(rules_by_row) and all(CODES.issuperset(rules) for rules in rules_by_row)
     if not is_of_codes or any(len(text.split()) != 1 for text in texts):
         return ""
-    return "made" if all(MADE_CODES.intersection(rules) for rules in found) else "long"
+    return "made" if all(MADE_CODES.intersection(rules) for rules in rules_by_row) else "long"
 
 
 def _labels(guess: Guess, present: Sequence[Any]) -> tuple[str, ...]:

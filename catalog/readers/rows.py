@@ -62,7 +62,7 @@ def csv_rows(
 
     Raises:
         FileUnreadable: if a quote is never closed, since all rows after it would be lost in it; or
-            if its first line tells another mark between cells than the contract.
+            if its first line names another delimiter than the contract.
     """
     cutter = _CsvCutter(max_cell_bytes, marks)
     lines = RecordLines(marks.delimiter, marks.quote)
@@ -71,11 +71,11 @@ def csv_rows(
         cells = whole_line(part, cutter.max_cells) if cutter.is_fresh else None
         if cells is None:
             lines.see(part)
-            found: Iterable[CsvRow] = cutter.feed(part)
+            rows: Iterable[CsvRow] = cutter.feed(part)
         else:
             lines.see_row(cells)
-            found = [CsvRow(cells, is_sound=True)] if cells else []
-        for row in found:
+            rows = [CsvRow(cells, is_sound=True)] if cells else []
+        for row in rows:
             if not lines.n_cells:
                 lines.begin(row.cells, key)
                 cutter.max_cells = lines.n_cells + 1 if first_is_widest else MAX_COLUMNS + 1
@@ -126,7 +126,7 @@ def _check_hint(hint: re.Match[bytes] | None, marks: Marks, uri: str) -> None:
     if hint and hint.group(1) != marks.delimiter:
         raise FileUnreadable(
             uri,
-            "its first line, `sep=`, tells another mark between cells than files.csv.delimiter,"
+            "its first line, `sep=`, names another delimiter than files.csv.delimiter,"
             " which is a comma where the contract does not say it",
             remedy="correct files.csv.delimiter",
         )
@@ -189,12 +189,12 @@ def _line_cutter(marks: Marks) -> Callable[[bytes, int], list[Any] | None]:
         cells: list[Any] = []
         at, is_open = 0, True
         while is_open:
-            found = whole_cell.match(line, at)
-            if found is None or len(cells) == max_cells:
+            match = whole_cell.match(line, at)
+            if match is None or len(cells) == max_cells:
                 return None
-            quoted, plain, end = found.groups()
+            quoted, plain, end = match.groups()
             cells.append(plain if quoted is None else quoted.replace(quote + quote, quote))
-            at, is_open = found.end(), bool(end)
+            at, is_open = match.end(), bool(end)
         return cells
 
     return whole_line
@@ -214,8 +214,8 @@ class _CsvCutter:
         )
         kept = b"|".join(map(re.escape, marks.kept))
         self.kept = re.compile(rb"(?:%b)(?=%b|[\r\n])" % (kept, stop)) if kept else None
-        told = (marks.delimiter, marks.quote, marks.escape + b"?" if escape else b"")
-        self.begun_marks = tuple(mark[:n] for mark in told for n in range(1, len(mark)))
+        marks_of_cells = (marks.delimiter, marks.quote, marks.escape + b"?" if escape else b"")
+        self.begun_marks = tuple(mark[:n] for mark in marks_of_cells for n in range(1, len(mark)))
         self.state = _START
         self.cells: list[Any] = []
         self.open: list[bytes] = []
@@ -237,27 +237,27 @@ class _CsvCutter:
                 if self.state == _CLOSED:
                     self._keep(quote)
                 self.state, at = _QUOTED, at + len(quote)
-            elif self.state == _START and self.kept and (found := self.kept.match(piece, at)):
-                self._keep(found.group())
-                self.state, at = _CLOSED, found.end()
+            elif self.state == _START and self.kept and (match := self.kept.match(piece, at)):
+                self._keep(match.group())
+                self.state, at = _CLOSED, match.end()
             else:
                 at = yield from self._to_cell_end(piece, at)
 
     def _inside_quotes(self, piece: bytes, at: int) -> int:
-        found = self.quoted_end.search(piece, at)
-        self._keep(piece[at : found.start()] if found else piece[at:])
-        if found is None:
+        match = self.quoted_end.search(piece, at)
+        self._keep(piece[at : match.start()] if match else piece[at:])
+        if match is None:
             return len(piece)
-        if found["escaped"] is None:
+        if match["escaped"] is None:
             self.state = _CLOSED
         else:
-            self._keep(found["escaped"])
-        return found.end()
+            self._keep(match["escaped"])
+        return match.end()
 
     def _to_cell_end(self, piece: bytes, at: int) -> Generator[CsvRow, None, int]:
-        found = self.cell_end.search(piece, at)
-        is_escaped = found is not None and found["escaped"] is not None
-        end = found.start() if found else len(piece)
+        match = self.cell_end.search(piece, at)
+        is_escaped = match is not None and match["escaped"] is not None
+        end = match.start() if match else len(piece)
         rest = piece[at:end]
         if (rest or is_escaped) and self.state in (_CLOSED, _PAST):
             self.is_sound, self.state = False, _PAST
@@ -265,14 +265,14 @@ class _CsvCutter:
             self.state = _PLAIN
             self.is_odd = self.is_odd or (bool(self.marks.quote) and self.marks.quote in rest)
             self._keep(rest)
-        if found is None:
+        if match is None:
             return end
         if is_escaped:
-            self._keep(found["escaped"])
-            return found.end()
-        if found.group() not in _LINE_ENDS:
+            self._keep(match["escaped"])
+            return match.end()
+        if match.group() not in _LINE_ENDS:
             self._end_cell()
-            return found.end()
+            return match.end()
         if not self.is_fresh:
             self._end_cell()
             yield CsvRow(self.cells, self.is_sound, self.is_odd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,35 +43,31 @@ class ColumnSample:
     n_hidden: int = 0  # keys of JSON that look like values, which have no place to be called by
 
 
-def read_sample(uri: str, file_format: str, *, rows: int) -> ColumnSample:
-    """The first rows of a file.
+def csv_columns(uri: str, rows: int) -> ColumnSample:
+    """The columns of a file in CSV.
 
     Raises:
         FileUnreadable: if the file cannot be read, or its first line is a row of data.
     """
-    read: Mapping[str, Callable[[str, int], ColumnSample]] = {
-        "csv": _csv_sample,
-        "jsonl": _jsonl_sample,
-        "parquet": _parquet_sample,
-    }
-    return read[file_format](uri, rows)
-
-
-def _csv_sample(uri: str, rows: int) -> ColumnSample:
-    found = sample_csv(uri, rows=rows)
+    drawn = sample_csv(uri, rows=rows)
     return ColumnSample(
-        draft_names(found.names, is_header=found.header == "sure"),
-        [column.cells for column in found.columns],
+        draft_names(drawn.names, is_header=drawn.header == "sure"),
+        [column.cells for column in drawn.columns],
         from_text,
-        has_sure_header=found.header == "sure",
-        csv=found,
+        has_sure_header=drawn.header == "sure",
+        csv=drawn,
     )
 
 
-def _jsonl_sample(uri: str, rows: int) -> ColumnSample:
+def jsonl_columns(uri: str, rows: int) -> ColumnSample:
+    """The columns of a file in JSON lines.
+
+    Raises:
+        FileUnreadable: if the file cannot be read.
+    """
     with text_file(uri) as stream:
-        found = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
-        lines = [*first_rows(found, rows, lambda line: len(line or b""))]
+        read_lines = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
+        lines = [*first_rows(read_lines, rows, lambda line: len(line or b""))]
         refuse_array(lines[0] if lines else None, uri)
         sound = [row for row, _ in map(json_row, lines) if row is not None]
     if not sound:
@@ -91,7 +87,12 @@ def _jsonl_sample(uri: str, rows: int) -> ColumnSample:
     return ColumnSample(draft_names(names, is_header=True), cells, n_hidden=n_hidden)
 
 
-def _parquet_sample(uri: str, rows: int) -> ColumnSample:
+def parquet_columns(uri: str, rows: int) -> ColumnSample:
+    """The columns of a file in Parquet.
+
+    Raises:
+        FileUnreadable: if the file cannot be read.
+    """
     with parquet_file(uri) as file:
         names = file.schema.names
         check_distinct(names, uri)
@@ -102,8 +103,8 @@ def _parquet_sample(uri: str, rows: int) -> ColumnSample:
         for batch in file.batches([(name,) for name in read], batch_rows=rows):
             room = rows - n_rows
             for kept, name in zip(cells, names, strict=True):
-                found = plain_cells(batch.column(name)) if name in read else [NESTED] * len(batch)
-                kept += map(cut_cell, found[:room])
+                values = plain_cells(batch.column(name)) if name in read else [NESTED] * len(batch)
+                kept += map(cut_cell, values[:room])
             n_rows += batch.num_rows
             n_bytes += sum(int(decoded_bytes(column).sum()) for column in batch.columns)
             if n_rows >= rows or n_bytes >= BATCH_BYTES:

@@ -38,10 +38,10 @@ class Dates:
         """What a person has to say, or nothing."""
         if self.is_sure or not self.formats:
             return ""
-        told = ", ".join(f'"{form}"' for form in self.formats[:MAX_TOLD])
+        formats = ", ".join(f'"{form}"' for form in self.formats[:MAX_TOLD])
         if "%y" in self.formats[0]:
-            return f"such as {told}; %y reads 69 as 1969 and 68 as 2068"
-        return f"one of {told}: nothing tells days from months"
+            return f"such as {formats}; %y reads 69 as 1969 and 68 as 2068"
+        return f"one of {formats}: nothing tells days from months"
 
     def iso(self, word: str) -> str:
         """A cell as a plain file has it."""
@@ -71,11 +71,11 @@ def sniff_dates(words: Sequence[str]) -> Dates:
 
 def _candidates(word: str) -> Iterator[str]:
     """Formats that read a cell."""
-    found = _WITH_CLOCK.fullmatch(word)
-    if found is None:
+    match = _WITH_CLOCK.fullmatch(word)
+    if match is None:
         yield from filter(_reads(word), DATES)
         return
-    day, between = found.group(1, 2)
+    day, between = match.group(1, 2)
     days = filter(_reads(day), DATES)
     clocks = [f"{clock_form}{zone}" for clock_form in CLOCKS for zone in ZONES]
     literal = between.replace("%", "%%")

@@ -37,10 +37,10 @@ def sniff_encoding(uri: str) -> Encoding:
     """
     with plain_file(uri) as stream:
         head = stream.read(PIECE_BYTES)
-        told = encoding_of_mark(head)
-        if told:
+        marked = encoding_of_mark(head)
+        if marked:
             # With the mark in front the name without an order is the whole truth
-            return Encoding(told[: len("utf-16")] if told != "utf-8" else told, is_sure=True)
+            return Encoding(marked[: len("utf-16")] if marked != "utf-8" else marked, is_sure=True)
         if wide := _wide(head):
             return Encoding(wide, is_sure=True)
         return _of_bytes(stream, head)
@@ -121,7 +121,7 @@ def _n_slips(text: str | None) -> float:
     if text is None:
         return float("inf")
     n_inside = len(_INSIDE.findall(text))
-    n_capital = sum(found[-1].isupper() for found in _BEHIND_SMALL.findall(text))
+    n_capital = sum(match[-1].isupper() for match in _BEHIND_SMALL.findall(text))
     odd = {mark for mark in set(text) if not mark.isascii() and not mark.isalpha()} - _SIGNS
     n_odd = sum(map(text.count, odd))
     return float(2 * n_inside + n_capital + 3 * n_odd)

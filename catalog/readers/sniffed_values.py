@@ -76,12 +76,12 @@ def sniff_values(
     update = {"nulls": tuple(sorted(nulls)), "true": true, "false": false}
     csv = csv.model_copy(update={**update, "decimal": decimal, "thousands": thousands})
     number, boolean = plain_number(csv), plain_boolean(csv)
-    told = []
+    as_read = []
     for column, words, is_of_labels in zip(columns, texts, is_label, strict=True):
         truth = str if is_of_labels else boolean
         kept = [None if word in nulls else cell for cell, word in zip(column, words, strict=True)]
-        told.append(_told(kept, _distinct(words, nulls), number, truth))
-    return csv, told
+        as_read.append(_told(kept, _distinct(words, nulls), number, truth))
+    return csv, as_read
 
 
 def with_dates(cells: list[Any]) -> ToldColumn:
@@ -99,8 +99,8 @@ def with_dates(cells: list[Any]) -> ToldColumn:
     dates = sniff_dates(distinct)
     if not dates.formats or _is_plain(distinct):
         return ToldColumn(cells)
-    told = [None if cell is None else dates.iso(words[cell]) for cell in cells]
-    return ToldColumn(told, dates.formats[0] if dates.is_sure else TO_FILL, dates.remark)
+    iso_cells = [None if cell is None else dates.iso(words[cell]) for cell in cells]
+    return ToldColumn(iso_cells, dates.formats[0] if dates.is_sure else TO_FILL, dates.remark)
 
 
 def _told(
@@ -244,8 +244,8 @@ def _readings(words: Sequence[str]) -> dict[Way, tuple[str, ...]]:
     """What the cells mean in each way of writing numbers that all of them keep to."""
     if not words or not _are_maybe(words):
         return {}
-    found = {way: tuple(map(_number(way), words)) for way in WAYS}
-    return {way: read for way, read in found.items() if _are_numbers(read)}
+    numbers = {way: tuple(map(_number(way), words)) for way in WAYS}
+    return {way: read for way, read in numbers.items() if _are_numbers(read)}
 
 
 def _truths(
@@ -257,13 +257,13 @@ def _truths(
     """
     if not any(is_label):
         return (), ()
-    found: dict[tuple[str, str], None] = {}
+    pairs: dict[tuple[str, str], None] = {}
     for column, is_of_labels in zip(columns, is_label, strict=True):
         words = {word.casefold() for word in column}
-        found |= {pair: None for pair in TRUTHS if words == set(pair) and not is_of_labels}
-    if found and any(
+        pairs |= {pair: None for pair in TRUTHS if words == set(pair) and not is_of_labels}
+    if pairs and any(
         {w.casefold() for w in column} <= {"true", "false"} for column in columns if column
     ):
-        found[("true", "false")] = None
-    true, false = (tuple(dict.fromkeys(pair[at] for pair in found)) for at in (0, 1))
+        pairs[("true", "false")] = None
+    true, false = (tuple(dict.fromkeys(pair[at] for pair in pairs)) for at in (0, 1))
     return ((), ()) if set(true) & set(false) else (true, false)

@@ -61,19 +61,14 @@ def sniff_marks(sample: bytes, *, is_whole: bool) -> CsvFormat:
     """
     hint = HINT.match(sample)
     body = sample[hint.end() :] if hint else sample
-    told = hint.group(1).decode("utf-8", "replace") if hint else None
-    best = _best(body, (told,) if told else (*USUAL, *RARE), is_whole)
-    if told is None and (best is None or not best.is_sure):
+    hinted = hint.group(1).decode("utf-8", "replace") if hint else None
+    best = _best(body, (hinted,) if hinted else (*USUAL, *RARE), is_whole)
+    if hinted is None and (best is None or not best.is_sure):
         of_prose = _best(body, OF_PROSE, is_whole)
         best = max(filter(None, (best, of_prose)), key=_score, default=None)
     if best is None:
-        return CsvFormat(delimiter=told) if told else PLAIN
+        return CsvFormat(delimiter=hinted) if hinted else PLAIN
     return best.csv if hint else best.csv.model_copy(update=_above(body, best, is_whole))
-
-
-def cut_sample(sample: bytes, csv: CsvFormat, *, is_whole: bool) -> list[CsvRow]:
-    """The first records of a sample; one that its end cuts off is left out."""
-    return list(_records(sample, csv, is_whole))
 
 
 def _score(cut: Cut) -> float:
@@ -130,14 +125,14 @@ def _records(sample: bytes, csv: CsvFormat, is_whole: bool) -> Iterator[CsvRow]:
         marks=marks_of(csv),
         first_is_widest=False,
     )
-    found: list[CsvRow] = []
+    records: list[CsvRow] = []
     try:
-        found += islice(rows, MAX_RECORDS)
+        records += islice(rows, MAX_RECORDS)
     except FileUnreadable:  # a quote that is not closed
-        is_cut = not is_whole and len(found) > 1
-        return iter(found if is_cut else [*found, CsvRow([b""], is_sound=False)])
+        is_cut = not is_whole and len(records) > 1
+        return iter(records if is_cut else [*records, CsvRow([b""], is_sound=False)])
     # The last record of a sample that is cut off is none
-    return iter(found if is_whole or len(found) == MAX_RECORDS else found[:-1])
+    return iter(records if is_whole or len(records) == MAX_RECORDS else records[:-1])
 
 
 def _judged(csv: CsvFormat, rows: Iterator[CsvRow]) -> Cut | None:
@@ -167,10 +162,10 @@ def _typed_share(table: Sequence[CsvRow]) -> float:
     """The share of cells that are numbers or dates, of columns that hold nothing else."""
     n_typed = n_cells = 0
     for column in zip(*(row.cells for row in table), strict=True):
-        told = [cell.strip() for cell in column if isinstance(cell, bytes) and cell.strip()]
-        n_cells += len(told)
-        n_like = sum(_TYPED.fullmatch(cell) is not None for cell in told)
-        n_typed += n_like if 10 * n_like >= 9 * len(told) else 0
+        texts = [cell.strip() for cell in column if isinstance(cell, bytes) and cell.strip()]
+        n_cells += len(texts)
+        n_like = sum(_TYPED.fullmatch(cell) is not None for cell in texts)
+        n_typed += n_like if 10 * n_like >= 9 * len(texts) else 0
     return n_typed / n_cells if n_cells else 0.0
 
 
@@ -178,11 +173,11 @@ def _wrapped_share(table: Sequence[CsvRow]) -> float:
     """The share of columns of which each cell still begins or ends with a quote."""
     n_wrapped = n_columns = 0
     for column in zip(*(row.cells for row in table), strict=True):
-        told = [cell for cell in column if isinstance(cell, bytes) and cell]
+        texts = [cell for cell in column if isinstance(cell, bytes) and cell]
         n_columns += 1
         for quote in (b'"', b"'"):
-            n_like = sum(quote in (cell[:1], cell[-1:]) for cell in told)
-            n_wrapped += bool(told) and 10 * n_like >= 9 * len(told)
+            n_like = sum(quote in (cell[:1], cell[-1:]) for cell in texts)
+            n_wrapped += bool(texts) and 10 * n_like >= 9 * len(texts)
     return n_wrapped / n_columns
 
 

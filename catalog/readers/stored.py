@@ -92,10 +92,10 @@ def _looked_up(header: Any, pixels: Array) -> tuple[Array, int]:
         raise CellRefusedError("odd_values")
     table.LUTDescriptor = [n_entries, first, 8 if depth <= 8 else 16]  # pydicom has these two
     try:  # in wide numbers: 16 bits do not hold the distance between two of 16 bits
-        found: Array = apply_modality_lut(pixels.astype(np.int64), header)
+        looked_up: Array = apply_modality_lut(pixels.astype(np.int64), header)
     except Exception:
         raise CellRefusedError("odd_values") from None
-    return found, (1 << depth) - 1
+    return looked_up, (1 << depth) - 1
 
 
 def _rescaled(header: Any, pixels: Array) -> Array:

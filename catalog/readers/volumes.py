@@ -53,8 +53,8 @@ def decode_nifti(raw: bytes) -> Picture:
         raise ValueError  # cut off; nibabel would make room for what the header claims first
     affine = np.asarray(image.affine, dtype=np.float64)
     affine[:3] *= _MILLIMETRES.get(int(image.header["xyzt_units"]) & 7, 1.0)
-    pixels, spacing, place = orient_volume(_voxels(stored, (*shape[:3], 1)[:3]), affine)
-    return Picture(as_item(pixels), spacing, place)
+    pixels, spacing, to_world = orient_volume(_voxels(stored, (*shape[:3], 1)[:3]), affine)
+    return Picture(as_item(pixels), spacing, to_world)
 
 
 def _voxels(stored: Any, shape: tuple[int, ...]) -> Array:
@@ -82,18 +82,18 @@ def orient_volume(voxels: Array, affine: Array) -> tuple[Array, Spacing, Array]:
     directions = affine[:3, :3] / sizes
     if np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_TOLERANCE:
         raise CellRefusedError("odd_geometry")
-    found = orientations.io_orientation(affine)
-    turn = orientations.ornt_transform(found, orientations.axcodes2ornt(_AXES))
+    orientation = orientations.io_orientation(affine)
+    turn = orientations.ornt_transform(orientation, orientations.axcodes2ornt(_AXES))
     lies = orientations.apply_orientation(voxels, turn)
-    place = affine @ orientations.inv_ornt_aff(turn, voxels.shape[:3])
+    to_world = affine @ orientations.inv_ornt_aff(turn, voxels.shape[:3])
     order, head_first = _order(lies.shape[:3])
     if head_first:
         lies = lies[:, :, ::-1]
-        place = place @ orientations.inv_ornt_aff([[0, 1], [1, 1], [2, -1]], lies.shape[:3])
-    sizes = np.linalg.norm(place[:3, :3], axis=0)
-    one, row, column = (float(sizes[axis]) for axis in order)
+        to_world = to_world @ orientations.inv_ornt_aff([[0, 1], [1, 1], [2, -1]], lies.shape[:3])
+    sizes = np.linalg.norm(to_world[:3, :3], axis=0)
+    slices, row, column = (float(sizes[axis]) for axis in order)
     pixels = lies.transpose(*order, *range(3, lies.ndim))
-    return pixels, (one, row, column), place[:, [*order, 3]]
+    return pixels, (slices, row, column), to_world[:, [*order, 3]]
 
 
 def _order(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], bool]:

@@ -85,11 +85,11 @@ class Workbook:
         self._archive, self._strings = reader.archive, strings
         self._book = reader.wb
         sheets = [
-            (found.name, rel.target, found.state == "visible")
-            for found, rel in reader.parser.find_sheets()
+            (sheet.name, rel.target, sheet.state == "visible")
+            for sheet, rel in reader.parser.find_sheets()
             if rel.target in reader.valid_files and "worksheet" in rel.Type
         ]
-        self.sheets = [Sheet(place, *told) for place, told in enumerate(sheets, start=1)]
+        self.sheets = [Sheet(number, *facts) for number, facts in enumerate(sheets, start=1)]
 
     def rows(self, sheet: Sheet) -> Iterator[SheetRow]:
         """The rows of a sheet that hold a cell, in their order."""
@@ -109,18 +109,18 @@ class Workbook:
 
     def merged(self, sheet: Sheet) -> list[Merged]:
         """The merged areas of a sheet; they stand below its cells, which are not looked at."""
-        found: list[Merged] = []
+        areas: list[Merged] = []
         with self._archive.open(sheet.part) as part:
             kept = b""
             while piece := part.read(PIECE_BYTES):
                 kept += piece
                 for match in _MERGED.finditer(kept):
                     left, top, right, bottom = match.groups()
-                    found.append(Merged(int(top), int(bottom), _column(left), _column(right)))
-                if len(found) > MAX_MERGED:
+                    areas.append(Merged(int(top), int(bottom), _column(left), _column(right)))
+                if len(areas) > MAX_MERGED:
                     raise ValueError
                 kept = kept[max(kept.rfind(b"<"), len(kept) - MAX_TAG_BYTES) :]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(areas))
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def open_workbook(uri: str) -> Iterator[Workbook]:
     if compression_of(uri):
         remedy = "deliver it as .xlsx, which is compressed inside"
         raise FileUnreadable(uri, "a workbook is not read from a compressed file", remedy=remedy)
-    with raw_file(uri) as raw, tempfile.TemporaryFile() as place, warnings.catch_warnings():
+    with raw_file(uri) as raw, tempfile.TemporaryFile() as strings, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _check_kind(raw, uri)
         try:
@@ -141,7 +141,7 @@ def open_workbook(uri: str) -> Iterator[Workbook]:
             reader.read_manifest()
             reader.read_workbook()
             apply_stylesheet(reader.archive, reader.wb)
-            book = Workbook(reader, _Strings(reader, place))
+            book = Workbook(reader, _Strings(reader, strings))
             if not book.sheets:
                 reason = "it has no worksheet, or is a Strict Open XML workbook"
                 raise FileUnreadable(uri, reason, remedy=_SAVE)
@@ -200,8 +200,8 @@ def _column(letters: bytes) -> int:
 class _Strings(Sequence[str]):
     """The texts that cells share, in a file without a name, found by their places."""
 
-    def __init__(self, reader: ExcelReader, place: Any) -> None:
-        self._place, self._ends = place, array("q", [0])
+    def __init__(self, reader: ExcelReader, file: Any) -> None:
+        self._place, self._ends = file, array("q", [0])
         part = reader.package.find(SHARED_STRINGS)
         if part is None:
             return
@@ -212,9 +212,9 @@ class _Strings(Sequence[str]):
                     content = Text.from_tree(node).content.replace("x005F_", "")
                     text = content.encode("utf-8", "replace")
                     node.clear()
-                    place.write(text)
+                    file.write(text)
                     self._ends.append(self._ends[-1] + len(text))
-        place.flush()
+        file.flush()
 
     def __len__(self) -> int:
         return len(self._ends) - 1

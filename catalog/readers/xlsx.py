@@ -40,16 +40,16 @@ def read_xlsx(
     Raises:
         FileUnreadable: if it is no workbook, has no such sheet, or no header of these columns.
     """
-    told = excel or Excel()
+    options = excel or Excel()
     with open_workbook(uri) as book:
-        sheet = chosen_sheet(book, told.sheet, uri)
-        rows = unmerge_rows(book.rows(sheet), book.merged(sheet), told)
-        names = _names(rows, columns, told, uri) if has_header else {}
+        sheet = chosen_sheet(book, options.sheet, uri)
+        rows = unmerge_rows(book.rows(sheet), book.merged(sheet), options)
+        names = _names(rows, columns, options, uri) if has_header else {}
         table = _Table(names, columns)
         pending = PendingRows(columns, from_sheet, max_cell_chars)
-        first = told.first_row or (told.header_row + 1 if has_header else 1)
+        first = options.first_row or (options.header_row + 1 if has_header else 1)
         for row in rows:
-            if told.last_row is not None and row.number > told.last_row:
+            if options.last_row is not None and row.number > options.last_row:
                 break
             if row.number < first or all(cell is MERGED for cell in row.cells.values()):
                 continue
@@ -92,16 +92,16 @@ def from_sheet(cell: Any, column_type: ColumnType) -> Any:
     return from_value(cell, column_type)
 
 
-def chosen_sheet(book: Workbook, told: str | int | None, uri: str) -> Sheet:
+def chosen_sheet(book: Workbook, wanted: str | int | None, uri: str) -> Sheet:
     """The sheet that a contract names, or the only visible one that holds cells.
 
     Raises:
         FileUnreadable: if there is none, or more than one and none is named.
     """
-    if told is not None:
-        found = [s for s in book.sheets if told in (s.place, s.name)]
-        if found:
-            return found[0]
+    if wanted is not None:
+        matching = [s for s in book.sheets if wanted in (s.place, s.name)]
+        if matching:
+            return matching[0]
         reason = "it has no sheet of the name or place that files.excel.sheet says"
         raise FileUnreadable(uri, reason, remedy=f"name one of its sheets: {_shown(book.sheets)}")
     held = [s for s in book.sheets if s.is_visible]
@@ -117,7 +117,7 @@ def chosen_sheet(book: Workbook, told: str | int | None, uri: str) -> Sheet:
 
 
 def unmerge_rows(
-    rows: Iterator[SheetRow], areas: Sequence[Merged], told: Excel
+    rows: Iterator[SheetRow], areas: Sequence[Merged], options: Excel
 ) -> Iterator[SheetRow]:
     """The rows with what merged areas hold: nothing, their first cell again, or a mark.
 
@@ -131,21 +131,21 @@ def unmerge_rows(
             first = row.cells.get(area.left) if area.top == row.number else None
             open_areas.append((area, first))
         open_areas = [held for held in open_areas if held[0].bottom >= row.number]
-        yield SheetRow(row.number, {**_covered(row, open_areas, told), **row.cells})
+        yield SheetRow(row.number, {**_covered(row, open_areas, options), **row.cells})
 
 
-def _covered(row: SheetRow, areas: Sequence[tuple[Merged, Any]], told: Excel) -> dict[int, Any]:
+def _covered(row: SheetRow, areas: Sequence[tuple[Merged, Any]], options: Excel) -> dict[int, Any]:
     cells: dict[int, Any] = {}
     for area, first in areas:
-        if row.number <= told.header_row:
-            if row.number == told.header_row and area.top < row.number and first is not None:
+        if row.number <= options.header_row:
+            if row.number == options.header_row and area.top < row.number and first is not None:
                 cells[area.left] = first
             continue
-        if told.merged == "empty" or first is None or area.top <= told.header_row:
+        if options.merged == "empty" or first is None or area.top <= options.header_row:
             continue
-        for place in range(area.left, min(area.right, MAX_COLUMNS) + 1):
-            if (row.number, place) != (area.top, area.left):
-                cells[place] = first if told.merged == "repeat" else MERGED
+        for column in range(area.left, min(area.right, MAX_COLUMNS) + 1):
+            if (row.number, column) != (area.top, area.left):
+                cells[column] = first if options.merged == "repeat" else MERGED
     return cells
 
 
@@ -162,23 +162,25 @@ def header_text(cell: Any) -> str:
     return cell.isoformat() if isinstance(cell, date | time) else str(cell)
 
 
-def _names(rows: Iterator[SheetRow], columns: Columns, told: Excel, uri: str) -> Mapping[int, str]:
+def _names(
+    rows: Iterator[SheetRow], columns: Columns, options: Excel, uri: str
+) -> Mapping[int, str]:
     """The columns by place, as the contract calls them; the rows up to the header are used up.
 
     Names of another table are counted, not shown.
     """
-    place = f"row {told.header_row} of its sheet"
+    where = f"row {options.header_row} of its sheet"
     remedy = "say where the column names stand: `excel: {header_row: ...}` in files"
-    found = next((row for row in rows if row.number >= told.header_row), None)
-    if found is None or found.number != told.header_row:
-        raise FileUnreadable(uri, f"{place} holds no cell, and so no header", remedy=remedy)
-    texts = {at: header_text(cell) for at, cell in found.cells.items()}
+    header = next((row for row in rows if row.number >= options.header_row), None)
+    if header is None or header.number != options.header_row:
+        raise FileUnreadable(uri, f"{where} holds no cell, and so no header", remedy=remedy)
+    texts = {at: header_text(cell) for at, cell in header.cells.items()}
     width = max([*texts, *(r.in_file for r in columns.values() if isinstance(r.in_file, int))])
     names = [texts.get(at, "") for at in range(1, min(width, MAX_COLUMNS) + 1)]
     check_distinct([name for name in names if name], uri)
     called = contract_names(names, columns)
     if not set(called) & set(columns):
-        reason = f"{place} has {len(texts)} names and none is a column of the contract"
+        reason = f"{where} has {len(texts)} names and none is a column of the contract"
         raise FileUnreadable(uri, reason, remedy=remedy)
     is_named = {at for at, text in texts.items() if text}
     return {
@@ -219,5 +221,5 @@ def _text_bytes(cells: Mapping[str, Any]) -> int:
 
 def _shown(sheets: Sequence[Sheet]) -> str:
     """The sheets by name where it may be shown, else by place."""
-    told = [repr(s.name) if may_be_shown(s.name) else str(s.place) for s in sheets]
-    return ", ".join(told[:MAX_NAMES_SHOWN])
+    names = [repr(s.name) if may_be_shown(s.name) else str(s.place) for s in sheets]
+    return ", ".join(names[:MAX_NAMES_SHOWN])

@@ -54,9 +54,9 @@ def sample_xlsx(uri: str, *, rows: int) -> XlsxSample:
         if inside:
             merged = "repeat" if any(area.bottom > area.top for area in inside) else "empty"
         excel = Excel(sheet=named, header_row=header.number if header else 1, merged=merged)
-        found = unmerge_rows(book.rows(sheet), areas, excel)
+        unmerged = unmerge_rows(book.rows(sheet), areas, excel)
         after = header.number if header else 0
-        data = (row for row in found if row.number > after)
+        data = (row for row in unmerged if row.number > after)
         names = next(
             (r for r in unmerge_rows(iter(first), areas, excel) if r.number == after), None
         )
@@ -78,8 +78,8 @@ def _header(rows: Sequence[SheetRow]) -> SheetRow | None:
         if not all(isinstance(cell, str) for cell in row.cells.values()):
             continue
         places = sorted(row.cells)
-        names = [header_text(row.cells[place]) for place in places]
-        below = [[later.cells.get(place) for later in rows[at + 1 :]] for place in places]
+        names = [header_text(row.cells[column]) for column in places]
+        below = [[later.cells.get(column) for later in rows[at + 1 :]] for column in places]
         texts = [[str(cell) for cell in column if cell is not None] for column in below]
         if is_header(names, texts, [_is_typed(column) for column in below]):
             return row
@@ -95,13 +95,13 @@ def _is_typed(cells: Sequence[Any]) -> bool:
 
 
 def _sample(header: SheetRow | None, rows: Sequence[SheetRow]) -> ColumnSample:
-    held = {place for row in rows for place, cell in row.cells.items() if cell is not MERGED}
+    held = {column for row in rows for column, cell in row.cells.items() if cell is not MERGED}
     named = {p: t for p, c in (header.cells if header else {}).items() if (t := header_text(c))}
     width = max([*held, *named], default=0)
     every = draft_names([named.get(p, "") for p in range(1, width + 1)], is_header=bool(header))
-    places = [place for place in range(1, width + 1) if place in held or place in named]
-    cells = [[cut_cell(row.cells.get(place)) for row in rows] for place in places]
-    names = [every[place - 1] for place in places]
+    places = [column for column in range(1, width + 1) if column in held or column in named]
+    cells = [[cut_cell(row.cells.get(column)) for row in rows] for column in places]
+    names = [every[column - 1] for column in places]
     return ColumnSample(names, cells, from_sheet, has_sure_header=header is not None)
 
 

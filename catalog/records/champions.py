@@ -35,18 +35,18 @@ class Serving:
 
 def serving_by_target(lake: Lake, targets: Sequence[str] | None = None) -> dict[str, Serving]:
     """Target -> what serves it, of every target that something was decided about."""
-    found = {}
+    serving = {}
     for target, rows in histories(lake, targets).items():
         stack, newest = served_stack(rows), [row for row in rows if row["action"] in SERVING][-1:]
         withdrawal = newest[0] if newest and newest[0]["action"] == WITHDRAWN else None
         before = served_stack(rows[: rows.index(withdrawal)]) if withdrawal else []
-        found[target] = Serving(
+        serving[target] = Serving(
             champion_of(rows),
             tuple(reversed(stack[:-1])),
             withdrawal,
             before[-1] if before else None,
         )
-    return found
+    return serving
 
 
 def aliases_apart(
@@ -56,17 +56,17 @@ def aliases_apart(
 
     Those that a run is moving, or left behind, are no matter of it.
     """
-    moving = {one.record_id for one in intents.open_intents(lake)}
+    moving = {intent.record_id for intent in intents.open_intents(lake)}
     there, apart = registry.models() if registry else {}, []
-    found = histories(lake, targets)
-    left = chosen_before(lake, found)
-    for target, rows in sorted(found.items()):
+    by_target = histories(lake, targets)
+    left = chosen_before(lake, by_target)
+    for target, rows in sorted(by_target.items()):
         wanted = wanted_aliases(rows)
         aliases = there[target].aliases if target in there else {}
         for alias in (CHALLENGER,) if target in left else (CHALLENGER, CHAMPION):
-            told = (wanted.get(alias, ""), aliases.get(alias, ""))
-            if told[0] != told[1] and intents.aliases_of(target) not in moving:
-                apart.append((target, alias, *told))
+            versions = (wanted.get(alias, ""), aliases.get(alias, ""))
+            if versions[0] != versions[1] and intents.aliases_of(target) not in moving:
+                apart.append((target, alias, *versions))
     return apart
 
 
@@ -115,7 +115,7 @@ def served_stack(rows: Sequence[Row]) -> list[Row]:
 
 def _down_to(stack: Sequence[Row], ensemble_id: str) -> list[Row]:
     """The champions up to the last time that this ensemble served; none where it never did."""
-    places = [place for place, row in enumerate(stack) if row["ensemble_id"] == ensemble_id]
+    places = [index for index, row in enumerate(stack) if row["ensemble_id"] == ensemble_id]
     return list(stack[: places[-1] + 1]) if places else []
 
 
@@ -140,9 +140,9 @@ def histories(lake: Lake, targets: Sequence[str] | None) -> dict[str, list[Row]]
         " ORDER BY recorded_at, promotion_id DESC",
         [] if targets is None else [list(targets)],
     )
-    found: dict[str, list[Row]] = {}
+    by_target: dict[str, list[Row]] = {}
     for row in rows:
-        standing = found.setdefault(row["target_name"], [])
+        standing = by_target.setdefault(row["target_name"], [])
         if row["retracted_at"] is None:
             standing.append(row)
-    return found
+    return by_target

@@ -41,7 +41,7 @@ def ensemble_file(
     facts: EnsembleFacts, base: BaseModel, *, base_model: str, weights_sha256: str, sha256: str
 ) -> bytes:
     """The file's bytes, a function of what is served: no time, run, path or number of a version."""
-    told = {
+    content = {
         "base": {
             "base_id": base.base_id,
             "family": base.family,
@@ -51,7 +51,9 @@ def ensemble_file(
         "dataset_version_id": facts.dataset_version_id,
         "ensemble_id": facts.ensemble_id,
         "format": FORMAT,
-        "members": [_member(one) for one in sorted(facts.members, key=lambda m: m.adapter_id)],
+        "members": [
+            _member(member) for member in sorted(facts.members, key=lambda m: m.adapter_id)
+        ],
         "merge": {
             "is_weighted_sum": facts.merge in _EXACT,
             "method": facts.merge,
@@ -64,7 +66,7 @@ def ensemble_file(
         "strategy": facts.strategy,
         "target": facts.target_name,
     }
-    text = json.dumps(told, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode()
 
 

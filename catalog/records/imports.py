@@ -68,47 +68,48 @@ def file_adapters(
         RecordConflict: an adapter of this id with other weights or another recipe is on record.
         InputError: a source of them was withdrawn.
     """
-    gone = sorted(withdrawn_sources(stores.lake) & {one.card.source for one in filed})
+    gone = sorted(withdrawn_sources(stores.lake) & {adapter.card.source for adapter in filed})
     if gone:
         raise InputError(
             f"{len(gone)} sources of these adapters were withdrawn.",
             where=", ".join(gone),
             remedy="leave them out; core.retractions says why",
         )
-    known = _known(stores, [one.card.adapter_id for one in filed])
-    for one in filed:
-        if one.card.adapter_id not in known:
+    known = _known(stores, [adapter.card.adapter_id for adapter in filed])
+    for adapter in filed:
+        if adapter.card.adapter_id not in known:
             continue
-        weights, recipe_id = known[one.card.adapter_id]
-        if weights != one.card.weights_sha256:
+        weights, recipe_id = known[adapter.card.adapter_id]
+        if weights != adapter.card.weights_sha256:
             raise RecordConflict(
-                "An adapter of this id is on record with other weights.", where=one.card.adapter_id
+                "An adapter of this id is on record with other weights.",
+                where=adapter.card.adapter_id,
             )
-        if one.recipe_ids and recipe_id not in one.recipe_ids:
+        if adapter.recipe_ids and recipe_id not in adapter.recipe_ids:
             raise RecordConflict(
                 "An adapter of this id is on record with another recipe: it scales these weights"
                 " in another way.",
-                where=one.card.adapter_id,
+                where=adapter.card.adapter_id,
                 remedy="import it under a --source of its own",
             )
-    new = [one for one in filed if one.card.adapter_id not in known]
+    new = [adapter for adapter in filed if adapter.card.adapter_id not in known]
     for first in range(0, len(new), COMMITTED):
         _commit(stores, new[first : first + COMMITTED], is_registered=is_registered, run=run)
-    return [one.card.adapter_id for one in new]
+    return [adapter.card.adapter_id for adapter in new]
 
 
 def _commit(
     stores: Stores, new: Sequence[AdapterToImport], *, is_registered: bool, run: RunRef
 ) -> None:
-    ids = [i for one in new for i in (one.card.adapter_id, one.card.representation_id)]
+    ids = [i for adapter in new for i in (adapter.card.adapter_id, adapter.card.representation_id)]
     intents.intend(stores.lake, ids, run=run)
-    artifacts = [_keep(stores.artifacts, one) for one in new]
+    artifacts = [_keep(stores.artifacts, adapter) for adapter in new]
     versions = _register(stores, new, artifacts) if is_registered else []
     refs = [ref for ref, _ in versions] or [_UNREGISTERED] * len(new)
-    stores.vectors.put_many([(one.representation, one.card.adapter_id) for one in new])
+    stores.vectors.put_many([(adapter.representation, adapter.card.adapter_id) for adapter in new])
     with stores.lake.transaction(message="import adapters", run=run) as commit:
         commit.insert_new(
-            "representations", [representation_row(one.representation) for one in new]
+            "representations", [representation_row(adapter.representation) for adapter in new]
         )
         commit.insert_new(
             "adapters",
@@ -116,7 +117,7 @@ def _commit(
         )
         if is_registered:
             commit.insert_new("model_versions", [row for _, row in versions])
-        commit.insert_new("lineage", [edge for one in new for edge in _edges(one.card)])
+        commit.insert_new("lineage", [edge for adapter in new for edge in _edges(adapter.card)])
         intents.fulfil(commit, ids)
 
 
@@ -132,7 +133,7 @@ def _edges(card: AdapterCard) -> list[dict[str, str]]:
     ]
 
 
-def _keep(artifacts: Artifacts, one: AdapterToImport) -> str:
+def _keep(artifacts: Artifacts, adapter: AdapterToImport) -> str:
     """Keep weights and configuration alone; the folder may hold pickles, logs and other people's.
 
     Raises:
@@ -140,12 +141,12 @@ def _keep(artifacts: Artifacts, one: AdapterToImport) -> str:
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        shutil.copyfile(one.folder / WEIGHTS, folder / WEIGHTS)
-        if artifacts.hash_file(folder / WEIGHTS) != one.card.weights_sha256:
+        shutil.copyfile(adapter.folder / WEIGHTS, folder / WEIGHTS)
+        if artifacts.hash_file(folder / WEIGHTS) != adapter.card.weights_sha256:
             raise RecordConflict(
-                "An adapter changed while it was imported.", where=one.card.adapter_id
+                "An adapter changed while it was imported.", where=adapter.card.adapter_id
             )
-        (folder / CONFIG).write_text(config_text(one.config) + "\n", encoding="utf-8")
+        (folder / CONFIG).write_text(config_text(adapter.config) + "\n", encoding="utf-8")
         return artifacts.put_folder(folder)
 
 
@@ -155,14 +156,14 @@ def _register(
     """A version of each adapter, with its row; bases and folders with these hashes are there."""
     rows = stores.lake.rows(
         "FROM core.bases WHERE list_contains(?, base_id)",
-        [sorted({one.card.base.base_id for one in new})],
+        [sorted({adapter.card.base.base_id for adapter in new})],
     )
     bases = {row["base_id"]: version_drafts.base_arguments(row) for row in rows}
     made, head = [], head_of(stores.lake)
-    for one, sha256 in zip(new, artifacts, strict=True):
-        base, folder = bases[one.card.base.base_id], stores.artifacts.folder(sha256)
-        draft = version_drafts.adapter_draft(one.card, **base, folder=folder)
-        ref, record_id = stores.registry.register(draft, head=head), one.card.adapter_id
+    for adapter, sha256 in zip(new, artifacts, strict=True):
+        base, folder = bases[adapter.card.base.base_id], stores.artifacts.folder(sha256)
+        draft = version_drafts.adapter_draft(adapter.card, **base, folder=folder)
+        ref, record_id = stores.registry.register(draft, head=head), adapter.card.adapter_id
         sums = stores.registry.sums(ref)
         row = model_row(ref, "adapter", record_id, served_sha256=draft.served_sha256, sums=sums)
         made.append((ref, row))

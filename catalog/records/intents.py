@@ -44,7 +44,7 @@ def intend(lake: Lake, record_ids: Collection[str], *, run: RunRef) -> None:
 
 
 def add(commit: Transaction, record_ids: Collection[str], *, workspace: str) -> None:
-    """The same inside a commit that makes something else true."""
+    """Say in a commit, which makes something else true too, what is about to be written."""
     rows = [
         {"record_id": record_id, "run_id": commit.run_id, "workspace": workspace}
         for record_id in record_ids
@@ -71,18 +71,20 @@ def open_intents(lake: Lake) -> list[Intent]:
 def left_behind(lake: Lake) -> list[Intent]:
     """What runs of this workspace did not finish, and what any gave up; the caller holds it."""
     return [
-        one for one in open_intents(lake) if one.workspace == lake.workspace or _is_old(lake, one)
+        intent
+        for intent in open_intents(lake)
+        if intent.workspace == lake.workspace or _is_old(lake, intent)
     ]
 
 
 def records_in_flight(lake: Lake) -> frozenset[str]:
     """Records that another workspace may be writing at this moment."""
     return frozenset(
-        one.record_id
-        for one in open_intents(lake)
-        if one.workspace != lake.workspace and not _is_old(lake, one)
+        intent.record_id
+        for intent in open_intents(lake)
+        if intent.workspace != lake.workspace and not _is_old(lake, intent)
     )
 
 
-def _is_old(lake: Lake, one: Intent) -> bool:
-    return lake.now - one.recorded_at > TAKES
+def _is_old(lake: Lake, intent: Intent) -> bool:
+    return lake.now - intent.recorded_at > TAKES

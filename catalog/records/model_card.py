@@ -112,7 +112,7 @@ def base_about(name: str) -> str:
 
 def base_card(base: BaseModel, *, model: str, is_hub: bool, column: str) -> str:
     """The card of a base model; `model` is a built-in name, hub id or folder name, never a path."""
-    place = "on the hub, by id and revision" if is_hub else "in this version, folder `model/`"
+    where = "on the hub, by id and revision" if is_hub else "in this version, folder `model/`"
     return _page(
         f"Base model {base.name}",
         f"The frozen model under every adapter of base `{base.name}`; nothing here is trained.",
@@ -121,7 +121,7 @@ def base_card(base: BaseModel, *, model: str, is_hub: bool, column: str) -> str:
                 "base": f"`{base.base_id}`",
                 "family": base.family,
                 "model": f"`{model}`" + (f", revision `{base.revision}`" if is_hub else ""),
-                "files": place,
+                "files": where,
                 "sha256": f"`{base.sha256}`",
             }
         ),
@@ -199,14 +199,14 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _task(task: TaskSpec) -> str:
     columns = " and ".join(f"`{name}`" for name, _ in outputs_of(task))
-    told = f"## Task\n\n{task.type}: column `{task.input}` in, {columns} out."
+    text = f"## Task\n\n{task.type}: column `{task.input}` in, {columns} out."
     if task.classes:
         names = ", ".join(f"{index} `{name}`" for index, name in enumerate(task.classes, start=1))
-        return f"{told} Both are bytes of .npy files; a mask holds 0 for background, {names}."
-    told += _NO_TEXT if input_of(task) == "string" else " An image is the bytes of a .npy file."
+        return f"{text} Both are bytes of .npy files; a mask holds 0 for background, {names}."
+    text += _NO_TEXT if input_of(task) == "string" else " An image is the bytes of a .npy file."
     if not task.labels:
-        return f"{told} At most {task.max_new_tokens} tokens, decoded greedily."
-    return f"{told} Labels: {', '.join(f'`{label}`' for label in task.labels)}."
+        return f"{text} At most {task.max_new_tokens} tokens, decoded greedily."
+    return f"{text} Labels: {', '.join(f'`{label}`' for label in task.labels)}."
 
 
 def _members(members: Sequence[MemberLine]) -> str:
@@ -241,8 +241,8 @@ def _evidence(facts: EnsembleFacts) -> str:
         for s in facts.scores
     ]
     table = _table(["arm", "split", "metric", "value", "95 % interval", "items"], rows)
-    told = f"`{facts.evidence}`: {words.get(facts.evidence, 'see core.scores.')}"
-    return f"## Evidence\n\n{told}" + (f"\n\n{table}" if rows else "\n\nNo score is on record.")
+    text = f"`{facts.evidence}`: {words.get(facts.evidence, 'see core.scores.')}"
+    return f"## Evidence\n\n{text}" + (f"\n\n{table}" if rows else "\n\nNo score is on record.")
 
 
 def _limits(facts: EnsembleFacts, task: TaskSpec) -> str:

@@ -62,17 +62,23 @@ def _versions(stores: Stores, coming: Collection[str]) -> int:
     )
     aliases = stores.registry.all_aliases()
     there = [version for name in aliases for version in stores.registry.versions(name)]
-    served = [one for one in there if one.ref.version in aliases[one.ref.name].values()]
-    bases = {one.tags.get("rpe.base") for one in served}
+    served = [
+        version for version in there if version.ref.version in aliases[version.ref.name].values()
+    ]
+    bases = {version.tags.get("rpe.base") for version in served}
     # what a new lake found served, and the base that it is loaded with, goes on serving
-    kept = {one.ref for one in there if one.tags.get("rpe.base") in bases and _is_base(one)}
-    kept |= {one.ref for one in served}
+    kept = {
+        version.ref
+        for version in there
+        if version.tags.get("rpe.base") in bases and _is_base(version)
+    }
+    kept |= {version.ref for version in served}
     orphans = [
-        one.ref
-        for one in there
-        if f"{one.ref.name}/{one.ref.version}" not in named
-        and one.ref not in kept
-        and not set(one.tags.values()) & set(coming)
+        version.ref
+        for version in there
+        if f"{version.ref.name}/{version.ref.version}" not in named
+        and version.ref not in kept
+        and not set(version.tags.values()) & set(coming)
     ]
     for ref in orphans:
         stores.registry.delete_version(ref)

@@ -157,8 +157,8 @@ def approve(
 
 def pending_verdicts(stores: Stores, targets: Sequence[str]) -> dict[str, Row]:
     """Target -> the pending verdict that a person may approve, where there is one."""
-    found = {name: _pending(rows) for name, rows in histories(stores.lake, targets).items()}
-    return {name: row for name, row in found.items() if row}
+    pending = {name: _pending(rows) for name, rows in histories(stores.lake, targets).items()}
+    return {name: row for name, row in pending.items() if row}
 
 
 def roll_back(
@@ -202,8 +202,8 @@ def withdraw_damaged(
     champion = champion_of(_history(stores, target))
     if champion is None:
         raise RecordNotFound("There is no champion to withdraw.", where=target)
-    told = sound or {**champion, "ensemble_id": "", "arm": "base"}
-    return _act(stores, told, champion, WITHDRAWN, (reason,), run=run)
+    serving = sound or {**champion, "ensemble_id": "", "arm": "base"}
+    return _act(stores, serving, champion, WITHDRAWN, (reason,), run=run)
 
 
 def restore(stores: Stores, target: str, *, run: RunRef) -> Row:
@@ -263,9 +263,9 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
     Raises:
         RecordNotFound: the registry lacks a version that a standing verdict names.
     """
-    found, there = histories(stores.lake, targets), stores.registry.models()
-    wanted = {target: wanted_aliases(rows) for target, rows in found.items()}
-    left, done = chosen_before(stores.lake, found), list[str]()
+    decided, there = histories(stores.lake, targets), stores.registry.models()
+    wanted = {target: wanted_aliases(rows) for target, rows in decided.items()}
+    left, done = chosen_before(stores.lake, decided), list[str]()
     for name in sorted(wanted):
         aliases = there[name].aliases if name in there else {}
         for alias in (CHALLENGER,) if name in left else (CHALLENGER, CHAMPION):
@@ -280,7 +280,7 @@ def repair_aliases(stores: Stores, *, targets: Sequence[str] | None = None) -> l
                 continue
             done.append(f"{name}@{alias} -> {version or 'nothing'}")
         if name in there and name not in left:
-            tell_none(stores, name, there[name], _why_none(found[name]))
+            tell_none(stores, name, there[name], _why_none(decided[name]))
     return done
 
 
@@ -301,8 +301,8 @@ def tell_none(stores: Stores, name: str, model: RegisteredModel, why: str) -> No
 
 def why_no_champion(stores: Stores, targets: Sequence[str]) -> dict[str, str]:
     """Target -> why none serves it, in words; '' where one does, nothing of an unjudged target."""
-    found = histories(stores.lake, targets)
-    return {name: _why_none(rows) for name, rows in found.items()}
+    decided = histories(stores.lake, targets)
+    return {name: _why_none(rows) for name, rows in decided.items()}
 
 
 def _why_none(rows: Sequence[Row]) -> str:
@@ -319,8 +319,8 @@ def _why_none(rows: Sequence[Row]) -> str:
         "pending": "A challenger waits for approval",
         "refused": "The gate refused the challenger",
     }
-    told = f"{words.get(rows[-1]['action'], rows[-1]['action'])}: {rows[-1]['reasons']}"
-    return told.replace("\n", " ")[:_WHY_CHARS]
+    text = f"{words.get(rows[-1]['action'], rows[-1]['action'])}: {rows[-1]['reasons']}"
+    return text.replace("\n", " ")[:_WHY_CHARS]
 
 
 def _pending(rows: Sequence[Row]) -> Row | None:
@@ -337,8 +337,8 @@ def _rows(stores: Stores, promotion_ids: Sequence[str]) -> list[Row]:
     rows = stores.lake.rows(
         "SELECT * FROM core.promotions WHERE list_contains(?, promotion_id)", [list(promotion_ids)]
     )
-    found = {row["promotion_id"]: row for row in rows}
-    return [found[promotion_id] for promotion_id in promotion_ids]
+    by_id = {row["promotion_id"]: row for row in rows}
+    return [by_id[promotion_id] for promotion_id in promotion_ids]
 
 
 def _verdict_row(verdict: VerdictRecord, model: ModelVersionRef | None, run: RunRef) -> Row:
@@ -368,15 +368,15 @@ def _models_of(stores: Stores, ensemble_ids: Sequence[str]) -> dict[str, ModelVe
         " WHERE kind = 'ensemble' AND list_contains(?, record_id) AND retracted_at IS NULL",
         [wanted],
     )
-    found = {r["record_id"]: ModelVersionRef(r["model_name"], r["model_version"]) for r in rows}
+    models = {r["record_id"]: ModelVersionRef(r["model_name"], r["model_version"]) for r in rows}
     for ensemble_id in wanted:
-        if ensemble_id not in found:
+        if ensemble_id not in models:
             raise RecordNotFound(
                 "The challenger has no version in the registry.",
                 where=ensemble_id,
                 remedy="register the challenger before its verdict is recorded",
             )
-    return found
+    return models
 
 
 def _require_known(verdict: VerdictRecord) -> None:
@@ -394,4 +394,6 @@ def _require_known(verdict: VerdictRecord) -> None:
 
 def _require_actor(actor: str) -> None:
     if not actor.strip():
-        raise InputError("Somebody must stand for this decision.", expected="--actor NAME")
+        raise InputError(
+            "A decision needs the name of the person who makes it.", expected="--actor NAME"
+        )

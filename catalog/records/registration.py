@@ -70,7 +70,7 @@ def register_base(
         raise RecordConflict(
             "The files of the base model changed after it was identified.",
             where=base.base_id,
-            remedy="start the run again; it identifies the base anew",
+            remedy="start the run again; it identifies the base again",
         )
     intents.intend(stores.lake, [base.base_id], run=run)
     # a local folder is known by its name, because a path names a machine
@@ -99,16 +99,21 @@ def keep_representations(
     Raises:
         InputError: a z or its variance is not finite, or they differ in length.
     """
-    ids = [one.representation_id for one in representations]
+    ids = [representation.representation_id for representation in representations]
     intents.intend(stores.lake, ids, run=run)
-    stores.vectors.put_many([(one, None) for one in representations])
+    stores.vectors.put_many([(representation, None) for representation in representations])
     edges = [
         edge
-        for one in representations
-        for edge in lineage.edges(one.representation_id, [("dataset", one.dataset_version_id)])
+        for representation in representations
+        for edge in lineage.edges(
+            representation.representation_id, [("dataset", representation.dataset_version_id)]
+        )
     ]
     with stores.lake.transaction(message="keep representations", run=run) as commit:
-        commit.insert_new("representations", [representation_row(one) for one in representations])
+        commit.insert_new(
+            "representations",
+            [representation_row(representation) for representation in representations],
+        )
         commit.insert_new("drifts", drifts)
         commit.insert_new("lineage", edges)
         intents.fulfil(commit, ids)
@@ -194,39 +199,42 @@ def register_challengers(
         RecordNotFound: no such ensemble, or its base was not registered before.
         InputError: base is not the one that the ensemble was merged for.
     """
-    ids = [one.ensemble_id for one in challengers]
+    ids = [challenger.ensemble_id for challenger in challengers]
     known = _find_all(stores, "model_versions", "record_id", ids)
     refs = {ensemble_id: _ref(row) for ensemble_id, row in known.items()}
-    new = [one for one in challengers if one.ensemble_id not in refs]
-    rows = _find_all(stores, "ensembles", "ensemble_id", [one.ensemble_id for one in new])
-    for one in new:
-        if one.ensemble_id not in rows:
-            raise RecordNotFound("There is no such ensemble.", where=one.ensemble_id)
+    new = [challenger for challenger in challengers if challenger.ensemble_id not in refs]
+    new_ids = [challenger.ensemble_id for challenger in new]
+    rows = _find_all(stores, "ensembles", "ensemble_id", new_ids)
+    for challenger in new:
+        if challenger.ensemble_id not in rows:
+            raise RecordNotFound("There is no such ensemble.", where=challenger.ensemble_id)
         lineage.require_same_base(
-            one.base.base_id, {one.ensemble_id: rows[one.ensemble_id]["base_id"]}
+            challenger.base.base_id,
+            {challenger.ensemble_id: rows[challenger.ensemble_id]["base_id"]},
         )
-    facts = facts_of(stores, rows, {one.ensemble_id: one.evidence for one in new})
-    bases = {base: _registered_base(stores, base) for base in {one.base for one in new}}
-    intents.intend(stores.lake, [one.ensemble_id for one in new], run=run)
+    evidence = {challenger.ensemble_id: challenger.evidence for challenger in new}
+    facts = facts_of(stores, rows, evidence)
+    bases = {base: _registered_base(stores, base) for base in {each.base for each in new}}
+    intents.intend(stores.lake, new_ids, run=run)
     made = []
-    for one in new:
+    for challenger in new:
         draft = version_drafts.ensemble_draft(
-            facts[one.ensemble_id],
-            one.base,
-            one.task,
-            **bases[one.base],
+            facts[challenger.ensemble_id],
+            challenger.base,
+            challenger.task,
+            **bases[challenger.base],
             # hashed again: what is registered now is sealed as what was kept
             folder=stores.artifacts.folder(
-                rows[one.ensemble_id]["artifact_sha256"], is_verified=True
+                rows[challenger.ensemble_id]["artifact_sha256"], is_verified=True
             ),
-            weights_sha256=rows[one.ensemble_id]["weights_sha256"],
+            weights_sha256=rows[challenger.ensemble_id]["weights_sha256"],
         )
-        refs[one.ensemble_id], sums = _kept(stores, draft)
-        named = (refs[one.ensemble_id], "ensemble", one.ensemble_id)
+        refs[challenger.ensemble_id], sums = _kept(stores, draft)
+        named = (refs[challenger.ensemble_id], "ensemble", challenger.ensemble_id)
         made.append(model_row(*named, served_sha256=draft.served_sha256, sums=sums))
     with stores.lake.transaction(message="register challengers", run=run) as commit:
         commit.insert_new("model_versions", made)
-        intents.fulfil(commit, [one.ensemble_id for one in new])
+        intents.fulfil(commit, new_ids)
     return [refs[ensemble_id] for ensemble_id in ids]
 
 

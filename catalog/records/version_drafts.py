@@ -106,16 +106,16 @@ def ensemble_draft(
 ) -> VersionDraft:
     """A challenger: the merged adapter on its base, with every member's weight and licence."""
     sha256 = _served_sha256(base, task, folder, weights_sha256)
-    told = ensemble_file(
+    content = ensemble_file(
         facts, base, base_model=registered_base[0], weights_sha256=weights_sha256, sha256=sha256
     )
     card = ensemble_card(facts, base, task, served_name=served_name(facts.target_name, sha256))
-    parts = ServedParts(base, registered_base, task, folder, card, hub, told)
+    parts = ServedParts(base, registered_base, task, folder, card, hub, content)
     tags = {
         **_base_tags(base),
         **_served_tags(facts.target_name, sha256),
         "rpe.dataset_version_id": facts.dataset_version_id,
-        "rpe.ensemble_file_sha256": hashlib.sha256(told).hexdigest(),
+        "rpe.ensemble_file_sha256": hashlib.sha256(content).hexdigest(),
         "rpe.ensemble_id": facts.ensemble_id,
         "rpe.evidence": facts.evidence,
         "rpe.kind": "ensemble",

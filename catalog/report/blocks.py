@@ -30,11 +30,11 @@ _SIZES = ("peak_memory", "read", "written")
 def decisions(rows: Sequence[Row], drawn: Collection[str]) -> Table:
     """What the gate decided tonight; `drawn` are the targets with a card of their own."""
     heads = ("target", "verdict", "challenger", "score", "against base", "against champion",
-             "items", "so what")  # fmt: skip
+             "items", "what it means")  # fmt: skip
     return Table(
-        "Differences are challenger minus baseline, means over groups, with the paired bootstrap"
-        " interval, which describes and does not license; below them the mean over items, and the"
-        " groups that lost much",
+        "Differences are challenger minus baseline: the mean over groups with its interval by"
+        " paired bootstrap, below it the mean over items and the groups that lost much. The"
+        " interval describes; the gate decides by its own tests",
         heads,
         [
             (
@@ -55,12 +55,12 @@ def decisions(rows: Sequence[Row], drawn: Collection[str]) -> Table:
 def standing_table(
     rows: Sequence[Row], drawn: Collection[str], pages: Mapping[str, str], *, versions: str
 ) -> Table:
-    """What was decided before and stands, with since when.
+    """Decisions of earlier nights that are in force, with since when.
 
     `pages` leads from runs to reports, `versions` to what is behind what serves.
     """
     heads = ("target", "served by", "last verdict", "since", "score", "why")
-    return Table("Not decided by the gate tonight, and in force", heads, [
+    return Table("In force, and not decided by the gate tonight", heads, [
         (
             _linked(v["target"], drawn),
             Cell(served_by(v), note=_since(v), href=versions if v["serves_version"] else ""),
@@ -78,27 +78,27 @@ def standing_table(
 
 
 def spending_table(rows: Sequence[Row]) -> Table:
-    """What each target's gate has spent, and what that asks of the next challenger."""
-    heads = ("target", "challengers tried", "spent of", "left to the next", "bets are worth",
-             "groups", "lost much", "so what")  # fmt: skip
-    return Table("Chances of a false promotion, by target and evidence", heads, [
+    """What each target's gate has used of its error budget, and what the next challenger needs."""
+    heads = ("target", *words.SPENDING, "what it means")
+    cells = [
         (
             strong(s["target_name"], note=in_words(s["evidence"])),
             plain(s["n_tried"]),
             Cell(_of_budget(s), "number"),
             number(s["next_level"], ".2g"),
             Cell(_of_bets(s), "number"),
-            number(s["n_groups"], ",", note=f"{s['n_new_groups'] or 0:,} of them new"),
+            number(s["n_groups"], ",", note=f"{s['n_new_groups'] or 0:,} new"),
             number(s["n_lost"], ",", note=_of_loss(s)),
             text_cell(words.of_spending(s)),
         )
         for s in rows
-    ])  # fmt: skip
+    ]
+    return Table("Error budgets by target and evidence", heads, cells, words.SPENDING)
 
 
 def sources(rows: Sequence[Row], colours: Mapping[str, str], refused: Collection[str]) -> Table:
-    """Health of every source, in words; `refused` have a refused file lying there."""
-    heads = ("source", "state", "last accepted", "rows", "set aside", "files", "owner")
+    """Health of every source, in words; `refused` are those with a refused file."""
+    heads = ("source", "state", "last accepted", "rows", "quarantined", "files", "owner")
     return Table("Deliveries so far", heads, [
         (
             strong(s["source"], note=s["title"] or "", colour=colours.get(s["source"], "")),
@@ -108,7 +108,7 @@ def sources(rows: Sequence[Row], colours: Mapping[str, str], refused: Collection
             Cell("" if s["n_rows"] is None else f"{s['n_rows']:,}", "number",
                  note="" if s["n_labelled"] is None else f"{s['n_labelled']:,} with a label"),
             Cell(f"{s['n_quarantined']:,}" if s["n_quarantined"] else "", "number",
-                 note=f"{s['n_phi']:,} by the gate for identifiers" if s["n_phi"] else ""),
+                 note=f"{s['n_phi']:,} for identifiers" if s["n_phi"] else ""),
             Cell(f"{s['n_batches']:,}", "number",
                  note=f"{s['n_refused_batches']:,} refused" if s["n_refused_batches"] else ""),
             Cell(s["owner"] or "", note=f"licence {s['license']}" if s["license"] else ""),
@@ -119,9 +119,9 @@ def sources(rows: Sequence[Row], colours: Mapping[str, str], refused: Collection
 
 def drifts(rows: Sequence[Row], colours: Mapping[str, str], drifting: Collection[str]) -> Table:
     """How far each source moved with its newest version; of `drifting` it is more than chance."""
-    heads = ("source", "times noise", "distance", "noise", "rows", "so what")
+    heads = ("source", "times noise", "distance", "noise", "rows", "what it means")
     ordered = sorted(rows, key=lambda row: -(row["noise_ratio"] or 0.0))
-    return Table("Moves of the newest dataset versions", heads, [
+    return Table("How far the newest dataset versions moved", heads, [
         (
             strong(d["source"], note=f"as {d['role']}", colour=colours.get(d["source"], "")),
             number(d["noise_ratio"], ".2f"),
@@ -201,14 +201,14 @@ def _more(verdict: Row) -> str:
     lines = str(verdict["reason"]).split("\n")
     is_told = [line.startswith(beside) or words.is_of_losses(line) for line in lines]
     return words.reason_text(
-        "\n".join(line for line, told in zip(lines, is_told, strict=True) if not told)
+        "\n".join(line for line, is_beside in zip(lines, is_told, strict=True) if not is_beside)
     )
 
 
 def _beside(verdict: Row, against: str) -> str:
     """The other mean and the losses against base or champion."""
     parts = (verdict[f"{against}_items"], verdict[f"{against}_losses"])
-    return "; ".join(part for part in parts if part)
+    return words.reason_text("; ".join(part for part in parts if part))
 
 
 def _linked(target: str, drawn: Collection[str]) -> Cell:
@@ -233,18 +233,18 @@ def _of_budget(row: Row) -> str:
 
 
 def _of_bets(row: Row) -> str:
-    if row["wealth"] is None or row["wealth_asked"] is None:  # before it was told
+    if row["wealth"] is None or row["wealth_asked"] is None:  # a verdict from before bets
         return ""
     worth = "over 1,000" if row["wealth"] > 1000 else f"{row['wealth']:.3g}"
-    return f"{worth} of {row['wealth_asked']:.3g} asked"
+    return f"{worth} of {row['wealth_asked']:.3g}"
 
 
 def _of_loss(row: Row) -> str:
     """What the groups lost that are counted, and how many may."""
     if row["n_lost"] is None:
         return ""
-    allowed = "" if row["loss_share"] is None else f" of {row['loss_share']:.1%} allowed"
-    return f"more than {row['loss_size']:g}; up to {row['loss_upper']:.1%} may{allowed}"
+    allowed = "" if row["loss_share"] is None else f", {row['loss_share']:.1%} allowed"
+    return f"more than {row['loss_size']:g} each; at most {row['loss_upper']:.1%} of all{allowed}"
 
 
 def _age(row: Row) -> str:

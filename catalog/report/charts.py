@@ -117,8 +117,8 @@ def weights_chart(rows: Sequence[Row]) -> Bars:
             start = right if row["weight"] >= 0 else left - width
             pieces.append(Piece(row["source"], scale(start), scale(start + width) - scale(start)))
             right, left = (right + width, left) if row["weight"] >= 0 else (right, start)
-        told = ", ".join(f"{row['source']} {row['weight']:.2f}" for row in part)
-        lines.append((strategy, pieces, told))
+        text = ", ".join(f"{row['source']} {row['weight']:.2f}" for row in part)
+        lines.append((strategy, pieces, text))
     sources = sorted({row["source"] for row in rows})
     return Bars(lines, sources, (f"{-below:.2g}" if below else "0", f"{above:.2g}"), scale(0.0))
 
@@ -166,14 +166,14 @@ def trend_chart(points: Sequence[Row]) -> Trend | None:
     ]
     marks = " ".join(f"M{x(i):.1f} 0V100" for i, p in enumerate(points) if p["promoted"])
     dates = _dates(points[0]["at"], points[-1]["at"])
-    told = "; ".join(f"{to_the_second(p['at'])[:10]}: {_told_of(p)}" for p in points)
-    return Trend(lines, marks, (f"{low:.3f}", f"{high:.3f}"), dates, told)
+    text = "; ".join(f"{to_the_second(p['at'])[:10]}: {_told_of(p)}" for p in points)
+    return Trend(lines, marks, (f"{low:.3f}", f"{high:.3f}"), dates, text)
 
 
 def _dates(first: datetime, last: datetime) -> tuple[str, str]:
     """The first and the last day; of one day the times."""
-    one, other = to_the_second(first), to_the_second(last)
-    return (one[:10], other[:10]) if one[:10] != other[:10] else (one[:-4], other[11:])
+    start, other = to_the_second(first), to_the_second(last)
+    return (start[:10], other[:10]) if start[:10] != other[:10] else (start[:-4], other[11:])
 
 
 def _told_of(point: Row) -> str:
@@ -214,8 +214,8 @@ def _tracks(
         )
         for name, row, is_marked in lines
     ]
-    place = None if yardstick is None else scale(yardstick)
-    return Tracks(caption, drawn, (f"{low:.3g}", f"{high:.3g}"), place)
+    yardstick_at = None if yardstick is None else scale(yardstick)
+    return Tracks(caption, drawn, (f"{low:.3g}", f"{high:.3g}"), yardstick_at)
 
 
 def _scale(low: float, high: float, *, edge: float) -> Any:

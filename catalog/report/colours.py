@@ -25,13 +25,13 @@ def colours_of(sources: Sequence[str]) -> Mapping[str, tuple[str, str]]:
     }
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(colour: str, other: str) -> float:
     """The contrast ratio of two colours by WCAG 2, from 1 to 21.
 
     >>> round(contrast("#000000", "#ffffff"))
     21
     """
-    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    darker, lighter = sorted((_luminance(colour), _luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 
 

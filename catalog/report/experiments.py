@@ -54,9 +54,9 @@ class ExperimentTables:
     @property
     def arms(self) -> list[str]:
         """The arms that every target has: the paper's in its order, then the others by name."""
-        found = {row["arm"] for row in self.scores if not row["arm"].startswith(_REFERENCE)}
-        own = [arm for arm in found if arm not in _ORDER]
-        return [arm for arm in _ORDER if arm in found] + sorted(own)
+        arms = {row["arm"] for row in self.scores if not row["arm"].startswith(_REFERENCE)}
+        own = [arm for arm in arms if arm not in _ORDER]
+        return [arm for arm in _ORDER if arm in arms] + sorted(own)
 
     @property
     def distances(self) -> list[str]:

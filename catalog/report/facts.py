@@ -64,11 +64,13 @@ def _night(
     run_id = run.get("run_id", "")
     tonight = queries.read_decisions(lake, targets=targets, run_id=run_id)
     before = queries.read_standing_verdicts(lake, targets=targets, run_id=run_id)
-    found = {row["target"]: row for row in (*tonight, *before)}  # a person's word came later
-    verdicts = [found[name] for name in targets]
+    by_target = {row["target"]: row for row in (*tonight, *before)}  # a person's word came later
+    verdicts = [by_target[name] for name in targets]
     steps = json.loads(run.get("steps_json") or "[]")
     faults = _untold(json.loads(run.get("faults_json") or "[]"), alerts)
     spent = queries.read_spending(lake, targets=targets)
+    cards = _targets(lake, verdicts[:CHARTED], colours)
+    guards = [guard for card in cards for guard in card["guards"]]
     return {
         "title": _title(run),
         "run": run,
@@ -78,7 +80,8 @@ def _night(
         "tonight": blocks.decisions(tonight, targets[:CHARTED]) if tonight else None,
         "before": before,
         "spending": blocks.spending_table(spent) if spent else None,
-        "targets": _targets(lake, verdicts[:CHARTED], colours),
+        "targets": cards,
+        "guard_terms": words.terms_in(" ".join([*guards, *(row["reason"] for row in verdicts)])),
         "n_targets": len(verdicts),
         "steps": blocks.costs(steps) if steps else None,
         "steps_told": words.of_steps(steps),
@@ -112,15 +115,16 @@ def _title(run: Row) -> str:
 def _blocks(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     known = (
         ("failed", "Failed", "faults"),
-        ("alerts", "Needs a look", "alerts"),
-        ("ended", "No longer", "ended"),
+        ("alerts", "Alerts", "alerts"),
+        ("ended", "Resolved", "ended"),
         ("tonight", "Decided tonight", "tonight"),
-        ("standing", "Standing", "before"),
+        ("standing", "Still in force", "before"),
+        ("spending", "Error budget", "spending"),
         ("targets", "Targets", "targets"),
         ("map", "Map", "maps"),
         ("sources", "Sources", "sources"),
         ("drift", "Drift", "drifts"),
-        ("served", "Behind champions", "served"),
+        ("served", "Champions", "served"),
         ("costs", "Costs", "steps"),
     )
     return [(anchor, name) for anchor, name, key in known if facts[key]]
@@ -142,8 +146,8 @@ def _tiles(
     n_faults: int,
     n_alerts: int,
 ) -> list[tuple[int, str]]:
-    found = [row["verdict"] for row in tonight]
-    tiles = [(found.count(name), f"{in_words(name)} tonight") for name in sorted(set(found))]
+    actions = [row["verdict"] for row in tonight]
+    tiles = [(actions.count(name), f"{in_words(name)} tonight") for name in sorted(set(actions))]
     if verdicts:
         served = sum(bool(row["serves_version"]) for row in verdicts)
         tiles.append((served, f"of {count_of(len(verdicts), 'target')} served by an ensemble"))
@@ -155,7 +159,7 @@ def _tiles(
 
 def _untold(faults: Sequence[Row], alerts: Sequence[Row]) -> list[Row]:
     """The faults but for refused deliveries that stand among the alerts: once is enough."""
-    told = {
+    alerted = {
         fault["unit"]
         for fault in faults
         for alert in alerts
@@ -163,7 +167,9 @@ def _untold(faults: Sequence[Row], alerts: Sequence[Row]) -> list[Row]:
         and alert["cause"] in fault["message"]
     }
     return [
-        fault for fault in faults if fault.get("exit_code") != _BREACH or fault["unit"] not in told
+        fault
+        for fault in faults
+        if fault.get("exit_code") != _BREACH or fault["unit"] not in alerted
     ]
 
 
@@ -211,16 +217,16 @@ def _target(
     if shown and shown[0]["split"] == "leave_one_out":
         challenger = "auto"
     challenger = "" if challenger == "base" else challenger
-    told = f"{blocks.served_by(verdict)} answers."
+    text = f"{blocks.served_by(verdict)} answers."
     if verdict["verdict"] == "abstained":
-        told += f" {words.of_abstention(shown)}"
+        text += f" {words.of_abstention(shown)}"
     else:
-        told += f" Last verdict: {words.of_verdict(verdict)}."
+        text += f" Last verdict: {words.of_verdict(verdict)}."
     return {
         "name": verdict["target"],
         "anchor": blocks.anchor(verdict["target"]),
         "verdict": verdict["verdict"],
-        "told": told,
+        "told": text,
         "arms": charts.arms_chart(shown, marked=challenger) if shown else None,
         "weights": charts.weights_chart(members) if members else None,
         "trend": charts.trend_chart(trend),
@@ -230,7 +236,7 @@ def _target(
 
 
 def _experiments(lake: Lake) -> dict[str, Any]:
-    found = [read_experiment(lake, name) for name in newest_experiments(lake)]
+    tables = [read_experiment(lake, name) for name in newest_experiments(lake)]
     drawn = experiment_blocks
     return {
         "experiments": [
@@ -247,7 +253,7 @@ def _experiments(lake: Lake) -> dict[str, Any]:
                     ("What each distance picks as nearest", drawn.nearest(x)),
                 ],
             }
-            for x in found
+            for x in tables
             if isinstance(x, ExperimentTables)
         ],
         "comparisons": [
@@ -257,7 +263,7 @@ def _experiments(lake: Lake) -> dict[str, Any]:
                 "charts": drawn.method_charts(x),
                 "blocks": [(s or "All sources", drawn.methods(x, s)) for s in ["", *x.sources]],
             }
-            for x in found
+            for x in tables
             if isinstance(x, MethodComparisonTable)
         ],
     }

@@ -64,30 +64,32 @@ def read_occasions(lake: Lake, target: str, *, source: str = "") -> list[Row]:
     the next one.
     """
     runs = _runs(lake)
-    found: dict[str, Row] = {}
+    by_run: dict[str, Row] = {}
     scored = _evaluations(read_history(lake, targets=[target]))
     for arms in scored:
-        _occasion(found, runs, arms[0]["run_id"], arms[0]["evaluated_at"]).update(_scores(arms))
+        _occasion(by_run, runs, arms[0]["run_id"], arms[0]["evaluated_at"]).update(_scores(arms))
     for row in _decisions(lake, target):
         is_act = row["action"] in PERSONS
         name = row["promotion_id"] if is_act else row["run_id"]
-        one = _occasion(found, runs, name, row["recorded_at"], flow=PERSONS.get(row["action"], ""))
-        one["decisions"].append(_decision(row))
+        occasion = _occasion(
+            by_run, runs, name, row["recorded_at"], flow=PERSONS.get(row["action"], "")
+        )
+        occasion["decisions"].append(_decision(row))
     alerts = lake.rows(_ALERTS, [list(_OF_SOURCES), source, target])
     refusing = {alert["raised_run_id"] for alert in alerts if alert["kind"] == "refused"}
     for run in runs.values():
         if failed := _failed(run, target, source, is_told=run["run_id"] in refusing):
-            _occasion(found, runs, run["run_id"], run["started_at"])["failed"] = failed
+            _occasion(by_run, runs, run["run_id"], run["started_at"])["failed"] = failed
     for alert in alerts:
-        told = {"alerts": alert.pop("raised_run_id"), "resolved": alert.pop("resolved_run_id")}
-        for name, run_id in told.items():
+        run_ids = {"alerts": alert.pop("raised_run_id"), "resolved": alert.pop("resolved_run_id")}
+        for name, run_id in run_ids.items():
             if run_id:
-                _occasion(found, runs, run_id, alert["raised_at"])[name].append(alert)
+                _occasion(by_run, runs, run_id, alert["raised_at"])[name].append(alert)
     for row in lake.rows(_WITHDRAWN, [target]):
-        _occasion(found, runs, row["retraction_id"], row["recorded_at"], flow="retract")[
+        _occasion(by_run, runs, row["retraction_id"], row["recorded_at"], flow="retract")[
             "withdrawn"
         ] = True
-    occasions = sorted(found.values(), key=lambda one: (one["at"], one["run_id"]))
+    occasions = sorted(by_run.values(), key=lambda occasion: (occasion["at"], occasion["run_id"]))
     champions = read_champions(lake, targets=[target])
     _fill(occasions, scored, champions)
     _count_quiet(occasions, [run for run in runs.values() if run["flow"] == "night"])
@@ -101,7 +103,7 @@ def subject_kind(kind: str) -> str:
 
 def standing_alerts(occasions: Iterable[Row]) -> list[Row]:
     """The alerts among them that stand, in the order in which they were raised."""
-    return [alert for one in occasions for alert in one["alerts"] if alert["is_standing"]]
+    return [alert for occasion in occasions for alert in occasion["alerts"] if alert["is_standing"]]
 
 
 def read_champion(lake: Lake, target: str) -> Row | None:
@@ -119,7 +121,7 @@ def read_champion(lake: Lake, target: str) -> Row | None:
 def read_newest(lake: Lake, *, targets: Sequence[str]) -> dict[str, list[Row]]:
     """Target -> rows of mart.target_history of its newest evaluation."""
     rows = by_target(read_history(lake, targets=targets))
-    return {name: _evaluations(found)[-1] for name, found in rows.items()}
+    return {name: _evaluations(of_target)[-1] for name, of_target in rows.items()}
 
 
 def row_of(rows: Iterable[Row], ensemble_id: str) -> Row | None:
@@ -127,11 +129,11 @@ def row_of(rows: Iterable[Row], ensemble_id: str) -> Row | None:
 
     Without labels an arm answers for its strategy: that of the champion then counts.
     """
-    found = [
+    scores = [
         row for row in rows if row["arm"] != "auto" and row["ensemble_id"] == ensemble_id != ""
     ]
-    found += [row for row in rows if row["split"] != "test" and row["is_champion"] and ensemble_id]
-    return found[0] if found else None
+    scores += [row for row in rows if row["split"] != "test" and row["is_champion"] and ensemble_id]
+    return scores[0] if scores else None
 
 
 def read_names(lake: Lake) -> list[str]:
@@ -153,19 +155,19 @@ def _runs(lake: Lake) -> dict[str, Row]:
 
 def _evaluations(rows: Iterable[Row]) -> list[list[Row]]:
     """The rows of one target, evaluation by evaluation, in their order."""
-    found: dict[str, list[Row]] = {}
+    by_evaluation: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row["evaluation_id"], []).append(row)
-    return list(found.values())
+        by_evaluation.setdefault(row["evaluation_id"], []).append(row)
+    return list(by_evaluation.values())
 
 
 def _occasion(
-    found: dict[str, Row], runs: Mapping[str, Row], name: str, at: datetime, *, flow: str = ""
+    by_run: dict[str, Row], runs: Mapping[str, Row], name: str, at: datetime, *, flow: str = ""
 ) -> Row:
     """The occasion of this run or act, made where it is the first to be told of it."""
     run = runs.get(name)
-    if name not in found:
-        found[name] = {
+    if name not in by_run:
+        by_run[name] = {
             "at": run["started_at"] if run else at,
             "run_id": "" if flow else name,
             "flow": run["flow"] if run else flow or name.partition("@")[0].removeprefix("run:"),
@@ -178,8 +180,8 @@ def _occasion(
             "withdrawn": False,
             "until": run["recorded_at"] if run else at,
         }
-    found[name]["until"] = max(found[name]["until"], at)
-    return found[name]
+    by_run[name]["until"] = max(by_run[name]["until"], at)
+    return by_run[name]
 
 
 def _scores(arms: Sequence[Row]) -> Row:
@@ -271,22 +273,26 @@ def _failed(run: Row, target: str, source: str, *, is_told: bool) -> list[str]:
 
 def _fill(occasions: Sequence[Row], scored: Sequence[list[Row]], champions: Sequence[Row]) -> None:
     """Say who served after each occasion, and give a verdict without scores those that it saw."""
-    for one in occasions:
-        is_judged = any(decision["action"] not in _UNASKED for decision in one["decisions"])
-        seen = [arms for arms in scored if arms[0]["evaluated_at"] <= one["until"]]
-        if is_judged and seen and one["metric"] is None:
-            one.update(_scores(seen[-1]))
-        served = [row for row in champions if row["since_at"] <= one["until"]]
+    for occasion in occasions:
+        is_judged = any(decision["action"] not in _UNASKED for decision in occasion["decisions"])
+        seen = [arms for arms in scored if arms[0]["evaluated_at"] <= occasion["until"]]
+        if is_judged and seen and occasion["metric"] is None:
+            occasion.update(_scores(seen[-1]))
+        served = [row for row in champions if row["since_at"] <= occasion["until"]]
         # damage may have taken the last one away
         until = served[-1]["until_at"] if served else None
-        is_served = bool(served) and (until is None or until > one["until"])
-        one["serves"] = f"v{served[-1]['model_version']}" if is_served else "base"
+        is_served = bool(served) and (until is None or until > occasion["until"])
+        occasion["serves"] = f"v{served[-1]['model_version']}" if is_served else "base"
 
 
 def _count_quiet(occasions: Sequence[Row], nights: Sequence[Row]) -> None:
-    told = {one["run_id"] for one in occasions}
-    quiet = [night["started_at"] for night in nights if night["run_id"] not in told]
-    for one, following in zip(occasions, [*occasions[1:], None][: len(occasions)], strict=True):
+    run_ids = {occasion["run_id"] for occasion in occasions}
+    quiet = [night["started_at"] for night in nights if night["run_id"] not in run_ids]
+    for occasion, following in zip(
+        occasions, [*occasions[1:], None][: len(occasions)], strict=True
+    ):
         until = following["at"] if following else None
-        one["n_quiet_after"] = sum(at > one["at"] and (until is None or at < until) for at in quiet)
-        del one["until"]
+        occasion["n_quiet_after"] = sum(
+            at > occasion["at"] and (until is None or at < until) for at in quiet
+        )
+        del occasion["until"]

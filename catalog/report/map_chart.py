@@ -55,7 +55,7 @@ class Map:
         roles: dict[tuple[int, str], list[str]] = {}
         for point in self.points:
             roles.setdefault((point.number, point.source), []).append(point.role)
-        return [(*key, " and ".join(found)) for key, found in sorted(roles.items())]
+        return [(*key, " and ".join(of_source)) for key, of_source in sorted(roles.items())]
 
     @property
     def is_silent(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from catalog.report import archive, blocks, queries
+from catalog.report import archive, blocks, queries, words
 from catalog.report.facts import read_facts
 from catalog.report.tables import count_of, duration, size, to_the_second
 from catalog.stores.lake.lake import Lake
@@ -68,7 +68,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["coded"] = _coded
+    environment.filters |= {"coded": _coded, "explained": _explained}
     environment.globals.update(at=to_the_second, counted=count_of, duration=duration, size=size)
     return environment
 
@@ -76,6 +76,14 @@ def _environment() -> Environment:
 def _coded(text: str) -> Markup:
     """A text in which what stands between backticks is a command."""
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
+def _explained(text: str) -> Markup:
+    """A text with commands, in which the terms of the guards say at the pointer what they mean."""
+    html = str(_coded(text))
+    for term, sentence in words.terms_in(html).items():
+        html = html.replace(term, f'<abbr title="{escape(sentence)}">{term}</abbr>')
+    return Markup(html)  # noqa: S704
 
 
 def _placed(
@@ -87,9 +95,9 @@ def _placed(
     there = {run_id: prefix + name for run_id, name in pages.items()}
     before = [name for run_id, name in there.items() if run_id != own]
     nights = queries.read_nights(lake)
-    told = "Each report is kept as it was written."
+    text = "Each report is kept as it was written."
     if len(nights) > LISTED:
-        told += f" These are the last {LISTED} of {len(nights):,} nights."
+        text += f" These are the last {LISTED} of {len(nights):,} nights."
     standing, versions = facts["before"], "#served" if facts["served"] else ""
     return {
         "newer": "" if is_newest else f"../{archive.NEWEST}",
@@ -99,5 +107,5 @@ def _placed(
         if standing
         else None,
         "nights": blocks.nights(nights[:LISTED], there) if nights else None,
-        "nights_told": told,
+        "nights_told": text,
     }

@@ -97,8 +97,8 @@ def read_verdicts(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
 def read_decisions(lake: Lake, *, targets: Sequence[str], run_id: str) -> list[Row]:
     """What the gate decided in a run: rows like those of `read_verdicts`, of no other target."""
     decided = lake.rows(_DECIDED, [run_id, list(targets)])
-    found = {row["target_name"] for row in decided}
-    return _verdicts(lake, decided, [name for name in targets if name in found])
+    decided_targets = {row["target_name"] for row in decided}
+    return _verdicts(lake, decided, [name for name in targets if name in decided_targets])
 
 
 def read_standing_verdicts(lake: Lake, *, targets: Sequence[str], run_id: str) -> list[Row]:
@@ -154,14 +154,14 @@ def _named(targets: Sequence[str]) -> str:
 
 
 def _verdicts(lake: Lake, decided: Sequence[Row], targets: Sequence[str]) -> list[Row]:
-    found = {row["target_name"]: row for row in decided}
+    by_name = {row["target_name"]: row for row in decided}
     judged = sorted({row["ensemble_id"] for row in decided})
-    comparisons = by_target(lake.rows(_COMPARED, [list(found), judged]))
+    comparisons = by_target(lake.rows(_COMPARED, [list(by_name), judged]))
     evaluations = {row["evaluation_id"] for rows in comparisons.values() for row in rows}
-    scores = by_target(lake.rows(_SCORED, [list(found), sorted(evaluations)]))
+    scores = by_target(lake.rows(_SCORED, [list(by_name), sorted(evaluations)]))
     serving = champions_now(lake, targets=targets)
     return [
-        _verdict(name, found.get(name), comparisons.get(name, []), scores.get(name, []))
+        _verdict(name, by_name.get(name), comparisons.get(name, []), scores.get(name, []))
         | _serves(serving.get(name))
         for name in targets
     ]
@@ -169,10 +169,10 @@ def _verdicts(lake: Lake, decided: Sequence[Row], targets: Sequence[str]) -> lis
 
 def by_target(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Target -> its rows, in their order."""
-    found: dict[str, list[Row]] = {}
+    grouped: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row["target_name"], []).append(row)
-    return found
+        grouped.setdefault(row["target_name"], []).append(row)
+    return grouped
 
 
 def read_arms(lake: Lake, *, targets: Sequence[str]) -> list[Row]:
@@ -349,8 +349,8 @@ def _in_short(row: Row, base: Row | None, champion: Row | None) -> str:
     """The reasons without the numbers that stand beside them."""
     parts = [f"{base['result']} against base"] if base else []
     parts += [f"{champion['result']} against champion"] if champion else []
-    told = ("Wins", "Ties", "Loses", "There is no champion")
-    parts += [r for r in row["reasons"].split("\n") if not r.startswith(told)]
+    elsewhere = ("Wins", "Ties", "Loses", "There is no champion")
+    parts += [r for r in row["reasons"].split("\n") if not r.startswith(elsewhere)]
     return "; ".join(parts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -29,21 +29,26 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings, told by a caption; the first cell of a row names the row."""
+    """Rows under headings and a caption; the first cell of a row names the row.
+
+    `terms` explain headings, each in a sentence that says what to conclude: above the table, and
+    where the pointer rests on the heading.
+    """
 
     caption: str
     heads: Sequence[str]
     rows: Sequence[Sequence[Cell]] = field(default_factory=list)
+    terms: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def width(self) -> str:
         """From which screen on the columns stand beside each other: small, middle or never."""
-        needed = sum(self._least(place) for place in range(len(self.heads)))
+        needed = sum(self._least(column) for column in range(len(self.heads)))
         return "small" if needed <= _MIDDLE else "middle" if needed <= _LARGE else "never"
 
-    def _least(self, place: int) -> float:
-        cells = [row[place] for row in self.rows]
-        least = [_LETTER * _longest(self.heads[place])]
+    def _least(self, column: int) -> float:
+        cells = [row[column] for row in self.rows]
+        least = [_LETTER * _longest(self.heads[column])]
         least += [max(_LEAST[cell.kind], _of_words(cell)) for cell in cells]
         return max(least) + _GAP
 
@@ -111,13 +116,13 @@ def in_words(name: str) -> str:
     return f"number of {words[2:]}" if name.startswith("n_") else words
 
 
-def count_of(n: int, one: str, many: str = "") -> str:
+def count_of(n: int, singular: str, many: str = "") -> str:
     """So many of something.
 
     >>> count_of(1, "row"), count_of(2, "row"), count_of(0, "batch", "batches")
     ('1 row', '2 rows', '0 batches')
     """
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    return f"{n:,} {singular if n == 1 else many or singular + 's'}"
 
 
 def duration(seconds: float) -> str:

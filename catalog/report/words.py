@@ -1,4 +1,4 @@
-"""What a number of the report means for who reads it: one sentence for each block and each row."""
+"""What the report's numbers and terms mean: one sentence for each block, row and term."""
 
 from __future__ import annotations
 
@@ -14,22 +14,55 @@ WATCHED = 2.0  # times noise: worth a look
 OUTCOMES = {
     "ok": "Every step ran.",
     "unchanged": "Nothing was new: no step had anything to do.",
-    "alert": "Every step ran; something needs a look that no step can mend.",
-    "refused": "Every step ran; a refused file lies there, and nothing of it has landed.",
-    "failed": "Something failed; everything that does not depend on it was done.",
+    "alert": "Every step ran; an alert needs a person, because no step can resolve it.",
+    "refused": "Every step ran; a delivered file was refused, and no row of it has landed.",
+    "failed": "A step failed; everything that does not depend on it was done.",
 }
 ACTIONS = {
     "promoted": "won against all that it had to beat, and serves",
     "approved": "was approved by a person, and serves",
-    "rolled_back": "a person gave the former champion back",
-    "withdrawn_damaged": "damage took the champion away; what is sound serves, or the base",
-    "restored": "its files are what was kept again, and it serves",
+    "rolled_back": "a person rolled back to the former champion",
+    "withdrawn_damaged": "the champion's files are damaged; an intact version serves, or the base",
+    "restored": "its files are intact again, and it serves",
     "pending": "won, and waits for a person",
     "refused": "was not shown to be better; what served goes on serving",
-    "kept": "is what serves already, so nothing was asked or spent",
+    "kept": "is what serves already, so no test was run and no error budget used",
     "abstained": "no ensemble is trusted on these data; what served goes on serving",
     "waiting": "there is nothing to decide yet",
 }
+SPENDING = {
+    "challengers tried": "How many challengers were tested on the same test rows. Each one lowers"
+    " the p-value that the next one needs.",
+    "budget used": "How much of the chance of a false promotion these tests have used. Near the"
+    " whole budget, only newly labelled groups can still license a challenger.",
+    "limit for the next": "On the same test rows, the next challenger is promoted only with a"
+    " p-value of at most this.",
+    "evidence of bets": "Each new labelled group is a bet that the challenger is better. The bets"
+    " start at 1, rise as it wins and fall as it loses; at the second number they license a"
+    " promotion.",
+    "groups": "Groups, such as patients, in the newest comparison; new ones count as bets.",
+    "lost much": "Groups on which the newest challenger scored much worse, and the upper confidence"
+    " bound of their share among all groups. If that is too high for you, set `gate.max_loss`.",
+}
+GUARD_TERMS = {
+    "distance ratio": "How far a target lies from its nearest reference, divided by what is usual"
+    " between references. Beyond the limit no ensemble is trusted and the base answers: add a"
+    " source that is like the target.",
+    "uncalibrated": "The library has too few references, fewer than 20, to measure what is usual,"
+    " so a lenient default limit holds. Read a ratio near the limit with care, and add references.",
+}
+_PAGE_WORDS = (  # what a reason on record says -> what the page says
+    (" <= ", " is within "),
+    (" > ", " is beyond "),
+    (r"\bp (\S+) of (\S+)\.(?=\s|$)", r"p-value \1, limit \2."),
+    (r"Spending: p (\S+) by (.*?) where (\S+) is left to challenger (\d+) on this test set",
+     r"Error budget: p-value \1 by \2, and the limit of challenger \4 on this test set is \3"),
+    (r"Betting: (\d+) new groups make bets worth (\S+) where (\S+) is asked for",
+     r"Bets: \1 new groups bring their evidence to \2 of \3"),
+    (r"Betting: no group is new to bet on", "Bets: there is no new group"),
+    (r"lost more than (\S+): up to (\S+) may", r"lost more than \1, at most \2 of all"),
+    (r"test set: (\S+) of (\S+) is spent", r"test set: \1 of the budget \2 is used"),
+)  # fmt: skip
 
 
 def of_decision(row: Row, serving: str) -> str:
@@ -38,7 +71,7 @@ def of_decision(row: Row, serving: str) -> str:
     if action in ("promoted", "approved"):
         return f"From then on {row['challenger']} serves {target}."
     if action == "rolled_back":
-        return "The version before serves again; the gate will not promote the other one once more."
+        return "The version before it serves again; the gate will not promote this one again."
     if action == "withdrawn_damaged":
         return f"{serving} serves {target} until `rpe repair` and a night bring the champion back."
     if action == "restored":
@@ -50,16 +83,16 @@ def of_decision(row: Row, serving: str) -> str:
         return f"{serving} goes on serving."
     if action == "refused":
         return f"{serving} goes on serving; {_of_refusal(row)}"
-    return "Deliver data, or wait until the library has an adapter for its base."
+    return "Deliver data, or wait until the library has an adapter for the target's base."
 
 
 def _of_refusal(row: Row) -> str:
     if "rolled back" in str(row["reason"]):
-        return "what a person took back is not promoted again; another challenger may be."
+        return "a challenger that a person rolled back is not promoted again; another one may be."
     if "unseen" in str(row["reason"]):
         return "more labelled test rows are needed before anything can be decided."
     if "by max_loss" in str(row["reason"]):
-        return "too many groups may lose too much by it: only more groups without a loss tell."
+        return "too many groups may lose too much: more groups without a loss must show otherwise."
     if "disagree in sign" in str(row["reason"]):
         return "whether it is better depends on whether groups or items are counted."
     if row.get("hope"):
@@ -121,7 +154,7 @@ def of_hope(comparisons: Sequence[Row | None]) -> str:
     ]
     if not short:
         return ""
-    row = max(short, key=lambda one: one["n_groups_needed"])
+    row = max(short, key=lambda comparison: comparison["n_groups_needed"])
     return (
         f"about {row['n_groups_needed']:,} groups such as these would decide; there are"
         f" {row['n_groups']}"
@@ -151,17 +184,17 @@ def of_abstention(arms: Sequence[Row]) -> str:
 
 
 def of_spending(row: Row) -> str:
-    """What the budget of a target's gate means for the next challenger."""
+    """What the error budget of a target's gate means for the next challenger."""
     nth = row["n_tried"] + 1
     if row["next_level"] is None:
-        return f"Challenger {nth} must be surer than the one before."
-    level = f"Challenger {nth} must show p of {row['next_level']:.2g} or less on the same test rows"
+        return f"Challenger {nth} needs a smaller p-value than the one before."
+    level = f"Challenger {nth} needs p of at most {row['next_level']:.2g} on the same rows"
     needed, n_groups = row["n_groups_needed"], row["n_groups"]
-    hope = f" The newest would have taken about {needed:,} groups." if needed else ""
+    hope = f" The newest one needed about {needed:,} groups." if needed else ""
     hope = hope if needed and needed > n_groups else ""
     if row["wealth"] is not None and row["wealth"] >= row["wealth_asked"]:
-        return f"{level}; or be bet on with new groups: bets are worth enough already.{hope}"
-    return f"{level}; or bring new labelled groups, on which bets must become worth more.{hope}"
+        return f"{level}, or new labelled groups: the evidence of bets is enough already.{hope}"
+    return f"{level}, or new labelled groups that raise the evidence of bets.{hope}"
 
 
 def of_drift(row: Row, *, is_alert: bool) -> str:
@@ -180,21 +213,21 @@ def of_drift(row: Row, *, is_alert: bool) -> str:
         return "As chance alone would move it: nothing to do."
     return (
         "More than single rows would move by chance, but not more than whole groups may: no alert."
-        f" Look whether the next delivery of {source} goes on."
+        f" See whether {source} moves on with its next delivery."
     )
 
 
 def of_verdict(row: Row) -> str:
-    """What a verdict of before said, in a clause."""
+    """What an earlier verdict said, in a clause."""
     if row["verdict"] == "refused" and "rolled back" in str(row["reason"]):
-        return "a person took that challenger back; what served goes on serving"
+        return "a person rolled that challenger back; what served goes on serving"
     return ACTIONS.get(row["verdict"], str(row["verdict"]))
 
 
 def of_source(row: Row, refused: Collection[str]) -> str:
-    """Whether a source delivers as its contract says; `refused` have a refused file lying there."""
+    """Whether a source delivers as its contract says; `refused` are those with a refused file."""
     if row["source"] in refused:
-        return "a refused file lies there"
+        return "has a refused file"
     if row["is_stale"]:
         return "silent" if row["last_accepted_at"] else "has delivered nothing"
     if row["last_accepted_at"] is None:
@@ -203,12 +236,21 @@ def of_source(row: Row, refused: Collection[str]) -> str:
 
 
 def reason_text(reason: str) -> str:
-    """A guard's reason without signs.
+    """A reason on record in the words of the page: those of its tables, and no signs.
 
     >>> reason_text("distance ratio 0.66 <= 1.5 (uncalibrated, 6 references)")
     'distance ratio 0.66 is within 1.5 (uncalibrated, 6 references)'
+    >>> reason_text("Licensed by McNemar's exact test: p 0.01 of 0.013.")
+    "Licensed by McNemar's exact test: p-value 0.01, limit 0.013."
     """
-    return reason.replace(" <= ", " is within ").replace(" > ", " is beyond ")
+    for pattern, replacement in _PAGE_WORDS:
+        reason = re.sub(pattern, replacement, reason)
+    return reason
+
+
+def terms_in(text: str) -> dict[str, str]:
+    """The terms of the guards that a text uses, each with what to conclude."""
+    return {term: sentence for term, sentence in GUARD_TERMS.items() if term in text}
 
 
 def of_guards(reasons: Sequence[str]) -> list[str]:
@@ -222,15 +264,15 @@ def of_guards(reasons: Sequence[str]) -> list[str]:
 
 
 def of_sources(sources: Sequence[Row], refused: Collection[str]) -> str:
-    """Which sources need a look, and what to do; `refused` have a refused file lying there."""
+    """Which sources need attention, and what to do; `refused` are those with a refused file."""
     silent = [row["source"] for row in sources if row["is_stale"]]
-    lying = [row["source"] for row in sources if row["source"] in refused]
+    with_refused = [row["source"] for row in sources if row["source"] in refused]
     parts = []
     if silent:
         parts.append(f"Silent for longer than allowed: {', '.join(silent)}; ask their owners.")
-    if lying:
+    if with_refused:
         parts.append(
-            f"A refused file of {', '.join(lying)} lies there; `rpe source findings SOURCE` tells"
+            f"A file of {', '.join(with_refused)} was refused; `rpe source findings SOURCE` tells"
             " which rows and why."
         )
     return " ".join(parts) or "Every source has delivered within its limits; nothing to do."

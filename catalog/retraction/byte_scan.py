@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from catalog.stores.lake.lake import Lake
 from catalog.stores.places import PlacedFile, files_below
-from catalog.tables.migrate import quote_identifier
+from catalog.tables.quoting import quote_identifier
 from catalog.tables.schema import QUARANTINE_COLUMNS, RAW_COLUMNS
 
 SHORTEST = 8  # bytes: a shorter text is found by chance
@@ -39,13 +39,13 @@ def needles_of(lake: Lake, source: str, batches: Collection[str]) -> list[str]:
     The hashes that name the rows outside their table, cells, rows set aside. Short texts tell
     nothing, nor do those that a row of another batch or source holds too.
     """
-    named, found = list(batches), set[str]()
+    named, texts = list(batches), set[str]()
     for schema, table, column in _text_columns(lake):
         is_read = column in ("_item_sha256", "_row_json") or column not in _OURS
         if table == source and is_read:
             sample = _sample(lake, f"{schema}.{quote_identifier(table)}", column, named)
-            found.update(text[:LONGEST] for text in sample)
-    long_enough = {text for text in found if len(text.encode()) >= SHORTEST}
+            texts.update(text[:LONGEST] for text in sample)
+    long_enough = {text for text in texts if len(text.encode()) >= SHORTEST}
     return sorted(long_enough - _shared(lake, source, named, long_enough))
 
 
@@ -57,15 +57,15 @@ def scan(
     pattern = re.compile(b"|".join(map(re.escape, sought)) or rb"(?!)")
     overlap = max(map(len, sought), default=1) - 1  # of two pieces of a file, so that none is cut
     n_files = n_bytes = 0
-    found = []
-    for place in places:
-        for file in files_below(place):
+    files = []
+    for root in places:
+        for file in files_below(root):
             if file.path in without:
                 continue
             n_files, n_bytes = n_files + 1, n_bytes + file.n_bytes
             if any(pattern.search(part) for part in _parts(file, overlap)):
-                found.append(file.name)
-    return Scan(len(needles), n_files, n_bytes, tuple(found))
+                files.append(file.name)
+    return Scan(len(needles), n_files, n_bytes, tuple(files))
 
 
 def _parts(file: PlacedFile, overlap: int) -> Iterator[bytes]:
@@ -117,7 +117,7 @@ def _sample(lake: Lake, table: str, column: str, batches: Sequence[str]) -> list
 def _shared(lake: Lake, source: str, batches: Sequence[str], texts: Collection[str]) -> set[str]:
     """Those of the texts that a cell of another source or batch holds."""
     left = sorted(texts)
-    found: set[str] = set()
+    shared: set[str] = set()
     for schema, table, column in _text_columns(lake):
         if not left or (column in _OURS and column not in ("_item_sha256", "_row_json")):
             continue
@@ -128,6 +128,6 @@ def _shared(lake: Lake, source: str, batches: Sequence[str], texts: Collection[s
             " AND (? OR NOT list_contains(?, held._batch_id))",
             [left, table != source, list(batches)],
         )
-        found.update(row["text"] for row in rows)
-        left = sorted(set(left) - found)
-    return found
+        shared.update(row["text"] for row in rows)
+        left = sorted(set(left) - shared)
+    return shared

@@ -19,7 +19,8 @@ from catalog.stores.lake.chain import record_amendment
 from catalog.stores.lake.files import named_files
 from catalog.stores.lake.lake import Lake, Transaction
 from catalog.stores.stores import Stores
-from catalog.tables.migrate import comment_sql, create_table_sql, quote_identifier
+from catalog.tables.migrate import comment_sql, create_table_sql
+from catalog.tables.quoting import quote_identifier
 from catalog.tables.schema import TABLES
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import RunRef
@@ -42,15 +43,15 @@ _TOMBSTONES = {
 
 def count_rows(lake: Lake, influence: Influence) -> dict[str, int]:
     """Table -> how many rows of it an erasure removes, where there are any."""
-    found = {
+    counts = {
         f"core.{table}": lake.rows(
             f"SELECT count(*) AS n FROM core.{table} WHERE {condition}", parameters
         )[0]["n"]
         for table, (condition, parameters) in _conditions(influence).items()
     }
     for name in _own_tables(lake, influence.source):
-        found[name] = lake.rows(f"SELECT count(*) AS n FROM {name}")[0]["n"]
-    return {name: int(n) for name, n in sorted(found.items()) if n}
+        counts[name] = lake.rows(f"SELECT count(*) AS n FROM {name}")[0]["n"]
+    return {name: int(n) for name, n in sorted(counts.items()) if n}
 
 
 def came_at(lake: Lake, influence: Influence) -> datetime | None:
@@ -236,10 +237,10 @@ def _clean_runs(
     )
     changed = []
     for row in rows:
-        told = (row["steps_json"], row["faults_json"], row["alerts_json"])
-        cleaned = _without(*told, names, records)
+        recorded = (row["steps_json"], row["faults_json"], row["alerts_json"])
+        cleaned = _without(*recorded, names, records)
         kept = _only(row["files_json"], files)
-        if (*cleaned, kept) != (*told, row["files_json"]):
+        if (*cleaned, kept) != (*recorded, row["files_json"]):
             changed.append((row["run_id"], *cleaned, kept))
     if not changed:
         return

@@ -94,7 +94,7 @@ def subject_of(lake: Lake, named: str, *, declared: Collection[str]) -> Subject:
             raise RecordNotFound(
                 "No dataset version has this id.",
                 where=named,
-                remedy="`rpe source list` shows those that stand",
+                remedy="`rpe source list` shows those on record",
             )
         return Subject(source_of(named), named)
     known = {*declared, *_names(lake, "source", "core.batches", "core.adapters", "core.sources")}
@@ -108,12 +108,12 @@ def influence_of(lake: Lake, subject: Subject) -> Influence:
     source, prefix = subject.source, f"dataset:{subject.source}@"
     experiments = lake.rows(_EXPERIMENTS, [source])
     others = [row for row in experiments if not row["is_using"]]
-    kept = sorted({one for row in others for one in row["ensembles"]})
-    found = lake.rows(_ENSEMBLES, [source, prefix, kept])
-    ensembles = [row for row in found if row["is_influenced"]]
+    kept = sorted({ensemble for row in others for ensemble in row["ensembles"]})
+    influenced = lake.rows(_ENSEMBLES, [source, prefix, kept])
+    ensembles = [row for row in influenced if row["is_influenced"]]
     adapters = lake.rows("FROM core.adapters WHERE source = ? ORDER BY adapter_id", [source])
     ids = [row["ensemble_id"] for row in ensembles]
-    targets = _targets(found)
+    targets = _targets(influenced)
     moved = _Moved(lake, targets, prefix)
     champions = current.read_standing(lake).champions
     return Influence(
@@ -123,7 +123,9 @@ def influence_of(lake: Lake, subject: Subject) -> Influence:
         adapters={row["adapter_id"]: row["weights_sha256"] for row in adapters},
         ensembles={row["ensemble_id"]: row["weights_sha256"] for row in ensembles},
         artifacts=tuple(sorted({row["artifact_sha256"] for row in [*adapters, *ensembles]})),
-        evaluations=moved.evaluations({one for row in others for one in row["evaluations"]}),
+        evaluations=moved.evaluations(
+            {evaluation for row in others for evaluation in row["evaluations"]}
+        ),
         comparisons=moved.verdicts("comparison_id", "comparisons", "baseline_ensemble_id", ids),
         promotions=moved.verdicts("promotion_id", "promotions", "champion_ensemble_id", ids),
         versions=moved.versions([*ids, *(row["adapter_id"] for row in adapters)], kept),
@@ -192,12 +194,12 @@ class _Moved:
     def evaluations(self, kept: Collection[str]) -> tuple[str, ...]:
         """Evaluations of these targets, and those on the source's own rows."""
         condition = f"starts_with(dataset_version_id, ?) OR {_SINCE}"
-        found: set[str] = set()
+        ids: set[str] = set()
         for column, table in (
             ("evaluation_id", "scores"), ("evaluation_id", "item_scores"), ("choice_id", "choices"),
         ):  # fmt: skip
-            found.update(_ids(self._lake, column, table, condition, self._prefix, *self._moved))
-        return tuple(sorted(found - set(kept)))
+            ids.update(_ids(self._lake, column, table, condition, self._prefix, *self._moved))
+        return tuple(sorted(ids - set(kept)))
 
     def verdicts(
         self, column: str, table: str, other: str, ensembles: Sequence[str]
@@ -229,10 +231,10 @@ _SINCE = (
 )
 
 
-def _targets(found: Sequence[Row]) -> dict[str, str]:
+def _targets(rows: Sequence[Row]) -> dict[str, str]:
     """Target -> since when it may have been moved, '' where the source itself is its data."""
     since: dict[str, str] = {}
-    for row in found:
+    for row in rows:
         name, times = row["target_name"], [row["since"]] if row["since"] else []
         if row["is_influenced"]:
             times.append(row["recorded_at"])

@@ -106,7 +106,7 @@ def unfinished_retractions(lake: Lake) -> list[Retraction]:
 
 
 def advance(
-    lake: Lake, one: Retraction, state: str, content: Mapping[str, Any], *, run: RunRef
+    lake: Lake, current: Retraction, state: str, content: Mapping[str, Any], *, run: RunRef
 ) -> None:
     """Record how far a retraction has come, and what it holds from now on."""
     with (
@@ -120,7 +120,7 @@ def advance(
                 state,
                 canonical_json(content),
                 commit.recorded_at if state == CERTIFIED else None,
-                one.retraction_id,
+                current.retraction_id,
             ],
         )
 

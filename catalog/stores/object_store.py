@@ -142,7 +142,7 @@ def open_bucket(uri: str, where: str) -> tuple[Any, str]:
 
 
 def lance_options(access: Access) -> dict[str, str]:
-    """The same for Lance."""
+    """Keys, region, endpoint and time limits of an object store as options of Lance."""
     key_id, secret, token = access.keys
     options = {
         "aws_access_key_id": key_id,
@@ -158,7 +158,7 @@ def lance_options(access: Access) -> dict[str, str]:
 
 
 def duckdb_options(access: Access) -> dict[str, str | bool]:
-    """The same for a secret of DuckDB's httpfs."""
+    """Keys, region and endpoint of an object store as a secret of DuckDB's httpfs."""
     key_id, secret, token = access.keys
     options: dict[str, str | bool] = {
         "KEY_ID": key_id,

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any, Protocol
 
 from catalog.errors import StoreError
+from catalog.tables.quoting import quote_identifier, quote_text
 from catalog.tables.schema import TABLES
 from catalog.tables.spec import RECORDED, Column, TableSpec
 from catalog.tables.views import CATALOGUE, ViewSpec, load_views
@@ -66,8 +67,8 @@ class Declaration:
 def declared_schema() -> Declaration:
     """What this release declares: tables, views/*.sql and tables/migrations/NNNN_name.sql."""
     folder = files("catalog") / "tables" / "migrations"
-    found = [e for e in folder.iterdir() if e.name.endswith(".sql")] if folder.is_dir() else []
-    migrations = sorted((int(e.name[:4]), e.read_text(encoding="utf-8")) for e in found)
+    sql_files = [e for e in folder.iterdir() if e.name.endswith(".sql")] if folder.is_dir() else []
+    migrations = sorted((int(e.name[:4]), e.read_text(encoding="utf-8")) for e in sql_files)
     return Declaration((*TABLES, MIGRATIONS), load_views(), tuple(migrations))
 
 
@@ -134,9 +135,10 @@ def create_table_sql(schema: str, name: str, columns: Sequence[Column]) -> str:
 def comment_sql(schema: str, name: str, columns: Sequence[Column], *, doc: str = "") -> list[str]:
     """COMMENT ON the table (where it has a doc) and each of its columns, unit in brackets."""
     table = f"{schema}.{quote_identifier(name)}"
-    first = [f"COMMENT ON TABLE {table} IS {_literal(doc)}"] if doc else []
+    first = [f"COMMENT ON TABLE {table} IS {quote_text(doc)}"] if doc else []
     return first + [
-        f"COMMENT ON COLUMN {table}.{quote_identifier(column.name)} IS {_literal(comment(column))}"
+        f"COMMENT ON COLUMN {table}.{quote_identifier(column.name)}"
+        f" IS {quote_text(comment(column))}"
         for column in columns
     ]
 
@@ -148,15 +150,6 @@ def comment(column: Column) -> str:
     'rows read [rows]'
     """
     return f"{column.doc} [{column.unit}]" if column.unit else column.doc
-
-
-def quote_identifier(identifier: str) -> str:
-    """An identifier of SQL in quotes.
-
-    >>> quote_identifier('a"b')
-    '"a""b"'
-    """
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 def _state(session: Session) -> tuple[int, str] | None:
@@ -197,7 +190,7 @@ def _make_view(session: Session, view: ViewSpec, declaration: Declaration) -> No
     if view.name == CATALOGUE:
         sql = sql.replace("{rows}", _documentation(session, declaration))
     session.execute(f"CREATE OR REPLACE VIEW mart.{quote_identifier(view.name)} AS {sql}")
-    session.execute(f"COMMENT ON VIEW mart.{quote_identifier(view.name)} IS {_literal(view.doc)}")
+    session.execute(f"COMMENT ON VIEW mart.{quote_identifier(view.name)} IS {quote_text(view.doc)}")
 
 
 def _documentation(session: Session, declaration: Declaration) -> str:
@@ -214,12 +207,8 @@ def _documentation(session: Session, declaration: Declaration) -> str:
         for column in view.columns
         for kind in [types.get(view.name, {}).get(column.name, "VARCHAR")]
     ]
-    return ", ".join("(" + ", ".join(map(_literal, row)) + ")" for row in rows)
+    return ", ".join("(" + ", ".join(map(quote_text, row)) + ")" for row in rows)
 
 
 def _spelled(kind: str) -> str:
     return "TIMESTAMP WITH TIME ZONE" if kind == "TIMESTAMPTZ" else kind
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

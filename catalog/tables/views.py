@@ -58,9 +58,9 @@ def read_view(name: str) -> ViewSpec:
 
 def load_views() -> tuple[ViewSpec, ...]:
     """Every file of catalog/views in order of name, the catalogue of columns last."""
-    found = [
+    views = [
         read_view(entry.name.removesuffix(".sql"))
         for entry in (files("catalog") / "views").iterdir()
         if entry.name.endswith(".sql")
     ]
-    return tuple(sorted(found, key=lambda view: (view.name == CATALOGUE, view.name)))
+    return tuple(sorted(views, key=lambda view: (view.name == CATALOGUE, view.name)))

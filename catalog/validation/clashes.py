@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from catalog.tables.quoting import quote_texts
+
 ClashRow = tuple[int, int]  # place in the scratch file, number in the delivered one
 # A file whose own rows disagree is refused for that, and is left out here.
 _SAID = """
@@ -67,7 +69,7 @@ def find_clashes(
         "rank": pa.array([file.rank for file in files], pa.int64()),
         "path": pa.array([str(file.path) for file in files], pa.string()),
     }
-    paths = ", ".join("'" + str(file.path).replace("'", "''") + "'" for file in files)
+    paths = quote_texts(file.path for file in files)
     database.register("clash_files", pa.table(columns))
     try:
         database.execute(_SAID.format(paths=paths, split=f"({split})"))
@@ -76,7 +78,7 @@ def find_clashes(
     finally:
         database.execute("DROP VIEW IF EXISTS said; DROP TABLE IF EXISTS clashing")
         database.unregister("clash_files")
-    found: dict[int, dict[int, list[ClashRow]]] = defaultdict(lambda: defaultdict(list))
-    for number, other, place, line in pairs:
-        found[number][other].append((place, line))
-    return {number: dict(others) for number, others in found.items()}
+    clashes: dict[int, dict[int, list[ClashRow]]] = defaultdict(lambda: defaultdict(list))
+    for number, other, position, line in pairs:
+        clashes[number][other].append((position, line))
+    return {number: dict(others) for number, others in clashes.items()}

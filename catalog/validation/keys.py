@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from catalog.contracts.contract import DeclaredExpectation, SourceContract
-from catalog.tables.migrate import quote_identifier
+from catalog.tables.quoting import quote_identifier, quote_text, quote_texts
 from catalog.validation.clashes import ClashFile, ClashRow, find_clashes
 from catalog.validation.expectations import measure_sql, profile_column
 from catalog.validation.staging import scratch_columns
@@ -88,7 +88,7 @@ class KeyFindings:
     def mark(self, code: str, rows: Sequence[tuple[int, int]]) -> None:
         """Note the rows that break a rule, by place in the scratch file and by number."""
         self.failing[code] = sorted(number for _, number in rows)
-        self.places[code] = [place for place, _ in rows]
+        self.places[code] = [position for position, _ in rows]
 
 
 class Judged(Protocol):
@@ -124,7 +124,7 @@ class KeyIndex:
             "SET enable_progress_bar = false; SET preserve_insertion_order = false"
         )
         self._database.execute("SET memory_limit = '400MB'; SET TimeZone = 'UTC'")
-        self._database.execute(f"SET temp_directory = {_text(folder / 'spill')}")
+        self._database.execute(f"SET temp_directory = {quote_text(folder / 'spill')}")
         self._database.execute(_TABLES)
         self._carved_below: str | None = None
 
@@ -134,7 +134,7 @@ class KeyIndex:
 
     def load_standing(self, path: Path) -> None:
         """Take what stands in the lake, as `export_standing` writes it."""
-        self._run(f"INSERT INTO standing SELECT * FROM read_parquet({_text(path)})")
+        self._run(f"INSERT INTO standing SELECT * FROM read_parquet({quote_text(path)})")
 
     def load_places(self, places: pa.Table) -> None:
         """Take batch, rank, uri and name of every file that said a row, or is about to."""
@@ -148,7 +148,7 @@ class KeyIndex:
 
     def profile(self, path: Path, expectations: Sequence[DeclaredExpectation]) -> pa.Table:
         """One row: the measured number of each expectation over the accepted rows of a file."""
-        rows = f"read_parquet({_text(path)})"
+        rows = f"read_parquet({quote_text(path)})"
         measured = {}
         for named in expectations:
             query = measure_sql(named, rows=rows, column=self._places[named.column])
@@ -164,25 +164,25 @@ class KeyIndex:
         text, target = self._contract.content_columns
         self._run(
             _JUDGED.format(
-                path=_text(path),
+                path=quote_text(path),
                 split=self._split,
                 is_known=delivery.is_known,
                 rank=delivery.rank,
-                uri=_text(delivery.file_uri),
+                uri=quote_text(delivery.file_uri),
                 keeps_places=self._contract.keeps_places,
                 target=self._places[target],
                 input=self._places[text],
             )
         )
-        found = dict(self._run("SELECT verdict, count(*) FROM judged GROUP BY verdict"))
+        verdicts = dict(self._run("SELECT verdict, count(*) FROM judged GROUP BY verdict"))
         findings = KeyFindings(
-            n_new=found.get("new", 0),
-            n_unchanged=found.get("unchanged", 0),
-            n_changed=found.get("changed", 0),
-            n_duplicates=found.get("duplicate", 0),
-            n_outdated=found.get("outdated", 0),
+            n_new=verdicts.get("new", 0),
+            n_unchanged=verdicts.get("unchanged", 0),
+            n_changed=verdicts.get("changed", 0),
+            n_duplicates=verdicts.get("duplicate", 0),
+            n_outdated=verdicts.get("outdated", 0),
         )
-        if "tied" in found:
+        if "tied" in verdicts:
             tied = "FROM judged WHERE verdict = 'tied'"
             findings.mark(DISAGREE, self._run(f"SELECT n, number {tied}"))
             others = self._run(f"SELECT DISTINCT said_in {tied} ORDER BY 1")
@@ -204,7 +204,7 @@ class KeyIndex:
 
     def apply(self, path: Path, batch_id: str) -> None:
         """Let the file judged last take its place in the source."""
-        batch, landing = _text(batch_id), "verdict IN ('new', 'changed')"
+        batch, landing = quote_text(batch_id), "verdict IN ('new', 'changed')"
         changed = "SELECT item FROM judged WHERE verdict = 'changed'"
         self._run(
             f"UPDATE chosen SET superseded_by = {batch} WHERE item IN ({changed})"
@@ -225,7 +225,7 @@ class KeyIndex:
             " WHERE item IN (SELECT item FROM judged WHERE confirms)"
         )
         self._run(
-            f"INSERT INTO chosen SELECT {_text(path)}, n, item, split, {batch}, NULL"
+            f"INSERT INTO chosen SELECT {quote_text(path)}, n, item, split, {batch}, NULL"
             f" FROM judged WHERE {landing}"
         )
 
@@ -242,7 +242,7 @@ class KeyIndex:
 
         `batch` is null of a row that came with the one that says it.
         """
-        listed = ", ".join(map(_text, batches)) or "NULL"
+        listed = quote_texts(batches) or "NULL"
         said = f"FROM standing WHERE said IN ({listed})"
         self._copy(f"SELECT item, nullif(said, batch) AS batch {said}", out)
         return int(self._run(f"SELECT count(*) {said} AND said <> batch")[0][0])
@@ -250,19 +250,19 @@ class KeyIndex:
     def write_landing(self, out: Path, *, at: datetime) -> int:
         """The rows that land, with their system columns in front; how many there are."""
         columns = ", ".join(
-            f"p.{place} AS {quote_identifier(name)}" for name, place in self._places.items()
+            f"p.{column} AS {quote_identifier(name)}" for name, column in self._places.items()
         )
         paths = [path for (path,) in self._run("SELECT DISTINCT path FROM chosen ORDER BY path")]
         if not paths:
             return 0
-        moment = f"TIMESTAMPTZ {_text(at.isoformat())}"
+        moment = f"TIMESTAMPTZ {quote_text(at.isoformat())}"
         self._copy(
             "SELECT p._item_sha256, p._row_sha256, p._group_sha256, c.split AS _split,"
             " c.batch AS _batch_id, c.superseded_by AS _superseded_by,"
             f" {moment} AS recorded_at,"
             f" CASE WHEN c.superseded_by IS NOT NULL THEN {moment} END AS superseded_at,"
             f" NULL::TIMESTAMPTZ AS retracted_at, {columns}"
-            f" FROM read_parquet([{', '.join(map(_text, paths))}], filename = true,"
+            f" FROM read_parquet([{quote_texts(paths)}], filename = true,"
             " file_row_number = true) p"
             " JOIN chosen c ON c.path = p.filename AND c.n = p.file_row_number",
             out,
@@ -278,14 +278,14 @@ class KeyIndex:
             },
             schema=pa.schema([("n", pa.int64()), ("code", pa.string())]),
         )
-        row = ", ".join(f"{_text(name)}: p.{place}" for name, place in self._places.items())
+        row = ", ".join(f"{quote_text(name)}: p.{column}" for name, column in self._places.items())
         self._database.register("marks", marks)
         self._copy(
             "WITH m AS (SELECT n, string_agg(code, ';' ORDER BY code) AS reasons"
             " FROM marks GROUP BY n)"
-            f" SELECT {_text(batch_id)} AS _batch_id, p._row_number, m.reasons AS _reasons,"
+            f" SELECT {quote_text(batch_id)} AS _batch_id, p._row_number, m.reasons AS _reasons,"
             f" to_json({{{row}}})::VARCHAR AS _row_json"
-            f" FROM read_parquet({_text(path)}, file_row_number = true) p"
+            f" FROM read_parquet({quote_text(path)}, file_row_number = true) p"
             " JOIN m ON m.n = p.file_row_number",
             out,
         )
@@ -320,7 +320,7 @@ class KeyIndex:
         if self._carved_below is None:
             return "_split"
         return (
-            f"CASE WHEN _split = 'train' AND _group_sha256 < {_text(self._carved_below)}"
+            f"CASE WHEN _split = 'train' AND _group_sha256 < {quote_text(self._carved_below)}"
             " THEN 'validation' ELSE _split END"
         )
 
@@ -333,12 +333,8 @@ class KeyIndex:
         return Variety(int(n_rows), int(n_labelled), labels, inputs)
 
     def _copy(self, query: str, out: Path) -> None:
-        self._run(f"COPY ({query}) TO {_text(out)} (FORMAT parquet, {_ROW_GROUPS})")
+        self._run(f"COPY ({query}) TO {quote_text(out)} (FORMAT parquet, {_ROW_GROUPS})")
 
     def _run(self, sql: str) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._database.execute(sql).fetchall()
         return rows
-
-
-def _text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"

@@ -155,7 +155,7 @@ class Outcome:
             n_superseding=landed.n_changed,
             n_quarantined=self.tally.n_quarantined + self.n_marked,
             n_phi=self.tally.n_phi,
-            failed={_shown(*place): n for place, n in sorted(self.tally.failed.items())},
+            failed={_shown(*check): n for check, n in sorted(self.tally.failed.items())},
             n_outdated=landed.n_outdated,
         )
 
@@ -192,7 +192,7 @@ class Outcome:
         if self.delivery.is_withdrawn:
             return []
         failed = dict.fromkeys(((r.rule_id, p.name) for r, p in rules_of(self.contract)), 0)
-        failed |= {place: n for place, n in tally.failed.items() if not place[0].startswith(PHI)}
+        failed |= {check: n for check, n in tally.failed.items() if not check[0].startswith(PHI)}
         rows = [self._row("rows", rule, column, n) for (rule, column), n in failed.items()]
         rows += [
             self._row("phi", rule.removeprefix(PHI), column, n)
@@ -229,9 +229,9 @@ class Outcome:
     def _ratio(self, code: str, n_failed: int, limit: float) -> str:
         wants_phi = code == "max_phi_ratio"
         rules = [
-            f"{_shown(*place)} in {_rows(n, self.tally.examples[place])}"
-            for place, n in self.tally.failed.most_common()
-            if place[0].startswith(PHI) == wants_phi
+            f"{_shown(*check)} in {_rows(n, self.tally.examples[check])}"
+            for check, n in self.tally.failed.most_common()
+            if check[0].startswith(PHI) == wants_phi
         ]
         shares = f"{n_failed} of {self.tally.n_rows} rows, limit {limit:g}"
         return f"{code}: {shares} ({', '.join(rules)})"
@@ -239,8 +239,8 @@ class Outcome:
 
 def refused_again(contract: SourceContract, delivery: Delivery) -> Outcome:
     """The outcome of bytes that were withdrawn: unread, and known by their hash alone."""
-    told = f"sha256 {delivery.file_sha256[:12]}"
-    unnamed = replace(delivery, file_uri=told, shown_name=told, split=None)
+    shown = f"sha256 {delivery.file_sha256[:12]}"
+    unnamed = replace(delivery, file_uri=shown, shown_name=shown, split=None)
     why = "retracted: it was withdrawn, see core.retractions; take it out of the folder"
     return Outcome(unnamed, contract, reasons=[why])
 
@@ -270,19 +270,19 @@ def raise_refused(source: str, batches: Sequence[BatchReport]) -> None:
 
 def remedies(source: str, reasons: Sequence[str]) -> list[str]:
     """What to do about refused files, by why they were refused."""
-    told = [
+    texts = [
         f"`rpe source findings {source}` lists the rows set aside; correct the export or the"
         " contract, or ask the owner for another file"
     ]
     if any(reason.startswith(DISAGREE) for reason in reasons):
-        told.append(
+        texts.append(
             "where files disagree, say in the contract which is the later (files.order: natural,"
             " name, modified, or a pattern that tells them apart) and on_violation.changed_row:"
             " supersede, or take one of them out of the folder"
         )
     if any(reason.startswith(NO_PLACE) for reason in reasons):
-        told.append("rename the file, or write a pattern of files.order that fits every name")
-    return told
+        texts.append("rename the file, or write a pattern of files.order that fits every name")
+    return texts
 
 
 def _shown(rule: str, column: str) -> str:

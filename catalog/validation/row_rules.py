@@ -48,16 +48,16 @@ class RowRule:
     failing: Callable[[pa.Array, RowPlace], pa.Array]
 
 
-def _too_short(column: pa.Array, place: RowPlace) -> pa.Array:
-    return pc.less(pc.utf8_length(column), place.rule.min_chars)
+def _too_short(column: pa.Array, row_place: RowPlace) -> pa.Array:
+    return pc.less(pc.utf8_length(column), row_place.rule.min_chars)
 
 
-def _too_long(column: pa.Array, place: RowPlace) -> pa.Array:
-    return pc.greater(pc.utf8_length(column), place.rule.max_chars)
+def _too_long(column: pa.Array, row_place: RowPlace) -> pa.Array:
+    return pc.greater(pc.utf8_length(column), row_place.rule.max_chars)
 
 
-def _out_of_range(column: pa.Array, place: RowPlace) -> pa.Array:
-    low, high = place.rule.min, place.rule.max
+def _out_of_range(column: pa.Array, row_place: RowPlace) -> pa.Array:
+    low, high = row_place.rule.min, row_place.rule.max
     above = pc.greater(column, high) if high is not None else pa.scalar(False)
     below = pc.less(column, low) if low is not None else pa.scalar(False)
     return pc.or_(below, above)
@@ -72,75 +72,77 @@ def _not_among(column: pa.Array, choices: Sequence[str | int | bool]) -> pa.Arra
     return pc.and_(pc.is_valid(column), pc.invert(known))
 
 
-def _not_matching(column: pa.Array, place: RowPlace) -> pa.Array:
-    return pc.invert(pc.match_substring_regex(column, rf"\A(?:{place.rule.pattern})\z"))
+def _not_matching(column: pa.Array, row_place: RowPlace) -> pa.Array:
+    return pc.invert(pc.match_substring_regex(column, rf"\A(?:{row_place.rule.pattern})\z"))
 
 
 ROW_RULES: tuple[RowRule, ...] = (
     RowRule(
         "null_not_allowed",
         "a column that is not nullable holds a value in every row",
-        lambda place: not place.rule.nullable,
+        lambda row_place: not row_place.rule.nullable,
         lambda column, _: pc.is_null(column),
     ),
     RowRule(
         "blank_key",
         "a key or group holds more than blanks",
-        lambda place: place.rule.type == "string" and (place.rule.key or place.rule.group),
+        lambda row_place: (
+            row_place.rule.type == "string" and (row_place.rule.key or row_place.rule.group)
+        ),
         lambda column, _: _is_blank(column),
     ),
     RowRule(
         "not_finite",
         "a number is neither NaN nor infinite",
-        lambda place: place.rule.type == "number",
+        lambda row_place: row_place.rule.type == "number",
         lambda column, _: pc.invert(pc.is_finite(column)),
     ),
     RowRule(
         "too_short",
         "a text has at least `min_chars` characters",
-        lambda place: place.rule.min_chars is not None,
+        lambda row_place: row_place.rule.min_chars is not None,
         _too_short,
     ),
     RowRule(
         "too_long",
         "a text has at most `max_chars` characters",
-        lambda place: place.rule.max_chars is not None,
+        lambda row_place: row_place.rule.max_chars is not None,
         _too_long,
     ),
     RowRule(
         "out_of_range",
         "a number lies between `min` and `max`, both included",
-        lambda place: place.rule.min is not None or place.rule.max is not None,
+        lambda row_place: row_place.rule.min is not None or row_place.rule.max is not None,
         _out_of_range,
     ),
     RowRule(
         "not_in_values",
         "a value is one of `values`",
-        lambda place: place.rule.values is not None,
-        lambda column, place: _not_among(column, place.rule.values or ()),
+        lambda row_place: row_place.rule.values is not None,
+        lambda column, row_place: _not_among(column, row_place.rule.values or ()),
     ),
     RowRule(
         "unknown_label",
         "a label is one of the task's; a row without a label is legal in a nullable column",
-        lambda place: place.labels is not None,
-        lambda column, place: _not_among(column, place.label_cells),
+        lambda row_place: row_place.labels is not None,
+        lambda column, row_place: _not_among(column, row_place.label_cells),
     ),
     RowRule(
         "blank_target",
         "an answer that is there holds more than blanks",
-        lambda place: place.is_written,
+        lambda row_place: row_place.is_written,
         lambda column, _: _is_blank(column),
     ),
     RowRule(
         "unknown_split",
         "the split column says train, validation or test",
-        lambda place: place.is_split,
+        lambda row_place: row_place.is_split,
         lambda column, _: pc.or_(pc.is_null(column), _not_among(column, SPLITS)),
     ),
     RowRule(
         "pattern",
         "a whole text matches `pattern`",
-        lambda place: place.rule.pattern is not None,
+        lambda row_place: row_place.rule.pattern is not None,
         _not_matching,
     ),
 )
@@ -191,7 +193,10 @@ def places(contract: SourceContract) -> tuple[RowPlace, ...]:
 def rules_of(contract: SourceContract) -> list[tuple[RowRule, RowPlace]]:
     """Every rule with every column that it applies to."""
     return [
-        (rule, place) for place in places(contract) for rule in ROW_RULES if rule.applies(place)
+        (rule, row_place)
+        for row_place in places(contract)
+        for rule in ROW_RULES
+        if rule.applies(row_place)
     ]
 
 
@@ -214,10 +219,10 @@ def check_rows(
     for row, code, column in unread:
         faults.add([row], code, column)
         untyped[column].add(row)
-    for rule, place in rules_of(contract):
+    for rule, row_place in rules_of(contract):
         # One array, not chunks: indices_nonzero of an empty chunked mask crashes in Arrow 25.
-        mask = rule.failing(table.column(place.name).combine_chunks(), place)
+        mask = rule.failing(table.column(row_place.name).combine_chunks(), row_place)
         failing = pc.indices_nonzero(mask).to_pylist()
-        spared = untyped[place.name] | untyped[WHOLE_ROW]
-        faults.add((row for row in failing if row not in spared), rule.rule_id, place.name)
+        spared = untyped[row_place.name] | untyped[WHOLE_ROW]
+        faults.add((row for row in failing if row not in spared), rule.rule_id, row_place.name)
     return faults

@@ -63,10 +63,10 @@ def split_by_share(group: str, shares: SplitShares) -> str:
 
     Train takes the lower end and test the upper, so that sources with like shares agree.
     """
-    place = position(group)
-    if place < shares.train:
+    share = position(group)
+    if share < shares.train:
         return "train"
-    return "test" if place >= 1.0 - shares.test else "validation"
+    return "test" if share >= 1.0 - shares.test else "validation"
 
 
 def split_of_file(contract: SourceContract, file_uri: str) -> str | None:

@@ -142,9 +142,9 @@ class StagedFile:
         tally.n_quarantined += len(faults.reasons)
         tally.n_phi += len(phi_rows)
         tally.failed.update(faults.counts)
-        for place, indices in faults.first_rows.items():
-            room = SHOWN_ROWS - len(tally.examples[place])
-            tally.examples[place] += [numbers[index] for index in indices[:room]]
+        for check, indices in faults.first_rows.items():
+            room = SHOWN_ROWS - len(tally.examples[check])
+            tally.examples[check] += [numbers[index] for index in indices[:room]]
 
     def _scan(self, table: pa.Table, faults: RowFaults) -> set[int]:
         """Rows in which the PHI gate found something; each scan must find its canary too."""
@@ -153,10 +153,10 @@ class StagedFile:
         for column in self._phi_columns:
             canary = CANARIES[self.tally.n_canaries % len(CANARIES)]
             cells = pa.concat_arrays([*table.column(column).chunks, pa.array([canary])])
-            found = dict(scan_column(cells))
+            by_row = dict(scan_column(cells))
             self.tally.n_canaries += 1
-            self.tally.n_canaries_missed += found.pop(table.num_rows, ()) == ()
-            for row, rule_ids in found.items():
+            self.tally.n_canaries_missed += by_row.pop(table.num_rows, ()) == ()
+            for row, rule_ids in by_row.items():
                 for code in row_codes(rule_ids, other_scripts_read=is_read):
                     faults.add([row], code, column)
                     rows |= {row} if code.startswith(PHI) else set()
@@ -164,8 +164,8 @@ class StagedFile:
 
     def _expect(self, kept: pa.Table) -> None:
         for result in self._validator.check(kept, self._checks):
-            place = (result.check.rule, result.check.column)
-            self.tally.checks[place] = result.is_passed and self.tally.checks.get(place, True)
+            check = (result.check.rule, result.check.column)
+            self.tally.checks[check] = result.is_passed and self.tally.checks.get(check, True)
 
     def _with_keys(self, kept: pa.Table, numbers: pa.Array) -> pa.Table:
         rows = kept.to_pylist()
@@ -175,7 +175,7 @@ class StagedFile:
         parts = self._split_of(rows, groups)
         self.tally.says_validation |= "validation" in parts
         keys = [items, [splits.row_sha256(row) for row in rows], groups, parts, numbers]
-        fields = [pa.field(place, kept.schema.field(name).type) for name, place in self._places]
+        fields = [pa.field(short, kept.schema.field(name).type) for name, short in self._places]
         schema = pa.schema([*(pa.field(name, kind) for name, kind in _KEY_FIELDS), *fields])
         return pa.table([*keys, *(kept.column(n) for n, _ in self._places)], schema=schema)
 
@@ -204,7 +204,7 @@ def scratch_columns(contract: SourceContract) -> dict[str, str]:
 
     A name of the data may be one of DuckDB's own (`filename`), or one of ours (`_row_number`).
     """
-    return {name: f"c{place}" for place, name in enumerate(contract.columns)}
+    return {name: f"c{number}" for number, name in enumerate(contract.columns)}
 
 
 class _RowFile:

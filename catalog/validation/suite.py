@@ -44,7 +44,7 @@ def row_checks(contract: SourceContract) -> tuple[Check, ...]:
 
     Label balance and other shares need the whole file: see expectations.py.
     """
-    return tuple(check for place in places(contract) for check in _column_checks(place))
+    return tuple(check for row_place in places(contract) for check in _column_checks(row_place))
 
 
 def build_suite(name: str, checks: Sequence[Check]) -> Any:
@@ -58,29 +58,29 @@ def build_suite(name: str, checks: Sequence[Check]) -> Any:
     return suite
 
 
-def _column_checks(place: RowPlace) -> Iterator[Check]:
-    rule = place.rule
+def _column_checks(row_place: RowPlace) -> Iterator[Check]:
+    rule = row_place.rule
     # A column that is not there fails this one too, so its presence needs no check of its own.
     types = [PYTHON_TYPES[rule.type]]
-    yield Check("ExpectColumnValuesToBeInTypeList", place.name, {"type_list": types})
+    yield Check("ExpectColumnValuesToBeInTypeList", row_place.name, {"type_list": types})
     if not rule.nullable:
-        yield Check("ExpectColumnValuesToNotBeNull", place.name)
+        yield Check("ExpectColumnValuesToNotBeNull", row_place.name)
     if rule.min_chars is not None or rule.max_chars is not None:
         lengths = {"min_value": rule.min_chars, "max_value": rule.max_chars}
-        yield Check("ExpectColumnValueLengthsToBeBetween", place.name, lengths)
+        yield Check("ExpectColumnValueLengthsToBeBetween", row_place.name, lengths)
     if rule.min is not None or rule.max is not None:
         limits = {"min_value": rule.min, "max_value": rule.max}
-        yield Check("ExpectColumnValuesToBeBetween", place.name, limits)
-    if choices := _choices(place):
-        yield Check("ExpectColumnValuesToBeInSet", place.name, {"value_set": sorted(choices)})
+        yield Check("ExpectColumnValuesToBeBetween", row_place.name, limits)
+    if choices := _choices(row_place):
+        yield Check("ExpectColumnValuesToBeInSet", row_place.name, {"value_set": sorted(choices)})
     if rule.pattern is not None:
         regex = rf"\A(?:{rule.pattern})\Z"
-        yield Check("ExpectColumnValuesToMatchRegex", place.name, {"regex": regex})
+        yield Check("ExpectColumnValuesToMatchRegex", row_place.name, {"regex": regex})
 
 
-def _choices(place: RowPlace) -> set[Any]:
+def _choices(row_place: RowPlace) -> set[Any]:
     """Values that every rule of the column allows; empty where no rule lists any."""
-    labels = None if place.labels is None else place.label_cells
-    listed = [place.rule.values, labels, SPLITS if place.is_split else None]
+    labels = None if row_place.labels is None else row_place.label_cells
+    listed = [row_place.rule.values, labels, SPLITS if row_place.is_split else None]
     allowed = [set(choices) for choices in listed if choices is not None]
     return set.intersection(*allowed) if allowed else set()

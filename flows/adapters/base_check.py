@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.workspace.bases import base_folder
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.errors import InputError, shown_name
 from rpe_core.families.table import FAMILIES
@@ -26,6 +27,11 @@ from rpe_core.merging.wrappers import plain_name
 _SHOWN = 3
 _NAMED = "modules named one by one"
 
+WEIGHTS_OF = CacheSection[str, Checkpoint]("weights of bases, by name")
+SKELETONS = CacheSection[str, Any]("bases without their numbers, by name")
+SHAPES = CacheSection[str, BaseShapes]("shapes of bases, by name")
+FITTING = CacheSection[tuple[str, str], bool]("forms of adapters that fit, by base and form")
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -37,10 +43,10 @@ class Fitted:
 
 def require_base_name(workspace: Workspace, name: str, adapter: AdapterFiles) -> None:
     """The name in adapter_config.json must be that of the base, by its last part."""
-    told = read_base_name(str(adapter.config.get("base_model_name_or_path") or ""))
+    base_name = read_base_name(str(adapter.config.get("base_model_name_or_path") or ""))
     spec, base_id = workspace.plan.bases[name], workspace.bases[name].base_id
     known = {read_base_name(each).model for each in (name, base_id, spec.model)}
-    if told.model.casefold() not in {each.casefold() for each in known}:
+    if base_name.model.casefold() not in {each.casefold() for each in known}:
         raise InputError(
             "adapter_config.json names another base than the one given, or none",
             expected=", ".join(sorted(known)),
@@ -63,12 +69,12 @@ def fit(workspace: Workspace, name: str, folder: Path, scratch: Path) -> Fitted:
         return Fitted(folder)
     adapter = AdapterFolder(folder)
     way = _place(workspace, name, adapter)
-    told = _in_words(adapter, way)
-    if not told and _fits_as_it_is(workspace, name, folder, adapter):
+    mapping = _in_words(adapter, way)
+    if not mapping and _fits_as_it_is(workspace, name, folder, adapter):
         return Fitted(folder)
     rewrite(adapter, way, scratch)
     _try_on(workspace, name, scratch)
-    return Fitted(scratch, told or _NAMED)
+    return Fitted(scratch, mapping or _NAMED)
 
 
 def require_fit(workspace: Workspace, name: str, folder: Path) -> None:
@@ -76,10 +82,10 @@ def require_fit(workspace: Workspace, name: str, folder: Path) -> None:
     if not holds_prompts(folder):
         adapter = AdapterFolder(folder)
         way = _place(workspace, name, adapter)
-        told = _in_words(adapter, way)
-        if told or not _is_soon_read(adapter):
+        mapping = _in_words(adapter, way)
+        if mapping or not _is_soon_read(adapter):
             raise InputError(
-                f"The adapter of the bundle does not fit the base: it needs {told or _NAMED}.",
+                f"The adapter of the bundle does not fit the base: it needs {mapping or _NAMED}.",
                 expected="a bundle whose adapter has the names of the modules that are loaded",
                 remedy="import its plain PEFT folder, which is mapped, and export it again",
             )
@@ -88,11 +94,8 @@ def require_fit(workspace: Workspace, name: str, folder: Path) -> None:
 
 def base_weights(workspace: Workspace, name: str) -> Checkpoint:
     """The base's own weights, opened once a run."""
-    key = f"weights {name}"
-    if key not in workspace.memo:
-        workspace.memo[key] = Checkpoint(base_folder(workspace.plan.bases[name]))
-    found: Checkpoint = workspace.memo[key]
-    return found
+    spec = workspace.plan.bases[name]
+    return workspace.cache.get(WEIGHTS_OF, name, lambda: Checkpoint(base_folder(spec)))
 
 
 def _place(workspace: Workspace, name: str, adapter: AdapterFolder) -> Placement:
@@ -128,19 +131,21 @@ def _require_own_copies(
 
 def _in_words(adapter: AdapterFolder, way: Placement) -> str:
     """What has to be done to the adapter, nothing where it is as the base wants it."""
-    told = []
+    changes = []
     if any(plain_name(name) != name for name in adapter.tensors.specs):
-        told.append("wrappers taken off names")
+        changes.append("wrappers taken off names")
     if way.less:
-        told.append(f"{shown_name(way.less)} taken off names")
+        changes.append(f"{shown_name(way.less)} taken off names")
     if way.more:
-        told.append(f"{shown_name(way.more)} put before names")
+        changes.append(f"{shown_name(way.more)} put before names")
     if adapter.layout.copies:
-        told.append("copies of the base's own weights left out")
+        changes.append("copies of the base's own weights left out")
     if way.left_out:
         names = ", ".join(shown_name(tensor) for tensor in way.left_out[:_SHOWN])
-        told.append(f"{len(way.left_out)} tensors of a head left out that is not loaded: {names}")
-    return "; ".join(told)
+        changes.append(
+            f"{len(way.left_out)} tensors of a head left out that is not loaded: {names}"
+        )
+    return "; ".join(changes)
 
 
 def _fits_as_it_is(workspace: Workspace, name: str, folder: Path, adapter: AdapterFolder) -> bool:
@@ -162,23 +167,23 @@ def _try_on(workspace: Workspace, name: str, folder: Path) -> None:
     # peft, which only an import needs here
     from rpe_core.families import attachment
 
-    skeleton, known = _skeleton(workspace, name), workspace.memo.setdefault(f"fits {name}", set())
-    if (form := _form(folder)) in known:
+    skeleton, known = _skeleton(workspace, name), workspace.cache.known(FITTING)
+    if (form := (name, _form(folder))) in known:
         return
     try:
         attachment.attach(skeleton, str(folder))
     except ValueError as error:  # its text is about names and shapes
         raise InputError(f"{error}.") from None
     attachment.detach(skeleton)
-    known.add(form)
+    known[form] = True
 
 
 def _form(folder: Path) -> str:
     """What decides whether an adapter fits: one of a thousand of one recipe stands for them all."""
     tensors = TensorFile(folder / WEIGHTS, what=f"The adapter's {WEIGHTS}").specs
     shapes = {name: spec.shape for name, spec in tensors.items()}
-    told = json.dumps(read_json(folder / CONFIG, what="adapter"), sort_keys=True)
-    return fingerprint([told, shapes])
+    config = json.dumps(read_json(folder / CONFIG, what="adapter"), sort_keys=True)
+    return fingerprint([config, shapes])
 
 
 def _skeleton(workspace: Workspace, name: str) -> Any:
@@ -186,24 +191,24 @@ def _skeleton(workspace: Workspace, name: str) -> Any:
     # transformers, which only an import needs here
     from rpe_core.families import skeleton
 
-    key, spec = f"skeleton {name}", workspace.plan.bases[name]
-    if key not in workspace.memo:
-        folder = str(base_folder(spec))
+    spec = workspace.plan.bases[name]
+
+    def draw() -> Any:
         try:
-            workspace.memo[key] = skeleton.draw(folder, FAMILIES[spec.family].loads)
+            return skeleton.draw(str(base_folder(spec)), FAMILIES[spec.family].loads)
         except (OSError, ValueError):
             raise InputError(
                 f"The modules of base {name} cannot be drawn from its config.json.",
                 expected="a folder that the family loads",
             ) from None
-    return workspace.memo[key]
+
+    return workspace.cache.get(SKELETONS, name, draw)
 
 
 def _shapes(workspace: Workspace, name: str) -> BaseShapes:
-    key = f"shapes {name}"
-    if key not in workspace.memo:
+    def find() -> BaseShapes:
         skeleton = _skeleton(workspace, name)
         modules = {module: (kind, shape) for module, kind, shape in skeleton.modules()}
-        workspace.memo[key] = BaseShapes(modules, skeleton.tensors(), skeleton.others())
-    shapes: BaseShapes = workspace.memo[key]
-    return shapes
+        return BaseShapes(modules, skeleton.tensors(), skeleton.others())
+
+    return workspace.cache.get(SHAPES, name, find)

@@ -28,13 +28,13 @@ def read_card(
     Raises:
         InputError: a field is missing, unknown or of another type, or an id is none of its source.
     """
-    told = bundle.card.get("adapter"), bundle.representation
+    parts = bundle.card.get("adapter"), bundle.representation
     try:
-        facts, place = _known(told[0], AdapterCard), _known(told[1], Representation)
+        facts, representation = _known(parts[0], AdapterCard), _known(parts[1], Representation)
         card = _CARD.validate_python({**facts, "base": base, "origin": "imported"})
         filed = _PLACE.validate_python(
             {
-                **place,
+                **representation,
                 "representation_id": card.representation_id,
                 "dataset_version_id": card.dataset_version_id,
                 "encoder_id": encoder_id,
@@ -63,7 +63,7 @@ def _require_names(card: AdapterCard) -> None:
         "dataset": card.dataset_version_id,
         "representation": card.representation_id,
     }
-    odd = [kind for kind, told in ids.items() if not is_id(told, kind, card.source)]
+    odd = [kind for kind, record_id in ids.items() if not is_id(record_id, kind, card.source)]
     if odd:
         raise InputError(
             f"The bundle's card names no {odd[0]} of its source.",

@@ -36,13 +36,13 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
                 "No standing adapter has this id.", remedy="`rpe adapters list` shows them"
             )
         _require_cohort(row, min_groups)
-        place = stores.vectors.representation(row["representation_id"])
+        filed = stores.vectors.representation(row["representation_id"])
         folder = stores.artifacts.folder(row["artifact_sha256"], is_verified=True)
         card = {
             "base": {
                 "sha256": row["base_sha256"],
                 "family": row["family"],
-                "encoder_id": place.encoder_id,
+                "encoder_id": filed.encoder_id,
             },
             "adapter": {
                 **{name: row[name] for name in _TOLD},
@@ -51,8 +51,8 @@ def export_adapter(settings: Settings, adapter_id: str, out: Path) -> Path:
                 "versions": json.loads(row["versions_json"]),
             },
         }
-        told = {**asdict(place), "n_groups": row["n_groups"]}
-        representation = {name: told[name] for name in ("n_groups", "n_items", "variance", "z")}
+        facts = {**asdict(filed), "n_groups": row["n_groups"]}
+        representation = {name: facts[name] for name in ("n_groups", "n_items", "variance", "z")}
         hub = HubName(row["model"], row["revision"]) if row["revision"] else None
         write_bundle(out, folder, card=card, representation=representation, hub=hub)
     return out
@@ -63,7 +63,7 @@ def _require_cohort(row: dict[str, Any], min_groups: int) -> None:
     n = row["n_items"] if row["n_groups"] is None else row["n_groups"]
     if n < min_groups:
         raise InputError(
-            f"The representation stands for {n} groups: it would say too much of each patient.",
+            f"The representation is of only {n} groups: it would reveal too much of each patient.",
             where=row["adapter_id"],
             expected=f"at least {min_groups} groups, by `publishing: min_groups` of plan.yaml",
             remedy="export it when more patients have arrived and their version is trained",

@@ -79,10 +79,10 @@ def import_adapters(
             workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
             with tempfile.TemporaryDirectory() as scratch:
                 checked, names = _checked(workspace, _folders(places), spec, Path(scratch))
-                on_checked([_reported(one) for one in checked])
-                filed = [one.filed for one in checked]
+                on_checked([_reported(adapter) for adapter in checked])
+                filed = [adapter.filed for adapter in checked]
                 if is_dry_run:
-                    return [one.card.adapter_id for one in filed]
+                    return [adapter.card.adapter_id for adapter in filed]
                 for name in names:
                     register_base_of(workspace, name)
                 return file_adapters(stores, filed, is_registered=is_registered, run=run)
@@ -98,35 +98,37 @@ class _Checked:
     told: str = ""
 
 
-def _reported(one: _Checked) -> Row:
+def _reported(adapter: _Checked) -> Row:
     """An adapter as it would be filed."""
-    card, place = one.filed.card, one.filed.representation
+    card, representation = adapter.filed.card, adapter.filed.representation
     return {
         "adapter_id": card.adapter_id,
         "license": card.license,
         "rank": card.rank,
         "n_parameters": card.n_parameters,
-        "n_items": place.n_items,
-        "n_groups": place.n_groups,
+        "n_items": representation.n_items,
+        "n_groups": representation.n_groups,
         "weights_sha256": card.weights_sha256,
-        "mapped": one.told,
+        "mapped": adapter.told,
     }
 
 
 def _folders(places: Sequence[str]) -> list[Path]:
     """Folders of adapters: named, matched by a pattern, or lying in a folder that is named."""
-    found: list[Path] = []
-    for place in places:
-        path = Path(place).expanduser()
+    candidates: list[Path] = []
+    for pattern in places:
+        path = Path(pattern).expanduser()
         matched = [path] if path.exists() else sorted(path.parent.glob(path.name))
         for folder in matched:
             inside = (
                 [p for p in sorted(folder.iterdir()) if _is_adapter(p)] if folder.is_dir() else []
             )
-            found += [folder] if _is_adapter(folder) or not inside else inside
-    if kinds := [special_kind(path) for path in found if not path.is_dir() and special_kind(path)]:
+            candidates += [folder] if _is_adapter(folder) or not inside else inside
+    if kinds := [
+        special_kind(path) for path in candidates if not path.is_dir() and special_kind(path)
+    ]:
         raise InputError(f"What is to be imported is {kinds[0]}.", expected="folders of adapters")
-    folders = [folder.absolute() for folder in dict.fromkeys(found) if folder.is_dir()]
+    folders = [folder.absolute() for folder in dict.fromkeys(candidates) if folder.is_dir()]
     if not folders:
         raise InputError(
             "There is no adapter to import.",
@@ -154,26 +156,30 @@ def _checked(
     for number, folder in enumerate(folders, start=1):
         announce("import", folder.name, number, len(folders))
         try:
-            place = scratch / str(number)
-            name, one = _one(workspace, folder, spec, place, is_alone=len(folders) == 1)
-            twin = checked.setdefault(one.filed.card.adapter_id, one).filed
-            if _are_two(twin, one.filed):
-                raise InputError("Two adapters would have one id.", where=one.filed.card.adapter_id)
+            folder_scratch = scratch / str(number)
+            name, adapter = _one(
+                workspace, folder, spec, folder_scratch, is_alone=len(folders) == 1
+            )
+            twin = checked.setdefault(adapter.filed.card.adapter_id, adapter).filed
+            if _are_two(twin, adapter.filed):
+                raise InputError(
+                    "Two adapters would have one id.", where=adapter.filed.card.adapter_id
+                )
             bases[name] = None
         except DeclarationError as error:
             faults += [Fault(f"{folder.name}: {f.path}", f.what, f.expected) for f in error.faults]
         except RpeError as error:
-            told = "; ".join(part for part in (error.expected, error.remedy) if part)
-            faults.append(Fault(folder.name, error.what.rstrip("."), told))
+            expected = "; ".join(part for part in (error.expected, error.remedy) if part)
+            faults.append(Fault(folder.name, error.what.rstrip("."), expected))
     if faults:
         raise DeclarationError("the import", faults)
     return list(checked.values()), list(bases)
 
 
-def _are_two(one: AdapterToImport, other: AdapterToImport) -> bool:
-    mine, its = one.card, other.card
+def _are_two(adapter: AdapterToImport, other: AdapterToImport) -> bool:
+    mine, its = adapter.card, other.card
     is_same = mine.weights_sha256 == its.weights_sha256 and mine.recipe_id == its.recipe_id
-    return not is_same or (mine.source == its.source and one is not other)
+    return not is_same or (mine.source == its.source and adapter is not other)
 
 
 def _one(
@@ -200,17 +206,17 @@ def _from_peft(
 ) -> _Checked:
     source = _source(workspace, folder, spec, is_alone=is_alone)
     base, task = workspace.bases[spec.base], workspace.contracts[spec.task_of].task_spec
-    told = _read_plain(workspace, folder, spec)
+    plain = _read_plain(workspace, folder, spec)
     fitted = fit(workspace, spec.base, folder, scratch)
     require_bounded(fitted.folder, base_weights(workspace, spec.base))
-    adapter = told if fitted.folder == folder else read_adapter(fitted.folder)
+    adapter = plain if fitted.folder == folder else read_adapter(fitted.folder)
     sample = read_sample_representation(
         workspace, spec.base, folder, task, spec.sample, spec.representation
     )
     representation = _representation(workspace, source, workspace.encoder(spec.base), sample)
     made_of = {"dataset": sample.sha256, "base": base.sha256, "tokens": base.max_tokens}
     made_of["weights"] = adapter.weights_sha256
-    recipe = _recipe(told)
+    recipe = _recipe(plain)
     card = AdapterCard(
         adapter_id=make_id("adapter", source, fingerprint(made_of)),
         source=source,
@@ -235,12 +241,12 @@ def _from_peft(
 
 
 def _read_plain(workspace: Workspace, folder: Path, spec: ImportSpec) -> AdapterFiles:
-    found = read_adapter(folder)
-    if found.prompts:
+    adapter = read_adapter(folder)
+    if adapter.prompts:
         raise InputError("Learned prompts are imported as a bundle.", remedy="rpe adapters export")
     if not spec.is_base_confirmed:
-        require_base_name(workspace, spec.base, found)
-    return found
+        require_base_name(workspace, spec.base, adapter)
+    return adapter
 
 
 def _recipe_ids(recipe: dict[str, Any]) -> tuple[str, ...]:
@@ -273,9 +279,9 @@ def _from_bundle(workspace: Workspace, bundle: Bundle) -> tuple[str, AdapterToIm
     return name, AdapterToImport(card, filed, bundle.adapter, _named(adapter.config, base))
 
 
-def _base_of(workspace: Workspace, told: object) -> tuple[str, str]:
+def _base_of(workspace: Workspace, declared: object) -> tuple[str, str]:
     """The plan's base with the files that a bundle was made on, and its encoder."""
-    facts = told if isinstance(told, dict) else {}
+    facts = declared if isinstance(declared, dict) else {}
     sha256, encoder_id = str(facts.get("sha256")), str(facts.get("encoder_id"))
     for name, base in workspace.bases.items():
         if base.sha256 == sha256:
@@ -290,30 +296,39 @@ def _base_of(workspace: Workspace, told: object) -> tuple[str, str]:
 
 
 def _representation(
-    workspace: Workspace, source: str, encoder: str, place: SampleRepresentation
+    workspace: Workspace, source: str, encoder: str, sample: SampleRepresentation
 ) -> Representation:
-    made_of = {"dataset": place.sha256, "encoder": encoder, "role": "reference"}
-    found = Representation(
+    made_of = {"dataset": sample.sha256, "encoder": encoder, "role": "reference"}
+    representation = Representation(
         make_id("representation", source, fingerprint(made_of)),
-        make_id("dataset", source, place.sha256),
+        make_id("dataset", source, sample.sha256),
         encoder,
         "reference",
-        place.n_items,
-        place.z,
-        place.variance,
+        sample.n_items,
+        sample.z,
+        sample.variance,
     )
-    _require_usable(workspace, found)
-    return found
+    _require_usable(workspace, representation)
+    return representation
 
 
-def _require_usable(workspace: Workspace, found: Representation) -> None:
-    values = np.array([found.z, found.variance]) if len(found.z) == len(found.variance) else None
-    if values is None or not values.size or not np.isfinite(values).all() or found.n_items < 1:
+def _require_usable(workspace: Workspace, representation: Representation) -> None:
+    values = (
+        np.array([representation.z, representation.variance])
+        if len(representation.z) == len(representation.variance)
+        else None
+    )
+    if (
+        values is None
+        or not values.size
+        or not np.isfinite(values).all()
+        or representation.n_items < 1
+    ):
         raise InputError("The representation is not finite, or has no items.")
-    expected = workspace.stores.vectors.dimension(found.encoder_id)
-    if expected not in (None, len(found.z)):
+    expected = workspace.stores.vectors.dimension(representation.encoder_id)
+    if expected not in (None, len(representation.z)):
         raise InputError(
-            f"The representation has {len(found.z)} dimensions.", expected=f"{expected}"
+            f"The representation has {len(representation.z)} dimensions.", expected=f"{expected}"
         )
 
 
@@ -322,14 +337,14 @@ def _recipe(adapter: AdapterFiles) -> dict[str, Any]:
 
     What few configurations say stands in it only where one does, so that ids of others stay.
     """
-    config, told = adapter.config, Hyperparameters(adapter.config)
+    config, hyperparameters = adapter.config, Hyperparameters(adapter.config)
     targets = config.get("target_modules")
     patterns = {key: [list(pair) for pair in (config.get(key) or {}).items()] for key in _ORDERED}
     narrowed = {key: config.get(key) for key in _NARROWED}
     return {
         "method": "lora",
-        "r": told.default_rank,
-        "alpha": config.get("lora_alpha", told.default_alpha),
+        "r": hyperparameters.default_rank,
+        "alpha": config.get("lora_alpha", hyperparameters.default_alpha),
         "target_modules": sorted(targets) if isinstance(targets, list) else targets,
         **({"modules_to_save": sorted(config["modules_to_save"])} if adapter.whole else {}),
         "use_rslora": bool(config.get("use_rslora")),

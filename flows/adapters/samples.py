@@ -15,6 +15,7 @@ from catalog.readers.formats import format_of_name, open_batches
 from catalog.readers.items import read_item
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.registry.model_code import input_of
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.errors import InputError
 from rpe_core.records import TaskSpec
@@ -34,6 +35,11 @@ class SampleRepresentation:
     sha256: str
 
 
+SAMPLES = CacheSection[tuple[str, str], SampleRepresentation](
+    "samples, by base and hash of the file"
+)
+
+
 def read_sample_representation(
     workspace: Workspace, base: str, folder: Path, task: TaskSpec, sample: str, representation: str
 ) -> SampleRepresentation:
@@ -46,15 +52,13 @@ def read_sample_representation(
     sha256 = Artifacts.hash_file(path)
     if representation:
         return _vector(path, sha256)
-    key = f"sample {base} {sha256}"
-    if key not in workspace.memo:
-        inputs = _inputs(path, task)
-        mean = mean_feature(workspace.features(base, inputs))
-        workspace.memo[key] = SampleRepresentation(
-            tuple(mean.mean.tolist()), tuple(mean.variance.tolist()), mean.n, sha256
-        )
-    place: SampleRepresentation = workspace.memo[key]
-    return place
+
+    def find() -> SampleRepresentation:
+        mean = mean_feature(workspace.features(base, _inputs(path, task)))
+        variance = tuple(mean.variance.tolist())
+        return SampleRepresentation(tuple(mean.mean.tolist()), variance, mean.n, sha256)
+
+    return workspace.cache.get(SAMPLES, (base, sha256), find)
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -80,13 +84,13 @@ def _vector(path: Path, sha256: str) -> SampleRepresentation:
             raise ValueError
         if path.suffix == ".npy":
             # mapped, a header that claims more than the file holds allocates nothing
-            told = {"z": np.load(path, mmap_mode="r", allow_pickle=False).tolist()}
+            content = {"z": np.load(path, mmap_mode="r", allow_pickle=False).tolist()}
         else:
             loaded = json.loads(read_regular(path))
-            told = {"z": loaded} if isinstance(loaded, list) else dict(loaded)
-        z = tuple(float(x) for x in told["z"])
-        variance = tuple(float(x) for x in told.get("variance", [0.0] * len(z)))
-        n_items = int(told.get("n_items", 1))
+            content = {"z": loaded} if isinstance(loaded, list) else dict(loaded)
+        z = tuple(float(x) for x in content["z"])
+        variance = tuple(float(x) for x in content.get("variance", [0.0] * len(z)))
+        n_items = int(content.get("n_items", 1))
     except Exception:
         # parsers raise anything over broken bytes; none of it is ours to pass on
         raise InputError(

@@ -15,7 +15,7 @@ _CODES = {
     DONE: "done",
     FAILED: "failed: a store or a file, or another run holds the workspace",
     MISUSED: "usage, or a fault of plan.yaml, a contract or the environment",
-    REFUSED: "a refused file lies there; what else came has landed",
+    REFUSED: "a delivered file was refused; the other files have landed",
     LOST: "the gate refuses the challenger of at least one target",
 }
 _STEP = {FAILED: "a step failed, or another run holds the workspace"}
@@ -26,7 +26,10 @@ _OWN = {
     **dict.fromkeys(("embed", "train", "ensemble", "evaluate"), _STEP),
     "promote": {LOST: _CODES[LOST]} | _STEP,
     "doctor": {DONE: "all is good", FAILED: "a check is bad", MISUSED: "usage, or no workspace"},
-    "repair": {DONE: "all is sound, or was mended", FAILED: "a backup must bring what is left"},
+    "repair": {
+        DONE: "every store is intact, or was repaired",
+        FAILED: "the rest can only come from a backup",
+    },
     "replay": {DONE: "every part is the same", FAILED: "a part differs, or a store failed"},
     "retract": {FAILED: "something is still to be rebuilt, or erased bytes were found"},
     "source check": {MISUSED: "usage, or the contract or its data have faults"},
@@ -87,8 +90,8 @@ class Group(TyperGroup):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """The exit codes, below the commands; of each command those that apply to it."""
         names = ctx.command_path.split()[1:]
-        told = [exit_codes(" ".join([*names, name])) for name in self.commands]
-        codes = {code for one in told for code in one} if names else _CODES
+        code_sets = [exit_codes(" ".join([*names, name])) for name in self.commands]
+        codes = {code for code_set in code_sets for code in code_set} if names else _CODES
         _write_codes(formatter, {code: _CODES[code] for code in sorted(codes)})
 
 
@@ -112,9 +115,9 @@ def _write_codes(formatter: Any, codes: Mapping[int, str]) -> None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    for one in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(one, str):
-            yield one
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(item, str):
+            yield item
 
 
 def _refuse(ctx: Any, parameter: Any, what: str) -> None:

@@ -19,38 +19,40 @@ WHY = 40  # characters of a line, so that the table fits a terminal
 
 def show_review(reviewed: Sequence[Reviewed], *, as_json: bool) -> None:
     """Print every promotion with what the gate says of it now; JSON has the whole reasons."""
-    rows = [asdict(one) if as_json else _line(one) for one in reviewed]
-    title = "promotions on record, asked about again; nothing was changed"
+    rows = [asdict(promotion) if as_json else _line(promotion) for promotion in reviewed]
+    title = "promotions on record, tested again by the gate as it is now; nothing was changed"
     show_rows(rows, as_json=as_json, title=title, columns=COLUMNS)
     if as_json:
         return
-    n_asked = {name: sum(one.outcome == name for one in reviewed) for name in (STANDS, FALLS)}
-    n_gone = sum(one.outcome == UNKNOWN for one in reviewed)
+    n_asked = {
+        name: sum(promotion.outcome == name for promotion in reviewed) for name in (STANDS, FALLS)
+    }
+    n_gone = sum(promotion.outcome == UNKNOWN for promotion in reviewed)
     say(
         f"{count_of(n_asked[STANDS], 'promotion')} stand{'s' if n_asked[STANDS] == 1 else ''},"
         f" {n_asked[FALLS]} would not have happened, {n_gone} cannot be reviewed"
     )
-    for one in reviewed:
-        if one.outcome == FALLS and one.is_serving:
-            say(f"SERVES {one.target}: version {one.version} would not have been let in")
-            if one.former_version:
-                back = f"version {one.former_version} serves again"
-                say(f"  rpe rollback {one.target} --actor NAME   # {back}")
+    for promotion in reviewed:
+        if promotion.outcome == FALLS and promotion.is_serving:
+            say(f"SERVES {promotion.target}: version {promotion.version} would not be promoted now")
+            if promotion.former_version:
+                back = f"version {promotion.former_version} serves again"
+                say(f"  rpe rollback {promotion.target} --actor NAME   # {back}")
 
 
-def _line(one: Reviewed) -> dict[str, str]:
-    serves = "serves now" if one.is_serving else one.action.replace("_", " ")
-    told = [*licences(one.reasons), *first_words(one.reasons), *_losses(one)]
-    why = "; ".join(told) if one.outcome != UNKNOWN else one.reasons
+def _line(promotion: Reviewed) -> dict[str, str]:
+    serves = "serves now" if promotion.is_serving else promotion.action.replace("_", " ")
+    parts = [*licences(promotion.reasons), *first_words(promotion.reasons), *_losses(promotion)]
+    why = "; ".join(parts) if promotion.outcome != UNKNOWN else promotion.reasons
     return {
-        "target": one.target,
-        "version": f"{one.version}\n{serves}".strip(),
-        "decided": date(one.decided_at),
-        "outcome": one.outcome,
+        "target": promotion.target,
+        "version": f"{promotion.version}\n{serves}".strip(),
+        "decided": date(promotion.decided_at),
+        "outcome": promotion.outcome,
         "why": "\n".join(fill(line, WHY) for line in why.split("\n")),
     }
 
 
-def _losses(one: Reviewed) -> list[str]:
+def _losses(promotion: Reviewed) -> list[str]:
     """The groups that lost much, as the reasons count them, against base first."""
-    return [line.rstrip(".") for line in one.reasons.split("\n") if is_of_losses(line)]
+    return [line.rstrip(".") for line in promotion.reasons.split("\n") if is_of_losses(line)]

@@ -38,8 +38,8 @@ def history(
     from flows.workspace.settings import Settings
 
     if target:
-        found = occasions_of(Settings(), target)
-        show_history(target, found, nights=nights, as_json=as_json)
+        occasions = occasions_of(Settings(), target)
+        show_history(target, occasions, nights=nights, as_json=as_json)
     else:
         show_overview(overview(Settings()), as_json=as_json)
 

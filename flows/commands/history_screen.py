@@ -26,12 +26,15 @@ def show_history(target: str, occasions: Sequence[Row], *, nights: int, as_json:
         return
     columns = "night champion challenger base what_happened"
     show_rows(
-        [_line(one) for one in shown], as_json=False, title=_title(target, shown), columns=columns
+        [_line(occasion) for occasion in shown],
+        as_json=False,
+        title=_title(target, shown),
+        columns=columns,
     )
     if len(occasions) > len(shown):
         say(f"{len(occasions) - len(shown)} earlier: `--nights {len(occasions)}` shows all")
     _tell_alerts(standing_alerts(occasions))
-    decided = [decision for one in shown for decision in one["decisions"]]
+    decided = [decision for occasion in shown for decision in occasion["decisions"]]
     if decided:
         say(f"last decision ({minute(decided[-1]['at'])}, {decided[-1]['actor']}):")
         for line in decided[-1]["reasons"].split("\n"):
@@ -52,28 +55,28 @@ def show_overview(rows: Sequence[Row], *, as_json: bool) -> None:
         }
         for row in rows
     ]
-    title = "targets of the plan: who serves since when, scores of now, 95 % intervals"
+    title = "targets of the plan: what serves and since when, newest scores, 95 % intervals"
     show_rows(list(rows) if as_json else lines, as_json=as_json, title=title)
 
 
-def show_champion(found: Row, *, as_json: bool) -> None:
+def show_champion(champion: Row, *, as_json: bool) -> None:
     """Print who serves, since when, why and made of what; then what to try next."""
     if as_json:
-        write_json({"status": "ok", "rows": [found], "faults": []})
+        write_json({"status": "ok", "rows": [champion], "faults": []})
         return
-    facts = _facts(found)
+    facts = _facts(champion)
     rows = [{"fact": name, "is": _wrapped(value)} for name, value in facts.items() if value]
-    show_rows(rows, as_json=False, title=f"{found['target']}: {_headline(found)}")
-    if found.get("members"):
+    show_rows(rows, as_json=False, title=f"{champion['target']}: {_headline(champion)}")
+    if champion.get("members"):
         members = [
             {**row, "adapter": f"{row['adapter_id']}\n{row['dataset_version_id']}"}
-            for row in found["members"]
+            for row in champion["members"]
         ]
         title = "members: each adapter with the dataset version that it was trained on"
         show_rows(members, as_json=False, title=title, columns="weight distance adapter")
-    _tell_alerts(found["alerts"])
+    _tell_alerts(champion["alerts"])
     say("try next:")
-    for command in _next(found):
+    for command in _next(champion):
         say(f"  {command}")
 
 
@@ -95,7 +98,7 @@ def date(at: datetime | None) -> str:
 
 
 def _title(target: str, shown: Sequence[Row]) -> str:
-    scored = [one for one in shown if one["metric"]]
+    scored = [occasion for occasion in shown if occasion["metric"]]
     if not scored:
         return f"{target}, times in UTC"
     last = scored[-1]
@@ -109,22 +112,24 @@ def _title(target: str, shown: Sequence[Row]) -> str:
     )
 
 
-def _line(one: Row) -> Row:
-    is_promoted = any(decision["action"] == "promoted" for decision in one["decisions"])
-    is_one = is_promoted and one["challenger_arm"] == one["champion_arm"]
+def _line(occasion: Row) -> Row:
+    is_promoted = any(decision["action"] == "promoted" for decision in occasion["decisions"])
+    is_one = is_promoted and occasion["challenger_arm"] == occasion["champion_arm"]
     return {
-        "night": f"{one['at']:%Y-%m-%d}\n{one['at']:%H:%M}",
-        "champion": _arm("" if one["serves"] == "base" else one["serves"], one, "champion"),
+        "night": f"{occasion['at']:%Y-%m-%d}\n{occasion['at']:%H:%M}",
+        "champion": _arm(
+            "" if occasion["serves"] == "base" else occasion["serves"], occasion, "champion"
+        ),
         "challenger": "(promoted)"
         if is_one
-        else _arm(one["challenger_arm"] or "", one, "challenger"),
-        "base": _arm("", one, "base"),
-        "what_happened": fill("; ".join(_events(one)) or "scored anew", WRAPPED),
+        else _arm(occasion["challenger_arm"] or "", occasion, "challenger"),
+        "base": _arm("", occasion, "base"),
+        "what_happened": fill("; ".join(_events(occasion)) or "scored again", WRAPPED),
     }
 
 
-def _arm(name: str, one: Row, role: str) -> str:
-    return _score(name, *(one[f"{role}_{column}"] for column in ("value", "ci_low", "ci_high")))
+def _arm(name: str, row: Row, role: str) -> str:
+    return _score(name, *(row[f"{role}_{column}"] for column in ("value", "ci_low", "ci_high")))
 
 
 def _score(name: str, value: float | None, low: float | None, high: float | None) -> str:
@@ -144,14 +149,14 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
-def _events(one: Row) -> list[str]:
-    events = [_event(decision, one) for decision in one["decisions"]]
-    events += [f"ALERT {_kind(alert)}" for alert in one["alerts"]]
-    events += [f"{_kind(alert)} resolved" for alert in one["resolved"]]
-    events += [f"FAILED {', '.join(one['failed'])}"] if one["failed"] else []
-    events += ["data behind it were withdrawn"] if one["withdrawn"] else []
-    events += ["interrupted"] if one["outcome"] == "interrupted" else []
-    n_quiet = one["n_quiet_after"]
+def _events(occasion: Row) -> list[str]:
+    events = [_event(decision, occasion) for decision in occasion["decisions"]]
+    events += [f"ALERT {_kind(alert)}" for alert in occasion["alerts"]]
+    events += [f"{_kind(alert)} resolved" for alert in occasion["resolved"]]
+    events += [f"FAILED {', '.join(occasion['failed'])}"] if occasion["failed"] else []
+    events += ["data behind it were withdrawn"] if occasion["withdrawn"] else []
+    events += ["interrupted"] if occasion["outcome"] == "interrupted" else []
+    n_quiet = occasion["n_quiet_after"]
     events += [f"then {n_quiet} quiet night{'s' if n_quiet > 1 else ''}"] if n_quiet else []
     return events
 
@@ -165,7 +170,7 @@ def _tell_alerts(alerts: Sequence[Row]) -> None:
         say(f"ALERT since {minute(alert['raised_at'])}: {alert['message']}; {alert['remedy']}")
 
 
-def _event(decision: Row, one: Row) -> str:
+def _event(decision: Row, occasion: Row) -> str:
     named = f"v{decision['version']}" if decision["version"] else ""
     action, who = decision["action"], decision["actor"]
     if action == "approved":
@@ -175,104 +180,106 @@ def _event(decision: Row, one: Row) -> str:
     if action == "withdrawn_damaged":
         return f"champion withdrawn, damaged: {named or 'the base'} serves"
     said = f"{named} {action}".strip()
-    if action == "promoted" and one["former_version"]:
-        return f"{said} over v{one['former_version']} ({_number(one['former_value'])})"
+    if action == "promoted" and occasion["former_version"]:
+        return f"{said} over v{occasion['former_version']} ({_number(occasion['former_value'])})"
     return f"{said}: {decision['in_short']}" if decision["in_short"] else said
 
 
-def _headline(found: Row) -> str:
-    if found["serves"] != "base":
-        return f"version {found['model_version']} serves since {minute(found['since_at'])}"
-    if not found["is_planned"]:
-        return "nothing serves; plan.yaml names it no more"
-    return f"no champion; the base {found['base']} answers"
+def _headline(champion: Row) -> str:
+    if champion["serves"] != "base":
+        return f"version {champion['model_version']} serves since {minute(champion['since_at'])}"
+    if not champion["is_planned"]:
+        return "nothing serves; plan.yaml no longer names it"
+    return f"no champion; the base {champion['base']} answers"
 
 
-def _facts(found: Row) -> dict[str, str]:
-    judged = {"newest verdict": _verdict(found), "score now": _now(found)}
-    if found["serves"] == "base":
-        return {**judged, "why": found["why"]}
-    how = found["action"].replace("_", " ")
+def _facts(champion: Row) -> dict[str, str]:
+    judged = {"newest verdict": _verdict(champion), "newest score": _now(champion)}
+    if champion["serves"] == "base":
+        return {**judged, "why": champion["why"]}
+    how = champion["action"].replace("_", " ")
     return {
-        "model": f"models:/{found['model_name']}/{found['model_version']}",
-        "decided by": f"{found['actor']} ({how}) in {found['run_id']}",
-        "why": found["why"],
-        "against base": _difference(found, "base"),
-        "against former": _difference(found, "former"),
-        "took the place of": f"version {found['former_version']}" if found["former_version"]
+        "model": f"models:/{champion['model_name']}/{champion['model_version']}",
+        "decided by": f"{champion['actor']} ({how}) in {champion['run_id']}",
+        "why": champion["why"],
+        "against base": _difference(champion, "base"),
+        "against former": _difference(champion, "former"),
+        "replaced": f"version {champion['former_version']}" if champion["former_version"]
         else "",
-        "score then": _then(found),
+        "score when promoted": _then(champion),
         **judged,
-        "evidence": "labels of its test rows" if found["evidence"] == "labels"
+        "evidence": "labels of its test rows" if champion["evidence"] == "labels"
         else "leave-one-out over the references: it has no labelled test rows",
-        "ensemble": f"{found['ensemble_id']}, {found['strategy']}, merge {found['merge']},"
-        f" rank {found['rank']}",
-        "base": found["base_id"],
-        "dataset version": found["dataset_version_id"],
-        "license": found["license"],
-        "withdrawn": f"data behind it were withdrawn on {date(found['withdrawn_at'])}; what served"
-        " in between is no longer on record" if found["withdrawn_at"] else "",
+        "ensemble": f"{champion['ensemble_id']}, {champion['strategy']}, merge {champion['merge']},"
+        f" rank {champion['rank']}",
+        "base": champion["base_id"],
+        "dataset version": champion["dataset_version_id"],
+        "license": champion["license"],
+        "withdrawn": f"data behind it were withdrawn on {date(champion['withdrawn_at'])}; what"
+        " served in between is no longer on record" if champion["withdrawn_at"] else "",
     }  # fmt: skip
 
 
-def _verdict(found: Row) -> str:
+def _verdict(champion: Row) -> str:
     """The newest verdict, where it is another one than that which made the champion."""
-    verdict = found["verdict"]
-    if not verdict["id"] or verdict["id"] == found.get("promotion_id"):
+    verdict = champion["verdict"]
+    if not verdict["id"] or verdict["id"] == champion.get("promotion_id"):
         return ""
     said = f"{verdict['verdict']} {minute(verdict['decided_at'])} by {verdict['decided_by']}"
-    return f"{said}: {found['verdict_in_short']}" if found["verdict_in_short"] else said
+    return f"{said}: {champion['verdict_in_short']}" if champion["verdict_in_short"] else said
 
 
-def _difference(found: Row, other: str) -> str:
-    if found[f"{other}_difference"] is None:
+def _difference(champion: Row, other: str) -> str:
+    if champion[f"{other}_difference"] is None:
         return ""
-    low, high = found[f"{other}_ci_low"], found[f"{other}_ci_high"]
-    told = (
-        f"{found['metric']} {found[f'{other}_difference']:+.3f} [{low:+.3f}, {high:+.3f}]:"
-        f" {found[f'{other}_result']}"
+    low, high = champion[f"{other}_ci_low"], champion[f"{other}_ci_high"]
+    measured = (
+        f"{champion['metric']} {champion[f'{other}_difference']:+.3f} [{low:+.3f}, {high:+.3f}]:"
+        f" {champion[f'{other}_result']}"
     )
     beside = {
-        name: found[f"{other}_{name}"] for name in ("item_difference", "n_lost", "loss_upper")
+        name: champion[f"{other}_{name}"] for name in ("item_difference", "n_lost", "loss_upper")
     }
-    beside |= {"n_groups": found["n_groups"], "loss_size": found["loss_size"]}
-    return "; ".join(part for part in (told, of_other_mean(beside), of_losses(beside)) if part)
+    beside |= {"n_groups": champion["n_groups"], "loss_size": champion["loss_size"]}
+    return "; ".join(part for part in (measured, of_other_mean(beside), of_losses(beside)) if part)
 
 
-def _then(found: Row) -> str:
-    if found["value"] is None:
+def _then(champion: Row) -> str:
+    if champion["value"] is None:
         return ""
-    scored = _score("", found["value"], found["ci_low"], found["ci_high"]).replace("\n", ", ")
+    scored = _score("", champion["value"], champion["ci_low"], champion["ci_high"]).replace(
+        "\n", ", "
+    )
     return (
-        f"{found['metric']} {scored}, {found['n_items']} rows of {found['n_groups']} groups"
-        f" ({date(found['since_at'])})"
+        f"{champion['metric']} {scored}, {champion['n_items']} rows of"
+        f" {champion['n_groups']} groups ({date(champion['since_at'])})"
     )
 
 
-def _now(found: Row) -> str:
+def _now(champion: Row) -> str:
     """How it does on the newest data, beside base."""
-    base = next((row for row in found["newest"] if row["arm"] == "base"), None)
+    base = next((row for row in champion["newest"] if row["arm"] == "base"), None)
     parts = [
         f"{name}{row['metric']} "
         + _score("", row["value"], row["ci_low"], row["ci_high"]).replace("\n", ", ")
-        for name, row in (("", found["now"]), ("base ", base))
+        for name, row in (("", champion["now"]), ("base ", base))
         if row
     ]
     if not parts:
         return ""
-    first = found["newest"][0]
+    first = champion["newest"][0]
     return (
         f"{'; '.join(parts)}; {first['n_items']} rows, {first['dataset_version_id']},"
         f" {date(first['evaluated_at'])}"
     )
 
 
-def _next(found: Row) -> list[str]:
-    name, is_pending = found["target"], found["verdict"]["verdict"] == "pending"
-    if found["serves"] != "base":
-        back = found["rollback_version"]
+def _next(champion: Row) -> list[str]:
+    name, is_pending = champion["target"], champion["verdict"]["verdict"] == "pending"
+    if champion["serves"] != "base":
+        back = champion["rollback_version"]
         return [
-            f"rpe lineage models:/{found['model_name']}@champion   # every file behind it",
+            f"rpe lineage models:/{champion['model_name']}@champion   # every file behind it",
             f"rpe history {name}",
             *(
                 [f"rpe rollback {name} --actor NAME   # version {back} serves again"]
@@ -285,11 +292,11 @@ def _next(found: Row) -> list[str]:
                 else []
             ),
         ]
-    if not found["is_planned"]:
+    if not champion["is_planned"]:
         return [f"rpe history {name}"]
     known = {
         "pending": [f"rpe promote {name} --actor NAME   # let the challenger serve"],
         "refused": [f"rpe history {name}", f"rpe ensemble {name} --explain"],
         "abstained": [f"rpe nearest {name}   # add sources that are nearer"],
     }
-    return known.get(found["verdict"]["verdict"], ["rpe nightly"])
+    return known.get(champion["verdict"]["verdict"], ["rpe nightly"])

@@ -43,8 +43,8 @@ def show_ingest(settings: Settings, summary: Summary) -> None:
 def _named(declared: Declarations, batches: Sequence[Row]) -> list[Row]:
     """The batches by source with the names of their files, with folders where two agree."""
     rows = []
-    for source, found in groupby(batches, key=itemgetter("source")):
-        of_source = list(found)
+    for source, group in groupby(batches, key=itemgetter("source")):
+        of_source = list(group)
         uris = [batch["file_uri"] for batch in of_source]
         contract = declared.contracts.get(source)
         names = shown_names(contract, uris) if contract else [*map(file_name, uris)]
@@ -77,7 +77,7 @@ def _next(declared: Declarations, batches: Sequence[Row], summary: Summary) -> I
     for source in sorted(refused):
         yield f"rpe source findings {source}   # the rows of the refused files, by rule"
     for source in sorted(failed | refused):
-        yield f"rpe source check {source}   # after it is mended: what ingest will do then"
+        yield f"rpe source check {source}   # after the correction: what ingest would do"
     aside = {batch["source"] for batch in batches if batch["n_quarantined"]} - refused
     for source in sorted(aside):
         yield f"rpe source findings {source}   # which rows were set aside, and by which rule"
@@ -86,4 +86,4 @@ def _next(declared: Declarations, batches: Sequence[Row], summary: Summary) -> I
     if any(batch["n_accepted"] for batch in batches):
         yield "rpe nightly   # embed, train and evaluate what has come"
     elif not batches and not failed and not refused:
-        yield "rpe source list   # nothing new lay there; this is what stands"
+        yield "rpe source list   # there was no new file; this is what has landed"

@@ -42,10 +42,10 @@ def show_summary(settings: Settings, summary: Summary) -> None:
         show_rows(rows, as_json=False, title=f"decided {when}", columns=DECIDED)
     if standing:
         rows = [_standing(row) for row in standing]
-        show_rows(rows, as_json=False, title="as before", columns=STANDING)
+        show_rows(rows, as_json=False, title="decisions still in force", columns=STANDING)
     quarantined = _quarantined(settings)
     if quarantined:
-        show_rows(quarantined, as_json=False, title="set aside so far")
+        show_rows(quarantined, as_json=False, title="quarantined so far")
     tell_end(summary)
     _tell_withdrawn(settings)
     _tell_waiting([*decided, *standing])
@@ -122,7 +122,12 @@ def _show_comparison(tables: MethodComparisonTable) -> None:
 
 def _show_findings(tables: ExperimentTables | MethodComparisonTable) -> None:
     columns = "finding verdict value ci_low ci_high n n_clusters statement"
-    show_rows(tables.findings, as_json=False, title="stated beforehand", columns=columns)
+    show_rows(
+        tables.findings,
+        as_json=False,
+        title="statements made before the measurement",
+        columns=columns,
+    )
 
 
 def tell_end(summary: Summary) -> None:
@@ -137,15 +142,15 @@ def tell_end(summary: Summary) -> None:
         say(f"RESOLVED {alert.ending}")
     say(f"{summary.run_id}: {summary.outcome} in {summary.wall_seconds:.0f} s")
     if summary.notice:
-        say(f"NOT TOLD {summary.notice}")
+        say(f"NO NOTICE {summary.notice}")
     say(f"report: {summary.report}")
 
 
 def _word_for(alert: Alert) -> str:
-    """REFUSED for a file that lies there, ALERT for what this run raised, STANDING for the rest."""
+    """REFUSED for a refused file, ALERT for what this run raised, STILL for older alerts."""
     if alert.kind == REFUSED:
         return "REFUSED"
-    return "ALERT" if alert.is_raised else "STANDING"
+    return "ALERT" if alert.is_raised else "STILL"
 
 
 def _tell_withdrawn(settings: Settings) -> None:
@@ -206,8 +211,10 @@ def _shown_beside(row: dict[str, Any]) -> list[str]:
     """How many groups would decide, and how many lost much."""
     losses = {row["base_losses"]: " (base)", row["champion_losses"]: " (champion)"}
     is_alone = not row["champion_losses"]
-    told = [f"{text}{'' if is_alone else against}" for text, against in losses.items() if text]
-    return [*([row["hope"]] if row["hope"] else []), *told]
+    losses_text = [
+        f"{text}{'' if is_alone else against}" for text, against in losses.items() if text
+    ]
+    return [*([row["hope"]] if row["hope"] else []), *losses_text]
 
 
 def _lines(row: dict[str, Any], against: str) -> str:

@@ -76,19 +76,21 @@ def check(source: SourceName, as_json: AsJson = False) -> None:
     from flows.workspace.settings import Settings
 
     settings = Settings()
-    told = check_contract(settings, source)
-    faults = [{"path": f.path, "what": f.what, "expected": f.expected} for f in told.faults]
+    checked = check_contract(settings, source)
+    faults = [{"path": f.path, "what": f.what, "expected": f.expected} for f in checked.faults]
     if as_json:
-        status, aside = "refused" if faults else "ok", list(told.set_aside)
-        write_json({"status": status, "rows": told.files, "set_aside": aside, "faults": faults})
+        status, aside = "refused" if faults else "ok", list(checked.set_aside)
+        write_json({"status": status, "rows": checked.files, "set_aside": aside, "faults": faults})
     else:
-        counted = [name for name in COUNTS if any(row.get(name) for row in told.files)]
+        counted = [name for name in COUNTS if any(row.get(name) for row in checked.files)]
         columns = " ".join(["file", "verdict", *counted, "reason"])
         # why a file would be refused stands in a table of its own
-        rows = [{**row, "reason": ""} if row["verdict"] == "refuse" else row for row in told.files]
+        rows = [
+            {**row, "reason": ""} if row["verdict"] == "refuse" else row for row in checked.files
+        ]
         show_rows(rows, as_json=False, title=f"{source}: ingest would", columns=columns)
         columns = "file rule n_rows first_rows meaning"
-        show_rows(told.set_aside, as_json=False, title="rows set aside", columns=columns)
+        show_rows(checked.set_aside, as_json=False, title="quarantined rows", columns=columns)
         show_rows(faults, as_json=False, title="what would be refused")
     roles = plan_roles(settings)
     if roles is not None and source not in roles:

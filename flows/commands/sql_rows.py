@@ -63,9 +63,9 @@ def _text(value: Any) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    for kind, told in _TOLD.items():
+    for kind, text_of in _TOLD.items():
         if isinstance(value, kind):
-            return told(value)
+            return text_of(value)
     return str(value)
 
 

@@ -85,8 +85,8 @@ def ensemble(
     from flows.workspace.settings import Settings
 
     if scores and (as_of or explain):
-        other = "--as-of asks about then" if as_of else "--explain has a table of its own"
-        raise InputError(f"--scores compares scores of now, {other}.", expected="one of the two")
+        other = "--as-of looks at the past" if as_of else "--explain has a table of its own"
+        raise InputError(f"--scores compares newest scores, {other}.", expected="one of the two")
     if as_of:
         rows, note = weighed_as_of(Settings(), target, moment=moment_of(as_of))
         show_rows(rows, as_json=as_json, title=f"{target} as of {as_of}")
@@ -152,7 +152,8 @@ def predict(
     if (image or out) and (text or file):
         named = "--image" if image else "--out"
         raise InputError(
-            f"{named} asks about images, --text and --file about texts.", expected="one of the two"
+            f"{named} is an input of images, --text and --file are inputs of texts.",
+            expected="one of the two",
         )
     if image:
         rows, note = predict_images(Settings(), target, image, out or Path("masks"))
@@ -182,7 +183,7 @@ def promote(
         show_ids([approve(Settings(), target, actor=actor)], as_json=as_json)
         return
     if actor:
-        raise typer.BadParameter("--actor decides about a target: name it before.")
+        raise typer.BadParameter("--actor NAME decides about a target, and none is named.")
     from flows.commands.last_screen import read_standing
     from flows.commands.nights import run_steps
     from flows.workspace.settings import Settings

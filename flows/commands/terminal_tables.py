@@ -72,8 +72,8 @@ def _printed(what: RenderableType, title: str, width: int) -> str:
     console = Console(file=printed, width=width, color_system=None, legacy_windows=False)
     console.print(what)
     lines = [line.rstrip() for line in printed.getvalue().rstrip().splitlines()]
-    told = [title] if title else []
-    return "\n".join([*told, *lines, ""]) + "\n"
+    head = [title] if title else []
+    return "\n".join([*head, *lines, ""]) + "\n"
 
 
 def _total(widths: Sequence[int]) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from catalog.lineage import source_of
 from catalog.queries import current
-from catalog.queries.past_gates import Withdrawn, let_in, withdrawn
+from catalog.queries.past_gates import Withdrawn, let_in, withdrawals
 from catalog.queries.serving import standing_changes
 from catalog.records.champions import former_of
 from catalog.stores.lake.lake import Lake
@@ -109,7 +109,7 @@ def _reviewed(lake: Lake, plan: Plan) -> list[Reviewed]:
         for row in promotions
     ]
     return sorted(
-        [*told, *map(_gone, withdrawn(lake))],
+        [*told, *map(_gone, withdrawals(lake))],
         key=lambda one: (str(one.decided_at or ""), one.target),
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from flows.experiments.conclusion import Experiment, Row, Units, finding_row
 from flows.experiments.method_protocol import MethodProtocol
 from flows.steps.scoring import BASE_ARM, CONFIDENCE, OWN_ARM, REFERENCE_ARM
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.evaluation.bootstrap import score_interval
 from rpe_core.evaluation.head_to_head import compare
@@ -19,6 +20,7 @@ from rpe_core.evaluation.metrics import Items, find_metric, pool
 from rpe_core.merging.folders import read_adapter
 
 ALL = ""  # in the place of a source
+RANKS = CacheSection[str, int]("sums of the ranks of adapters, by id")
 Pair = tuple[Items, Items | None]  # what was answered, and what it is measured against
 Pairs = Callable[[str, str, Sequence[int]], Pair]  # of a method, a source and seeds
 NOT_COMPARED: Row = {
@@ -142,11 +144,10 @@ class MethodComparison(Experiment):
         return [{**row, "rank": self._rank(row)} for row in known.values()]
 
     def _rank(self, row: Mapping[str, Any]) -> int:
-        memo = self.workspace.memo.setdefault("ranks", {})
-        if row["adapter_id"] not in memo:
-            folder = self.workspace.stores.artifacts.folder(row["artifact_sha256"])
-            memo[row["adapter_id"]] = read_adapter(folder).total_rank
-        return int(memo[row["adapter_id"]])
+        artifacts, sha256 = self.workspace.stores.artifacts, row["artifact_sha256"]
+        return self.workspace.cache.get(
+            RANKS, row["adapter_id"], lambda: read_adapter(artifacts.folder(sha256)).total_rank
+        )
 
     def _findings(self) -> Iterator[Row]:
         """What was stated before, and whether it holds."""

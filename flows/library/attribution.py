@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from flows.workspace.bases import base_folder
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.attribution import attribute
 from rpe_core.delta_gram import delta_gram, whole_gram
 from rpe_core.distance import Matrix
 from rpe_core.ensemble import EnsembleDraft
-from rpe_core.fingerprint import fingerprint
 from rpe_core.merging.folders import read_adapter, read_base_tensors
 
 MAX_ADAPTERS = 32  # whose factors are held at once; of ensembles with more, nothing is attributed
+GRAMS = CacheSection[tuple[str, ...], Matrix]("inner products of adapters")
 
 
 def attributions_of(
@@ -57,8 +56,8 @@ def weights_of(draft: EnsembleDraft) -> dict[str, float]:
 
 def _gram(workspace: Workspace, base_name: str, adapter_ids: list[str]) -> Matrix:
     """Inner products of adapters, shared by the strategies of a target."""
-    key = "gram " + fingerprint(adapter_ids)
-    if key not in workspace.memo:
+
+    def find() -> Matrix:
         rows, artifacts = workspace.adapter_rows(adapter_ids), workspace.stores.artifacts
         folders = [artifacts.folder(rows[i]["artifact_sha256"]) for i in adapter_ids]
         adapters = [read_adapter(folder) for folder in folders]
@@ -66,5 +65,6 @@ def _gram(workspace: Workspace, base_name: str, adapter_ids: list[str]) -> Matri
         if names := {name for adapter in adapters for name in adapter.whole}:
             base = read_base_tensors(base_folder(workspace.plan.bases[base_name]), names)
             gram += whole_gram([adapter.whole for adapter in adapters], base)
-        workspace.memo[key] = gram + whole_gram([adapter.prompts for adapter in adapters])
-    return np.asarray(workspace.memo[key])
+        return gram + whole_gram([adapter.prompts for adapter in adapters])
+
+    return workspace.cache.get(GRAMS, tuple(adapter_ids), find)

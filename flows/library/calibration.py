@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.distance import Matrix
 from rpe_core.fingerprint import fingerprint
@@ -15,10 +16,15 @@ from rpe_core.records import Candidate, StrategySpec
 from rpe_core.weighting.calibration import (
     MAX_REFERENCES,
     LibraryCalibration,
+    WeightCalibration,
     calibrate_library,
     calibrate_weights,
 )
 from rpe_core.weighting.guards import WeightLimits, weight_limits
+
+DISTANCES = CacheSection[str, LibraryCalibration]("distances within a library")
+USUAL_WEIGHTS = CacheSection[str, WeightCalibration]("weights within a library, by strategy")
+LIMITS = CacheSection[tuple[str, frozenset[str]], WeightLimits]("limits, and without which sources")
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,9 @@ def library_of(references: Sequence[Candidate]) -> CalibrationSet:
 
 def distances_within(workspace: Workspace, library: CalibrationSet) -> LibraryCalibration:
     """The leave-one-out distances of a library."""
-    key = f"distances {library.sha256}"
-    if key not in workspace.memo:
-        workspace.memo[key] = calibrate_library(library.matrix, library.sources)
-    found: LibraryCalibration = workspace.memo[key]
-    return found
+    return workspace.cache.get(
+        DISTANCES, library.sha256, lambda: calibrate_library(library.matrix, library.sources)
+    )
 
 
 def limits_within(
@@ -80,13 +84,15 @@ def limits_within(
     Targets whose hidden sources are none of the library's share one answer.
     """
     name = fingerprint([library.sha256, spec.kind, spec.parameters, k])
-    absent = sorted(library.names.intersection(hidden))
-    key = f"limits {name} without {absent}"
-    if key not in workspace.memo:
-        measured = f"weights {name}"
-        if measured not in workspace.memo:
-            found = calibrate_weights(library.matrix, library.sources, spec, k=k)
-            workspace.memo[measured] = found
-        workspace.memo[key] = weight_limits(workspace.memo[measured], without=absent)
-    limits: WeightLimits = workspace.memo[key]
-    return limits
+    absent = library.names.intersection(hidden)
+    cache = workspace.cache
+
+    def find() -> WeightLimits:
+        measured = cache.get(
+            USUAL_WEIGHTS,
+            name,
+            lambda: calibrate_weights(library.matrix, library.sources, spec, k=k),
+        )
+        return weight_limits(measured, without=sorted(absent))
+
+    return cache.get(LIMITS, (name, absent), find)

@@ -10,6 +10,7 @@ from catalog.queries.adapters import count_encoded_adapters
 from catalog.queries.current import AdapterFilter
 from catalog.stores.vectors.library import Library
 from flows.workspace.plan import TargetSpec
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.adapters.table import LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.records import Candidate, Representation
@@ -18,6 +19,12 @@ NEAREST = 1024  # references that a target is handed beside those that it weighs
 SPREAD = 10_000  # references that stand for a larger library where its own spread is measured
 
 References = tuple[Candidate, ...]
+
+SPREADS = CacheSection[Library, References]("references that stand for a large library")
+LIBRARY_STATES = CacheSection[tuple[str, int], tuple[Any, ...]]("a base's library, by the commits")
+LIBRARIES = CacheSection[tuple[str, str, tuple[Any, ...]], Library](
+    "libraries, by encoder and filter"
+)
 
 
 def references_of(
@@ -36,28 +43,27 @@ def references_of(
     nearest = tuple(library.search(representation.z, k=n_nearest))
     if len(library) <= n_nearest:
         return nearest, nearest
-    key = f"spread {id(library)}"
-    if key not in workspace.memo:
-        workspace.memo[key] = tuple(library.spread(SPREAD))
-    return nearest, workspace.memo[key]
+    spread = workspace.cache.get(SPREADS, library, lambda: tuple(library.spread(SPREAD)))
+    return nearest, spread
 
 
 def visible_library(workspace: Workspace, target: TargetSpec, encoder_id: str) -> Library:
     """The newest standing adapters that a target may see of its base, opened once for a run."""
     lake, base_id = workspace.stores.lake, workspace.bases[target.base].base_id
-    moment = f"library {base_id} at {lake.n_commits}"  # asked again after a commit only
-    if moment not in workspace.memo:
-        workspace.memo[moment] = current.library_state(lake, base_id)
+    moment = (base_id, lake.n_commits)  # asked again after a commit only
+    state = workspace.cache.get(
+        LIBRARY_STATES, moment, lambda: current.library_state(lake, base_id)
+    )
     wanted = filter_of(workspace, target)
-    key = f"library {encoder_id} {wanted} {workspace.memo[moment]}"
-    if key not in workspace.memo:
+
+    def find() -> Library:
         allowed = current.visible_ids(lake, wanted)["adapter_id"]
         library = workspace.stores.vectors.library(encoder_id, allow=allowed)
         if len(library) < len(allowed):
             _require_filed(workspace, encoder_id, allowed.to_pylist(), n_filed=len(library))
-        workspace.memo[key] = library
-    found: Library = workspace.memo[key]
-    return found
+        return library
+
+    return workspace.cache.get(LIBRARIES, (encoder_id, repr(wanted), state), find)
 
 
 def _require_filed(

@@ -26,7 +26,7 @@ OF_NIGHT = {  # of the newest night: metric, column of mart.nights, unit, meanin
     "faults": ("n_faults", "", "Units that failed in the newest night"),
     "alerts": ("n_alerts", "", "Alerts that held when the newest night ended"),
     "raised": ("n_raised", "", "Alerts that the newest night raised"),
-    "refused": ("n_refused", "", "Refused files that lay there in the newest night"),
+    "refused": ("n_refused", "", "Refused files in the newest night"),
 }
 OF_SOURCE = {
     "age_days": ("age_days", "Days since the source last sent something new"),
@@ -114,7 +114,7 @@ def _of_sources(sources: Sequence[Row]) -> Iterator[Metric]:
 
 
 def _of_alerts(alerts: Sequence[Row]) -> Metric:
-    doc = "1 for each kind of alert that stands of a source or target"
+    doc = "1 for each kind of unresolved alert of a source or target"
     family = GaugeMetricFamily("rpe_alert", doc, labels=["kind", "subject"])
     for kind, subject in sorted({(row["kind"], row["subject"]) for row in alerts}):
         family.add_metric([kind, subject], 1.0)

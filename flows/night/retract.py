@@ -63,13 +63,13 @@ class Retracted:
                 f"withdrawn and erased; not all is built again ({where}): `rpe nightly` goes on,"
                 " and certifies it"
             )
-        found = self.certificate["scan"]
-        files = ", ".join(found["found"]) or "no file"
+        scan = self.certificate["scan"]
+        files = ", ".join(scan["found"]) or "no file"
         times = self.certificate.get("resumed", {}).get("times", 0)
         resumed = f", resumed {times} times" if times else ""
         return (
             f"certificate: {self.place}{resumed}\n"
-            f"scan: {found['n_needles']} texts in {found['n_files']} files: found in {files}"
+            f"scan: {scan['n_needles']} texts in {scan['n_files']} files: found in {files}"
         )
 
 
@@ -103,17 +103,17 @@ def retract(
     """
     retraction.require_reason(reason)
     with hold_workspace(settings):
-        one = _begun(settings, named, reason=reason, on_plan=on_plan)
-        place = settings.root / "retractions" / f"{one.retraction_id}.json"
-        if one.state == CERTIFIED:
-            return Retracted(one.retraction_id, one.content, None, place)
+        retracted = _begun(settings, named, reason=reason, on_plan=on_plan)
+        certificate_file = settings.root / "retractions" / f"{retracted.retraction_id}.json"
+        if retracted.state == CERTIFIED:
+            return Retracted(retracted.retraction_id, retracted.content, None, certificate_file)
         recover_and_open_stores(settings).lake.close()
-        summary = run_night(settings, only=steps_of(one.influence))
+        summary = run_night(settings, only=steps_of(retracted.influence))
         stores = open_stores(settings)
         with closing(stores.lake):
-            done = _last(stores, one.subject_id)
+            done = _last(stores, retracted.subject_id)
     certificate = done.content if done and done.state == CERTIFIED else {}
-    return Retracted(one.retraction_id, certificate, summary, place)
+    return Retracted(retracted.retraction_id, certificate, summary, certificate_file)
 
 
 def _begun(
@@ -133,8 +133,8 @@ def _begun(
 
 
 def _last(stores: Stores, subject_id: str) -> Retraction | None:
-    found = retraction.find(stores.lake, subject_id)
-    return found[-1] if found else None
+    retractions = retraction.find(stores.lake, subject_id)
+    return retractions[-1] if retractions else None
 
 
 def _influence(declared: Declarations, stores: Stores, named: str) -> Influence:
@@ -149,7 +149,7 @@ def _influence(declared: Declarations, stores: Stores, named: str) -> Influence:
     if missing:
         raise InputError(
             f"{len(missing)} deliveries of {influence.source} that stay are no longer where they"
-            " were; their rows are landed anew without those that are withdrawn.",
+            " were; their rows must land again without the withdrawn ones.",
             where=", ".join(sorted(missing)),
             remedy="put the files back, or name the source to withdraw it whole",
         )
@@ -167,7 +167,7 @@ def _require_order(
     if n := count_disagreeing(stores.lake, influence):
         raise InputError(
             f"{n} deliveries of {influence.source} that stay replaced rows of others that stay;"
-            " landed anew at once they would refuse each other.",
+            " landing again together they would refuse each other.",
             where=f"sources/{influence.source}.yaml",
             expected="files.order: natural, name, modified, or a pattern",
             remedy="say which file is the later, or name the source to withdraw it whole",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,6 @@ from flows.runs.ledger import Ledger, StepRecord
 from flows.runs.progress import announce, announce_step
 from flows.runs.run_record import Summary, close_run, markdown_of, open_run
 from flows.runs.workers import Workers
-from flows.steps import train
-from flows.targets.registered_models import tell_consumers
 from flows.upkeep.alerts import watch
 from flows.upkeep.withdraw import certify, recover_and_open_stores
 from flows.verification.champions import verify
@@ -69,17 +67,17 @@ def do_steps(
         workspace = Workspace(settings, plan, declared.contracts, stores, run)
         _set_right(workspace, ledger, declared, is_strict=is_strict)
         with Workers(settings) as workers:
-            for number, (verb, how) in enumerate(steps.items(), start=1):
-                announce_step(verb, number, len(steps))
+            for number, (step_name, step) in enumerate(steps.items(), start=1):
+                announce_step(step_name, number, len(steps))
                 if is_strict and ledger.outcome == "failed":
                     break
-                with ledger.step(verb) as step:
-                    if verb == "ingest" and not is_strict:
-                        _report_faulty(ledger, step, declared.faulty)
-                    _run_verb(workspace, workers, verb, how, ledger, step)
-                    if verb == "promote" and not is_strict:
-                        with ledger.unit(step, "models", is_done=False):
-                            tell_consumers(workspace)
+                with ledger.step(step_name) as record:
+                    running = _RunningStep(workspace, workers, ledger, record, step)
+                    if not is_strict:
+                        running.tell_faulty(declared)
+                    running.do()
+                    if not is_strict:
+                        running.finish()
         # an experiment has a plan of its own: it looks at nothing, and what stands goes on standing
         watch(workspace, ledger, () if is_strict else tuple(steps), plan=declared.plan)
         summary = close_run(workspace, ledger, targets=declared.plan.target_names)
@@ -124,66 +122,80 @@ def do_unit(step: str, unit: str, action: Callable[[], Any]) -> object:
         raise own_error(error, step, unit) from None
 
 
-def _run_verb(
-    workspace: Workspace, workers: Workers, verb: str, how: Step, ledger: Ledger, step: StepRecord
-) -> None:
-    if verb == "train":
-        _train(workspace, workers, how, ledger, step)
-        return
-    units = _units(ledger, step, how.pending, workspace)
-    try:
-        how = workers.verb(workspace, verb, how, units, do_unit.with_options(name=verb))
-    except RpeError as error:  # no worker can be reached
-        ledger.fail(step, "all", error)
-        return
-    for chunk in chunks_of(workspace, verb, how, units):
-        stopped: Exception | None = None
+@dataclass(frozen=True)
+class _RunningStep:
+    """A step of this run, and the record of it that its units are told to."""
+
+    workspace: Workspace
+    workers: Workers
+    ledger: Ledger
+    record: StepRecord
+    step: Step
+
+    def tell_faulty(self, declared: Declarations) -> None:
+        """Record the units that fail by what is declared."""
+        for unit, error in self.step.faulty(declared).items():
+            self.ledger.fail(self.record, unit, error)
+
+    def do(self) -> None:
+        """Do the units that are pending."""
+        units = self._pending()
+        if self.step.concurrency == "side_by_side":
+            self._do_side_by_side(units)
+        else:
+            self._do_in_turn(units)
+
+    def finish(self) -> None:
+        """Do what the step does after its units, whether there were any or not."""
+        for subject, act in self.step.finish.items():
+            with self.ledger.unit(self.record, subject, is_done=False):
+                act(self.workspace)
+
+    def _pending(self) -> list[Any]:
+        """What is to be done; a step that cannot even tell has failed."""
+        units: list[Any] = []
+        with self.ledger.unit(self.record, "all", is_done=False):
+            units.extend(self.step.pending(self.workspace))
+        return units
+
+    def _do_in_turn(self, units: Sequence[Any]) -> None:
+        name, task = self.record.name, self._task()
         try:
-            do_unit.with_options(name=verb)(verb, str(chunk), chunk.do)
-        except Exception as error:
-            stopped = error
-        for unit, is_done, fault in zip(chunk.units, chunk.is_done, chunk.faults, strict=True):
-            with ledger.unit(step, str(unit)):
-                if not is_done:
-                    raise fault or stopped or StepFailed(f"{verb} {unit} was not done.")
+            step = self.workers.remote_step(self.workspace, name, self.step, units, task)
+        except RpeError as error:  # no worker can be reached
+            self.ledger.fail(self.record, "all", error)
+            return
+        for chunk in chunks_of(self.workspace, name, step, units):
+            stopped: Exception | None = None
+            try:
+                task(name, str(chunk), chunk.do)
+            except Exception as error:
+                stopped = error
+            for unit, is_done, fault in zip(chunk.units, chunk.is_done, chunk.faults, strict=True):
+                with self.ledger.unit(self.record, str(unit)):
+                    if not is_done:
+                        raise fault or stopped or StepFailed(f"{name} {unit} was not done.")
 
+    def _do_side_by_side(self, units: Sequence[Any]) -> None:
+        """Make and keep in turn, because the stores have one writer; do the work side by side."""
+        name, started = self.record.name, []
+        for unit in units:
+            with self.ledger.unit(self.record, str(unit), is_done=False):
+                if self.step.intend:
+                    self.step.intend(self.workspace, [unit])
+                work = self.step.make(self.workspace, unit)
+                future = self.workers.submit(self._task(), name, str(unit), work)
+                started.append((unit, future))
+        for number, (unit, future) in enumerate(started, start=1):
+            announce(name, str(unit), number, len(started))
+            with self.ledger.unit(self.record, str(unit)):
+                made = future.result()
+                if self.step.keep:
+                    keep = partial(self.step.keep, self.workspace, [made])
+                    self._task()(name, str(unit), keep)
 
-def _train(
-    workspace: Workspace, workers: Workers, how: Step, ledger: Ledger, step: StepRecord
-) -> None:
-    """Prepare and keep in turn, because the stores have one writer; train side by side."""
-    units = _units(ledger, step, how.pending, workspace)
-    started = []
-    for unit in units:
-        with ledger.unit(step, str(unit), is_done=False):
-            folder = train.prepare(workspace, unit)
-            action = partial(train.run_process, folder)
-            task = do_unit.with_options(name="train")
-            future = workers.submit(task, "train", str(unit), action)
-            started.append((unit, folder, future))
-    for number, (unit, folder, future) in enumerate(started, start=1):
-        announce("train", str(unit), number, len(started))
-        with ledger.unit(step, str(unit)):
-            keep = partial(train.keep, workspace, unit, folder, future.result())
-            do_unit.with_options(name="train")("train", str(unit), keep)
-
-
-def _units(
-    ledger: Ledger,
-    step: StepRecord,
-    pending: Callable[[Workspace], Sequence[Any]],
-    workspace: Workspace,
-) -> list[Any]:
-    """What is to be done; a step that cannot even tell has failed."""
-    units: list[Any] = []
-    with ledger.unit(step, "all", is_done=False):
-        units.extend(pending(workspace))
-    return units
-
-
-def _report_faulty(ledger: Ledger, step: StepRecord, faulty: Mapping[str, RpeError]) -> None:
-    for source, error in faulty.items():
-        ledger.fail(step, source, error)
+    def _task(self) -> Any:
+        return do_unit.with_options(name=self.record.name)
 
 
 def _is_transient(state: Any) -> bool:

@@ -66,7 +66,7 @@ def serve(settings: Settings, *, on_ready: Callable[[ServedFlow], None]) -> None
         RpeError: the port for metrics cannot be had.
     """
     deployments = deployments_of(load_declarations(settings).plan, home=str(settings.root))
-    schedules = [Cron(one.cron, timezone=one.timezone) for one in deployments]
+    schedules = [Cron(deployment.cron, timezone=deployment.timezone) for deployment in deployments]
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts its `&` deaf to the first
         signal.signal(number, signal.default_int_handler)
     try:
@@ -96,14 +96,14 @@ async def _poll_until_told(runner: NightRunner, on_polling: Callable[[], None]) 
 
     They are heeded once it polls: a start that is cancelled half way may swallow the cancellation.
     """
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    is_stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, is_stopping.set)
 
     async def stop() -> None:
         await runner.is_polling.wait()
         on_polling()
-        await told.wait()
+        await is_stopping.wait()
 
     polling, stopping = asyncio.create_task(runner.start()), asyncio.create_task(stop())
     await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)

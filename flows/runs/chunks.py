@@ -1,16 +1,17 @@
-"""Chunks: units of a step that one task makes, each by itself, and keeps in few commits."""
+"""Steps: what the night does, as a record; and chunks, the units that one task makes of one."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from flows.runs.ledger import safe_message
 from flows.runs.progress import announce
-from flows.workspace.workspace import Workspace
-from rpe_core.errors import RpeError, Transient
+from flows.workspace.plan import Plan
+from flows.workspace.workspace import Declarations, Workspace
+from rpe_core.errors import InputError, RpeError, Transient
 
 # A task costs its record at the server, a commit its files in the lake: many small units share
 # them, and what took long to make is kept soon.
@@ -25,7 +26,7 @@ class StepFailed(RpeError):
 
 @dataclass(frozen=True)
 class RemoteWork:
-    """How a unit is told to a worker by its id and found by it; how what it makes comes as JSON."""
+    """How a unit is named to a worker and found by it; how what it makes travels as JSON."""
 
     units: Callable[[Workspace], Sequence[Any]]
     name: Callable[[Any], str]
@@ -34,18 +35,56 @@ class RemoteWork:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A step of the night: what is to be done now, how a unit is made, how what is made is kept.
+class FollowingUnit:
+    """A unit that would follow, as a dry run tells it, and the steps and units it comes of."""
 
-    Without `keep`, making a unit keeps it; without `afar` it is made by this process. Where making
-    one writes to a store already, `intend` says so of some units before.
+    unit: str
+    causes: list[str]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a dry run foresees from: the plan, and by step the units that are pending now."""
+
+    plan: Plan
+    pending: Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the night; a new one is a file of its own and a line of `flows/steps/table.py`.
+
+    Attributes:
+        pending: the units that are to be done now.
+        make: makes a unit. A step that runs side by side only prepares it, in turn, and returns the
+            work that is left: a call that touches no store, and that can be sent to a worker.
+        keep: puts what was made on record, together; without it, making a unit keeps it.
+        intend: says of some units that they are about to be made, where making one writes to a
+            store already.
+        remote: lets workers make units that this process would make in turn.
+        concurrency: whether units are made in turn, or their work is done side by side.
+        faulty: units that fail before any is looked at, by name.
+        finish: acts after the units, by the name under which a failing one is told.
+        followers: the units that would come of what is pending in the steps before, for a dry run.
     """
 
     pending: Callable[[Workspace], Sequence[Any]]
     make: Callable[[Workspace, Any], Any]
     keep: Callable[[Workspace, Sequence[Any]], None] | None = None
     intend: Callable[[Workspace, Sequence[Any]], None] | None = None
-    afar: RemoteWork | None = None
+    remote: RemoteWork | None = None
+    concurrency: Literal["in_turn", "side_by_side"] = "in_turn"
+    faulty: Callable[[Declarations], Mapping[str, RpeError]] = lambda declared: {}
+    finish: Mapping[str, Callable[[Workspace], None]] = field(default_factory=dict)
+    followers: Callable[[Outlook], Iterable[FollowingUnit]] = lambda outlook: ()
+
+    def __post_init__(self) -> None:
+        """Refuse a step that would send its units to workers in two ways."""
+        if self.remote and self.concurrency == "side_by_side":
+            raise InputError(
+                "A step that runs side by side sends its work to workers, and no unit by its id.",
+                expected="remote, or concurrency side_by_side",
+            )
 
 
 class Chunk:
@@ -54,14 +93,14 @@ class Chunk:
     def __init__(
         self,
         workspace: Workspace,
-        step: str,
-        verb: Step,
+        name: str,
+        step: Step,
         units: Sequence[Any],
         *,
         first: int,
         total: int,
     ) -> None:
-        self._workspace, self._step, self._verb = workspace, step, verb
+        self._workspace, self._name, self._step = workspace, name, step
         self.units, self._first, self._total = units, first, total
         self.is_done = [False] * len(units)
         self.faults: list[RpeError | None] = [None] * len(units)
@@ -78,15 +117,15 @@ class Chunk:
         """
         made: dict[int, Any] = {}
         wanted = [i for i in range(len(self.units)) if self._may_succeed(i)]
-        if self._verb.intend:
-            self._verb.intend(self._workspace, [self.units[i] for i in wanted])
+        if self._step.intend:
+            self._step.intend(self._workspace, [self.units[i] for i in wanted])
         began = time.monotonic()
         for i in wanted:
-            announce(self._step, str(self.units[i]), self._first + i, self._total)
+            announce(self._name, str(self.units[i]), self._first + i, self._total)
             try:
-                made[i] = self._verb.make(self._workspace, self.units[i])
+                made[i] = self._step.make(self._workspace, self.units[i])
             except Exception as error:
-                self.faults[i] = own_error(error, self._step, self.units[i])
+                self.faults[i] = own_error(error, self._name, self.units[i])
             if time.monotonic() - began > KEPT_WITHIN_SECONDS:
                 self._keep(made)
                 made, began = {}, time.monotonic()
@@ -101,26 +140,26 @@ class Chunk:
 
     def _keep(self, made: dict[int, Any]) -> None:
         try:
-            if self._verb.keep and made:
-                self._verb.keep(self._workspace, list(made.values()))
+            if self._step.keep and made:
+                self._step.keep(self._workspace, list(made.values()))
         except Exception as error:
             if len(made) == 1:
                 (i,) = made
-                self.faults[i] = own_error(error, self._step, self.units[i])
+                self.faults[i] = own_error(error, self._name, self.units[i])
                 return
-            for i, one in made.items():  # whose fault it is shows when each is kept by itself
-                self._keep({i: one})
+            for i, value in made.items():  # whose fault it is shows when each is kept by itself
+                self._keep({i: value})
         else:
             for i in made:
                 self.is_done[i], self.faults[i] = True, None
 
 
-def chunks_of(workspace: Workspace, step: str, verb: Step, units: Sequence[Any]) -> Iterator[Chunk]:
+def chunks_of(workspace: Workspace, name: str, step: Step, units: Sequence[Any]) -> Iterator[Chunk]:
     """The units in order, in chunks of one size: at least TASK_UNITS, at most MAX_TASKS chunks."""
     size = max(TASK_UNITS, -(-len(units) // MAX_TASKS))
     for first in range(0, len(units), size):
         some = units[first : first + size]
-        yield Chunk(workspace, step, verb, some, first=first + 1, total=len(units))
+        yield Chunk(workspace, name, step, some, first=first + 1, total=len(units))
 
 
 def own_error(error: Exception, step: str, unit: object) -> RpeError:

@@ -20,11 +20,11 @@ ENDED = {  # kind of an alert -> how it ends, if not by a retraction or by leavi
     "abstained": "an ensemble may serve it again",
     "below_promotion": "another champion serves, or it scores as when it was promoted",
     "clock": "the clock is past the newest record again",
-    "damaged": "what serves it, and what that was made of, is what was kept",
+    "damaged": "the files of what serves it, and of its members, are intact again",
     "drift": "the newest version is like the ones before it",
     "fall": "the evaluation after it shows no further fall",
-    "refused": "the file was replaced, let in or taken away",
-    "silent": "something new has come",
+    "refused": "the file was replaced, accepted or removed",
+    "silent": "the source has delivered again",
 }
 
 

@@ -77,8 +77,8 @@ def count_prefect_runs(settings: Settings) -> int | None:
         return None
     with _prefect_errors(database), closing(_opened(database)) as file:
         counted = f"SELECT count(*) FROM {_PAST_RUNS}"
-        found = file.execute(counted, {"present": str(flow_run.id or "")}).fetchone()
-    return int(found[0])
+        row = file.execute(counted, {"present": str(flow_run.id or "")}).fetchone()
+    return int(row[0])
 
 
 def removal_text(n_runs: int) -> str:

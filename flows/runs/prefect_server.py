@@ -80,18 +80,18 @@ def prefect_server(
 
 def reap_stale_server(settings: Settings) -> None:
     """End a server whose owner is gone; the caller holds the workspace's lock."""
-    found = _read(settings)
-    if found and found.is_alive:
-        end_process(found.pid)
+    server = _read(settings)
+    if server and server.is_alive:
+        end_process(server.pid)
     _record(settings).unlink(missing_ok=True)
 
 
 def _living_server(settings: Settings) -> str | None:
-    found = _read(settings)
-    if not (found and found.is_owned and found.is_alive):
+    server = _read(settings)
+    if not (server and server.is_owned and server.is_alive):
         return None
     with _client() as client:
-        return found.url if _is_healthy(client, found.url) else None
+        return server.url if _is_healthy(client, server.url) else None
 
 
 def start_server(settings: Settings, *, port: int = 0) -> tuple[subprocess.Popen[bytes], str]:

@@ -47,10 +47,10 @@ def usage_so_far() -> Usage:
     """What we and the children that have ended used."""
     all_of_us = [_used_here(), *_ended]
     return Usage(
-        sum(one.cpu_seconds for one in all_of_us),
-        max(one.peak_memory_bytes for one in all_of_us),
-        sum(one.read_bytes for one in all_of_us),
-        sum(one.written_bytes for one in all_of_us),
+        sum(process.cpu_seconds for process in all_of_us),
+        max(process.peak_memory_bytes for process in all_of_us),
+        sum(process.read_bytes for process in all_of_us),
+        sum(process.written_bytes for process in all_of_us),
     )
 
 
@@ -80,7 +80,7 @@ def run_child(
     context.set_forkserver_preload(
         ["flows.runs.fork_server", module, *preload, "flows.runs.fork_server_ready"]
     )
-    told, telling = context.Pipe(duplex=False)
+    receiver, telling = context.Pipe(duplex=False)
     child = context.Process(target=_call_main, args=(module, folder, log, telling))
     with _STATUS:
         child.start()
@@ -89,11 +89,11 @@ def run_child(
     with _STATUS:
         child.join()
     try:
-        _ended.append(told.recv())
+        _ended.append(receiver.recv())
     except EOFError:  # it was killed
         pass
     finally:
-        told.close()
+        receiver.close()
     return child.exitcode or 0
 
 
@@ -144,8 +144,8 @@ def this_process() -> str:
 
 def is_same_process(pid: int, started: float) -> bool:
     """Whether the pid still belongs to the process that started then (pids are used again)."""
-    found = started_at(pid)
-    return found is not None and abs(found - started) < 1.0
+    start = started_at(pid)
+    return start is not None and abs(start - started) < 1.0
 
 
 def end_process(pid: int, *, patience_seconds: float = 5.0) -> None:

@@ -88,8 +88,10 @@ class _Bars:
 
     def step(self, name: str, number: int, total: int) -> None:
         """The steps before this one are done."""
-        told = f"step {number} of {total}: {name}"
-        self._progress.update(self._steps, description=told, completed=number - 1, total=total)
+        description = f"step {number} of {total}: {name}"
+        self._progress.update(
+            self._steps, description=description, completed=number - 1, total=total
+        )
         self._progress.update(self._units, visible=False)
 
     def unit(self, step: str, unit: str, number: int, total: int) -> None:
@@ -97,8 +99,8 @@ class _Bars:
         if step != self._step:
             self._step = step
             self._progress.reset(self._units, total=total)
-        told = {"description": f"{step} {unit}", "completed": number - 1, "visible": True}
-        self._progress.update(self._units, **told)
+        fields = {"description": f"{step} {unit}", "completed": number - 1, "visible": True}
+        self._progress.update(self._units, **fields)
 
 
 def clock(seconds: float) -> str:

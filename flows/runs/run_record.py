@@ -70,8 +70,10 @@ def close_run(workspace: Workspace, ledger: Ledger, *, targets: Sequence[str]) -
         chain.seal(commit, _row(workspace, ledger, summary, commit.recorded_at), files=files)
     if not is_written(stores.lake, settings.report_file):
         min_groups = workspace.plan.publishing.min_groups
-        place = settings.report_file
-        write_report(stores.lake, stores.vectors, place, targets=targets, min_groups=min_groups)
+        report_file = settings.report_file
+        write_report(
+            stores.lake, stores.vectors, report_file, targets=targets, min_groups=min_groups
+        )
     return summary
 
 

@@ -19,19 +19,19 @@ def system_fault(error: BaseException) -> StoreError | None:
 
     The name of the file is not told, for it may be one of data; the folder that it lies in is.
     """
-    for one in () if isinstance(error, RpeError) else _chain(error):
-        if not isinstance(one, OSError):
+    for cause in () if isinstance(error, RpeError) else _chain(error):
+        if not isinstance(cause, OSError):
             continue
-        if _NO_SCRATCH in str(one):
+        if _NO_SCRATCH in str(cause):
             return StoreError(
                 "This user may not write to any temporary folder.",
                 where="TMPDIR, /tmp, /var/tmp and the current folder",
                 remedy="set TMPDIR to a folder that this user may write to, with room for a model",
             )
-        if one.errno in FULL:
-            return disk_full(*_place(one))
-        if one.errno in FORBIDDEN:
-            return not_allowed(*_place(one))
+        if cause.errno in FULL:
+            return disk_full(*_place(cause))
+        if cause.errno in FORBIDDEN:
+            return not_allowed(*_place(cause))
     return None
 
 
@@ -49,9 +49,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _place(error: OSError) -> tuple[str, str]:
     """The nearest place of ours that the file of an error lies in, by name and path."""
     file = error.filename if isinstance(error.filename, str) else ""
-    for name, place in _places():
-        if file and Path(file).absolute().is_relative_to(place):
-            return name, str(place)
+    for name, folder in _places():
+        if file and Path(file).absolute().is_relative_to(folder):
+            return name, str(folder)
     return "a folder outside of the workspace, or a file given to the command", ""
 
 

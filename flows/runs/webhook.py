@@ -36,14 +36,14 @@ def send_night_notice(settings: Settings, summary: Summary) -> Summary:
 
 def _alerts_of(summary: Summary) -> dict[str, list[dict[str, str]]]:
     """`alerts` that this night raised, those `standing` from before, those that were `resolved`."""
-    told = {
+    by_state = {
         "alerts": [alert for alert in summary.alerts if alert.is_raised],
         "standing": [alert for alert in summary.alerts if not alert.is_raised],
         "resolved": summary.resolved,
     }
     return {
         name: [{"kind": a.kind, "subject": a.subject, "source": a.source} for a in alerts]
-        for name, alerts in told.items()
+        for name, alerts in by_state.items()
     }
 
 
@@ -72,7 +72,7 @@ def _send(settings: Settings, notice: Mapping[str, Any]) -> str:
     try:
         answer = httpx.post(url, json={**notice, "text": _text(notice)}, timeout=PATIENCE_SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        return f"the webhook of RPE_WEBHOOK_URL was not told: {type(error).__name__}"
+        return f"the webhook of RPE_WEBHOOK_URL could not be reached: {type(error).__name__}"
     if answer.is_success:
         return ""
     return f"the webhook of RPE_WEBHOOK_URL did not take the notice: status {answer.status_code}"

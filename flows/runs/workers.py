@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from catalog.errors import StoreUnavailable
+from catalog.stores.disk import write_whole
 from flows.runs.chunks import RemoteWork, Step, StepFailed
 from flows.runs.processes import Usage, count, usage_so_far
 from flows.workspace.plan import Plan
@@ -30,11 +31,7 @@ class Resources:
 
 
 LOOPBACK = "127.0.0.1"
-RESOURCES: Mapping[str, Resources] = {
-    "embed": Resources(num_cpus=1, num_gpus=1),
-    "train": Resources(num_cpus=1, num_gpus=1),
-    "evaluate": Resources(num_cpus=1, num_gpus=1),
-}
+UNIT = Resources(num_cpus=1, num_gpus=1)  # of any step: one model is loaded, and answers in turn
 
 
 class Workers:
@@ -43,7 +40,7 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._stack = settings, ExitStack()
         self._ray: Any = None
-        self._made: list[RemoteJob] = []
+        self._jobs: list[RemoteJob] = []
 
     def __enter__(self) -> Self:
         """Nothing is started yet: a night with nothing to do needs no worker."""
@@ -52,8 +49,8 @@ class Workers:
     def __exit__(self, *exc_info: object) -> None:
         """Stop a Ray that was started here, leave one that was joined."""
         self._stack.close()
-        for told in self._made:
-            told.file.unlink(missing_ok=True)
+        for job in self._jobs:
+            job.file.unlink(missing_ok=True)
 
     def submit(self, task: Any, step: str, unit: str, action: Callable[[], Any]) -> Any:
         """Begin `action` as a Prefect task of a step; the future's result is what it returns."""
@@ -63,33 +60,33 @@ class Workers:
         runner = self._started()
         from prefect_ray.context import remote_options  # it is there: the runner is of it
 
-        with remote_options(**resources_of(step, self._settings.device)):
+        with remote_options(**resources_on(self._settings.device)):
             return _Future(runner.submit(task, parameters))
 
-    def verb(
-        self, workspace: Workspace, step: str, how: Step, units: Sequence[Any], task: Any
+    def remote_step(
+        self, workspace: Workspace, name: str, step: Step, units: Sequence[Any], task: Any
     ) -> Step:
-        """The verb for these units, computed by workers if there are any beside this process.
+        """The step for these units, made by workers if there are any beside this process.
 
         Each is named to its worker by its id and comes back as a file of the workspace.
         """
-        afar = how.afar
-        if self._settings.task_runner == "thread" or afar is None:
-            return how
+        remote = step.remote
+        if self._settings.task_runner == "thread" or remote is None:
+            return step
         futures, plain = {}, self._settings.model_dump(mode="json", exclude={"webhook_url"})
         for unit in units:
-            name = afar.name(unit)
-            told = RemoteJob(
+            job = RemoteJob(
                 {**plain, "home": str(self._settings.root)},
                 workspace.plan,
                 workspace.run,
                 workspace.stores.lake.snapshot_id,
-                step,
                 name,
+                remote.name(unit),
             )
-            self._made.append(told)
-            futures[name] = self.submit(task, step, str(unit), partial(compute, told, how))
-        return replace(how, make=partial(_fetched, afar, futures))
+            self._jobs.append(job)
+            action = partial(compute, job, step)
+            futures[job.name] = self.submit(task, name, str(unit), action)
+        return replace(step, make=partial(_fetched, remote, futures))
 
     def _started(self) -> Any:
         if self._ray is None:
@@ -139,20 +136,20 @@ class _Future:
     """A future of Ray, whose result tells what it cost too."""
 
     def __init__(self, future: Any) -> None:
-        self._future, self._told = future, tuple[Any, ...]()
+        self._future, self._results = future, list[Any]()
 
     def result(self) -> Any:
         """What was returned; its cost is counted as ours, once."""
-        if not self._told:
+        if not self._results:
             value, usage = self._future.result()
             count(usage)
-            self._told = (value,)
-        return self._told[0]
+            self._results.append(value)
+        return self._results[0]
 
 
-def resources_of(step: str, device: str) -> dict[str, float]:
-    """What a task of a step asks of Ray where models lie on this device."""
-    wanted = asdict(RESOURCES[step])
+def resources_on(device: str) -> dict[str, float]:
+    """What a task asks of Ray where models lie on this device."""
+    wanted = asdict(UNIT)
     return wanted if device.startswith("cuda") else {**wanted, "num_gpus": 0}
 
 
@@ -166,35 +163,39 @@ def _counted(action: Callable[[], Any]) -> tuple[Any, Usage]:
 _opened: dict[tuple[Any, ...], Workspace] = {}  # by a worker, for one step of one run
 
 
-def compute(told: RemoteJob, how: Step) -> str:
-    """Run on a worker: make one unit; where it lies."""
-    workspace, afar = _workspace(told), how.afar
-    found = [unit for unit in afar.units(workspace) if afar.name(unit) == told.name] if afar else []
-    if not found or afar is None:
-        raise StepFailed(f"{told.step} {told.name} is not what the worker finds in the lake.")
-    made = json.dumps(afar.pack(how.make(workspace, found[0])))
-    part = told.file.with_suffix(".part")
-    part.parent.mkdir(exist_ok=True)
-    part.write_text(made)
-    part.replace(told.file)
-    return str(told.file)
+def compute(job: RemoteJob, step: Step) -> str:
+    """Run on a worker: make one unit; where it lies.
+
+    Raises:
+        StepFailed: the lake that the worker reads has no such unit.
+    """
+    workspace, remote = _workspace(job), step.remote
+    units = [u for u in remote.units(workspace) if remote.name(u) == job.name] if remote else []
+    if not remote or not units:
+        raise StepFailed(f"{job.step} {job.name} is not what the worker finds in the lake.")
+    made = json.dumps(remote.pack(step.make(workspace, units[0])))
+    with write_whole(job.file) as part:
+        part.write_text(made)
+    return str(job.file)
 
 
-def _fetched(afar: RemoteWork, futures: Mapping[str, Any], workspace: Workspace, unit: Any) -> Any:
+def _fetched(
+    remote: RemoteWork, futures: Mapping[str, Any], workspace: Workspace, unit: Any
+) -> Any:
     """What a worker made of a unit."""
-    file = Path(futures[afar.name(unit)].result())
-    return afar.unpack(json.loads(file.read_text()))
+    file = Path(futures[remote.name(unit)].result())
+    return remote.unpack(json.loads(file.read_text()))
 
 
-def _workspace(told: RemoteJob) -> Workspace:
+def _workspace(job: RemoteJob) -> Workspace:
     """The workspace as the run sees it, opened once for a step; nothing is written to it."""
-    key = (told.run.run_id, told.step, told.snapshot_id)
+    key = (job.run.run_id, job.step, job.snapshot_id)
     if key not in _opened:
         for old in _opened.values():
             old.stores.lake.close()
         _opened.clear()
-        settings = Settings(**told.settings)
+        settings = Settings(**job.settings)
         contracts = load_declarations(settings).contracts
         stores = open_stores(settings, read_only=True)
-        _opened[key] = Workspace(settings, told.plan, contracts, stores, told.run)
+        _opened[key] = Workspace(settings, job.plan, contracts, stores, job.run)
     return _opened[key]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from catalog.intake.deliveries import lying_files
+from catalog.intake.deliveries import Lying, lying_files
 from catalog.intake.extracts import bring_extract
 from catalog.intake.landing import ingest
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.errors import RpeError
 
-# In the memo of a run: source -> what lies at its place, and sources whose database was asked
-LYING, ASKED = "lying", "asked"
+LYING = CacheSection[str, list[Lying]]("what lies at a source's place, once the step has looked")
+ASKED = CacheSection[str, bool]("whether a source's database was asked")
 
 
 def pending(workspace: Workspace) -> list[str]:
@@ -21,7 +22,8 @@ def pending(workspace: Workspace) -> list[str]:
     unread = {source for source in known if not _is_asked(workspace, source)}
     contracts = [workspace.contracts[source] for source in known]
     lying = lying_files(workspace.stores.lake, contracts)
-    workspace.memo[LYING] = lying  # hashed once a run: what is refused is looked for there too
+    # hashed once a run: what is refused is looked for there too
+    workspace.cache.known(LYING).update(lying)
     new = {source for source in known if any(one.is_pending for one in lying[source])}
     return [source for source in known if source in unread | new]
 
@@ -48,7 +50,7 @@ def _is_asked(workspace: Workspace, source: str) -> bool:
 
 def _ask(workspace: Workspace, source: str) -> None:
     """Bring a new extract of a source that is a query, once a run; of none that is withdrawn."""
-    asked: set[str] = workspace.memo.setdefault(ASKED, set())
+    asked = workspace.cache.known(ASKED)
     if source not in asked:
         bring_extract(workspace.stores.lake, workspace.contracts[source])
-        asked.add(source)
+        asked[source] = True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from catalog.queries import current
 from catalog.readers.items import item_source
 from catalog.records import registration
 from catalog.records.registration import AdapterCard
+from catalog.stores.disk import write_whole
 from flows.runs.processes import run_child
 from flows.steps import embed, input_statistics
 from flows.workspace.bases import base_folder, files_of, is_hub
@@ -45,6 +48,15 @@ class TrainUnit:
 
     def __str__(self) -> str:
         return self.source
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training process left: the folder with the adapter, and what it measured."""
+
+    unit: TrainUnit
+    folder: Path
+    outcome: dict[str, Any]
 
 
 class TrainingFailed(RpeError):
@@ -81,6 +93,20 @@ def pending(workspace: Workspace) -> list[TrainUnit]:
     wanted_ids = [unit.adapter_id for unit in units if unit]
     known = current.adapters(workspace.stores.lake, wanted_ids)
     return [unit for unit in units if unit and unit.adapter_id not in known]
+
+
+def make(workspace: Workspace, unit: TrainUnit) -> Callable[[], Trained]:
+    """Lay out the folder of a training; what is left to do is a process of its own."""
+    return partial(train, unit, prepare(workspace, unit))
+
+
+def train(unit: TrainUnit, folder: Path) -> Trained:
+    """Train a unit in the folder that was laid out for it.
+
+    Raises:
+        TrainingFailed: with the exit status.
+    """
+    return Trained(unit, folder, run_process(folder))
 
 
 def prepare(workspace: Workspace, unit: TrainUnit) -> Path:
@@ -125,9 +151,8 @@ def _lay_statistics(workspace: Workspace, unit: TrainUnit, folder: Path) -> str 
             encoded = EmbedUnit(unit.source, base, "reference", version, unit.representation_id)
             items = embed.inputs_of(workspace, encoded)
             input_statistics.gather(workspace, base, items, file=file, recipe=recipe)
-        part = kept.with_suffix(".part")
-        shutil.copyfile(file, part)
-        part.replace(kept)
+        with write_whole(kept) as part:
+            shutil.copyfile(file, part)
     return kept.name
 
 
@@ -161,8 +186,14 @@ def register_base_of(workspace: Workspace, base_name: str) -> None:
     )
 
 
-def keep(workspace: Workspace, unit: TrainUnit, folder: Path, outcome: dict[str, Any]) -> str:
-    """Register the trained adapter and remove the folder with its rows."""
+def keep(workspace: Workspace, made: Sequence[Trained]) -> None:
+    """Register the trained adapters, each in a commit of its own; their folders with rows go."""
+    for trained in made:
+        _keep(workspace, trained)
+
+
+def _keep(workspace: Workspace, trained: Trained) -> None:
+    unit = trained.unit
     contract = workspace.contracts[unit.source]
     register_base_of(workspace, unit.base_name)
     card = AdapterCard(
@@ -175,8 +206,8 @@ def keep(workspace: Workspace, unit: TrainUnit, folder: Path, outcome: dict[str,
         recipe=asdict(unit.recipe),
         representation_id=unit.representation_id,
         license=contract.license,
-        **outcome,
+        **trained.outcome,
     )
-    registration.register_adapter(workspace.stores, card, folder / "adapter", run=workspace.run)
-    shutil.rmtree(folder)
-    return unit.adapter_id
+    adapter = trained.folder / "adapter"
+    registration.register_adapter(workspace.stores, card, adapter, run=workspace.run)
+    shutil.rmtree(trained.folder)

@@ -106,15 +106,15 @@ def _kinds(alerts: Sequence[Row], asked: Collection[tuple[str, str]]) -> list[st
 def _arms(rows: Sequence[Row], verdict: Row) -> Row:
     champion = history.row_of(rows, verdict["serves_ensemble_id"])
     base = next((row for row in rows if row["arm"] == "base"), None)
-    found: Row = {"metric": rows[0]["metric"] if rows else ""}
+    arms: Row = {"metric": rows[0]["metric"] if rows else ""}
     for name, row in (("champion", champion), ("base", base)):
         for column in ("value", "ci_low", "ci_high", "n_items"):
-            found[f"{name}_{column}"] = row[column] if row else None
-    return found
+            arms[f"{name}_{column}"] = row[column] if row else None
+    return arms
 
 
 def _last_in_short(occasions: Sequence[Row]) -> str:
-    decided = [decision for one in occasions for decision in one["decisions"]]
+    decided = [decision for occasion in occasions for decision in occasion["decisions"]]
     return decided[-1]["in_short"] if decided else ""
 
 
@@ -122,7 +122,7 @@ def _why_not(verdict: Row, occasions: Sequence[Row]) -> str:
     """Why no version serves, in words."""
     failed = occasions[-1]["failed"] if occasions else []
     parts = [f"The newest night failed: {', '.join(failed)}."] if failed else []
-    if any(one["withdrawn"] for one in occasions):
+    if any(occasion["withdrawn"] for occasion in occasions):
         parts.append("Data behind it were withdrawn, and what had been promoted with them.")
     known = {
         "pending": "A challenger won and waits for a person.",

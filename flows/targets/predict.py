@@ -27,7 +27,7 @@ def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tup
     """A row of answers for each text, and who gave them."""
     if not inputs:
         raise InputError("There is nothing to predict.", expected="--text or --file")
-    name = _name_asked(settings, target, "string", "this target is asked with --image")
+    name = _name_asked(settings, target, "string", "this target takes --image")
     rows, note = _answers(settings, name, inputs)
     blank = [str(number) for number, text in enumerate(inputs, start=1) if is_blank(text)]
     return (
@@ -43,7 +43,7 @@ def predict_images(
 
     An image is a PNG, TIFF, JPEG, NPZ or NIfTI file, or the folder of a DICOM series.
     """
-    name = _name_asked(settings, target, "binary", "this target is asked with --text or --file")
+    name = _name_asked(settings, target, "binary", "this target takes --text or --file")
     rows, note = _answers(settings, name, [_npy(image) for image in images])
     for row, image in zip(rows, images, strict=True):
         for name, value in row.items():

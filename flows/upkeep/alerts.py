@@ -22,7 +22,7 @@ from flows.upkeep import score_changes
 from flows.upkeep.freshness import SILENT, silent_sources
 from flows.upkeep.machine_checks import CLOCK_SLACK_SECONDS
 from flows.upkeep.score_changes import BELOW, DRIFT, FALL, MOVED, WORSE
-from flows.verification.champions import DAMAGED, MEMO, Verified
+from flows.verification.champions import DAMAGED, verified_by
 from flows.workspace.plan import Plan
 from flows.workspace.workspace import Workspace
 from rpe_core.fingerprint import SHORT, fingerprint
@@ -66,7 +66,7 @@ def watch(workspace: Workspace, ledger: Ledger, steps: Collection[str], *, plan:
             for name in looks:
                 with ledger.unit(step, name, is_done=False):
                     step.done += lookers[name](workspace, plan, seen)
-    verified = workspace.memo.get(MEMO, Verified())
+    verified = verified_by(workspace)
     seen.look(DAMAGED, verified.targets, verified.alerts)
     settle(workspace, ledger, seen, plan=plan)
 
@@ -76,7 +76,9 @@ def settle(workspace: Workspace, ledger: Ledger, seen: AlertsSeen, *, plan: Plan
     lake, run = workspace.stores.lake, workspace.run
     is_night = run.flow == NIGHT
     before = {alert.key: alert for alert in alerts_before(lake)}
-    told = {alert.key: alert for alert in alerts_before(lake, flow=NIGHT)} if is_night else before
+    known_before = (
+        {alert.key: alert for alert in alerts_before(lake, flow=NIGHT)} if is_night else before
+    )
     subjects = {
         **{kind: plan.sources for kind in OF_SOURCES},
         **{kind: plan.target_names for kind in OF_TARGETS},
@@ -88,29 +90,29 @@ def settle(workspace: Workspace, ledger: Ledger, seen: AlertsSeen, *, plan: Plan
         if (alert.kind, alert.subject) not in seen.looked
         and alert.subject in subjects.get(alert.kind, ())
     ]
-    found = [_known(alert, before) or _new(alert, workspace) for alert in seen.alerts]
-    every = [replace(a, is_raised=_known(a, told) is None) for a in [*found, *left]]
+    seen_alerts = [_known(alert, before) or _new(alert, workspace) for alert in seen.alerts]
+    every = [replace(a, is_raised=_known(a, known_before) is None) for a in [*seen_alerts, *left]]
     now = sorted(every, key=lambda alert: alert.key)
     ledger.alerts = [a for a in now if is_night or (a.kind, a.subject) in seen.looked]
     ledger.others = [a for a in now if a not in ledger.alerts]
     names = {alert.alert_id for alert in now}
-    ledger.resolved = [alert for alert in told.values() if alert.alert_id not in names]
+    ledger.resolved = [alert for alert in known_before.values() if alert.alert_id not in names]
 
 
 def alerts_before(lake: Lake, *, flow: str = "") -> list[Alert]:
     """The alerts that held when the newest run ended, or the newest run of a flow."""
-    known = {one.name for one in fields(Alert)}
-    found = []
+    known = {field_of.name for field_of in fields(Alert)}
+    alerts = []
     for row in current.last_alerts(lake, flow=flow):
         values = {"subject": row.get("source", ""), **row}
         alert = Alert(**{name: value for name, value in values.items() if name in known})
-        found.append(replace(alert, rests_on=tuple(alert.rests_on)))
-    return found
+        alerts.append(replace(alert, rests_on=tuple(alert.rests_on)))
+    return alerts
 
 
-def _known(alert: Alert, told: dict[tuple[str, str, str], Alert]) -> Alert | None:
+def _known(alert: Alert, known_before: dict[tuple[str, str, str], Alert]) -> Alert | None:
     """The alert under the name that it had before; one of an older release had no cause."""
-    former = told.get(alert.key) or told.get((alert.kind, alert.subject, ""))
+    former = known_before.get(alert.key) or known_before.get((alert.kind, alert.subject, ""))
     if former is None:
         return None
     if not former.alert_id:
@@ -128,7 +130,7 @@ def _look_at_sources(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list
     """Silence, and refused files that lie there."""
     sources = [name for name in workspace.plan.sources if name in workspace.contracts]
     seen.look(SILENT, sources, silent_sources(workspace))
-    if ingest.LYING in workspace.memo:  # else the step could not even look
+    if workspace.cache.known(ingest.LYING):  # else the step could not even look
         seen.look(REFUSED, sources, refused_files(workspace))
     return []
 
@@ -137,10 +139,10 @@ def refused_files(workspace: Workspace) -> list[Alert]:
     """An alert for each refused file that lies there, as far as the step has looked."""
     names = [name for name in workspace.plan.sources if name in workspace.contracts]
     contracts = [workspace.contracts[name] for name in names]
-    lying = workspace.memo.get(ingest.LYING, {})
-    asked = {one.source for one in contracts if one.files.query is not None}
+    lying = workspace.cache.known(ingest.LYING)
+    asked = {contract.source for contract in contracts if contract.files.query is not None}
     refusals = standing_refusals(workspace.stores.lake, contracts, lying)
-    return [_refused(one, is_asked=one.source in asked) for one in refusals]
+    return [_refused(refusal, is_asked=refusal.source in asked) for refusal in refusals]
 
 
 def _look_at_moves(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[str]:
@@ -195,10 +197,10 @@ def _behind(workspace: Workspace) -> list[Alert]:
         Alert(
             CLOCK,
             MACHINE,
-            f"the clock of this machine is {_long(behind)} before the newest record: what is"
-            " recorded meanwhile is dated after that, in its order",
-            "set the clock (NTP); where it is right, it was ahead before, and this ends when it has"
-            " caught up; `rpe doctor` tells by how much",
+            f"the clock of this machine is {_long(behind)} behind the newest record: until it has"
+            " caught up, new records are dated just after that one, in their order",
+            "set the clock (NTP); if it is right now, it was ahead before, and this alert ends by"
+            " itself; `rpe doctor` shows by how much it is behind",
         )
     ]
 
@@ -215,19 +217,19 @@ def _long(seconds: float) -> str:
     return f"{seconds / 60.0:.1f} minutes"
 
 
-def _refused(one: Refusal, *, is_asked: bool) -> Alert:
-    replace_it = "replace the file by one that is right, change the contract, or take the file away"
-    mend_it = "mend the rows in the database, or change the contract; each run asks again"
-    codes = ", ".join(one.codes)
-    since = one.since.isoformat() if one.since else ""
-    told = f" since {one.since:%Y-%m-%d}" if one.since else ""
+def _refused(refusal: Refusal, *, is_asked: bool) -> Alert:
+    replace_it = "deliver a correct file in its place, change the contract, or remove the file"
+    mend_it = "correct the rows in the database, or change the contract; each run queries it again"
+    codes = ", ".join(refusal.codes)
+    since = refusal.since.isoformat() if refusal.since else ""
+    since_text = f" since {refusal.since:%Y-%m-%d}" if refusal.since else ""
     return Alert(
         REFUSED,
-        one.source,
-        f"{one.source}: {one.file_name} lies there refused{told}: {codes}",
-        f"`rpe source findings {one.source}` lists why; {mend_it if is_asked else replace_it}",
-        source=one.source,
-        cause=one.batch_id or f"unreadable {one.file_name}",
+        refusal.source,
+        f"{refusal.source}: {refusal.file_name} is refused{since_text}: {codes}",
+        f"`rpe source findings {refusal.source}` lists why; {mend_it if is_asked else replace_it}",
+        source=refusal.source,
+        cause=refusal.batch_id or f"unreadable {refusal.file_name}",
         since=since,
     )
 
@@ -237,11 +239,11 @@ def _drifted(workspace: Workspace, row: Row) -> Alert:
     return Alert(
         DRIFT,
         source,
-        f"{source} has drifted: z of {version} lies {row['value']:.3g} from that of"
+        f"{source} has drifted: z of {version} is {row['value']:.3g} away from z of"
         f" {row['former_dataset_version_id']}, {row['value'] / (row['noise'] or row['value']):.1f}"
-        f" times what chance makes ({row['n_groups']} groups came or went)",
-        f"`rpe source show {source}` and `rpe source findings {source}` show what came; where it is"
-        f" wrong, {_withdrawing(version)}",
+        f" times what chance alone would give ({row['n_groups']} groups came or went)",
+        f"`rpe source show {source}` and `rpe source findings {source}` show what was delivered;"
+        f" if it is wrong, {_withdrawing(version)}",
         source=source,
         cause=version,
         rests_on=(version, row["former_dataset_version_id"]),
@@ -252,7 +254,7 @@ def _fallen(workspace: Workspace, row: Row) -> Alert:
     target, version = row["subject"], row["dataset_version_id"]
     is_below = row["kind"] == BELOW
     then = "when it was promoted" if is_below else "in the evaluation before"
-    what = "its champion scores" if is_below else "what serves it has fallen: it scores"
+    what = "its champion scores" if is_below else "the score of what serves it has fallen: it has"
     return Alert(
         row["kind"],
         target,
@@ -274,8 +276,8 @@ def _abstained(workspace: Workspace, row: Row) -> Alert:
         ABSTAINED,
         target,
         f"{target} was served and abstains on {version}: {row['reasons']}",
-        f"`rpe source show {source}` tells how far it moved, `rpe source findings {source}` what"
-        " came last; add references that are like it; where the rows are wrong,"
+        f"`rpe source show {source}` shows how far it moved, `rpe source findings {source}` what"
+        " was delivered last; add references that are like it; if the rows are wrong,"
         f" {_withdrawing(version)}",
         source=source,
         cause=row["promotion_id"],
@@ -287,10 +289,10 @@ def _abstained(workspace: Workspace, row: Row) -> Alert:
 def _remedy(workspace: Workspace, target: str, version: str) -> str:
     """What to do about a model that has fallen; a roll-back where there is one to go back to."""
     source = _source_of(workspace, target)
-    parts = [f"`rpe source findings {source}` shows what came last"]
+    parts = [f"`rpe source findings {source}` shows what was delivered last"]
     if promotion.has_former(workspace.stores, target):
         parts.append(f"`rpe rollback {target} --actor YOU` lets the former champion serve")
-    parts.append(f"where rows or labels are wrong, {_withdrawing(version)}")
+    parts.append(f"if rows or labels are wrong, {_withdrawing(version)}")
     return "; ".join(parts)
 
 
@@ -303,4 +305,6 @@ def _withdrawing(version: str) -> str:
 
 
 def _source_of(workspace: Workspace, target: str) -> str:
-    return next(one.source for one in workspace.plan.targets if one.name == target)
+    return next(
+        target_spec.source for target_spec in workspace.plan.targets if target_spec.name == target
+    )

@@ -39,7 +39,7 @@ class Backup:
     head: str
 
 
-def back_up(settings: Settings, place: Path) -> Backup:
+def back_up(settings: Settings, target: Path) -> Backup:
     """Copy a workspace to a new folder while nothing writes to it, and prove the copy.
 
     Every row of core is held against the chain, every file, artifact and vector hashed.
@@ -51,9 +51,9 @@ def back_up(settings: Settings, place: Path) -> Backup:
         WorkspaceBusy: a run holds the workspace.
         BackupFailed: the workspace, and so the copy, is not what was kept.
     """
-    place = place.expanduser().absolute()
-    part = place.with_name(f"{place.name}.part")
-    _require_place(settings, place)
+    target = target.expanduser().absolute()
+    part = target.with_name(f"{target.name}.part")
+    _require_place(settings, target)
     with ExitStack() as held:
         held.enter_context(hold_workspace(settings))
         held.enter_context(WriterLock(settings.writer_lock).hold())
@@ -62,20 +62,20 @@ def back_up(settings: Settings, place: Path) -> Backup:
             shutil.rmtree(part, ignore_errors=True)  # of one that was killed
             _copy(settings, part)
     _prove(Settings(home=part), head)
-    with disk_errors("the backup", place):
-        publish(part, place)
-    sizes = [path.stat().st_size for path in place.rglob("*") if path.is_file()]
-    return Backup(place, len(sizes), sum(sizes), head)
+    with disk_errors("the backup", target):
+        publish(part, target)
+    sizes = [path.stat().st_size for path in target.rglob("*") if path.is_file()]
+    return Backup(target, len(sizes), sum(sizes), head)
 
 
-def publish(part: Path, place: Path) -> None:
+def publish(part: Path, target: Path) -> None:
     """Let a proved copy count: not before every byte of it would outlast a power cut."""
     flush_files(str(part), since_ns=0)
-    part.rename(place)
-    flush(place.parent)
+    part.rename(target)
+    flush(target.parent)
 
 
-def _require_place(settings: Settings, place: Path) -> None:
+def _require_place(settings: Settings, target: Path) -> None:
     elsewhere = settings.stores_elsewhere
     if elsewhere:
         raise InputError(
@@ -83,25 +83,25 @@ def _require_place(settings: Settings, place: Path) -> None:
             where=", ".join(elsewhere),
             remedy="see `Back up` in infra/runbook.md: databases by pg_dump, folders beside them",
         )
-    if place.exists() or place.is_relative_to(settings.root):
+    if target.exists() or target.is_relative_to(settings.root):
         raise InputError(
             "A backup is a new folder outside of the workspace.",
-            where=str(place),
+            where=str(target),
             remedy="name one that is not there yet, such as one with the date",
         )
 
 
-def _copy(settings: Settings, place: Path) -> None:
+def _copy(settings: Settings, target: Path) -> None:
     """Databases by their own means, which know their logs; everything else byte by byte.
 
     A link where a store's folder or file should be is followed: a copy of the link would be proved
     by what it points to, and would be gone with it.
     """
     root = settings.root
-    stores = {Path(one).relative_to(root).parts[0] for one in settings.store_places.values()}
-    place.mkdir(mode=0o700, parents=True)
+    stores = {Path(store).relative_to(root).parts[0] for store in settings.store_places.values()}
+    target.mkdir(mode=0o700, parents=True)
     for entry in sorted(root.iterdir()):
-        is_link, goal = entry.is_symlink() and entry.name not in stores, place / entry.name
+        is_link, goal = entry.is_symlink() and entry.name not in stores, target / entry.name
         if entry.name in _LEFT_OUT or _is_passing(entry.name):
             continue
         if is_link:
@@ -140,20 +140,20 @@ def copy_file(origin: str, goal: str) -> str:
 def _prove(copied: Settings, head: str) -> None:
     rows = examine(copied, is_deep=True)
     odd = [f"{row['check']}: {row['detail']}" for row in rows if row["status"] == "bad"]
-    found = [told for told in odd if told.split(":")[0] in PROVED]
+    damages = [damage for damage in odd if damage.split(":")[0] in PROVED]
     if _head(copied) != head:
-        found.append("the head of the chain is another")
-    if found:
+        damages.append("the head of the chain is another")
+    if damages:
         raise BackupFailed(
             "The copy is not a whole workspace.",
             where=str(copied.root),
-            expected=_told(found),
+            expected=_told(damages),
             remedy="`rpe doctor --deep` on the workspace itself tells the same; keep older backups",
         )
 
 
-def _told(found: Collection[str]) -> str:
-    return "none of: " + "; ".join(found)
+def _told(damages: Collection[str]) -> str:
+    return "none of: " + "; ".join(damages)
 
 
 def _head(settings: Settings) -> str:

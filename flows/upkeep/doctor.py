@@ -82,6 +82,6 @@ def _declarations(settings: Settings) -> str:
 
 
 def _places(settings: Settings) -> str:
-    for place in settings.places:
-        require_forgetting(place)
+    for path in settings.places:
+        require_forgetting(path)
     return ", ".join(settings.places)

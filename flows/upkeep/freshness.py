@@ -27,7 +27,9 @@ def silent_sources(workspace: Workspace) -> list[Alert]:
         limit = limits[source]
         silence = _silence(heard.get(source), now=workspace.run.started_at, limit=limit)
         if silence:
-            remedy = f"ask who delivers it; `rpe source show {source}` lists what came"
+            remedy = (
+                f"ask its owner for a delivery; `rpe source show {source}` lists what was delivered"
+            )
             last = heard.get(source)
             cause = last.astimezone(UTC).isoformat() if last else "never"
             message = f"{source} {silence}"

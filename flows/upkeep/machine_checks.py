@@ -37,7 +37,7 @@ def versions(lock: Path = LOCK) -> str:
     if not lock.is_file():
         return "no lock beside the code, so versions are held against none"
     wanted = _locked(lock)
-    there = {name: found for name in wanted if (found := _installed(name))}
+    there = {name: version for name in wanted if (version := _installed(name))}
     odd = [f"{n} {there[n]}, not {wanted[n]}" for n in sorted(there) if there[n] != wanted[n]]
     if odd:
         raise RpeError(
@@ -69,9 +69,9 @@ def permissions(settings: Settings) -> str:
     for lock in (settings.night_lock, settings.writer_lock, settings.schedule_lock):
         WriterLock(lock).require_file()
     n_files, locked, shown = 0, [], []
-    for place in _places(settings):
-        is_reachable = _is_reachable(place)
-        for path, mode in _files(place):
+    for location in _places(settings):
+        is_reachable = _is_reachable(location)
+        for path, mode in _files(location):
             n_files += 1
             if not os.access(path, os.W_OK):
                 locked.append(str(path))
@@ -125,29 +125,29 @@ def disk(settings: Settings) -> str:
     Raises:
         RpeError: there is little.
     """
-    free = {place: shutil.disk_usage(place).free for place in _places(settings)}
-    low = [str(place) for place, n_bytes in free.items() if n_bytes <= LOW_DISK_BYTES]
-    told = f"{min(free.values()) / 1024**3:.1f} GiB free"
+    free = {path: shutil.disk_usage(path).free for path in _places(settings)}
+    low = [str(path) for path, n_bytes in free.items() if n_bytes <= LOW_DISK_BYTES]
+    room = f"{min(free.values()) / 1024**3:.1f} GiB free"
     if low:
         raise RpeError(
-            f"There is little room: {told}.",
+            f"There is little disk space: {room}.",
             where=_some(low),
             expected=f"more than {LOW_DISK_BYTES / 1024**3:.0f} GiB",
             remedy="`rpe maintain` removes what no row names; move other files away",
         )
-    return told
+    return room
 
 
 def _places(settings: Settings) -> list[Path]:
     """The workspace, and folders of stores on this machine that lie outside of it."""
-    there = [Path(place) for place in settings.places if "://" not in place]
-    return [place if place.exists() else place.parent for place in there]
+    there = [Path(path) for path in settings.places if "://" not in path]
+    return [path if path.exists() else path.parent for path in there]
 
 
-def _files(place: Path) -> Iterator[tuple[Path, int]]:
+def _files(root: Path) -> Iterator[tuple[Path, int]]:
     """Every file and folder of a place with its mode; links and what is gone meanwhile aside."""
-    for folder, names, files in os.walk(place):
-        if Path(folder) == place:
+    for folder, names, files in os.walk(root):
+        if Path(folder) == root:
             names[:] = [name for name in names if name != _PUBLISHED]
         for path in (Path(folder), *(Path(folder, name) for name in files)):
             try:
@@ -158,9 +158,9 @@ def _files(place: Path) -> Iterator[tuple[Path, int]]:
                 yield path, mode
 
 
-def _is_reachable(place: Path) -> bool:
+def _is_reachable(path: Path) -> bool:
     """Whether other users may enter the folder at all."""
-    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (place, *place.parents))
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
 
 
 def _locked(lock: Path) -> Mapping[str, str]:

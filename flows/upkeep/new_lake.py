@@ -56,7 +56,7 @@ def _require_lost(settings: Settings) -> None:
             return
         raise
     raise InputError(
-        "The lake stands: nothing is lost that a new one would be begun for.",
+        "The lake is there, so a new one is not needed.",
         where=str(settings.root),
         remedy="leave `--new-lake` out; `rpe doctor --deep` tells what is damaged",
     )
@@ -75,9 +75,9 @@ def _set_aside(settings: Settings, at: datetime) -> None:
         "cache": str(settings.root / "cache"),
         "lake/data": settings.lake_data,
     }
-    for name, place in places.items():
-        if "://" not in place:
-            aside.put(Path(place), name, at=at)
+    for name, path in places.items():
+        if "://" not in path:
+            aside.put(Path(path), name, at=at)
     if settings.lake.startswith("ducklake:sqlite:"):
         for end in ("-wal", "-shm", ""):
             file = catalog.with_name(f"{catalog.name}{end}")
@@ -86,10 +86,10 @@ def _set_aside(settings: Settings, at: datetime) -> None:
 
 def _told(settings: Settings) -> str:
     certificates = list((settings.root / "retractions").glob("*.json"))
-    told = "a new lake; what is served stays served until the next promotion"
+    text = "a new lake; what is served stays served until the next promotion"
     if certificates:
-        told += (
+        text += (
             f". {len(certificates)} certificates in retractions/ name what was withdrawn:"
             " the new lake does not know it, so take it out of the sources before the next night"
         )
-    return told
+    return text

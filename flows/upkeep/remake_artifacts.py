@@ -31,9 +31,9 @@ ADAPTER = "artifacts/adapter"  # of a version in the registry
 Row = dict[str, Any]
 
 
-def in_order(found: list[Damage]) -> list[Damage]:
+def in_order(damages: list[Damage]) -> list[Damage]:
     """Adapters before ensembles, which are merged of them."""
-    return sorted(found, key=lambda one: one.ids[0].startswith("ensemble:"))
+    return sorted(damages, key=lambda damage: damage.ids[0].startswith("ensemble:"))
 
 
 def foretell(damage: Damage) -> str:
@@ -69,11 +69,11 @@ def _ways(
     workspace: Workspace, ids: tuple[str, ...], row: Row
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Ways to make a folder, the surest first."""
-    ensembles = [one for one in ids if one.startswith("ensemble:")]
+    ensembles = [record_id for record_id in ids if record_id.startswith("ensemble:")]
     if ensembles:
         yield "merged again", partial(_merged, workspace, ensembles[0])
-    for one in model_versions_of(workspace.stores.lake, ids):
-        ref = ModelVersionRef(one["model_name"], one["model_version"])
+    for version in model_versions_of(workspace.stores.lake, ids):
+        ref = ModelVersionRef(version["model_name"], version["model_version"])
         wanted = row["artifact_sha256"]
         yield f"copied from {ref.uri}", partial(_copied, workspace, ref, wanted)
     if not ensembles:
@@ -99,39 +99,39 @@ def _copied(workspace: Workspace, ref: ModelVersionRef, wanted: str, out: Path) 
     if not names:
         raise NotMended("its files there are gone too")
     for name in names:
-        place = out / name.removeprefix(f"{ADAPTER}/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with files[name].opened() as stream, place.open("wb") as copy:
+        target = out / name.removeprefix(f"{ADAPTER}/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with files[name].opened() as stream, target.open("wb") as copy:
             shutil.copyfileobj(stream, copy)
     config = out / CONFIG
     if not config.is_file():  # learned prompts have none
         return
     try:
-        told = json.loads(read_regular(config))
+        config_facts = json.loads(read_regular(config))
     except ValueError:
         raise NotMended("its configuration there is damaged too") from None
-    for text in (write(told) for write in _CONFIGS):
+    for text in (write(config_facts) for write in _CONFIGS):
         config.write_text(text, encoding="utf-8")
         if Artifacts.hash_folder(out) == wanted:
             return
 
 
-def _as_trained(told: Row) -> str:
-    return json.dumps(told, sort_keys=True, indent=2, allow_nan=False) + "\n"
+def _as_trained(config: Row) -> str:
+    return json.dumps(config, sort_keys=True, indent=2, allow_nan=False) + "\n"
 
 
-def _untold(told: Row) -> Row:
-    return {name: value for name, value in told.items() if name != "auto_mapping"}
+def _untold(config: Row) -> Row:
+    return {name: value for name, value in config.items() if name != "auto_mapping"}
 
 
 # what a version tells PEFT beside what was kept is taken out again, in each form that is written
 _CONFIGS: tuple[Callable[[Row], str], ...] = (
-    lambda told: _as_trained({**told, "auto_mapping": None}),
-    lambda told: _as_trained(_untold(told)),
+    lambda config: _as_trained({**config, "auto_mapping": None}),
+    lambda config: _as_trained(_untold(config)),
     _as_trained,
-    lambda told: config_text({**told, "auto_mapping": None}) + "\n",
-    lambda told: config_text(_untold(told)) + "\n",
-    lambda told: config_text(told) + "\n",
+    lambda config: config_text({**config, "auto_mapping": None}) + "\n",
+    lambda config: config_text(_untold(config)) + "\n",
+    lambda config: config_text(config) + "\n",
 )
 
 
@@ -156,9 +156,11 @@ def _unit(workspace: Workspace, row: Row) -> TrainUnit:
         raise NotMended(f"the workspace has no contract of {row['source']}")
     if not is_data_standing(workspace.stores.lake, row["dataset_version_id"]):
         raise NotMended("its data are not there any more")
-    told = json.loads(row["recipe_json"])
-    names = {key: tuple(told[key]) for key in ("target_modules", "modules_to_save") if key in told}
-    recipe = Recipe(**{**told, **names})
+    facts = json.loads(row["recipe_json"])
+    names = {
+        key: tuple(facts[key]) for key in ("target_modules", "modules_to_save") if key in facts
+    }
+    recipe = Recipe(**{**facts, **names})
     sha256 = f"repair-{row['adapter_id'].rpartition('@')[2]}"
     return TrainUnit(
         row["source"],

@@ -30,29 +30,29 @@ _EQUAL = 1e-9  # relative: sums of other libraries end in other digits, other da
 _LOOSE = ("norm", "standard_error")
 
 
-def is_of_file(found: Damage) -> bool:
+def is_of_file(damage: Damage) -> bool:
     """Whether a file of a table is damaged, and no vector by that alone."""
-    return found.where.startswith(f"{STORE}/")
+    return damage.where.startswith(f"{STORE}/")
 
 
-def by_table(found: Sequence[Damage]) -> list[Damage]:
+def by_table(damages: Sequence[Damage]) -> list[Damage]:
     """The first damage of a file for each table."""
-    files = [one for one in found if is_of_file(one)]
-    return list({one.ids: one for one in reversed(files)}.values())
+    files = [damage for damage in damages if is_of_file(damage)]
+    return list({damage.ids: damage for damage in reversed(files)}.values())
 
 
-def by_id(lake: Lake, found: list[Damage]) -> list[tuple[str, Damage]]:
+def by_id(lake: Lake, damages: list[Damage]) -> list[tuple[str, Damage]]:
     """The representations that are to be filed again, each with the damage that counts."""
     named: dict[str, Damage] = {}
-    found = [one for one in found if not is_of_file(one)]
-    for one in sorted(found, key=lambda one: one.what != GONE):  # what is changed counts
-        named |= dict.fromkeys(_lost(lake, one.ids), one)
+    damages = [damage for damage in damages if not is_of_file(damage)]
+    for damage in sorted(damages, key=lambda damage: damage.what != GONE):  # what is changed counts
+        named |= dict.fromkeys(_lost(lake, damage.ids), damage)
     return sorted(named.items())
 
 
 def _lost(lake: Lake, ids: tuple[str, ...]) -> list[str]:
     """Of adapters the representations that they lie under."""
-    named = {one for one in ids if one.startswith("representation:")}
+    named = {name for name in ids if name.startswith("representation:")}
     return sorted(named | representation_ids_of(lake, ids))
 
 
@@ -66,16 +66,16 @@ def mend(workspace: Workspace, representation_id: str, *, is_there: bool) -> str
     """
     row = read_record(workspace.stores.lake, representation_id)
     vectors = workspace.stores.vectors
-    found = _stored(workspace, row) if is_there else None
+    representation = _stored(workspace, row) if is_there else None
     how = "filed again under its adapters"
-    if found is None:
-        found, how = _made(workspace, row), "encoded again"
+    if representation is None:
+        representation, how = _made(workspace, row), "encoded again"
         vectors.delete([representation_id])
     adapter_ids = adapter_ids_under(workspace.stores.lake, representation_id)
     own: list[tuple[Representation, str | None]] = []
     if row["role"] == "target" or is_made_here(workspace.stores.lake, row):
-        own = [(found, None)]
-    vectors.put_many([*own, *((found, adapter_id) for adapter_id in adapter_ids)])
+        own = [(representation, None)]
+    vectors.put_many([*own, *((representation, adapter_id) for adapter_id in adapter_ids)])
     return how
 
 
@@ -84,8 +84,8 @@ def _stored(workspace: Workspace, row: Row) -> Representation | None:
     representation_id = row["representation_id"]
     if representation_id not in workspace.stores.vectors.keys():  # noqa: SIM118 - a method of ours
         return None
-    found = workspace.stores.vectors.representation(representation_id)
-    return found if not _differs(found, row) else None
+    stored = workspace.stores.vectors.representation(representation_id)
+    return stored if not _differs(stored, row) else None
 
 
 def _made(workspace: Workspace, row: Row) -> Representation:
@@ -112,12 +112,12 @@ def is_made_here(lake: Lake, row: Row) -> bool:
     return is_data_standing(lake, row["dataset_version_id"])
 
 
-def _differs(one: Representation, row: Row) -> str:
+def _differs(representation: Representation, row: Row) -> str:
     """The first column in which a representation is not what is on record; '' where none is."""
-    if not np.isfinite([one.z, one.variance]).all():
+    if not np.isfinite([representation.z, representation.variance]).all():
         return "z"
-    told = representation_row(one)
-    for name, value in told.items():
+    on_record = representation_row(representation)
+    for name, value in on_record.items():
         was = row[name]
         if was is None or name in ("n_groups", "shares_json"):  # the lake alone holds them
             continue

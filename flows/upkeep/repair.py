@@ -29,7 +29,7 @@ from catalog.stores.stores import Stores
 from flows.runs.ledger import Ledger, StepRecord, safe_message
 from flows.runs.progress import announce
 from flows.runs.run_record import close_run, open_run
-from flows.targets.registered_models import tell_consumers
+from flows.steps.registered_models import tell_consumers
 from flows.upkeep import remake_artifacts, remake_vectors
 from flows.upkeep.alerts import watch
 from flows.upkeep.repair_preview import (
@@ -77,11 +77,17 @@ class Repaired:
         """Whether nothing is left that a backup must bring."""
         return all(row["outcome"] != LEFT for row in self.rows)
 
-    def tell(self, found: Damage, outcome: str, how: str) -> None:
+    def tell(self, damage: Damage, outcome: str, how: str) -> None:
         """Add a row about something that is damaged."""
-        what = f"{found.where} {found.what}"
+        what = f"{damage.where} {damage.what}"
         self.rows.append(
-            {"store": found.store, "what": what, "outcome": outcome, "how": how, "cost": found.cost}
+            {
+                "store": damage.store,
+                "what": what,
+                "outcome": outcome,
+                "how": how,
+                "cost": damage.cost,
+            }
         )
 
 
@@ -96,20 +102,20 @@ def repair(settings: Settings) -> Repaired:
     declared = load_declarations(settings)
     with hold_workspace(settings), closing(open_lake(settings)) as lake:
         lake.migrate()
-        mending, told = Mending(Aside(settings.aside_folder), utc_now()), Repaired()
+        mending, repaired = Mending(Aside(settings.aside_folder), utc_now()), Repaired()
         run, ledger = open_run(FLOW, at=lake.now), Ledger()
         with ledger.step("stores") as step:
-            stores = _opened(settings, lake, mending, told, step)
+            stores = _opened(settings, lake, mending, repaired, step)
         workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
-        for found in damage_of_lake(lake, is_deep=True):
-            told.tell(found, LEFT, found.remedy)
+        for damage in damage_of_lake(lake, is_deep=True):
+            repaired.tell(damage, LEFT, damage.remedy)
         for name, mend in _STEPS.items():
             with ledger.step(name) as step:
-                mend(workspace, mending, told, step)
-        _let_serve(workspace, ledger, told)
+                mend(workspace, mending, repaired, step)
+        _let_serve(workspace, ledger, repaired)
         settle(stores)
-        _close(workspace, ledger, told)
-    return told
+        _close(workspace, ledger, repaired)
+    return repaired
 
 
 def foretell(settings: Settings) -> Repaired:
@@ -118,27 +124,27 @@ def foretell(settings: Settings) -> Repaired:
     Raises:
         LakeLost, DeclarationError: as `repair`.
     """
-    declared, told = load_declarations(settings), Repaired()
+    declared, planned = load_declarations(settings), Repaired()
     with (
         leaving_no_trace(settings),
         TemporaryDirectory() as scratch,
         closing(open_lake(settings, read_only=True)) as lake,
         as_far_as_told(lake),
     ):
-        for found, is_left, how in fates(settings, lake, declared.contracts, Path(scratch)):
-            told.tell(found, LEFT if is_left else TO_DO, how)
+        for damage, is_left, how in fates(settings, lake, declared.contracts, Path(scratch)):
+            planned.tell(damage, LEFT if is_left else TO_DO, how)
         if not is_written(lake, settings.report_file):
-            told.tell(_report_damage(), TO_DO, "written again from the lake")
-    return told
+            planned.tell(_report_damage(), TO_DO, "written again from the lake")
+    return planned
 
 
 def _opened(
-    settings: Settings, lake: Lake, mending: Mending, told: Repaired, step: StepRecord
+    settings: Settings, lake: Lake, mending: Mending, repaired: Repaired, step: StepRecord
 ) -> Stores:
     """All stores, after what cannot be opened has been moved out of the way."""
     if what := restore_versions.damage_of_database(settings):
         restore_versions.give_up_database(settings, mending)
-        told.tell(database_damage(what), DONE, ANEW)
+        repaired.tell(database_damage(what), DONE, ANEW)
         step.done.append(restore_versions.DATABASE)
     stores = Stores(
         lake=lake,
@@ -148,60 +154,66 @@ def _opened(
     )
     for name in stores.vectors.unreadable():
         stores.vectors.give_up(name, aside=mending.aside)
-        told.tell(table_damage(name), DONE, MOVED)
+        repaired.tell(table_damage(name), DONE, MOVED)
         step.done.append(name)
     return stores
 
 
 def _mend_artifacts(
-    workspace: Workspace, mending: Mending, told: Repaired, step: StepRecord
+    workspace: Workspace, mending: Mending, repaired: Repaired, step: StepRecord
 ) -> None:
     stores = workspace.stores
-    found = damage_of_artifacts(stores.lake, stores.artifacts, is_deep=True)
-    for number, one in enumerate(remake_artifacts.in_order(found), start=1):
-        announce("repair", one.ids[0], number, len(found))
-        with _one(one, told, step) as how:
-            how.append(remake_artifacts.mend(workspace, one, mending))
+    damages = damage_of_artifacts(stores.lake, stores.artifacts, is_deep=True)
+    for number, damage in enumerate(remake_artifacts.in_order(damages), start=1):
+        announce("repair", damage.ids[0], number, len(damages))
+        with _one(damage, repaired, step) as how:
+            how.append(remake_artifacts.mend(workspace, damage, mending))
 
 
-def _write_tables_again(stores: Stores, mending: Mending, told: Repaired, step: StepRecord) -> None:
+def _write_tables_again(
+    stores: Stores, mending: Mending, repaired: Repaired, step: StepRecord
+) -> None:
     """Tables of which a file is not what was kept get new ones."""
-    for one in remake_vectors.by_table(damage_of_tables(stores.lake, stores.vectors, is_deep=True)):
-        with _one(one, told, step) as how:
-            stores.vectors.write_again(one.ids[0], aside=mending.aside)
+    for damage in remake_vectors.by_table(
+        damage_of_tables(stores.lake, stores.vectors, is_deep=True)
+    ):
+        with _one(damage, repaired, step) as how:
+            stores.vectors.write_again(damage.ids[0], aside=mending.aside)
             how.append(remake_vectors.WRITTEN)
 
 
-def _mend_vectors(workspace: Workspace, mending: Mending, told: Repaired, step: StepRecord) -> None:
+def _mend_vectors(
+    workspace: Workspace, mending: Mending, repaired: Repaired, step: StepRecord
+) -> None:
     stores = workspace.stores
-    _write_tables_again(stores, mending, told, step)
-    found = damage_of_vectors(stores.lake, stores.vectors, is_deep=True)
-    lost = remake_vectors.by_id(stores.lake, found)
-    for number, (name, one) in enumerate(lost, start=1):
+    _write_tables_again(stores, mending, repaired, step)
+    damages = damage_of_vectors(stores.lake, stores.vectors, is_deep=True)
+    lost = remake_vectors.by_id(stores.lake, damages)
+    for number, (name, damage) in enumerate(lost, start=1):
         announce("repair", name, number, len(lost))
-        with _one(vector_damage(one, name), told, step) as how:
-            how.append(remake_vectors.mend(workspace, name, is_there=one.what == GONE))
+        with _one(vector_damage(damage, name), repaired, step) as how:
+            how.append(remake_vectors.mend(workspace, name, is_there=damage.what == GONE))
 
 
 def _mend_registry(
-    workspace: Workspace, mending: Mending, told: Repaired, step: StepRecord
+    workspace: Workspace, mending: Mending, repaired: Repaired, step: StepRecord
 ) -> None:
     stores = workspace.stores
-    found = damage_of_registry(stores.lake, stores.registry, is_deep=True)
-    by_id = {one.ids[0]: one for one in found}
+    damages = damage_of_registry(stores.lake, stores.registry, is_deep=True)
+    by_id = {damage.ids[0]: damage for damage in damages}
     rows = restore_versions.rows_of(stores.lake, list(by_id))
     for number, row in enumerate(rows, start=1):
         uri = f"models:/{row['model_name']}/{row['model_version']}"
         announce("repair", uri, number, len(rows))
-        with _one(by_id[uri], told, step) as how:
+        with _one(by_id[uri], repaired, step) as how:
             how.append(restore_versions.mend(workspace, row, mending))
     if n_left := stores.registry.give_up_strays(aside=mending.aside):
         step.done.append(f"{n_left} folders of versions without an entry moved aside")
-    _mend_aliases(workspace, [one for one in found if "@" in one.ids[0]], told, step)
+    _mend_aliases(workspace, [damage for damage in damages if "@" in damage.ids[0]], repaired, step)
 
 
 def _mend_aliases(
-    workspace: Workspace, apart: list[Damage], told: Repaired, step: StepRecord
+    workspace: Workspace, apart: list[Damage], repaired: Repaired, step: StepRecord
 ) -> None:
     """Aliases, and what registered models say of themselves, as the night would."""
     try:
@@ -209,17 +221,17 @@ def _mend_aliases(
         if step.done:
             tell_consumers(workspace)
     except RpeError as error:
-        for one in apart:
-            told.tell(one, LEFT, f"{error.what} {BACKUP}")
+        for damage in apart:
+            repaired.tell(damage, LEFT, f"{error.what} {BACKUP}")
         return
-    for one in apart:
-        told.tell(one, DONE, restore_versions.SET)
+    for damage in apart:
+        repaired.tell(damage, DONE, restore_versions.SET)
 
 
-def _mend_report(workspace: Workspace, _: Mending, told: Repaired, step: StepRecord) -> None:
+def _mend_report(workspace: Workspace, _: Mending, repaired: Repaired, step: StepRecord) -> None:
     """Nothing but its name: whoever closes the run writes it."""
     if not is_written(workspace.stores.lake, workspace.settings.report_file):
-        told.tell(_report_damage(), DONE, "written again from the lake")
+        repaired.tell(_report_damage(), DONE, "written again from the lake")
         step.done.append("report")
 
 
@@ -232,41 +244,41 @@ _STEPS: dict[str, Callable[[Workspace, Mending, Repaired, StepRecord], None]] = 
 
 
 @contextmanager
-def _one(found: Damage, told: Repaired, step: StepRecord) -> Iterator[list[str]]:
+def _one(damage: Damage, repaired: Repaired, step: StepRecord) -> Iterator[list[str]]:
     """Account for one thing: made again, in the words that the block gives, or left and why."""
     how: list[str] = []
     try:
         yield how
     except NotMended as error:
-        told.tell(found, LEFT, f"It cannot be made again: {error.what}. {BACKUP}")
+        repaired.tell(damage, LEFT, f"It cannot be made again: {error.what}. {BACKUP}")
     except RpeError as error:
-        told.tell(found, LEFT, f"It cannot be made again: {error.what} {BACKUP}")
+        repaired.tell(damage, LEFT, f"It cannot be made again: {error.what} {BACKUP}")
     except Exception as error:  # whatever a driver says may hold values
-        told.tell(found, LEFT, f"It cannot be made again: {safe_message(error)}. {BACKUP}")
+        repaired.tell(damage, LEFT, f"It cannot be made again: {safe_message(error)}. {BACKUP}")
     else:
-        told.tell(found, DONE, "; ".join(how))
-        step.done.append(found.ids[0] if found.ids else found.where)
+        repaired.tell(damage, DONE, "; ".join(how))
+        step.done.append(damage.ids[0] if damage.ids else damage.where)
 
 
-def _let_serve(workspace: Workspace, ledger: Ledger, told: Repaired) -> None:
+def _let_serve(workspace: Workspace, ledger: Ledger, repaired: Repaired) -> None:
     """Let a champion serve again that damage took away, as the next night would."""
     lake, is_done = workspace.stores.lake, any(step.done for step in ledger.steps)
-    if not is_done and not any(one.withdrawn for one in serving_by_target(lake).values()):
+    if not is_done and not any(serving.withdrawn for serving in serving_by_target(lake).values()):
         return
     verify(workspace, ledger)
     for name in [name for step in ledger.steps if step.name == "verify" for name in step.done]:
         if name.endswith(RESTORED):
             target = name.removesuffix(RESTORED).strip()
-            told.tell(withdrawn_damage(target), DONE, SERVES_AGAIN)
+            repaired.tell(withdrawn_damage(target), DONE, SERVES_AGAIN)
 
 
-def _close(workspace: Workspace, ledger: Ledger, told: Repaired) -> None:
+def _close(workspace: Workspace, ledger: Ledger, repaired: Repaired) -> None:
     """Put the run on record if it did something; alerts stand as they stood."""
     if not any(step.done for step in ledger.steps):
         return
     watch(workspace, ledger, (), plan=workspace.plan)
     summary = close_run(workspace, ledger, targets=workspace.plan.target_names)
-    told.run_id = summary.run_id
+    repaired.run_id = summary.run_id
 
 
 def _report_damage() -> Damage:

@@ -47,15 +47,19 @@ def fates(
     for name in vectors.unreadable() if vectors else ():
         yield table_damage(name), False, MOVED
     rows = damage_of_lake(lake, is_deep=True)
-    yield from ((one, True, one.remedy) for one in rows)
-    versions = {one.ids[0]: one for one in damage_of_registry(lake, registry, is_deep=True)}
+    yield from ((damage, True, damage.remedy) for damage in rows)
+    versions = {
+        damage.ids[0]: damage for damage in damage_of_registry(lake, registry, is_deep=True)
+    }
     teller = _Teller(lake, contracts, _unreadable_sources(rows), set(versions))
     folders = damage_of_artifacts(lake, artifacts, is_deep=True)
     yield from map(teller.of_artifact, remake_artifacts.in_order(folders))
     yield from teller.of_vectors(damage_of_vectors(lake, vectors, is_deep=True), vectors)
     ordered = [ref_of(row).uri for row in restore_versions.rows_of(lake, list(versions))]
     yield from (teller.of_version(versions[uri]) for uri in ordered)
-    yield from ((one, False, restore_versions.SET) for uri, one in versions.items() if "@" in uri)
+    yield from (
+        (damage, False, restore_versions.SET) for uri, damage in versions.items() if "@" in uri
+    )
     yield from teller.of_withdrawn()
 
 
@@ -71,10 +75,10 @@ def table_damage(name: str) -> Damage:
     return Damage("vectors", f"Table {name}", "cannot be read", (), cost, REPAIR)
 
 
-def vector_damage(one: Damage, representation_id: str) -> Damage:
+def vector_damage(damage: Damage, representation_id: str) -> Damage:
     """The part of a damage of vectors that is about one of them."""
     where, ids = f"The vector of {representation_id}", (representation_id,)
-    return replace(one, where=where, ids=ids)
+    return replace(damage, where=where, ids=ids)
 
 
 def withdrawn_damage(target: str) -> Damage:
@@ -92,39 +96,39 @@ class _Teller:
     damaged: Collection[str]  # versions as models:/<name>/<version>
     lost: set[str] = field(default_factory=set)
 
-    def of_artifact(self, one: Damage) -> Fate:
+    def of_artifact(self, damage: Damage) -> Fate:
         """A folder is merged of its members, copied from its version, or trained again."""
-        versions = model_versions_of(self.lake, one.ids)
+        versions = model_versions_of(self.lake, damage.ids)
         if any(ref_of(row).uri not in self.damaged for row in versions):
-            return one, False, remake_artifacts.foretell(one)
-        if one.ids[0].startswith("ensemble:"):
-            is_lost = not self.lost.isdisjoint(member_ids_of(self.lake, one.ids[0]))
+            return damage, False, remake_artifacts.foretell(damage)
+        if damage.ids[0].startswith("ensemble:"):
+            is_lost = not self.lost.isdisjoint(member_ids_of(self.lake, damage.ids[0]))
             why = "its members are gone too" if is_lost else ""
         else:
-            why = self._why_not_trained(one.ids[0])
+            why = self._why_not_trained(damage.ids[0])
         if not why:
-            return one, False, remake_artifacts.foretell(one)
-        self.lost |= set(one.ids)
-        return one, True, LEFT_BY.format(why)
+            return damage, False, remake_artifacts.foretell(damage)
+        self.lost |= set(damage.ids)
+        return damage, True, LEFT_BY.format(why)
 
-    def of_vectors(self, found: list[Damage], vectors: Vectors | None) -> Iterator[Fate]:
+    def of_vectors(self, damages: list[Damage], vectors: Vectors | None) -> Iterator[Fate]:
         """A vector is filed again where it still lies elsewhere, or encoded from its rows."""
         aside = set(vectors.unreadable()) if vectors else set[str]()
-        for one in remake_vectors.by_table(found):
-            if one.ids[0] not in aside:
-                yield one, False, remake_vectors.WRITTEN
+        for damage in remake_vectors.by_table(damages):
+            if damage.ids[0] not in aside:
+                yield damage, False, remake_vectors.WRITTEN
         there = set(vectors.keys()) if vectors and not aside else set[str]()
-        for name, one in remake_vectors.by_id(self.lake, found):
-            what = GONE if one.what == UNREADABLE else one.what
-            its_own = vector_damage(replace(one, what=what), name)
-            why = "" if one.what == GONE and name in there else self._why_not_encoded(name)
+        for name, damage in remake_vectors.by_id(self.lake, damages):
+            what = GONE if damage.what == UNREADABLE else damage.what
+            its_own = vector_damage(replace(damage, what=what), name)
+            why = "" if damage.what == GONE and name in there else self._why_not_encoded(name)
             yield its_own, bool(why), LEFT_BY.format(why) if why else remake_vectors.FORETOLD
 
-    def of_version(self, one: Damage) -> Fate:
+    def of_version(self, damage: Damage) -> Fate:
         """A version is made of its artifact."""
-        if one.ids[1] in self.lost:
-            return one, True, LEFT_BY.format("its artifact is gone too")
-        return one, False, restore_versions.FORETOLD
+        if damage.ids[1] in self.lost:
+            return damage, True, LEFT_BY.format("its artifact is gone too")
+        return damage, False, restore_versions.FORETOLD
 
     def of_withdrawn(self) -> Iterator[Fate]:
         """A champion that damage took away serves again once it is sound."""
@@ -152,8 +156,10 @@ class _Teller:
         return f"rows of {source} cannot be read" if source in self.unreadable else ""
 
 
-def _unreadable_sources(found: list[Damage]) -> set[str]:
-    parts = [one.where.split("/") for one in found if one.cost.startswith("Rows of source")]
+def _unreadable_sources(damages: list[Damage]) -> set[str]:
+    parts = [
+        damage.where.split("/") for damage in damages if damage.cost.startswith("Rows of source")
+    ]
     return {name for schema, name, *_ in parts if schema == "raw"}
 
 

@@ -79,16 +79,16 @@ def look_at_moves(workspace: Workspace, *, n_places: int) -> list[Row]:
     level = NIGHTLY_LEVEL / (LOOKS * max(n_places, 1))
     by_place: dict[tuple[str, str], list[EmbedUnit]] = {}
     for unit in encoded_units(workspace):
-        place = (workspace.encoder(unit.base_name), unit.role)
-        by_place.setdefault(place, []).append(unit)
+        encoder_and_role = (workspace.encoder(unit.base_name), unit.role)
+        by_place.setdefault(encoder_and_role, []).append(unit)
     rows = []
     for (encoder_id, role), units in by_place.items():
         sources = sorted({unit.source for unit in units})
         history = places_of(workspace.stores.lake, encoder_id, role, sources)
         ids = [row["representation_id"] for past in history.values() for row in past]
-        told = current.checks(workspace.stores.lake, DRIFT, ids)
+        looked_at = current.checks(workspace.stores.lake, DRIFT, ids)
         for unit in units:
-            rows += _moves(workspace, unit, history[unit.source], told, level=level)
+            rows += _moves(workspace, unit, history[unit.source], looked_at, level=level)
     return rows
 
 
@@ -105,13 +105,13 @@ def _at_promotion(
     """Target -> its champion, and the evaluation by which the gate let it in."""
     champions = workspace.standing.champions
     wanted = {name: champions[name] for name in units}
-    found = evaluations.promoting_evaluations(
+    evaluation_of = evaluations.promoting_evaluations(
         workspace.stores.lake, [row["ensemble_id"] for row in wanted.values()]
     )
     return {
-        name: ServedScores(row, found[name, row["ensemble_id"]])
+        name: ServedScores(row, evaluation_of[name, row["ensemble_id"]])
         for name, row in wanted.items()
-        if (name, row["ensemble_id"]) in found
+        if (name, row["ensemble_id"]) in evaluation_of
     }
 
 
@@ -124,18 +124,19 @@ def _before(workspace: Workspace, units: Mapping[str, EvaluateUnit]) -> dict[str
     lake, ensembles = workspace.stores.lake, workspace.standing.ensembles
     wanted = {name: unit.evaluation_id for name, unit in units.items()}
     last = evaluations.last_looked_at(lake, FALL, wanted)
-    told = {
+    last_served = {
         name: (row["ensemble_id"], row["record_id"])
         for name, row in last.items()
         if row["record_id"] != wanted[name]
     }
     for name, row in evaluations.served_before(
-        lake, {name: one for name, one in wanted.items() if name not in told}
+        lake,
+        {name: evaluation_id for name, evaluation_id in wanted.items() if name not in last_served},
     ).items():
-        told[name] = (row["ensemble_id"], row["evaluation_id"])
+        last_served[name] = (row["ensemble_id"], row["evaluation_id"])
     return {
         name: ServedScores(ensembles[ensemble_id], evaluation_id)
-        for name, (ensemble_id, evaluation_id) in told.items()
+        for name, (ensemble_id, evaluation_id) in last_served.items()
         if ensemble_id in ensembles
     }
 
@@ -172,7 +173,7 @@ def _compared(
             **asdict(change),
             "check_id": fingerprint(made_of)[:SHORT],
             "run_id": workspace.run.run_id,
-            "dataset_version_id": unit.retrieval.dataset_version_id,
+            "dataset_version_id": unit.target.version.dataset_version_id,
             "former_dataset_version_id": versions.get(then.evaluation_id, ""),
             "level": level,
         }
@@ -193,7 +194,7 @@ def _moves(
     workspace: Workspace,
     unit: EmbedUnit,
     history: Sequence[Row],
-    told: Sequence[Row],
+    looked_at: Sequence[Row],
     *,
     level: float,
 ) -> list[Row]:
@@ -205,18 +206,18 @@ def _moves(
     earlier = ids[: ids.index(unit.representation_id)]
     if not earlier:
         return []
-    moved = {row["record_id"] for row in told if row["result"] == MOVED}
-    since = next((one for one in reversed(earlier) if one in moved), earlier[0])
-    known = {(row["record_id"], row["former_record_id"]) for row in told}
+    moved = {row["record_id"] for row in looked_at if row["result"] == MOVED}
+    since = next((former for former in reversed(earlier) if former in moved), earlier[0])
+    known = {(row["record_id"], row["former_record_id"]) for row in looked_at}
     wanted = [
-        one for one in dict.fromkeys([earlier[-1], since])
-        if (unit.representation_id, one) not in known
+        former for former in dict.fromkeys([earlier[-1], since])
+        if (unit.representation_id, former) not in known
     ]  # fmt: skip
     if not wanted:
         return []
     read = workspace.stores.vectors.representations([unit.representation_id, *wanted])
     now = read[unit.representation_id]
-    return [_move(workspace, unit, now, read[one], level=level) for one in wanted]
+    return [_move(workspace, unit, now, read[former], level=level) for former in wanted]
 
 
 def _move(
@@ -274,9 +275,13 @@ def _named(source: str, now: Representation, then: Representation) -> Row:
     }
 
 
-def _spread(one: Representation) -> float:
+def _spread(representation: Representation) -> float:
     """The variance of a row, all dimensions together, by n - 1."""
-    return float(np.sum(one.variance)) * one.n_items / max(one.n_items - 1, 1)
+    return (
+        float(np.sum(representation.variance))
+        * representation.n_items
+        / max(representation.n_items - 1, 1)
+    )
 
 
 def subjects(rows: Iterable[Row]) -> list[str]:

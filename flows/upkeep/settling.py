@@ -18,5 +18,5 @@ def settle(stores: Stores) -> int:
         promotion.repair_aliases(stores)
         orphans.remove_orphans(stores)
         with stores.lake.transaction(message="settle intents", run=open_run("settle")) as commit:
-            intents.fulfil(commit, [one.record_id for one in left])
+            intents.fulfil(commit, [intent.record_id for intent in left])
     return len(left)

@@ -93,9 +93,9 @@ def check_store(name: str, look: Look) -> list[Row]:
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # panics of Lance are no Exception
-        told = f"could not be looked at ({type(error).__name__}): what it reads is damaged"
-        return [row_of(name, False, told)]
-    rows = [row_of(name, False, _told(one)) for one in odd]
+        detail_of_panic = f"could not be checked ({type(error).__name__}): what it reads is damaged"
+        return [row_of(name, False, detail_of_panic)]
+    rows = [row_of(name, False, _told(finding)) for finding in odd]
     return [*rows, row_of(name, not odd, detail)]
 
 
@@ -104,12 +104,12 @@ def row_of(check: str, is_good: bool, detail: str) -> Row:
     return {"check": check, "status": "good" if is_good else "bad", "detail": detail}
 
 
-def _told(one: EditedRow | Damage) -> str:
-    return str(one) if isinstance(one, Damage) else f"{one}; {RESTORE}"
+def _told(finding: EditedRow | Damage) -> str:
+    return str(finding) if isinstance(finding, Damage) else f"{finding}; {RESTORE}"
 
 
 def _as_far_as_it_reads(look: Look) -> Told:
-    """The same where files of the lake are damaged, which says why a look comes to no end."""
+    """Take a look; where damaged files of the lake end it early, say so in the error."""
     try:
         return look()
     except StoreError:
@@ -126,7 +126,7 @@ def _catalog(settings: Settings, *, is_deep: bool) -> Told:
     where = f"lake/{catalog.path.name}"
     if not catalog.path.exists():
         if standing := _standing(settings):
-            return f"{where} is gone, and {standing} stand", [_lost(where, GONE)]
+            return f"{where} is gone, and {standing} are there", [_lost(where, GONE)]
         raise RecordNotFound("There is no lake here yet.", where=where, remedy="run `rpe init`")
     if fault := fault_of(catalog.path, is_deep=is_deep):
         return f"{where} {fault}", [_lost(where, f"{CHANGED}: it {fault}")]
@@ -141,7 +141,7 @@ def _standing(settings: Settings) -> str:
     """Stores beside the lake's catalog that hold something, in words."""
     places = {"files of the lake": settings.lake_data, "artifacts": settings.artifacts}
     return " and ".join(
-        name for name, place in places.items() if next(iter(files_below(place)), None)
+        name for name, path in places.items() if next(iter(files_below(path)), None)
     )
 
 
@@ -172,12 +172,12 @@ def _vectors(settings: Settings, *, is_deep: bool) -> Told:
             vectors = None
         odd = damage_of_vectors(lake, vectors, is_deep=is_deep)
         n_files = count_unhashed_files(lake, vectors) if vectors else 0
-    told = f"{n} representations with their vectors" + (" read and hashed" if is_deep else "")
+    text = f"{n} representations with their vectors" + (" read and hashed" if is_deep else "")
     if n_files:
-        told += f"; the hash of {n_files} files is not on record yet: the next run takes it"
+        text += f"; the hash of {n_files} files is not on record yet: the next run takes it"
     if n_unhashed:
-        told += f"; {n_unhashed} from before their hash was on record are held against their length"
-    return told, odd
+        text += f"; {n_unhashed} from before their hash was on record are held against their length"
+    return text, odd
 
 
 def _intents(settings: Settings) -> Told:
@@ -186,7 +186,7 @@ def _intents(settings: Settings) -> Told:
     if left and is_free(settings):
         raise RpeError(
             f"{len(left)} records were begun and not finished since {at_of(asdict(left[0]))}.",
-            where=", ".join(sorted({one.run_id for one in left})),
+            where=", ".join(sorted({intent.run_id for intent in left})),
             remedy="`rpe maintain` or the next `rpe nightly` finishes or undoes them",
         )
     return f"{len(begun)} records are being written", ()
@@ -249,10 +249,10 @@ def _versions(settings: Settings, *, is_deep: bool) -> Told:
         n = count_model_versions(lake)
         odd = damage_of_registry(lake, open_registry(settings, read_only=True), is_deep=is_deep)
         n_left = n_unfiled(lake)
-    told = f"{n} versions of models on record"
+    text = f"{n} versions of models on record"
     if n_left:
-        told += (
+        text += (
             f"; the files of {n_left} are not on record yet: the next night or `rpe maintain`"
             " takes them, until then their weights alone are held against it"
         )
-    return told, odd
+    return text, odd

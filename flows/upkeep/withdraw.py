@@ -19,6 +19,7 @@ from catalog.report.archive import erase_pages
 from catalog.retraction import byte_scan, erasure, retraction
 from catalog.retraction.influence import Influence
 from catalog.retraction.retraction import ERASED, WITHDRAWN, Retraction
+from catalog.stores.disk import write_whole
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.registry.connection import vacuum_tracking
 from catalog.stores.set_aside import Aside
@@ -52,35 +53,40 @@ def recover_and_open_stores(settings: Settings) -> Stores:
     """
     stores = open_stores(settings)
     settle(stores)
-    pending = [
-        one for one in retraction.unfinished_retractions(stores.lake) if one.state == WITHDRAWN
-    ]
+    unfinished = retraction.unfinished_retractions(stores.lake)
+    pending = [retracted for retracted in unfinished if retracted.state == WITHDRAWN]
     if not pending:
         return stores
     run = open_run("retract")
-    since = {one.retraction_id: erasure.came_at(stores.lake, one.influence) for one in pending}
+    since = {
+        retracted.retraction_id: erasure.came_at(stores.lake, retracted.influence)
+        for retracted in pending
+    }
     try:
         promotion.repair_aliases(stores)
-        for one in pending:
-            _remember(settings, stores, one, run=run)
-            erasure.erase_rows(stores.lake, one.influence, run=run)
-            erasure.erase_stores(stores, one.influence)
+        for retracted in pending:
+            _remember(settings, stores, retracted, run=run)
+            erasure.erase_rows(stores.lake, retracted.influence, run=run)
+            erasure.erase_stores(stores, retracted.influence)
     finally:
         stores.lake.close()
     _erase_files(settings)
-    for one in pending:
-        names = erasure.names_of(one.influence)
-        erase_pages(settings.report_file, names=names, since=since[one.retraction_id])
-        input_statistics.erase(settings, one.influence.dataset_versions)
-        is_whole = one.subject_id == one.source
-        gone = None if is_whole else set(one.influence.deliveries.values())
-        extracts.erase(settings.extracts_folder, one.source, gone)
+    for retracted in pending:
+        names = erasure.names_of(retracted.influence)
+        erase_pages(settings.report_file, names=names, since=since[retracted.retraction_id])
+        input_statistics.erase(settings, retracted.influence.dataset_versions)
+        is_whole = retracted.subject_id == retracted.source
+        gone = None if is_whole else set(retracted.influence.deliveries.values())
+        extracts.erase(settings.extracts_folder, retracted.source, gone)
     prefect = erase_prefect_records(settings)
     stores = open_stores(settings)
-    for one in pending:
-        n_runs = _known(settings, one).get("n_prefect_runs")
-        content = {**one.content, "prefect": prefect if n_runs is None else removal_text(n_runs)}
-        retraction.advance(stores.lake, one, ERASED, content, run=run)
+    for retracted in pending:
+        n_runs = _known(settings, retracted).get("n_prefect_runs")
+        content = {
+            **retracted.content,
+            "prefect": prefect if n_runs is None else removal_text(n_runs),
+        }
+        retraction.advance(stores.lake, retracted, ERASED, content, run=run)
     return stores
 
 
@@ -102,14 +108,14 @@ def certify(
         run: that run.
     """
     made = []
-    for one in retraction.unfinished_retractions(stores.lake):
-        if one.state == ERASED and _is_rebuilt(one.influence, done, faults):
-            certificate = _certificate(settings, stores, one, run=run)
-            path = settings.root / "retractions" / f"{one.retraction_id}.json"
+    for retracted in retraction.unfinished_retractions(stores.lake):
+        if retracted.state == ERASED and _is_rebuilt(retracted.influence, done, faults):
+            certificate = _certificate(settings, stores, retracted, run=run)
+            path = settings.root / "retractions" / f"{retracted.retraction_id}.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(certificate, indent=1, sort_keys=True) + "\n")
-            retraction.advance(stores.lake, one, retraction.CERTIFIED, certificate, run=run)
-            _known_file(settings, one).unlink(missing_ok=True)
+            retraction.advance(stores.lake, retracted, retraction.CERTIFIED, certificate, run=run)
+            _known_file(settings, retracted).unlink(missing_ok=True)
             made.append(path)
     return made
 
@@ -126,23 +132,23 @@ def _is_rebuilt(influence: Influence, done: Collection[str], faults: Sequence[St
 
 
 def _certificate(
-    settings: Settings, stores: Stores, one: Retraction, *, run: RunRef
+    settings: Settings, stores: Stores, retracted: Retraction, *, run: RunRef
 ) -> dict[str, Any]:
     """The facts, which are the same however often it was cut off, and how often that was."""
-    influence, known = one.influence, _known(settings, one)
+    influence, known = retracted.influence, _known(settings, retracted)
     before = {"ensembles": influence.ensembles, "champions": influence.champions}
     after = _standing(stores, influence)
-    found = byte_scan.scan(
+    scan = byte_scan.scan(
         settings.places,
         known["texts"],
-        without=[_known_file(settings, one), *_delivered(settings, influence.source)],
+        without=[_known_file(settings, retracted), *_delivered(settings, influence.source)],
     )
     return {
-        "retraction_id": one.retraction_id,
-        "subject_id": one.subject_id,
-        "source": one.source,
-        "reason": one.reason,
-        "withdrawn_at": one.recorded_at.isoformat(),
+        "retraction_id": retracted.retraction_id,
+        "subject_id": retracted.subject_id,
+        "source": retracted.source,
+        "reason": retracted.reason,
+        "withdrawn_at": retracted.recorded_at.isoformat(),
         "erased": {
             "files_sha256": sorted(influence.deliveries.values()),
             "dataset_versions": influence.dataset_versions,
@@ -151,21 +157,21 @@ def _certificate(
             "model_versions": influence.versions,
             "experiments": influence.experiments,
             "n_rows": known["n_rows"],
-            "prefect": one.content["prefect"],
+            "prefect": retracted.content["prefect"],
         },
         "before": {**before, "sha256": fingerprint(before)},
         "after": {**after, "sha256": fingerprint(after)},
-        "resumed": _resumed([*known.get("attempts", []), [run.run_id, this_process()]], one),
+        "resumed": _resumed([*known.get("attempts", []), [run.run_id, this_process()]], retracted),
         "unchanged": sorted(set(influence.ensembles.items()) & set(after["ensembles"].items())),
         # whoever lost the list of texts cannot say that none of them is left
-        "scan": {**asdict(found), "is_clean": bool(known["texts"]) and not found.found},
+        "scan": {**asdict(scan), "is_clean": bool(known["texts"]) and not scan.found},
     }
 
 
-def _resumed(attempts: Sequence[Sequence[str]], one: Retraction) -> dict[str, Any]:
+def _resumed(attempts: Sequence[Sequence[str]], retracted: Retraction) -> dict[str, Any]:
     """How many processes took a retraction up again after the one that began it, by which runs."""
     first: dict[str, str] = {}
-    for run_id, process in [one.content.get("begun_by", attempts[0]), *attempts]:
+    for run_id, process in [retracted.content.get("begun_by", attempts[0]), *attempts]:
         first.setdefault(process, run_id)
     runs = list(first.values())[1:]
     return {"times": len(runs), "runs": runs}
@@ -188,34 +194,34 @@ def _standing(stores: Stores, influence: Influence) -> dict[str, Any]:
     }
 
 
-def _remember(settings: Settings, stores: Stores, one: Retraction, *, run: RunRef) -> None:
+def _remember(settings: Settings, stores: Stores, retracted: Retraction, *, run: RunRef) -> None:
     """Write down, until the last scan, by which texts the rows are known and how many go, and who.
 
     What is counted before anything is removed is the same after it was cut off and taken up again.
     """
-    path = _known_file(settings, one)
-    known = _known(settings, one)
+    path = _known_file(settings, retracted)
+    known = _known(settings, retracted)
     if not path.exists():
-        texts = byte_scan.needles_of(stores.lake, one.source, list(one.influence.deliveries))
-        n_rows = erasure.count_rows(stores.lake, one.influence)
+        texts = byte_scan.needles_of(
+            stores.lake, retracted.source, list(retracted.influence.deliveries)
+        )
+        n_rows = erasure.count_rows(stores.lake, retracted.influence)
         known = {"texts": texts, "n_rows": n_rows, "n_prefect_runs": count_prefect_runs(settings)}
     known["attempts"] = [*known.get("attempts", []), [run.run_id, this_process()]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(known))
-    part.replace(path)
+    with write_whole(path) as part:
+        part.write_text(json.dumps(known))
 
 
-def _known(settings: Settings, one: Retraction) -> dict[str, Any]:
-    path = _known_file(settings, one)
+def _known(settings: Settings, retracted: Retraction) -> dict[str, Any]:
+    path = _known_file(settings, retracted)
     if not path.exists():
         return {"texts": [], "n_rows": {}}
     known: dict[str, Any] = json.loads(read_regular(path))
     return known
 
 
-def _known_file(settings: Settings, one: Retraction) -> Path:
-    return settings.root / "tmp" / f"retract-{one.retraction_id}.json"
+def _known_file(settings: Settings, retracted: Retraction) -> Path:
+    return settings.root / "tmp" / f"retract-{retracted.retraction_id}.json"
 
 
 def _erase_files(settings: Settings) -> None:

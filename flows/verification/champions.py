@@ -27,6 +27,7 @@ from flows.runs.ledger import Alert, Ledger, StepRecord
 from flows.verification import restore_versions
 from flows.verification.repair_parts import Mending
 from flows.workspace.lost_registry import require_entries
+from flows.workspace.run_cache import CacheSection
 from flows.workspace.settings import Settings
 from flows.workspace.stores import utc_now
 from flows.workspace.workspace import Workspace
@@ -34,7 +35,6 @@ from rpe_core.errors import RpeError, Transient
 from rpe_core.fingerprint import fingerprint
 
 DAMAGED = "damaged"  # kind of the alert
-MEMO = "verified"  # where a run keeps what it found
 REPAIR = "`rpe repair` makes again what can be made and names what only a backup can bring"
 Row = dict[str, Any]
 
@@ -46,6 +46,14 @@ class Verified:
     targets: list[str] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)  # ensembles whose version must not serve
+
+
+VERIFIED = CacheSection[str, Verified]("what a run found of what serves, by the run")
+
+
+def verified_by(workspace: Workspace) -> Verified:
+    """What the look of this run found; nothing where it has not looked."""
+    return workspace.cache.known(VERIFIED).get(workspace.run.run_id, Verified())
 
 
 class Looker:
@@ -84,12 +92,12 @@ class Looker:
 
     def wrong(self, ref: ModelVersionRef) -> str:
         """Why a version must not serve, in words: its own files or those of its base; else ''."""
-        if found := self.faults(ref):
-            return f"{ref.uri} {version_faults_text(found)}"
+        if faults := self.faults(ref):
+            return f"{ref.uri} {version_faults_text(faults)}"
         row = self.row(ref)
         base = base_of(row) if row and row["base_name"] else ref
-        if base != ref and (found := self.faults(base)):
-            return f"its base {base.uri} {version_faults_text(found)}"
+        if base != ref and (faults := self.faults(base)):
+            return f"its base {base.uri} {version_faults_text(faults)}"
         return ""
 
     def wrong_artifact(self, row: Row) -> str:
@@ -134,20 +142,22 @@ def verify(workspace: Workspace, ledger: Ledger) -> None:
         RegistryLost: the registry has no model at all, and the lake names versions.
     """
     require_entries(workspace.stores)
-    looker, found = Looker(workspace), Verified()
-    workspace.memo[MEMO] = found
+    looker, verified = Looker(workspace), Verified()
+    workspace.cache.known(VERIFIED)[workspace.run.run_id] = verified
     with ledger.step("verify") as step:
         with ledger.unit(step, "all", is_done=False):
             filed = file_versions(workspace.stores, run=workspace.run)
             step.done += [f"{ref.name}/{ref.version} filed" for ref in filed]
         with ledger.unit(step, "all", is_done=False):
             served = serving_by_target(workspace.stores.lake)
-            rows = [r for one in served.values() for r in (one.champion, one.withdrawn) if r]
+            rows = [
+                r for serving in served.values() for r in (serving.champion, serving.withdrawn) if r
+            ]
             looker.read(ref_of(row) for row in rows)
             for target, now in served.items():
                 with ledger.unit(step, target, is_done=False):
-                    _look_at(workspace, looker, target, now, found, step)
-                    found.targets.append(target)
+                    _look_at(workspace, looker, target, now, verified, step)
+                    verified.targets.append(target)
     looker.close()
     if not step.done and not step.failed:
         ledger.steps.remove(step)
@@ -168,7 +178,7 @@ def _look_at(
     looker: Looker,
     target: str,
     now: Serving,
-    found: Verified,
+    verified: Verified,
     step: StepRecord,
 ) -> None:
     """Look at what serves a target, and at what damage has taken from it."""
@@ -179,9 +189,9 @@ def _look_at(
             promotion.restore(workspace.stores, target, run=workspace.run)
             step.done.append(f"{target} restored")
             return
-        _tell(found, target, now.withdrawn, why, now.champion, since=now.withdrawal)
+        _tell(verified, target, now.withdrawn, why, now.champion, since=now.withdrawal)
     if now.champion:
-        _look_at_champion(workspace, looker, target, now, found, step)
+        _look_at_champion(workspace, looker, target, now, verified, step)
 
 
 def _look_at_champion(
@@ -189,7 +199,7 @@ def _look_at_champion(
     looker: Looker,
     target: str,
     now: Serving,
-    found: Verified,
+    verified: Verified,
     step: StepRecord,
 ) -> None:
     champion = now.champion or {}
@@ -204,15 +214,15 @@ def _look_at_champion(
                 workspace.stores, target, sound=sound, reason=f"Damaged: {why}.", run=workspace.run
             )
             step.done.append(f"{target} withdrawn")
-            _tell(found, target, champion, why, sound, since=since)
+            _tell(verified, target, champion, why, sound, since=since)
             return
     row = looker.row(ref)
     if row and row["artifact_sha256"] and (why := looker.wrong_artifact(row)):
         message = (
-            f"{target}: {why}, of which {ref.uri} was made; that serves on, and could not be made"
-            " again, evaluated or replayed"
+            f"{target}: {why}, from which {ref.uri} was made; that version goes on serving, but"
+            " cannot be rebuilt, evaluated or replayed"
         )
-        found.alerts.append(
+        verified.alerts.append(
             Alert(DAMAGED, target, message, REPAIR, cause=row["artifact_sha256"],
                   rests_on=(row["record_id"],))
         )  # fmt: skip
@@ -225,26 +235,26 @@ def _mended(workspace: Workspace, looker: Looker, ref: ModelVersionRef, why: str
         return why
     base = base_of(row) if row["base_name"] else ref
     mending = Mending(Aside(workspace.settings.aside_folder), utc_now())
-    for one in dict.fromkeys([base, ref]):
-        told_row = looker.row(one)
-        if looker.faults(one) and told_row:
+    for version in dict.fromkeys([base, ref]):
+        told_row = looker.row(version)
+        if looker.faults(version) and told_row:
             try:
                 restore_versions.mend(workspace, told_row, mending)
             except RpeError as error:
                 if isinstance(error, Transient):
                     raise
-                return f"{why}; it cannot be made again: {error.what}"
-            looker.forget(one)
+                return f"{why}; it cannot be rebuilt: {error.what}"
+            looker.forget(version)
     return looker.wrong(ref)
 
 
 def _tell(
-    found: Verified, target: str, damaged: Row, why: str, instead: Row | None, *, since: Row
+    verified: Verified, target: str, damaged: Row, why: str, instead: Row | None, *, since: Row
 ) -> None:
     """Keep the alert that a champion was withdrawn, and that its ensemble must not serve."""
     serves = f"version {instead['model_version']} serves instead" if instead else "none serves"
-    found.damaged.add(damaged["ensemble_id"])
-    found.alerts.append(
+    verified.damaged.add(damaged["ensemble_id"])
+    verified.alerts.append(
         Alert(
             DAMAGED,
             target,

@@ -152,7 +152,7 @@ def _folder(workspace: Workspace, row: Row) -> Path:
     return workspace.stores.artifacts.folder(row["artifact_sha256"], is_verified=True)
 
 
-def _task(workspace: Workspace, source: str, told: str | None) -> TaskSpec:
+def _task(workspace: Workspace, source: str, declared: str | None) -> TaskSpec:
     """The task of a source's contract, which alone has labels in their order; else that on record.
 
     Raises:
@@ -160,11 +160,11 @@ def _task(workspace: Workspace, source: str, told: str | None) -> TaskSpec:
     """
     if source in workspace.contracts:
         task = workspace.contracts[source].task_spec
-        if told is None or canonical_json(task.declared) == told:
+        if declared is None or canonical_json(task.declared) == declared:
             return task
-    if told is None:
+    if declared is None:
         raise NotMended(f"the workspace has no contract of {source}")
-    values: dict[str, Any] = json.loads(told)
+    values: dict[str, Any] = json.loads(declared)
     lists = ("stop", "classes", "window", "transforms")
     return TaskSpec(**(values | {name: tuple(values[name]) for name in lists if name in values}))
 

@@ -66,17 +66,17 @@ def require_version(
     wanted = [(ref, rows[0])]
     if rows[0]["base_name"] and base_of(rows[0]) != ref:
         wanted += [(base_of(r), r) for r in versions_on_record(lake, [base_of(rows[0])])]
-    for one, row in wanted:
+    for version, row in wanted:
         try:
-            faults = faults_of(registry, registry.version(one), row, hashes=hashes)
+            faults = faults_of(registry, registry.version(version), row, hashes=hashes)
         except RecordNotFound:
             faults = [FileFault("", "is gone, like its entry in the registry")]
         if faults:
             raise RecordConflict(
-                f"{'The version' if one == ref else 'The base of the version'}"
+                f"{'The version' if version == ref else 'The base of the version'}"
                 f" {version_faults_text(faults)}:"
                 " nothing of it was loaded.",
-                where=one.uri,
+                where=version.uri,
                 expected="what core.model_versions says of its files",
                 remedy=f"no answer of it could be trusted; {REPAIR}",
             )
@@ -126,10 +126,10 @@ def _of_the_lake_before(lake: Lake, registry: Registry, ref: ModelVersionRef) ->
 
 def _require_decided(lake: Lake, registry: Registry, target: str) -> None:
     """Raise RecordConflict where the champion's alias is not what core.promotions says."""
-    for name, alias, wanted, found in aliases_apart(lake, registry, [target]):
+    for name, alias, wanted, current in aliases_apart(lake, registry, [target]):
         if name == target and alias == CHAMPION:
             raise RecordConflict(
-                f"The alias points to {f'version {found}' if found else 'nothing'}, and"
+                f"The alias points to {f'version {current}' if current else 'nothing'}, and"
                 f" {f'version {wanted}' if wanted else 'none'} was decided to serve.",
                 where=f"models:/{target}@{CHAMPION}",
                 expected="what core.promotions says",

@@ -51,10 +51,10 @@ def _builtin_folder(model: str) -> Path:
     if model not in BUILTIN:
         raise InputError(f"{model} is no built-in model.", expected=", ".join(sorted(BUILTIN)))
     package, inside = BUILTIN[model]
-    found = find_spec(package)
-    if found is None or found.origin is None:
+    spec_of_package = find_spec(package)
+    if spec_of_package is None or spec_of_package.origin is None:
         raise InputError(f"{model} needs the package {package}.", remedy=f"pip install {package}")
-    return Path(found.origin).parent / inside
+    return Path(spec_of_package.origin).parent / inside
 
 
 def _hub_folder(spec: BaseSpec) -> Path:

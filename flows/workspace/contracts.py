@@ -166,8 +166,8 @@ def write_new(file: Path, text: str) -> None:
     """
     with disk_errors("the file to write", file):
         try:
-            with file.open("x") as place:
-                place.write(text)
+            with file.open("x") as new_file:
+                new_file.write(text)
         except FileExistsError:
             raise InputError(
                 "There is such a file already.", where=str(file), remedy="choose another --out"

@@ -40,9 +40,9 @@ def open_lake_to_read(settings: Settings) -> Iterator[Lake]:
     if not is_current:  # an older release wrote it last
         if not may_write(settings.root):
             raise StoreError(
-                "The lake's tables are of an earlier release; this user may not renew them.",
+                "The lake's tables are of an earlier release; this user may not migrate them.",
                 where=str(settings.root),
-                remedy="`rpe maintain` by who may write here; `rpe sql` reads them as they are",
+                remedy="a user who may write runs `rpe maintain`; `rpe sql` reads them as they are",
             )
         with closing(open_lake(settings)) as renewed:
             renewed.migrate()

@@ -33,7 +33,7 @@ class LakeLost(StoreError):
     def __init__(self, catalog: Catalog, standing: list[str]) -> None:
         what = "lake/" if catalog.path else "that database"
         super().__init__(
-            "The catalog of the lake is gone or empty, and other stores of this workspace stand.",
+            "The catalog of the lake is gone or empty, but other stores of this workspace exist.",
             where=catalog.where,
             expected=f"the catalog that knows {', '.join(standing)}: with a new one all history,"
             " every source, score and verdict, and what was retracted, would be forgotten",
@@ -119,15 +119,15 @@ class Others:
             "artifacts": self._n_artifacts,
             "model versions": self._n_versions,
         }
-        told = []
+        parts = []
         for what, count in counts.items():
             try:
                 n = count()
             except RpeError:
-                told.append(f"{what} that cannot be read")
+                parts.append(f"{what} that cannot be read")
             else:
-                told += [f"{n} {what}"] if n else []
-        return told
+                parts += [f"{n} {what}"] if n else []
+        return parts
 
     def _n_vectors(self) -> int:
         uri = self.settings.vectors

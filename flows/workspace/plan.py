@@ -23,7 +23,13 @@ from rpe_core.weighting.strategies import LOO
 from rpe_core.weighting.tuning import GRIDS
 
 AUTO = "auto"
-BASELINE_MERGES = ("ties", "dare_linear")  # through PEFT, as baselines
+AUTO_DOC = (
+    "chooses among the others without a label: mutual information of input and prediction, from"
+    " `similarity`, by a margin that leave-one-out calibrates"
+)
+BASELINE_MERGES: Mapping[str, str] = dict.fromkeys(
+    ("ties", "dare_linear"), "through PEFT, as a baseline"
+)
 SCORERS = (  # metric, key of the plan, family and kind of the model that scores
     ("bert_f1", "bert_score", "text-encoder", "text encoder"),
     ("judge", "judge", "causal-lm", "language model"),
@@ -192,8 +198,8 @@ class EvaluationSpec(Strict):
     @property
     def scorers(self) -> dict[str, BertScoreSpec | JudgeSpec]:
         """Metric -> the model that scores texts by it, where the plan names one."""
-        found = {metric: getattr(self, key) for metric, key, *_ in SCORERS}
-        return {metric: spec for metric, spec in found.items() if spec}
+        scorer_specs = {metric: getattr(self, key) for metric, key, *_ in SCORERS}
+        return {metric: spec for metric, spec in scorer_specs.items() if spec}
 
 
 class PublishingSpec(Strict):

@@ -183,7 +183,7 @@ def _scorer_faults(plan: Plan) -> list[Fault]:
             faults += _unknown(f"evaluation.{key}.base", kind, spec.base, able)
             continue
         remedy = f"evaluation: {{{key}: {{base: ..., ...}}}}"
-        asked = [place for place, gate in gates.items() if gate.metric == metric]
+        asked = [path for path, gate in gates.items() if gate.metric == metric]
         faults += [Fault(f"{p}.metric", f"needs a {kind} to score by", remedy) for p in asked]
     return faults
 
@@ -205,7 +205,9 @@ def _schedule_faults(schedule: ScheduleSpec) -> list[Fault]:
     crons = {"schedule.cron": schedule.cron}
     if schedule.maintain:
         crons["schedule.maintain.cron"] = schedule.maintain.cron
-    return faults + [Fault(p, *found) for p, cron in crons.items() if (found := cron_fault(cron))]
+    return faults + [
+        Fault(p, *cron_error) for p, cron in crons.items() if (cron_error := cron_fault(cron))
+    ]
 
 
 def _strategy_faults(where: str, entries: Sequence[str | Mapping[str, Any]]) -> list[Fault]:

@@ -181,8 +181,8 @@ class Settings(BaseSettings):
     @property
     def writer_lock(self) -> Path | str:
         """The one lock that every writer takes, per commit: a file, or on the lake's server."""
-        place = self.lake.removeprefix("ducklake:")
-        return place if place.startswith("postgres:") else self.root / "writer.lock"
+        address = self.lake.removeprefix("ducklake:")
+        return address if address.startswith("postgres:") else self.root / "writer.lock"
 
     @property
     def night_lock(self) -> Path:
@@ -209,7 +209,7 @@ class Settings(BaseSettings):
     def stores_elsewhere(self) -> tuple[str, ...]:
         """Variables that place a store outside of the workspace folder."""
         places = self.store_places.items()
-        return tuple(n for n, place in places if not Path(place).is_relative_to(self.root))
+        return tuple(n for n, path in places if not Path(path).is_relative_to(self.root))
 
     @property
     def schedule_lock(self) -> Path:

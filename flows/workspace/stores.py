@@ -183,11 +183,11 @@ def open_to_look(settings: Settings, *, keeps_parts: bool = False) -> Iterator[S
         )
 
 
-def may_write(place: Path | None) -> bool:
+def may_write(path: Path | None) -> bool:
     """Whether this user may make a file there, or in the nearest folder above that is there."""
-    while place and not place.exists() and place != place.parent:
-        place = place.parent
-    return place is None or os.access(place, os.W_OK)
+    while path and not path.exists() and path != path.parent:
+        path = path.parent
+    return path is None or os.access(path, os.W_OK)
 
 
 def open_stores(

@@ -22,6 +22,7 @@ from catalog.stores.stores import Stores
 from flows.workspace.bases import base_folder, identify_base, load_base
 from flows.workspace.plan import Plan
 from flows.workspace.plan_file import load_plan
+from flows.workspace.run_cache import CacheSection, RunCache
 from flows.workspace.settings import Settings, require_workspace
 from rpe_core.errors import DeclarationError, Fault, InputError
 from rpe_core.evaluation.metrics import metrics_of
@@ -33,6 +34,13 @@ from rpe_core.regular_files import special_kind
 from rpe_core.representation import encoder_id
 
 Features = Iterator[tuple[np.ndarray, np.ndarray]]
+
+STANDING = CacheSection[int, Standing]("what stands, by the lake's commits")
+ADAPTERS = CacheSection[str, dict[str, Any]]("rows of adapters, by id")
+BATCHES = CacheSection[str, list[str]]("batches of dataset versions, by id")
+PREPARED = CacheSection[tuple[str, str], Any](
+    "what a base knows of a task, by name and fingerprint"
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Workspace:
     stores: Stores
     run: RunRef
     as_of: datetime | None = None  # a moment to look at; what stands then is what stood
-    memo: dict[str, Any] = field(default_factory=dict)  # answers that units of one run share
+    cache: RunCache = field(default_factory=RunCache)
 
     @cached_property
     def bases(self) -> Mapping[str, BaseModel]:
@@ -64,15 +72,15 @@ class Workspace:
     @property
     def standing(self) -> Standing:
         """What stands in the lake, read again after a commit only."""
-        n_commits = self.stores.lake.n_commits
-        if self.memo.get("standing", (-1, None))[0] != n_commits:
-            self.memo["standing"] = (n_commits, read_standing(self.stores.lake, as_of=self.as_of))
-        found: Standing = self.memo["standing"][1]
-        return found
+        n_commits, known = self.stores.lake.n_commits, self.cache.known(STANDING)
+        if n_commits not in known:
+            known.clear()  # what stood before a commit is asked for by nobody
+            known[n_commits] = read_standing(self.stores.lake, as_of=self.as_of)
+        return known[n_commits]
 
     def adapter_rows(self, adapter_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The rows of adapters that are on record, each read once a run: they do not change."""
-        known = self.memo.setdefault("adapters", {})
+        known = self.cache.known(ADAPTERS)
         wanted = set(adapter_ids)
         if missing := wanted - set(known):
             known.update(current.adapters(self.stores.lake, missing))
@@ -85,7 +93,7 @@ class Workspace:
 
         What all standing versions are made of is read when the first is asked for.
         """
-        lake, known = self.stores.lake, self.memo.setdefault("batches", {})
+        lake, known = self.stores.lake, self.cache.known(BATCHES)
         if dataset_version_id not in known:
             standing = {row["dataset_version_id"] for row in self.standing.versions.values()}
             known.update(current.batches(lake, standing | {dataset_version_id}))
@@ -120,15 +128,16 @@ class Workspace:
         Raises:
             InputError: with the family's reason why the base cannot do it.
         """
-        key = f"task {base_name} {fingerprint(task.declared)}"
-        if key not in self.memo:
-            family, base = self.family(base_name), self.loaded(base_name)
-            try:
-                self.memo[key] = family.prepare(base, task.declared)
-            except ValueError as error:  # of a contract, not of a row
-                where = f"base {base_name}, task {task.type}"
-                raise InputError(f"{error}.", where=where) from None
-        return self.memo[key]
+        key = (base_name, fingerprint(task.declared))
+        return self.cache.get(PREPARED, key, lambda: self._prepare(base_name, task))
+
+    def _prepare(self, base_name: str, task: TaskSpec) -> Any:
+        family, base = self.family(base_name), self.loaded(base_name)
+        try:
+            return family.prepare(base, task.declared)
+        except ValueError as error:  # of a contract, not of a row
+            where = f"base {base_name}, task {task.type}"
+            raise InputError(f"{error}.", where=where) from None
 
 
 def load_declarations(settings: Settings) -> Declarations:

@@ -51,7 +51,7 @@ class Injection:
         by_pace: dict[ParameterPace, list[nn.Parameter]] = {}
         for name, parameter in self.parameters.items():
             by_pace.setdefault(self.method.pace(name, self.recipe), []).append(parameter)
-        return [{"params": found, **pace._asdict()} for pace, found in by_pace.items()]
+        return [{"params": parameters, **pace._asdict()} for pace, parameters in by_pace.items()]
 
     def penalty(self) -> Tensor | None:
         """What the method adds to the loss of a step."""
@@ -174,7 +174,7 @@ def _checkpoint_layers(model: nn.Module) -> tuple[nn.Module, ...]:
     """Let transformers compute each layer anew on the way back; which layers these are."""
     if not getattr(model, "supports_gradient_checkpointing", False):
         raise InputError(
-            "This base cannot compute its layers anew.",
+            "This base cannot recompute its layers.",
             where="gradient_checkpointing",
             expected="false for this architecture",
         )
@@ -191,12 +191,12 @@ def put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:
 
 def _replaced(before: Mapping[str, nn.Module]) -> list[Place]:
     """Where another module stands now than before."""
-    found = []
+    replaced = []
     for name, module in before.items():
         parent, _, child = name.rpartition(".")
         if name and getattr(before[parent], child) is not module:
-            found.append((before[parent], child, module))
-    return found
+            replaced.append((before[parent], child, module))
+    return replaced
 
 
 def _put(places: Sequence[Place]) -> None:

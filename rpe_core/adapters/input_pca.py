@@ -61,7 +61,7 @@ class InputPca:
             raise InputError("A module has inputs that are no numbers.", where=shown_name(name))
         if self.pca is None:
             raise InputError(
-                f"The data have fewer tokens than components are asked for: {self.n_rows}.",
+                f"The data have fewer tokens than the number of components: {self.n_rows}.",
                 where=shown_name(name),
                 expected=f"at least {self.n_components} tokens in the training rows",
                 remedy="lower r or rho in the recipe, or deliver more rows",

@@ -46,15 +46,19 @@ class InputStatistics:
         groups = (self.components, self.ratios, self.moments)
         return {
             name + end: tensor.contiguous().clone()
-            for end, found in zip(_ENDS, groups, strict=True)
-            for name, tensor in found.items()
+            for end, tensors_of_end in zip(_ENDS, groups, strict=True)
+            for name, tensor in tensors_of_end.items()
         }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> InputStatistics:
         """What `to_tensors` gave."""
         parts = [
-            {name.removesuffix(end): one for name, one in tensors.items() if name.endswith(end)}
+            {
+                name.removesuffix(end): tensor
+                for name, tensor in tensors.items()
+                if name.endswith(end)
+            }
             for end in _ENDS
         ]
         return cls(*parts)
@@ -86,13 +90,13 @@ def require_statistics(
             expected="statistics of the training rows under this base",
             remedy="gather them by rpe_core.adapters.input_watch; the night does so by itself",
         )
-    found = statistics.components or statistics.moments
-    known = {name: one.shape[-1] or widths.get(name) for name, one in found.items()}
+    by_module = statistics.components or statistics.moments
+    known = {name: tensor.shape[-1] or widths.get(name) for name, tensor in by_module.items()}
     if known != widths:
         raise InputError(
             "The statistics are of other modules than the recipe's.",
             where="target_modules",
             expected=f"those of {len(widths)} modules of this base",
-            remedy="gather them anew for this recipe and base",
+            remedy="gather them again for this recipe and base",
         )
     return statistics

@@ -91,9 +91,9 @@ class InputWatch:
             )
         for name in dict.fromkeys(self._leaders.values()):
             self._fed[name].finish(name)
-        found = {name: self._fed[self._leaders.get(name, name)] for name in self._fed}
+        fed_by_name = {name: self._fed[self._leaders.get(name, name)] for name in self._fed}
         components, ratios, moments = {}, {}, {}
-        for name, fed in found.items():
+        for name, fed in fed_by_name.items():
             if isinstance(fed, InputPca):
                 components[name] = fed.components.float().cpu()
                 ratios[name] = fed.ratios.double().cpu()

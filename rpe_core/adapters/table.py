@@ -6,21 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
-from rpe_core.adapters import rules
-from rpe_core.adapters.rules import ValueRule
+from rpe_core import declared_values as rules
+from rpe_core.declared_values import Option, ValueRule
 from rpe_core.errors import UnknownName
 
 COMPONENTS, MOMENTS = "components", "moments"  # what a method may ask of its modules' inputs
 LORA, PROMPTS = "lora", "prompts"  # forms of what is filed; a library holds one of them
-
-
-class Option(NamedTuple):
-    """A hyper-parameter that only one method has: how it is read, and its default."""
-
-    rule: ValueRule
-    default: Any
 
 
 @dataclass(frozen=True)
@@ -70,24 +63,27 @@ ADAPTER_METHODS = {
     "lora": MethodEntry("rpe_core.adapters.methods.lora", "LoRA through PEFT, rsLoRA included"),
     "lora_plus": MethodEntry(
         "rpe_core.adapters.methods.lora_plus",
-        "LoRA whose B learns faster than A",
+        "LoRA whose B learns faster than A, by `b_rate_factor`",
         {"b_rate_factor": Option(ValueRule(_POSITIVE, "a number above 0"), 16.0)},
     ),
     "pissa": MethodEntry(
         "rpe_core.adapters.methods.pissa",
-        "LoRA that begins at W0's first singular triplets, rank 2r",
+        "LoRA that begins at W0's first singular triplets; filed on the unmodified base, rank 2r",
     ),
     "olora": MethodEntry(
-        "rpe_core.adapters.methods.olora", "LoRA that begins at W0's first columns of Q R, rank 2r"
+        "rpe_core.adapters.methods.olora",
+        "LoRA that begins at W0's first columns of Q R; filed as `pissa` is",
     ),
     "dora": MethodEntry(
         "rpe_core.adapters.methods.dora",
-        "LoRA with a trained length for each row of the weight; filed as not mergeable",
+        "LoRA with a trained length for each row of the weight; filed as PEFT's DoRA, serves by"
+        " itself, and no ensemble takes it in",
         is_mergeable=False,
     ),
     "eva": MethodEntry(
         "rpe_core.adapters.methods.eva",
-        "LoRA that begins along the principal components of its inputs, ranks by their variance",
+        "LoRA that begins along the principal components of each module's inputs, which the pass"
+        " for the representation gathers; of rank 0 to `rho` r where they explain most",
         {
             "rho": Option(_RHO, 2.0),
             "tau": Option(ValueRule(_UNIT, "a number above 0 and up to 1"), 0.99),
@@ -96,13 +92,15 @@ ADAPTER_METHODS = {
     ),
     "corda": MethodEntry(
         "rpe_core.adapters.methods.corda",
-        "LoRA that begins at the part of W0 that its inputs use most, or least, rank 2r",
+        "LoRA that begins at the part of W0 that each module's inputs use most (`mode: ipm`) or"
+        " least (`kpm`); gathered as for `eva`, filed as `pissa` is",
         {"mode": Option(ValueRule(rules.one_of(_MODES), f"one of {', '.join(_MODES)}"), "ipm")},
         asks_inputs=MOMENTS,
     ),
     "sora": MethodEntry(
         "rpe_core.adapters.methods.sora",
-        "LoRA with a gate for each rank, which a proximal step closes",
+        "LoRA with a gate for each rank, which a proximal step closes: `threshold`, in stages up to"
+        " `last_threshold`; filed at the ranks that are left",
         {
             "threshold": Option(_AT_LEAST_0, 3e-4),
             "last_threshold": Option(
@@ -127,12 +125,13 @@ ADAPTER_METHODS = {
     ),
     "hydra": MethodEntry(
         "rpe_core.adapters.methods.hydra",
-        "a branch beside the layer and one behind it, filed as one LoRA",
+        "a branch beside the layer and one behind it, of rank `sequential_r`; filed as one LoRA",
         {"sequential_r": Option(_RANK, None)},
     ),
     "miss": MethodEntry(
         "rpe_core.adapters.methods.miss",
-        "MiSS (once Bone) through PEFT: B alone is trained, A sums the input by blocks",
+        "MiSS (once Bone) through PEFT: B alone is trained, A sums the input by blocks;"
+        " `variant: mini` has fewer parameters, `bat` is filed at full rank",
         {
             "variant": Option(
                 ValueRule(rules.one_of(_VARIANTS), f"one of {', '.join(_VARIANTS)}"), "full"
@@ -144,13 +143,16 @@ ADAPTER_METHODS = {
     ),
     "promptsrc": MethodEntry(
         "rpe_core.adapters.methods.promptsrc",
-        "LoRA held near the base's features and logits; the average of its epochs is filed",
+        "LoRA held near the base's features and logits (and label prompts, where a task has them):"
+        " `feature_weight`, `logit_weight`, `text_weight`; the Gaussian average of its epochs' dW"
+        " is filed, at rank r: `mean_epoch`, `epoch_deviation`",
         _SOURCE_OPTIONS,
         without=_AVERAGES,
     ),
     "prompts": MethodEntry(
         "rpe_core.adapters.methods.prompts",
-        "learned tokens in the layers of both of CLIP's encoders, trained as promptsrc is",
+        "learned tokens in `depth` layers of both of CLIP's encoders, `r` in each, trained as"
+        " `promptsrc` is; filed as they are, in a library of their own, and averaged",
         {"depth": Option(ValueRule(rules.whole(1), "a whole number of at least 1"), 9)}
         | _SOURCE_OPTIONS,
         has_scale=False,

@@ -19,18 +19,18 @@ def attach_whole(model: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
         InputError: a name means no module, or one whose copy would not be all that is trained: it
             holds another of them, an adapted layer, buffers, or a parameter that is tied elsewhere.
     """
-    found = [name for name, _ in model.named_modules() if name.endswith(tuple(names))]
-    missing = [name for name in names if not any(module.endswith(name) for module in found)]
-    if missing or any(_is_mixed(model, name, found) for name in found):
+    modules = [name for name, _ in model.named_modules() if name.endswith(tuple(names))]
+    missing = [name for name in names if not any(module.endswith(name) for module in modules)]
+    if missing or any(_is_mixed(model, name, modules) for name in modules):
         raise InputError(
             "Modules to train whole do not fit the base model.",
             where="modules_to_save",
             expected="names of modules of the base without buffers, tied weights, adapted layers",
         )
-    for name in found:
+    for name in modules:
         copy = deepcopy(model.get_submodule(name)).requires_grad_(requires_grad=True)
         model.set_submodule(name, copy)
-    return tuple(found)
+    return tuple(modules)
 
 
 def export_whole(model: nn.Module, modules: Sequence[str]) -> dict[str, Tensor]:
@@ -42,7 +42,7 @@ def export_whole(model: nn.Module, modules: Sequence[str]) -> dict[str, Tensor]:
     }
 
 
-def _is_mixed(model: nn.Module, name: str, found: Sequence[str]) -> bool:
+def _is_mixed(model: nn.Module, name: str, modules: Sequence[str]) -> bool:
     """Whether a module holds another one of these, an adapted layer, a buffer or a tied weight."""
     module, inside = model.get_submodule(name), f"{name}."
     own = {id(parameter) for parameter in module.parameters()}
@@ -52,7 +52,7 @@ def _is_mixed(model: nn.Module, name: str, found: Sequence[str]) -> bool:
         if not other.startswith(inside)
     }
     return (
-        any(other.startswith(inside) for other in found)
+        any(other.startswith(inside) for other in modules)
         or any(parameter.requires_grad for parameter in module.parameters())
         or bool(list(module.buffers()))
         or bool(own & outside)

@@ -46,7 +46,7 @@ def bert_f1(
         raise InputError("the encoder has no such layer.", expected=f"0 to {depth}")
     if not 0.0 <= baseline < 1.0:
         raise InputError("a baseline must lie in [0, 1).")
-    found = [
+    scores = [
         _f1(text, target)
         for first in range(0, len(texts), BATCH)
         for text, target in zip(
@@ -55,7 +55,7 @@ def bert_f1(
             strict=True,
         )
     ]
-    return (np.array(found, dtype=np.float64) - baseline) / (1.0 - baseline)
+    return (np.array(scores, dtype=np.float64) - baseline) / (1.0 - baseline)
 
 
 def _features(encoder: Any, texts: Sequence[str], layer: int) -> list[Tensor]:

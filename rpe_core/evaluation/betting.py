@@ -43,5 +43,5 @@ def wealth(logs: Floats) -> float:
     1.0
     """
     tops = np.max(logs, axis=-1, keepdims=True)
-    told = float((tops[..., 0] + np.log(np.exp(logs - tops).mean(axis=-1))).min())
-    return math.exp(told) if told < math.log(MAX_WEALTH) else MAX_WEALTH
+    log_wealth = float((tops[..., 0] + np.log(np.exp(logs - tops).mean(axis=-1))).min())
+    return math.exp(log_wealth) if log_wealth < math.log(MAX_WEALTH) else MAX_WEALTH

@@ -43,13 +43,13 @@ def score_interval(
         InputError: a confidence outside (0, 1) or no resamples.
     """
     _check(confidence, n_resamples)
-    found = find_metric(metric)
-    sums = group_sums(items, found)
+    metric_used = find_metric(metric)
+    sums = group_sums(items, metric_used)
     resampled = [
-        found.from_sums(counts @ sums) for counts in _draws(len(sums), n_resamples, seed=seed)
+        metric_used.from_sums(counts @ sums) for counts in _draws(len(sums), n_resamples, seed=seed)
     ]
     low, high = _ends(np.concatenate(resampled), confidence)
-    return Interval(found.value(items), low, high)
+    return Interval(metric_used.value(items), low, high)
 
 
 def paired_difference(
@@ -72,14 +72,14 @@ def paired_difference(
     """
     _check(confidence, n_resamples)
     require_paired(challenger, baseline)
-    found = find_metric(metric)
-    ours, theirs = group_sums(challenger, found), group_sums(baseline, found)
+    metric_used = find_metric(metric)
+    ours, theirs = group_sums(challenger, metric_used), group_sums(baseline, metric_used)
     resampled = [
-        found.from_sums(counts @ ours) - found.from_sums(counts @ theirs)
+        metric_used.from_sums(counts @ ours) - metric_used.from_sums(counts @ theirs)
         for counts in _draws(len(ours), n_resamples, seed=seed)
     ]
     low, high = _ends(np.concatenate(resampled), confidence)
-    return Interval(found.value(challenger) - found.value(baseline), low, high)
+    return Interval(metric_used.value(challenger) - metric_used.value(baseline), low, high)
 
 
 def mean_difference(

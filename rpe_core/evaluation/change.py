@@ -62,18 +62,18 @@ def change_between(now: Items, then: Items, metric: str, *, level: float) -> Cha
     """
     if not 0.0 < level < 0.5:
         raise InputError("a level must lie between 0 and 0.5.", expected="for example 0.001")
-    found = find_metric(metric)
+    metric_used = find_metric(metric)
     ours, theirs = _sums(now, then, metric)
-    gap, spread = jackknife_difference(ours, theirs, found.from_sums)
+    gap, spread = jackknife_difference(ours, theirs, metric_used.from_sums)
     difference, error = float(gap), float(spread)
     freedom = min(now.n_groups, then.n_groups) - 1
     reach = float(stdtrit(freedom, 1.0 - level)) * error if freedom and error > 0 else 0.0
-    fall = -difference if found.is_higher_better else difference
+    fall = -difference if metric_used.is_higher_better else difference
     result = "worse" if fall > max(reach, ROUNDING) else "steady"
     return Change(
         metric=metric,
-        value=found.value(now),
-        former_value=found.value(then),
+        value=metric_used.value(now),
+        former_value=metric_used.value(then),
         difference=difference,
         ci_low=difference - reach,
         ci_high=difference + reach,
@@ -109,8 +109,8 @@ def judge_move(
     """
     ratio = distance / noise if noise > 0 else math.inf if distance > 0 else 0.0
     chance = chance_beyond(ratio, shares)
-    told = "moved" if chance <= level else "steady"
-    return Move(distance, noise, chance, told if n_new_groups >= MIN_NEW_GROUPS else "too_few")
+    verdict = "moved" if chance <= level else "steady"
+    return Move(distance, noise, chance, verdict if n_new_groups >= MIN_NEW_GROUPS else "too_few")
 
 
 def jackknife_difference(
@@ -141,12 +141,12 @@ def _sums(now: Items, then: Items, metric: str) -> tuple[Floats, Floats]:
         np.concatenate([now.groups.astype(str), then.groups.astype(str)]),
     )
     statistics, codes = find_metric(metric).statistics(both), both.group_codes
-    found = []
+    by_group = []
     for part in (slice(None, now.n_items), slice(now.n_items, None)):
         sums = np.zeros((both.n_groups, statistics.shape[1]))
         np.add.at(sums, codes[part], statistics[part])
-        found.append(sums)
-    return found[0], found[1]
+        by_group.append(sums)
+    return by_group[0], by_group[1]
 
 
 def _chance(fall: float, error: float, freedom: int) -> float:

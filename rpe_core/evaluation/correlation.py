@@ -96,7 +96,7 @@ def _interval(
     x, y = (np.take_along_axis(matrix, others, axis=1) for matrix in (distances, scores))
     below_x, below_y = _below(x), _below(y)
     drawn = np.random.default_rng(seed).integers(0, n, size=(N_RESAMPLES, n))
-    found = []
+    correlations = []
     for some in np.array_split(drawn, max(1, N_RESAMPLES * n * n // _CELLS)):
         counts = (some[:, :, None] == np.arange(n)).sum(axis=1).astype(np.float64)
         weights = np.repeat(counts, n - 1, axis=1)
@@ -104,9 +104,9 @@ def _interval(
         a -= (weights * a).sum(axis=1, keepdims=True) / (n * (n - 1))
         b -= (weights * b).sum(axis=1, keepdims=True) / (n * (n - 1))
         sizes = (weights * a * a).sum(axis=1) * (weights * b * b).sum(axis=1)
-        told = sizes > 0
-        found.append((weights * a * b).sum(axis=1)[told] / np.sqrt(sizes[told]))
-    rhos = np.clip(np.concatenate(found), -1.0, 1.0)
+        varies = sizes > 0
+        correlations.append((weights * a * b).sum(axis=1)[varies] / np.sqrt(sizes[varies]))
+    rhos = np.clip(np.concatenate(correlations), -1.0, 1.0)
     if not len(rhos):
         return None, None
     tail = (1.0 - confidence) / 2.0
@@ -140,5 +140,5 @@ def _mantel(distances: Floats, scores: Floats, rho: float, *, seed: int) -> floa
         rng = np.random.default_rng(seed)
         # the order as it is counts as one of them, so that p is never zero
         orders = [list(range(n)), *(rng.permutation(n).tolist() for _ in range(MAX_PERMUTATIONS))]
-    found = [abs(float(ranks[np.ix_(order, order)][off] @ other)) / size for order in orders]
-    return float(np.mean(np.array(found) >= abs(rho) - _SAME))
+    permuted = [abs(float(ranks[np.ix_(order, order)][off] @ other)) / size for order in orders]
+    return float(np.mean(np.array(permuted) >= abs(rho) - _SAME))

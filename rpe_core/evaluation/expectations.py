@@ -67,7 +67,9 @@ def check_expectations(
         ShapeMismatch: arms of one target did not answer the same items in the same order.
         UnknownName: no such metric.
     """
-    return [one.check(one, arms, metric, confidence) for one in EXPECTATIONS]
+    return [
+        expectation.check(expectation, arms, metric, confidence) for expectation in EXPECTATIONS
+    ]
 
 
 def pool_arm(arms: Arms, arm: str, targets: Sequence[str] | None = None) -> Items:
@@ -108,13 +110,12 @@ def _l1_stands(
     if not collapsed:
         return undecided_finding(stated, "linear loses to average on no target")
     also = [t for t in collapsed if against("linear_l1", "average", [t]).result == "loss"]
-    one = against("linear_l1", "linear", collapsed)
-    verdict: Standing = "fails" if also else "holds" if one.result == "win" else "undecided"
+    comparison = against("linear_l1", "linear", collapsed)
+    verdict: Standing = "fails" if also else "holds" if comparison.result == "win" else "undecided"
     details = f"linear loses to average on {', '.join(collapsed)}; linear_l1 on "
-    details += (
-        f"{', '.join(also) or 'none of them'}; {comparison_words('linear_l1', 'linear', one)}"
-    )
-    return finding_of(stated, verdict, one, details)
+    against_linear = comparison_words("linear_l1", "linear", comparison)
+    details += f"{', '.join(also) or 'none of them'}; {against_linear}"
+    return finding_of(stated, verdict, comparison, details)
 
 
 EXPECTATIONS = (
@@ -147,17 +148,19 @@ def _all_win(
     if missing := _missing(arms, [arm for pair in pairs for arm in pair]):
         return undecided_finding(stated, f"not run: {missing}")
     pooled = {arm: pool_arm(arms, arm) for pair in pairs for arm in pair}
-    found = {
+    comparisons = {
         (a, b): compare(pooled[a], pooled[b], metric, confidence=confidence, mean_over="items")
         for a, b in pairs
     }
-    results = {one.result for one in found.values()}
+    results = {comparison.result for comparison in comparisons.values()}
     verdict: Standing = (
         "fails" if "loss" in results else "holds" if results == {"win"} else "undecided"
     )
     sign = 1.0 if find_metric(metric).is_higher_better else -1.0
-    worst = min(found.values(), key=lambda one: sign * one.difference)
-    details = "; ".join(comparison_words(a, b, one) for (a, b), one in found.items())
+    worst = min(comparisons.values(), key=lambda comparison: sign * comparison.difference)
+    details = "; ".join(
+        comparison_words(a, b, comparison) for (a, b), comparison in comparisons.items()
+    )
     return finding_of(stated, verdict, worst, details)
 
 
@@ -166,28 +169,28 @@ def _missing(arms: Arms, wanted: Sequence[str]) -> str:
     return ", ".join(lacking)
 
 
-def comparison_words(challenger: str, baseline: str, one: Comparison) -> str:
+def comparison_words(challenger: str, baseline: str, comparison: Comparison) -> str:
     """A comparison in words."""
-    interval = f"{one.difference:+.4f} [{one.ci_low:+.4f}, {one.ci_high:+.4f}]"
-    return f"{challenger} against {baseline}: {one.result} {interval}"
+    interval = f"{comparison.difference:+.4f} [{comparison.ci_low:+.4f}, {comparison.ci_high:+.4f}]"
+    return f"{challenger} against {baseline}: {comparison.result} {interval}"
 
 
 def finding_of(
-    stated: Stated, verdict: Standing, one: Comparison, details: str
+    stated: Stated, verdict: Standing, comparison: Comparison, details: str
 ) -> ExpectationFinding:
     """What a comparison decides; from too few groups nothing."""
-    if one.n_groups < MIN_GROUPS:
+    if comparison.n_groups < MIN_GROUPS:
         verdict = "undecided"
-        details = f"{one.n_groups} groups are too few, at least {MIN_GROUPS}; {details}"
+        details = f"{comparison.n_groups} groups are too few, at least {MIN_GROUPS}; {details}"
     return ExpectationFinding(
         stated.name,
         stated.statement,
         verdict,
-        one.difference,
-        one.ci_low,
-        one.ci_high,
-        one.n_items,
-        one.n_groups,
+        comparison.difference,
+        comparison.ci_low,
+        comparison.ci_high,
+        comparison.n_items,
+        comparison.n_groups,
         details,
     )
 

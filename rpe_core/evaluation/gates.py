@@ -226,22 +226,22 @@ def _is_rich(policy: GatePolicy, trial: Trial) -> bool:
 
 def _objections(policy: GatePolicy, name: str, trial: Trial) -> list[str]:
     """Why a challenger may not take its place whatever its interval says, in words."""
-    found = []
+    objections = []
     if trial.is_split:
-        found.append(
+        objections.append(
             f"Refused: against {name} the mean over groups and the mean over items disagree in"
             " sign; large groups lose what small ones win, or the other way round."
         )
     elif trial.comparison.result != "loss" and not is_vouched(policy, trial):
-        found.append(_doubt(policy, name, trial))
+        objections.append(_doubt(policy, name, trial))
     limit = policy.max_loss
     if limit and trial.losses.upper > limit.share:
-        found.append(
+        objections.append(
             f"Refused by max_loss against {name}: {limit.share:.1%} of groups may lose more than"
             f" {limit.size:g}. {groups_without_loss(limit, confidence=policy.confidence)} groups"
             " without such a loss would show it."
         )
-    return found
+    return objections
 
 
 def _licence(policy: GatePolicy, trial: Trial) -> list[str]:
@@ -276,12 +276,13 @@ def _check(policy: GatePolicy, comparison: Comparison) -> None:
 
 
 def _sentence(name: str, trial: Trial) -> str:
-    one = trial.comparison
-    verb = {"win": "Wins", "tie": "Ties", "loss": "Loses"}[one.result]
+    comparison = trial.comparison
+    verb = {"win": "Wins", "tie": "Ties", "loss": "Loses"}[comparison.result]
     return (
-        f"{verb} against {name}: {one.metric} {one.difference:+.3f} over groups "
-        f"({one.confidence:.4g} interval {one.ci_low:+.3f} to {one.ci_high:+.3f}), "
-        f"{trial.item_difference:+.3f} over items; {one.n_items} items in {one.n_groups} groups."
+        f"{verb} against {name}: {comparison.metric} {comparison.difference:+.3f} over groups "
+        f"({comparison.confidence:.4g} interval {comparison.ci_low:+.3f} to"
+        f" {comparison.ci_high:+.3f}), {trial.item_difference:+.3f} over items;"
+        f" {comparison.n_items} items in {comparison.n_groups} groups."
     )
 
 

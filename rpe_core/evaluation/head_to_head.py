@@ -53,12 +53,12 @@ def compare(
     how: dict[str, Any] = {"confidence": confidence, "n_resamples": n_resamples, "seed": seed}
     is_higher_better = find_metric(metric).is_higher_better
     if mean_over == "groups":
-        found = mean_difference(pair(challenger, baseline, metric, cap=cap), **how)
+        interval = mean_difference(pair(challenger, baseline, metric, cap=cap), **how)
         if not is_higher_better:  # told as challenger minus baseline, whichever side is better
-            found = Interval(-found.value, -found.high, -found.low)
+            interval = Interval(-interval.value, -interval.high, -interval.low)
     else:
-        found = paired_difference(challenger, baseline, metric, **how)
-    difference, low, high = (one + 0.0 for one in found)  # no -0.0
+        interval = paired_difference(challenger, baseline, metric, **how)
+    difference, low, high = (value + 0.0 for value in interval)  # no -0.0
     return Comparison(
         metric=metric,
         difference=difference,

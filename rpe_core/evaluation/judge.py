@@ -44,13 +44,15 @@ def judge_grades(
         _filled(judge, parts, {"{target}": target, "{text}": text}, room)
         for target, text in zip(targets, texts, strict=True)
     ]
-    found = [_probabilities(judge, rows[i : i + BATCH], grades) for i in range(0, len(rows), BATCH)]
-    return np.concatenate(found) @ np.linspace(0.0, 1.0, GRADES)
+    probabilities = [
+        _probabilities(judge, rows[i : i + BATCH], grades) for i in range(0, len(rows), BATCH)
+    ]
+    return np.concatenate(probabilities) @ np.linspace(0.0, 1.0, GRADES)
 
 
 def _prompt_tokens(judge: Any, prompt: str) -> list[list[int] | str]:
     """The prompt cut at its places: tokens of the words between, and the places themselves."""
-    if any(prompt.count(place) != 1 for place in PLACES):
+    if any(prompt.count(placeholder) != 1 for placeholder in PLACES):
         raise InputError("the judge's prompt must hold {target} and {text} once each.")
     tokenizer = judge.tokenizer
     if tokenizer.chat_template:
@@ -66,8 +68,8 @@ def _prompt_tokens(judge: Any, prompt: str) -> list[list[int] | str]:
 
 
 def _grade_tokens(judge: Any) -> list[int]:
-    found = [_tokens(judge, str(grade + 1)) for grade in range(GRADES)]
-    last = [tokens[-1] for tokens in found if tokens]
+    token_lists = [_tokens(judge, str(grade + 1)) for grade in range(GRADES)]
+    last = [tokens[-1] for tokens in token_lists if tokens]
     if len(set(last)) != GRADES or judge.tokenizer.unk_token_id in last:
         raise InputError("the judge has no token of its own for each grade from 1 to 5.")
     return last
@@ -81,8 +83,8 @@ def _filled(
 
 
 def _tokens(judge: Any, text: str) -> list[int]:
-    found: list[int] = judge.tokenizer(text, add_special_tokens=False)["input_ids"]
-    return found
+    token_ids: list[int] = judge.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return token_ids
 
 
 def _probabilities(judge: Any, rows: Sequence[list[int]], grades: Sequence[int]) -> Floats:

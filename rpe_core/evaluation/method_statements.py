@@ -57,9 +57,9 @@ def check_statements(
         ShapeMismatch: methods did not answer the same items in the same order.
         UnknownName: no such metric.
     """
-    for one in STATEMENTS:
-        if set(one.methods) <= set(methods):
-            yield one.check(one, methods, metric, confidence)
+    for statement in STATEMENTS:
+        if set(statement.methods) <= set(methods):
+            yield statement.check(statement, methods, metric, confidence)
 
 
 def _pruned_as_good(
@@ -72,10 +72,12 @@ def _pruned_as_good(
         return undecided_finding(stated, f"{told_share}; set threshold in the recipe's options")
     value = find_metric(metric).value(sora.own)
     _, low, high = score_interval(lora.own, metric, confidence=confidence, seed=0)
-    one = compare(sora.own, lora.own, metric, confidence=confidence, mean_over="items")
+    comparison = compare(sora.own, lora.own, metric, confidence=confidence, mean_over="items")
     verdict: Standing = "holds" if low <= value <= high else "fails"
     details = f"{share:.0%} of the gates open; {value:.4f} against [{low:.4f}, {high:.4f}]; "
-    return finding_of(stated, verdict, one, details + comparison_words("sora", "lora", one))
+    return finding_of(
+        stated, verdict, comparison, details + comparison_words("sora", "lora", comparison)
+    )
 
 
 def _forgets_less(
@@ -83,13 +85,19 @@ def _forgets_less(
 ) -> ExpectationFinding:
     ours, theirs = methods["promptsrc"], methods["lora"]
     own = compare(ours.own, theirs.own, metric, confidence=confidence, mean_over="items")
-    one = compare(
+    comparison = compare(
         ours.elsewhere, theirs.elsewhere, metric, confidence=confidence, mean_over="items"
     )
-    is_lost = "loss" in (own.result, one.result)
-    verdict: Standing = "fails" if is_lost else "holds" if one.result == "win" else "undecided"
-    details = f"on the other sources {comparison_words('promptsrc', 'lora', one)}; on its own "
-    return finding_of(stated, verdict, one, details + comparison_words("promptsrc", "lora", own))
+    is_lost = "loss" in (own.result, comparison.result)
+    verdict: Standing = (
+        "fails" if is_lost else "holds" if comparison.result == "win" else "undecided"
+    )
+    details = (
+        f"on the other sources {comparison_words('promptsrc', 'lora', comparison)}; on its own "
+    )
+    return finding_of(
+        stated, verdict, comparison, details + comparison_words("promptsrc", "lora", own)
+    )
 
 
 STATEMENTS = (

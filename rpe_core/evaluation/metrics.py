@@ -92,13 +92,13 @@ class Items:
         return Items(taken, self.groups[chosen])
 
     def by_class(self) -> dict[str, Items]:
-        """The same items as scored on one class of their masks: `dice.liver` is its `dice`."""
-        found: dict[str, dict[str, npt.NDArray[Any]]] = {}
+        """These items as scored on one class of their masks: `dice.liver` is its `dice`."""
+        by_label: dict[str, dict[str, npt.NDArray[Any]]] = {}
         for name, values in self.statistics.items():
-            metric, _, one = name.partition(".")
-            if one:
-                found.setdefault(one, {})[metric] = values
-        return {one: Items(statistics, self.groups) for one, statistics in found.items()}
+            metric, _, label = name.partition(".")
+            if label:
+                by_label.setdefault(label, {})[metric] = values
+        return {label: Items(statistics, self.groups) for label, statistics in by_label.items()}
 
 
 def make_items(predicted: npt.ArrayLike, target: npt.ArrayLike, groups: npt.ArrayLike) -> Items:
@@ -202,7 +202,8 @@ METRICS: dict[str, Metric] = {
             True,
             CLASSIFICATION,
             ("correct",),
-            "share of items answered with the right label",
+            "share of items answered with the right label; the gate's metric for classification, of"
+            " text and of images",
             _mean_of("correct"),
             _ratio,
             bounds=UNIT,
@@ -214,7 +215,8 @@ METRICS: dict[str, Metric] = {
             True,
             CLASSIFICATION,
             ("predicted", "target"),
-            "mean over labels, predicted or true, of F1 = 2 tp / (2 tp + fp + fn)",
+            "mean over labels, predicted or true, of F1 = 2 tp / (2 tp + fp + fn); it is reported,"
+            " and no gate decides by it",
             _f1_statistics,
             _macro_f1,
             is_mean=False,
@@ -225,7 +227,8 @@ METRICS: dict[str, Metric] = {
             True,
             ("text-generation",),
             ("rouge_l",),
-            "mean F-measure of the longest common subsequence of stemmed words (Lin, 2004)",
+            "mean F-measure of the longest common subsequence of stemmed words (Lin, 2004), as"
+            " `rouge-score` defines it; the gate's metric for text generation",
             _mean_of("rouge_l"),
             _ratio,
             bounds=UNIT,
@@ -248,7 +251,9 @@ METRICS: dict[str, Metric] = {
             True,
             ("text-generation",),
             ("bert_f1",),
-            "mean F-measure of matched tokens under an encoder (BERTScore, Zhang et al., 2020)",
+            "mean F-measure of matched tokens (BERTScore, Zhang et al., 2020) under the text"
+            " encoder and layer that the plan's `evaluation.bert_score` names; a gate by it"
+            " needs a `cap`",
             _mean_of("bert_f1"),
             _ratio,
         ),
@@ -258,7 +263,8 @@ METRICS: dict[str, Metric] = {
             True,
             ("text-generation",),
             ("judge",),
-            "mean grade of a language model, 0 to 1, weighed by its probability (G-Eval, 2023)",
+            "mean grade of a language model, 0 to 1, each grade weighed by its probability (G-Eval,"
+            " 2023); the plan's `evaluation.judge` names the base and the prompt",
             _mean_of("judge"),
             _ratio,
             bounds=UNIT,
@@ -269,7 +275,8 @@ METRICS: dict[str, Metric] = {
             True,
             ("image-segmentation",),
             ("dice",),
-            "mean over cases and classes of 2 |P and T| / (|P| + |T|) (Dice, 1945)",
+            "mean over cases and classes of 2 |P and T| / (|P| + |T|) (Dice, 1945), each class"
+            " also as a slice; the gate's metric for image segmentation",
             _mean_of("dice"),
             _ratio,
             bounds=UNIT,
@@ -280,7 +287,9 @@ METRICS: dict[str, Metric] = {
             False,
             ("image-segmentation",),
             ("hd95",),
-            "mean 95th percentile of distances between surfaces, in mm (Huttenlocher et al., 1993)",
+            "mean 95 % Hausdorff distance of masks in mm, the 95th percentile of the distances"
+            " between their surfaces (Huttenlocher et al., 1993); lower is better; a gate by it"
+            " needs a `cap`",
             _mean_of("hd95"),
             _ratio,
         ),

@@ -77,14 +77,16 @@ def pair(challenger: Items, baseline: Items, metric: str, *, cap: float | None =
         InputError: a metric that is no mean of item scores, or not as `require_bounded` asks.
     """
     require_paired(challenger, baseline)
-    found = find_metric(metric)
-    low, high = require_bounded(found, cap)
-    ours, theirs = (np.clip(found.item_scores(one), low, high) for one in (challenger, baseline))
-    better = ours - theirs if found.is_higher_better else theirs - ours
+    metric_used = find_metric(metric)
+    low, high = require_bounded(metric_used, cap)
+    ours, theirs = (
+        np.clip(metric_used.item_scores(items), low, high) for items in (challenger, baseline)
+    )
+    better = ours - theirs if metric_used.is_higher_better else theirs - ours
     sizes = np.bincount(challenger.group_codes)
     means = np.bincount(challenger.group_codes, better) / sizes
     names = np.unique(challenger.groups.astype(str))
-    return Paired(names, means, sizes, high - low, found.is_binary)
+    return Paired(names, means, sizes, high - low, metric_used.is_binary)
 
 
 def require_bounded(metric: Metric, cap: float | None) -> tuple[float, float]:

@@ -1,1 +1,1 @@
-"""One module per base family; it imports nothing of ours, because the registry ships its source."""
+"""One module per base family; of ours it imports `shared` alone: the registry ships both."""

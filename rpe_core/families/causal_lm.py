@@ -1,15 +1,13 @@
 """Causal language models: text that follows a prompt, adapted by LoRA. Nothing of ours here.
 
-The registry ships this source inside each model version, so it stands on torch, transformers, peft
-and numpy alone. Faults are ValueError, and no message holds a text.
+The registry ships `shared` and this source inside each model version, so they stand on torch,
+transformers, peft and numpy alone. Faults are ValueError, and no message holds a text.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -30,14 +28,21 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from rpe_core.families.shared import (
+    LOCAL_ONLY,
+    WINDOW,
+    Floats,
+    Integers,
+    compute_in_turn,
+    cut_texts,
+    load_frozen,
+    without_adapter,
+)
+
 INPUT = "{input}"  # its place in the prompt of a task
-CHARACTERS_PER_TOKEN = 64  # a text is cut here before the tokenizer sees it: no cell is too long
-WINDOW = 4096  # items held as tokens at a time
 IGNORED = -100  # a position that is no target
 QUANTISED = "nf4"  # the dtype of a base in 4 bits
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
 
 
@@ -85,21 +90,11 @@ def load(folder: str, *, max_tokens: int, dtype: str = "float32", device: str = 
         ValueError: if weights are missing, max_tokens is more than it has positions for, or nf4 is
             asked for without bitsandbytes.
     """
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
-    model, found = AutoModelForCausalLM.from_pretrained(
-        folder,
-        use_safetensors=True,
-        output_loading_info=True,
-        **_stored_as(dtype, device),
-        **local,
-    )
-    if found["missing_keys"]:
-        raise ValueError("the folder lacks weights of its own architecture")
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **LOCAL_ONLY)
+    model = load_frozen(AutoModelForCausalLM, folder, _stored_as(dtype, device))
     longest = getattr(model.config, "max_position_embeddings", max_tokens)
     if not 8 <= max_tokens <= longest:
         raise ValueError(f"max_tokens must lie between 8 and {longest} for this model")
-    model.requires_grad_(requires_grad=False)
     placed = model if dtype == QUANTISED else model.to(device)
     return Base(placed.eval(), tokenizer, max_tokens, device)
 
@@ -119,12 +114,11 @@ def encode(
     Yields:
         Indices (b,) and features (b, d), shorter items first within a window of items.
     """
-    frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
-    with frozen:
+    with without_adapter(base):
         for start in range(0, len(items), WINDOW):
             rows = _tokenize(base, items[start : start + WINDOW])
             batches = list(_batches(rows, batch_size))
-            made = _in_turn(base, partial(_features, base), [some for _, some in batches])
+            made = compute_in_turn(base, partial(_features, base), [some for _, some in batches])
             for (indices, _), features in zip(batches, made, strict=True):
                 yield indices + start, features
 
@@ -262,28 +256,6 @@ def _stored_as(dtype: str, device: str) -> dict[str, Any]:
     }
 
 
-def _in_turn(base: Base, work: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
-    """What `work` makes of each part, in order; the number of threads changes no bit.
-
-    On a processor each part is one thread's: many threads to one part would add in another order.
-    """
-    threads = torch.get_num_threads()
-    if base.device != "cpu" or threads == 1:
-        yield from map(work, parts)
-        return
-    waiting: deque[Any] = deque()
-    try:
-        with ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,)) as pool:
-            for part in parts:
-                waiting.append(pool.submit(work, part))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    finally:
-        torch.set_num_threads(threads)  # a worker's number had become that of new threads
-
-
 def _features(base: Base, rows: Sequence[list[int]]) -> Floats:
     tokens, mask = _padded(base, rows)
     decoder = base.model.get_decoder()
@@ -353,9 +325,8 @@ def _room(base: Base, task: Task) -> int:
 
 def _tokenize(base: Base, texts: Sequence[str]) -> list[list[int]]:
     """Token ids without any that the tokenizer adds, at least one; a lone surrogate is a '?'."""
-    limit = CHARACTERS_PER_TOKEN * base.max_tokens
     found = base.tokenizer(
-        [text[:limit].encode("utf-8", "replace").decode() for text in texts],
+        cut_texts(texts, base.max_tokens),
         add_special_tokens=False,
         truncation=True,
         max_length=base.max_tokens,

@@ -1,7 +1,7 @@
 """CLIP: images classified zero-shot by label prompts, adapted as one likes. Nothing of ours here.
 
-The registry ships this source inside each model version, so it stands on torch, transformers, peft
-and numpy alone. Faults are ValueError, and no message holds a pixel or a label.
+The registry ships `shared` and this source inside each model version, so they stand on torch,
+transformers, peft and numpy alone. Faults are ValueError, and no message holds a pixel or a label.
 
 An item is an image (slices, height, width, channels), or the bytes of a .npy file of one; a target
 is a label. Its feature is the projected embedding, of several slices their mean. Items are looked
@@ -14,12 +14,8 @@ that has learned words of its own, `n_words` of them, reads them before each pro
 
 from __future__ import annotations
 
-import io
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,16 +26,39 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoTokenizer, CLIPModel
+from transformers import AutoTokenizer, CLIPModel
+
+from rpe_core.families.shared import (
+    CHARACTERS_PER_TOKEN,
+    LOCAL_ONLY,
+    SLICES,
+    Doubles,
+    Floats,
+    Image,
+    Integers,
+    SlicePlace,
+    answer_labels,
+    compute_in_turn,
+    load_frozen,
+    mean_by_item,
+    read_image,
+    require_image_model,
+    require_labels,
+    require_window,
+    scale_values,
+    score_labels,
+    slices_at_once,
+    stack_slices,
+    target_indices,
+    validate_labels,
+    value_limits,
+    without_adapter,
+)
 
 PREPROCESSING = "preprocessor_config.json"  # what its authors did to images, where a folder has it
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the images CLIP was trained on
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-PERCENTILES = (0.5, 99.5)  # of an image without a window, unless it has 8 bits
-SLICES = 4  # of a volume that a training step looks at
-TOKENS = 1 << 14  # patches that are computed at a time
 LONGEST = 4  # sides: what lies farther from the middle of an elongated image is cropped anyway
-CHARACTERS_PER_TOKEN = 64  # no tokenizer is given a prompt of more
 WORDS_BEFORE = "a photo of a"  # where learned words begin, over and over if they are more
 TEMPLATES = (  # what a label prompt may stand in; a training that guards features asks for them all
     "{}",
@@ -50,12 +69,6 @@ TEMPLATES = (  # what a label prompt may stand in; a training that guards featur
     "the image shows {}",
     "a good view of {}",
 )
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Image = npt.NDArray[Any]
-Place = tuple[int, int, int]  # item, slice, slices of the item
 
 
 @dataclass
@@ -109,25 +122,10 @@ def load(folder: str, *, max_tokens: int = 0, dtype: str = "float32", device: st
         ValueError: if it holds another architecture or lacks weights, its preprocessing is another,
             or images are to have tokens.
     """
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    config = AutoConfig.from_pretrained(folder, **local)
-    if config.model_type != "clip" or config.vision_config.num_channels != 3:
-        raise ValueError("the folder holds no CLIP of three channels")
-    if max_tokens:
-        raise ValueError("an image has no tokens to limit: max_tokens must be 0")
+    config = require_image_model(folder, "clip", max_tokens)
     how = _preprocessing(Path(folder) / PREPROCESSING, int(config.vision_config.image_size))
-    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
-    model, found = CLIPModel.from_pretrained(
-        folder,
-        use_safetensors=True,
-        dtype=getattr(torch, dtype),
-        output_loading_info=True,
-        **local,
-    )
-    if found["missing_keys"]:
-        raise ValueError("the folder lacks weights of its own architecture")
-    model.requires_grad_(requires_grad=False)
-    model = model.to(device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **LOCAL_ONLY)
+    model = load_frozen(CLIPModel, folder, {"dtype": getattr(torch, dtype)}).to(device).eval()
     return Base(model, tokenizer, *how, _text_modules(model), getattr(torch, dtype), device)
 
 
@@ -141,8 +139,7 @@ def encode(
     Yields:
         Indices (1,) and features (1, d), in the order of items.
     """
-    frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
-    with frozen:
+    with without_adapter(base):
         for i, feature in _item_features(base, (), items, batch_size):
             yield np.array([i]), feature[None].astype(np.float32)
 
@@ -156,14 +153,11 @@ def prepare(base: Base, task: Mapping[str, Any]) -> Task:
     """
     labels: Mapping[str, str] = task["labels"]
     window, prompts = tuple(task.get("window", ())), tuple(labels.values())
-    if len(labels) < 2:
-        raise ValueError("a task needs at least two labels")
-    if window and not (len(window) == 2 and window[0] < window[1]):
-        raise ValueError("a window is two numbers, the lower one first")
+    require_labels(labels)
+    require_window(window)
     _require_short(base, prompts)
-    frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
-    with frozen:
-        (anchors,) = _in_turn(base, partial(torch.no_grad()(_texts), base), [prompts])
+    with without_adapter(base):
+        (anchors,) = compute_in_turn(base, partial(torch.no_grad()(_texts), base), [prompts])
     return Task(tuple(labels), prompts, anchors, window)
 
 
@@ -183,14 +177,14 @@ def forward(
     Raises:
         ValueError: if a target is no label of the task; it names the item's index only.
     """
-    truth = torch.as_tensor(_target_indices(task, targets), device=base.device)
+    truth = torch.as_tensor(target_indices(task.labels, targets), device=base.device)
     pixels = []
     for i in range(len(items)):
-        image = _image(items[i])
+        image = read_image(items[i])
         chosen = torch.arange(len(image))
         if len(image) > SLICES:
             chosen = torch.randperm(len(image))[:SLICES]
-        pixels.append(_pixels(base, image[chosen.numpy()], _limits(image, task.window)))
+        pixels.append(_pixels(base, image[chosen.numpy()], value_limits(image, task.window)))
     slices = _embedded(base, torch.cat(pixels))
     by_item = torch.split(slices, [len(part) for part in pixels])
     features = torch.stack([part.mean(dim=0) for part in by_item])
@@ -216,13 +210,7 @@ def validate(
     base: Base, task: Task, items: Sequence[Any], targets: Sequence[str]
 ) -> dict[str, float]:
     """What training watches, over all slices: mean loss in nats, and accuracy as the score."""
-    probabilities = predict(base, task, items)
-    per_item = score(task, probabilities, targets)
-    chosen = probabilities[np.arange(len(items)), per_item["target"]]
-    return {
-        "loss": float(-np.log(np.maximum(chosen, np.finfo(float).tiny)).mean()),
-        "score": float(per_item["correct"].mean()),
-    }
+    return validate_labels(task.labels, predict(base, task, items), targets)
 
 
 def predict(base: Base, task: Task, items: Sequence[Any], *, batch_size: int = 16) -> Doubles:
@@ -233,22 +221,18 @@ def predict(base: Base, task: Task, items: Sequence[Any], *, batch_size: int = 1
     features = np.zeros((len(items), int(base.model.config.projection_dim)), dtype=np.float32)
     for i, feature in _item_features(base, task.window, items, batch_size):
         features[i] = feature
-    (probabilities,) = _in_turn(base, partial(_probabilities, base, task), [features])
+    (probabilities,) = compute_in_turn(base, partial(_probabilities, base, task), [features])
     return np.asarray(probabilities)
 
 
 def answers(task: Task, probabilities: Doubles) -> dict[str, npt.NDArray[Any]]:
     """What a consumer is told: the likeliest label and its probability, columns of shape (n,)."""
-    names = np.array(task.labels, dtype=object)
-    return {"label": names[probabilities.argmax(axis=1)], "score": probabilities.max(axis=1)}
+    return answer_labels(task.labels, probabilities)
 
 
 def score(task: Task, probabilities: Doubles, targets: Sequence[str]) -> dict[str, Integers]:
     """Per item, each of shape (n,): correct (0 or 1), predicted and target (label indices)."""
-    predicted = probabilities.argmax(axis=1).astype(np.int64)
-    target = _target_indices(task, targets)
-    correct = (predicted == target).astype(np.int64)
-    return {"correct": correct, "predicted": predicted, "target": target}
+    return score_labels(task.labels, probabilities, targets)
 
 
 def _preprocessing(file: Path, side: int) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
@@ -266,41 +250,15 @@ def _preprocessing(file: Path, side: int) -> tuple[int, tuple[float, ...], tuple
     return shorter, tuple(map(float, mean)), tuple(map(float, deviation))
 
 
-def _image(item: Any) -> Image:
-    """An item as (slices, height, width, channels)."""
-    if isinstance(item, bytes | bytearray):
-        try:
-            item = np.load(io.BytesIO(item), allow_pickle=False)
-        except (ValueError, EOFError, OSError):
-            raise ValueError("an item is no .npy file of numbers") from None
-    image = np.asarray(item)
-    image = image[None, ..., None] if image.ndim == 2 else image[None] if image.ndim == 3 else image
-    if image.ndim != 4 or image.shape[-1] not in (1, 3) or not image.size:
-        raise ValueError("an image has the shape (slices, height, width, 1 or 3 channels)")
-    if image.dtype.kind not in "uif" or not np.isfinite(image).all():
-        raise ValueError("an image holds finite numbers only")
-    return image
-
-
-def _limits(image: Image, window: Sequence[float]) -> tuple[float, float]:
-    """The values that become 0 and 1; without a window, of bytes all, of others the percentiles."""
-    if not window and image.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = window or np.percentile(image, PERCENTILES)
-    return float(low), float(high)
-
-
 def _pixels(base: Base, slices: Image, limits: tuple[float, float]) -> Tensor:
     """What the encoder sees of slices (b, h, w, 1 or 3): (b, 3, side, side); grey becomes RGB.
 
     The shorter side is resized, bicubic, and the middle cropped, as in the authors' preprocessing.
     """
-    low, high = limits
     height, width = slices.shape[1:3]
     most = LONGEST * min(height, width)
     rows = _middle(np.moveaxis(slices, -1, 1), min(height, most), min(width, most))
-    scaled = (rows.astype(np.float32) - low) / (high - low if high > low else 1.0)
-    values = torch.from_numpy(scaled.clip(0.0, 1.0).astype(np.float32))
+    values = scale_values(rows, limits)
     size = [base.shorter * n // min(rows.shape[-2:]) for n in rows.shape[-2:]]
     fitted = functional.interpolate(values, size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
     mean, deviation = (torch.tensor(c)[:, None, None] for c in (base.mean, base.deviation))
@@ -318,58 +276,17 @@ def _item_features(
     base: Base, window: Sequence[float], items: Sequence[Any], batch_size: int
 ) -> Iterator[tuple[int, Doubles]]:
     """Index and feature (d,) of each item under the model as it now is, in their order."""
-    total = np.zeros(0)
-    stacks = _stacks(base, window, items, batch_size)
-    for found in _in_turn(base, partial(_slice_features, base), stacks):
-        for (i, j, n_slices), one in found:
-            total = one if j == 0 else total + one
-            if j == n_slices - 1:
-                yield i, total / n_slices
+
+    def pixels_of(image: Image, limits: tuple[float, float], j: int) -> Tensor:
+        return _pixels(base, image[j : j + 1], limits)
+
+    stacks = stack_slices(items, window, pixels_of, slices_at_once(batch_size, base.n_patches))
+    return mean_by_item(compute_in_turn(base, partial(_slice_features, base), stacks))
 
 
-def _stacks(
-    base: Base, window: Sequence[float], items: Sequence[Any], batch_size: int
-) -> Iterator[tuple[list[Place], Tensor]]:
-    """All slices, some at a time: the place and the pixels of each."""
-    most = max(1, min(batch_size, TOKENS // base.n_patches))
-    places: list[Place] = []
-    rows: list[Tensor] = []
-    for i in range(len(items)):
-        image = _image(items[i])
-        limits = _limits(image, window)
-        for j in range(len(image)):
-            places.append((i, j, len(image)))
-            rows.append(_pixels(base, image[j : j + 1], limits))
-            if len(rows) == most:
-                yield places, torch.cat(rows)
-                places, rows = [], []
-    if rows:
-        yield places, torch.cat(rows)
-
-
-def _in_turn(base: Base, work: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
-    """What `work` makes of each part, in order; the number of threads changes no bit.
-
-    On a processor each part is one thread's: many threads to one part would add in another order.
-    """
-    threads = torch.get_num_threads()
-    if base.device != "cpu" or threads == 1:
-        yield from map(work, parts)
-        return
-    waiting: deque[Any] = deque()
-    try:
-        with ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,)) as pool:
-            for part in parts:
-                waiting.append(pool.submit(work, part))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    finally:
-        torch.set_num_threads(threads)  # a worker's number had become that of new threads
-
-
-def _slice_features(base: Base, stack: tuple[list[Place], Tensor]) -> list[tuple[Place, Doubles]]:
+def _slice_features(
+    base: Base, stack: tuple[list[SlicePlace], Tensor]
+) -> list[tuple[SlicePlace, Doubles]]:
     """The embedding of each slice of a stack, with its place."""
     places, pixels = stack
     with torch.no_grad():  # each thread has a switch of its own
@@ -440,11 +357,3 @@ def _probabilities(base: Base, task: Task, features: Floats) -> Doubles:
         logits = _logits(base, torch.from_numpy(features).to(base.device), _labels(base, task))
         found: Doubles = torch.softmax(logits.double(), dim=-1).cpu().numpy()
     return found
-
-
-def _target_indices(task: Task, targets: Sequence[str]) -> Integers:
-    known = {label: index for index, label in enumerate(task.labels)}
-    missing = [row for row, target in enumerate(targets) if target not in known]
-    if missing:
-        raise ValueError(f"item {missing[0]} has a target that is no label of the task")
-    return np.array([known[target] for target in targets], dtype=np.int64)

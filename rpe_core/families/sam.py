@@ -1,7 +1,7 @@
 """Segment Anything: masks without prompts, adapted by LoRA and a decoder of its own. Nothing ours.
 
-The registry ships this source inside each model version, so it stands on torch, transformers, peft
-and numpy alone. Faults are ValueError, and no message holds a pixel.
+The registry ships `shared` and this source inside each model version, so they stand on torch,
+transformers, peft and numpy alone. Faults are ValueError, and no message holds a pixel.
 
 An item is an image (slices, height, width, channels), or the bytes of a .npy file of one; a target
 is its mask (slices, height, width) of class indices with the spacing in mm. Items are looked at one
@@ -12,10 +12,7 @@ of three resolutions from another encoder, which would be a second path.
 from __future__ import annotations
 
 import io
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,24 +23,36 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoConfig, SamModel
+from transformers import SamModel
+
+from rpe_core.families.shared import (
+    SLICES,
+    Doubles,
+    Floats,
+    Image,
+    Integers,
+    SlicePlace,
+    compute_in_turn,
+    load_frozen,
+    mean_by_item,
+    read_image,
+    require_image_model,
+    require_window,
+    scale_values,
+    slices_at_once,
+    stack_slices,
+    value_limits,
+    without_adapter,
+)
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images SAM was trained on
-PERCENTILES = (0.5, 99.5)  # of an image without a window, unless it has 8 bits
-SLICES = 4  # of a case that a training step looks at
-TOKENS = 1 << 14  # patches that are computed at a time
 GRID = 4  # rows and columns of the spatial pooling
 CROSS_ENTROPY, DICE, SMOOTH = 0.2, 0.8, 1e-5  # the loss of MA-SAM
 TRANSFORMS = ("flip_rows", "flip_columns", "quarter_turns", "brightness")
 CONTRAST, SHIFT = 0.4, 0.2  # width of what brightness multiplies by, about 1, and adds, about 0
 IGNORED = -100  # a pixel of padding
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Image = npt.NDArray[Any]
 Masks = npt.NDArray[np.object_]
-Place = tuple[int, int, tuple[int, ...]]  # item, slice, (slices, height, width) of the item
 Forward = tuple[Tensor, Tensor, Tensor]  # loss, features (b, d), logits (m, c)
 Target = tuple[npt.NDArray[np.uint8], tuple[float, float, float]]
 
@@ -85,22 +94,8 @@ def load(folder: str, *, max_tokens: int = 0, dtype: str = "float32", device: st
         ValueError: if it holds another architecture or lacks weights, or if images are to have
             tokens.
     """
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    config = AutoConfig.from_pretrained(folder, **local)
-    if config.model_type != "sam" or config.vision_config.num_channels != 3:
-        raise ValueError("the folder holds no SAM of three channels")
-    if max_tokens:
-        raise ValueError("an image has no tokens to limit: max_tokens must be 0")
-    model, found = SamModel.from_pretrained(
-        folder,
-        use_safetensors=True,
-        dtype=getattr(torch, dtype),
-        output_loading_info=True,
-        **local,
-    )
-    if found["missing_keys"]:
-        raise ValueError("the folder lacks weights of its own architecture")
-    model.requires_grad_(requires_grad=False)
+    require_image_model(folder, "sam", max_tokens)
+    model = load_frozen(SamModel, folder, {"dtype": getattr(torch, dtype)})
     return Base(model.to(device).eval(), getattr(torch, dtype), device)
 
 
@@ -116,15 +111,11 @@ def encode(
     Yields:
         Indices (1,) and features (1, d), in the order of items.
     """
-    frozen = base.adapter.disable_adapter() if base.adapter is not None else nullcontext()
-    total, n_slices = np.zeros(0), 0
-    with frozen:
+    with without_adapter(base):
         stacks = _stacks(base, (), items, batch_size)
-        for found in _in_turn(base, partial(_slice_features, base, pooling), stacks):
-            for (i, j, shape), one in found:
-                total, n_slices = (one, 1) if j == 0 else (total + one, n_slices + 1)
-                if n_slices == shape[0]:
-                    yield np.array([i]), (total / n_slices)[None].astype(np.float32)
+        features = compute_in_turn(base, partial(_slice_features, base, pooling), stacks)
+        for i, feature in mean_by_item(features):
+            yield np.array([i]), feature[None].astype(np.float32)
 
 
 def prepare(base: Base, task: Mapping[str, Any]) -> Task:
@@ -139,8 +130,7 @@ def prepare(base: Base, task: Mapping[str, Any]) -> Task:
         raise ValueError(f"the decoder has masks for 1 to {most} classes, beside the background")
     if unknown := set(found.transforms) - set(TRANSFORMS):
         raise ValueError(f"{len(unknown)} transforms are none of {', '.join(TRANSFORMS)}")
-    if found.window and not (len(found.window) == 2 and found.window[0] < found.window[1]):
-        raise ValueError("a window is two numbers, the lower one first")
+    require_window(found.window)
     return found
 
 
@@ -158,9 +148,9 @@ def forward(base: Base, task: Task, items: Sequence[Any], targets: Sequence[Targ
     """
     pixels, truth, shapes = [], [], []
     for i in range(len(items)):
-        image, mask = _image(items[i]), targets[i][0]
+        image, mask = read_image(items[i]), targets[i][0]
         chosen = torch.randperm(len(image))[:SLICES].numpy()
-        channels = _channels(image, _limits(image, task.window), chosen)
+        channels = _channels(image, value_limits(image, task.window), chosen)
         drawn = _varied(channels, torch.from_numpy(mask[chosen]), task.transforms)
         pixels.append(_pixels(base, drawn[0]))
         truth.append(_truth(base, drawn[1]))
@@ -236,42 +226,16 @@ def score(task: Task, masks: Masks, targets: Sequence[Target]) -> dict[str, Doub
     return {**means, **found}
 
 
-def _image(item: Any) -> Image:
-    """An item as (slices, height, width, channels)."""
-    if isinstance(item, bytes | bytearray):
-        try:
-            item = np.load(io.BytesIO(item), allow_pickle=False)
-        except (ValueError, EOFError, OSError):
-            raise ValueError("an item is no .npy file of numbers") from None
-    image = np.asarray(item)
-    image = image[None, ..., None] if image.ndim == 2 else image[None] if image.ndim == 3 else image
-    if image.ndim != 4 or image.shape[-1] not in (1, 3) or not image.size:
-        raise ValueError("an image has the shape (slices, height, width, 1 or 3 channels)")
-    if image.dtype.kind not in "uif" or not np.isfinite(image).all():
-        raise ValueError("an image holds finite numbers only")
-    return image
-
-
-def _limits(image: Image, window: Sequence[float]) -> tuple[float, float]:
-    """The values that become 0 and 1; without a window, of bytes all, of others the percentiles."""
-    if not window and image.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = window or np.percentile(image, PERCENTILES)
-    return float(low), float(high)
-
-
 def _channels(
     image: Image, limits: tuple[float, float], chosen: Sequence[int] | Integers
 ) -> Tensor:
     """Slices as (b, 3, height, width) from 0 to 1; a grey one between its two neighbours."""
-    low, high = limits
     if image.shape[-1] == 1:
         near = np.asarray(chosen)[:, None] + np.array([-1, 0, 1])
         rows = image[near.clip(0, len(image) - 1), ..., 0]
     else:
         rows = np.moveaxis(image[np.asarray(chosen)], -1, 1)
-    scaled = (rows.astype(np.float32) - low) / (high - low if high > low else 1.0)
-    return torch.from_numpy(scaled.clip(0.0, 1.0).astype(np.float32))
+    return scale_values(rows, limits)
 
 
 def _varied(images: Tensor, masks: Tensor, transforms: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -319,49 +283,18 @@ def _truth(base: Base, masks: Tensor) -> Tensor:
 
 def _stacks(
     base: Base, window: Sequence[float], items: Sequence[Any], batch_size: int
-) -> Iterator[tuple[list[Place], Tensor]]:
-    """All slices, some at a time: (item, slice, (slices, height, width)) and pixels of each."""
-    most = max(1, min(batch_size, TOKENS // base.grid**2))
-    places: list[Place] = []
-    rows: list[Tensor] = []
-    for i in range(len(items)):
-        image = _image(items[i])
-        limits = _limits(image, window)
-        for j in range(len(image)):
-            places.append((i, j, image.shape[:3]))
-            rows.append(_pixels(base, _channels(image, limits, [j])))
-            if len(rows) == most:
-                yield places, torch.cat(rows)
-                places, rows = [], []
-    if rows:
-        yield places, torch.cat(rows)
+) -> Iterator[tuple[list[SlicePlace], Tensor]]:
+    """All slices, some at a time: their places and the pixels of each."""
 
+    def pixels_of(image: Image, limits: tuple[float, float], j: int) -> Tensor:
+        return _pixels(base, _channels(image, limits, [j]))
 
-def _in_turn(base: Base, work: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
-    """What `work` makes of each part, in order; the number of threads changes no bit.
-
-    On a processor each part is one thread's: many threads to one part would add in another order.
-    """
-    threads = torch.get_num_threads()
-    if base.device != "cpu" or threads == 1:
-        yield from map(work, parts)
-        return
-    waiting: deque[Any] = deque()
-    try:
-        with ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,)) as pool:
-            for part in parts:
-                waiting.append(pool.submit(work, part))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    finally:
-        torch.set_num_threads(threads)  # a worker's number had become that of new threads
+    return stack_slices(items, window, pixels_of, slices_at_once(batch_size, base.grid**2))
 
 
 def _slice_features(
-    base: Base, pooling: str, stack: tuple[list[Place], Tensor]
-) -> list[tuple[Place, Doubles]]:
+    base: Base, pooling: str, stack: tuple[list[SlicePlace], Tensor]
+) -> list[tuple[SlicePlace, Doubles]]:
     """The pooled map of each slice of a stack, with its place."""
     places, pixels = stack
     with torch.no_grad():  # each thread has a switch of its own

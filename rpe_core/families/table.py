@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+_SHARED = "rpe_core.families.shared"
+_FUTURE = "from __future__ import annotations\n"
+
 
 @dataclass(frozen=True)
 class FamilyEntry:
@@ -26,6 +30,7 @@ class FamilyEntry:
     """
 
     module: str
+    doc: str
     loads: str
     task_type: str
     poolings: tuple[str, ...]
@@ -45,6 +50,7 @@ FAMILIES = {
     # the attention-masked mean of the last hidden state, not normalised
     "text-encoder": FamilyEntry(
         "rpe_core.families.text_encoder",
+        "any Hugging Face encoder; zero-shot classification against label prompts",
         "AutoModel",
         task_type="text-classification",
         poolings=("mean",),
@@ -52,6 +58,9 @@ FAMILIES = {
     # the same over the tokens of the input alone, neither prompt nor added tokens
     "causal-lm": FamilyEntry(
         "rpe_core.families.causal_lm",
+        "any causal language model with its tokenizer; text after a prompt or chat template,"
+        " decoded greedily; `dtype: nf4` holds it in 4 bits where `pip install -e .[nf4]` has"
+        " brought bitsandbytes",
         "AutoModelForCausalLM",
         task_type="text-generation",
         poolings=("input_mean",),
@@ -61,6 +70,9 @@ FAMILIES = {
     # the mean over slices of the encoder's map, over all of it or over a grid of 4 x 4 fields
     "sam": FamilyEntry(
         "rpe_core.families.sam",
+        "`SamModel`: masks of up to three classes without prompts; `modules_to_save:"
+        " [mask_decoder]` in the recipe trains the decoder whole; `pooling: grid` keeps where"
+        " things are in the representation",
         "SamModel",
         task_type="image-segmentation",
         poolings=("mean", "grid"),
@@ -69,6 +81,9 @@ FAMILIES = {
     # the projected embedding, the mean over slices, not normalised
     "clip": FamilyEntry(
         "rpe_core.families.clip",
+        "`CLIPModel` with its tokenizer; zero-shot classification of images against label prompts,"
+        " of a volume by the mean of its slices. Module names such as `q_proj` are those of both"
+        " encoders: adapted labels are the adapted text encoder's. It takes learned prompts too",
         "CLIPModel",
         task_type="image-classification",
         poolings=("projection",),
@@ -151,13 +166,29 @@ def load_family(name: str) -> Family:
 
 
 def family_source(name: str) -> str:
-    """The source text of a family's module, for the registry; the module is not imported.
+    """One text of what families share and of a family's module, for the registry, none imported.
+
+    It stands alone: the family's import of what is shared is left out, and that comes before it.
 
     Raises:
         UnknownName: if no family has this name.
     """
-    spec = find_spec(_module_of(name))
+    head, future, own = _source(_module_of(name)).partition(_FUTURE)
+    shared = _source(_SHARED).partition(_FUTURE)[2]
+    return f"{head}{future}{shared.rstrip()}\n{_without_shared_import(own)}"
+
+
+def _source(module: str) -> str:
+    spec = find_spec(module)
     return str(spec.loader.get_source(spec.name))  # type: ignore[union-attr]
+
+
+def _without_shared_import(source: str) -> str:
+    lines = source.splitlines(keepends=True)
+    for node in reversed(ast.parse(source).body):
+        if isinstance(node, ast.ImportFrom) and node.module == _SHARED:
+            del lines[node.lineno - 1 : node.end_lineno]
+    return "".join(lines)
 
 
 def _module_of(name: str) -> str:

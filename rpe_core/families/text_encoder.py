@@ -1,13 +1,12 @@
 """Text encoders: zero-shot classification by label prompts, adapted by LoRA. Nothing of ours here.
 
-The registry ships this source inside each model version, so it stands on torch, transformers, peft
-and numpy alone. Faults are ValueError, and no message holds a text or a label.
+The registry ships `shared` and this source inside each model version, so they stand on torch,
+transformers, peft and numpy alone. Faults are ValueError, and no message holds a text or a label.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -20,9 +19,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
+from rpe_core.families.shared import (
+    LOCAL_ONLY,
+    WINDOW,
+    Doubles,
+    Floats,
+    Integers,
+    answer_labels,
+    compute_in_turn,
+    cut_texts,
+    load_frozen,
+    require_labels,
+    score_labels,
+    target_indices,
+    validate_labels,
+    without_adapter,
+)
+
 SHARPNESS = 20.0  # logits = 20 cos(feature, anchor)
-CHARACTERS_PER_TOKEN = 64  # a text is cut here before the tokenizer sees it: no cell is too long
-WINDOW = 4096  # items held as tokens at a time
 CHUNK_TOKENS = 2048  # a processor computes at a time: what lies between layers stays in its cache
 FEW_TOKENS = 256  # of a chunk that takes more rows whatever their padding costs
 TEMPLATES = (  # what a label prompt may stand in; a training that guards features asks for them all
@@ -35,10 +49,6 @@ TEMPLATES = (  # what a label prompt may stand in; a training that guards featur
     "the subject is {}",
 )
 PADDING = 1.1  # tokens computed for one token of text, at most, in a chunk of more
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -68,21 +78,12 @@ def load(folder: str, *, max_tokens: int, dtype: str = "float32", device: str = 
         OSError: if the folder lacks a file.
         ValueError: if weights are missing, or max_tokens is more than it has positions for.
     """
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
-    model, found = AutoModel.from_pretrained(
-        folder,
-        use_safetensors=True,
-        dtype=getattr(torch, dtype),
-        output_loading_info=True,
-        **local,
-    )
-    if any("pooler" not in name for name in found["missing_keys"]):
-        raise ValueError("the folder lacks weights of its own architecture")
+    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **LOCAL_ONLY)
+    stored = {"dtype": getattr(torch, dtype)}
+    model = load_frozen(AutoModel, folder, stored, optional="pooler")
     longest = min(tokenizer.model_max_length, model.config.max_position_embeddings)
     if not 4 <= max_tokens <= longest:
         raise ValueError(f"max_tokens must lie between 4 and {longest} for this encoder")
-    model.requires_grad_(requires_grad=False)
     return Base(model.to(device).eval(), tokenizer, max_tokens, device)
 
 
@@ -110,8 +111,7 @@ def prepare(base: Base, task: Mapping[str, Any]) -> Task:
         ValueError: if there are fewer than two labels.
     """
     labels: Mapping[str, str] = task["labels"]
-    if len(labels) < 2:
-        raise ValueError("a task needs at least two labels")
+    require_labels(labels)
     prompts = tuple(labels.values())
     with torch.no_grad():
         features = _frozen_features(base, _tokenize(base, prompts))
@@ -138,7 +138,7 @@ def forward(
     Raises:
         ValueError: if a target is no label of the task; it names the item's index only.
     """
-    truth = torch.as_tensor(_target_indices(task, targets), device=base.device)
+    truth = torch.as_tensor(target_indices(task.labels, targets), device=base.device)
     features = _features(base, _tokenize(base, items))
     logits = _logits(task, features)
     return functional.cross_entropy(logits, truth), features, logits
@@ -171,32 +171,19 @@ def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 3
 
 def answers(task: Task, probabilities: Doubles) -> dict[str, npt.NDArray[Any]]:
     """What a consumer is told: the likeliest label and its probability, columns of shape (n,)."""
-    names = np.array(task.labels, dtype=object)
-    return {"label": names[probabilities.argmax(axis=1)], "score": probabilities.max(axis=1)}
+    return answer_labels(task.labels, probabilities)
 
 
 def score(task: Task, probabilities: Doubles, targets: Sequence[str]) -> dict[str, Integers]:
     """Per item, each of shape (n,): correct (0 or 1), predicted and target (label indices)."""
-    predicted = probabilities.argmax(axis=1).astype(np.int64)
-    target = _target_indices(task, targets)
-    return {
-        "correct": (predicted == target).astype(np.int64),
-        "predicted": predicted,
-        "target": target,
-    }
+    return score_labels(task.labels, probabilities, targets)
 
 
 def validate(
     base: Base, task: Task, items: Sequence[str], targets: Sequence[str]
 ) -> dict[str, float]:
     """What training watches, in one pass: mean loss in nats, and accuracy as the score."""
-    probabilities = predict(base, task, items)
-    per_item = score(task, probabilities, targets)
-    chosen = probabilities[np.arange(len(items)), per_item["target"]]
-    return {
-        "loss": float(-np.log(np.maximum(chosen, np.finfo(float).tiny)).mean()),
-        "score": float(per_item["correct"].mean()),
-    }
+    return validate_labels(task.labels, predict(base, task, items), targets)
 
 
 def _logits(task: Task, features: Tensor) -> Tensor:
@@ -206,9 +193,7 @@ def _logits(task: Task, features: Tensor) -> Tensor:
 def _frozen_features(
     base: Base, tokens: Sequence[list[int]], batch_size: int | None = None
 ) -> Tensor:
-    if base.adapter is None:
-        return _features(base, tokens, batch_size)
-    with base.adapter.disable_adapter():
+    with without_adapter(base):
         return _features(base, tokens, batch_size)
 
 
@@ -217,13 +202,10 @@ def _features(base: Base, tokens: Sequence[list[int]], batch_size: int | None = 
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
     limit = CHUNK_TOKENS if base.device == "cpu" else None
     chunks = list(_chunks([tokens[i] for i in order], batch_size, limit))
-    threads = torch.get_num_threads()
-    if base.device != "cpu" or threads == 1 or torch.is_grad_enabled():
+    if torch.is_grad_enabled():
         found = [_chunk_features(base, chunk) for chunk in chunks]
-    else:  # a thread to a chunk: quicker than many threads to one, and the same bits as one thread
-        with ThreadPoolExecutor(threads, "encode", torch.set_num_threads, (1,)) as pool:
-            found = list(pool.map(partial(_frozen_chunk, base), chunks))
-        torch.set_num_threads(threads)  # a worker's number had become that of new threads
+    else:  # a thread to a chunk: quicker than many threads to one
+        found = list(compute_in_turn(base, partial(_frozen_chunk, base), chunks))
     return torch.cat(found)[torch.tensor(order, device=base.device).argsort()]
 
 
@@ -270,17 +252,8 @@ def _windows(base: Base, items: Sequence[str]) -> Iterator[tuple[Integers, list[
 
 def _tokenize(base: Base, items: Sequence[str]) -> list[list[int]]:
     """Token ids per item, at least one each; a lone surrogate counts as a question mark."""
-    limit = CHARACTERS_PER_TOKEN * base.max_tokens
-    texts = [text[:limit].encode("utf-8", "replace").decode() for text in items]
+    texts = cut_texts(items, base.max_tokens)
     found = base.tokenizer(
         texts, truncation=True, max_length=base.max_tokens, return_attention_mask=False
     )
     return [ids or [base.tokenizer.pad_token_id or 0] for ids in found["input_ids"]]
-
-
-def _target_indices(task: Task, targets: Sequence[str]) -> Integers:
-    known = {label: index for index, label in enumerate(task.labels)}
-    missing = [row for row, target in enumerate(targets) if target not in known]
-    if missing:
-        raise ValueError(f"item {missing[0]} has a target that is no label of the task")
-    return np.array([known[target] for target in targets], dtype=np.int64)

@@ -58,11 +58,15 @@ def common_name(names: Iterable[str]) -> str | None:
 
     Of a path it is the last part; of several spellings one with an owner.
     """
-    told = {name: read_base_name(name) for name in sorted(set(names)) if name}
-    found = list(told.values())
-    if not all(one.agrees(other) for one in found for other in found):
+    by_name = {name: read_base_name(name) for name in sorted(set(names)) if name}
+    base_names = list(by_name.values())
+    if not all(base_name.agrees(other) for base_name in base_names for other in base_names):
         return None
-    owned = sorted({f"{one.owner}/{one.model}" for one in found if one.owner})
-    plain = {name for name in told if not is_machine_path(name) and _CACHED not in name}
-    bare = sorted(plain | {one.model for name, one in told.items() if name not in plain})
+    owned = sorted(
+        {f"{base_name.owner}/{base_name.model}" for base_name in base_names if base_name.owner}
+    )
+    plain = {name for name in by_name if not is_machine_path(name) and _CACHED not in name}
+    bare = sorted(
+        plain | {base_name.model for name, base_name in by_name.items() if name not in plain}
+    )
     return next(reversed([*bare, *owned]), "")

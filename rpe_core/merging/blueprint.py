@@ -213,10 +213,10 @@ def _check_whole(blueprint: Blueprint) -> None:
                 continue
             key = blueprint.keys[tensor]
             base.shards[base.home(key)].check_floating([key])
-            found = member.tensors.specs[name].shape
+            shape = member.tensors.specs[name].shape
             is_copy = tensor in member.layout.copies
-            check_rows(tensor, found, base.spec(key).shape, is_copy=is_copy)
-            if found != base.spec(key).shape:
+            check_rows(tensor, shape, base.spec(key).shape, is_copy=is_copy)
+            if shape != base.spec(key).shape:
                 raise ShapeMismatch(
                     f"The tensor {shown_name(tensor)} has another shape than in the base.",
                     where=str(member.folder),

@@ -21,7 +21,7 @@ _PIECE = 1 << 19  # numbers that are computed at a time: few calls, and they sta
 
 
 def share_factors(terms: Sequence[Term]) -> Sequence[Term]:
-    """The same sum with the terms of equal A as one; the very terms where no two share theirs.
+    """Join the terms of a sum that have equal A; the very terms where no two share theirs.
 
     >>> a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0]])
     >>> terms = [(LowRankDelta(a, b), 0.5), (LowRankDelta(a, b, 3.0), 1.0)]
@@ -56,7 +56,7 @@ def stack_factors(terms: Sequence[Term]) -> tuple[torch.Tensor, torch.Tensor]:
 def join_factors(
     terms: Sequence[Term], dtype: torch.dtype, write: Write, bench: Workbench
 ) -> Rounding:
-    """The same side by side in fp32, checked and cast, and handed to `write` piece by piece.
+    """Hand the stacked A and B to `write` piece by piece: in fp32, checked and cast.
 
     A piece is memory that the next piece overwrites. The rounding is that of what was cast: where
     all factors A have the dtype already, they go through untouched.

@@ -101,21 +101,21 @@ def _turns(blueprint: Blueprint, base: Checkpoint) -> dict[str, bool]:
         )
         for module in blueprint.modules
     }
-    told = [
-        found[0]
-        for module, found in fits.items()
-        if len(found) == 1 and blueprint.spec(module).layout == LINEAR
+    certain = [
+        ways[0]
+        for module, ways in fits.items()
+        if len(ways) == 1 and blueprint.spec(module).layout == LINEAR
     ]
     return {
-        module: found[0]
-        if len(found) == 1
+        module: ways[0]
+        if len(ways) == 1
         else is_stored_transposed(
             blueprint.keys[f"{module}.weight"],
             base,
             flags=blueprint.flags(module),
-            others=told,
+            others=certain,
         )
-        for module, found in fits.items()
+        for module, ways in fits.items()
     }
 
 

@@ -66,8 +66,8 @@ def read_adapter(folder: Path) -> AdapterFiles:
             the adapter is none of linear layers that can be merged exactly.
     """
     if holds_prompts(folder):
-        found = PromptFolder(Path(folder))
-        return AdapterFiles(found.config, {}, {}, found.file.sha256(), found.prompts())
+        prompts = PromptFolder(Path(folder))
+        return AdapterFiles(prompts.config, {}, {}, prompts.file.sha256(), prompts.prompts())
     adapter = AdapterFolder(Path(folder))
     if not adapter.layout.is_linear:
         raise InputError(

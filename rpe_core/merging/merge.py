@@ -40,7 +40,15 @@ from rpe_core.merging.table import MERGE_METHODS, MergeMethod, MergeOptions, fin
 from rpe_core.merging.threads import map_in_order
 
 FOLD = "fold"
-METHODS = (*MERGE_METHODS, FOLD)
+METHODS: dict[str, str] = {  # what each makes, in words
+    **{name: method.doc for name, method in MERGE_METHODS.items()},
+    FOLD: (
+        "`rpe merge` only: the sum added to the base's own weights, in a new checkpoint; where"
+        " members changed one of a tied embedding and output layer, it holds both and says so."
+        " Weights in other formats, pickles and code beside the base are named in `left_out`, the"
+        " rest is copied"
+    ),
+}
 
 
 def merge(
@@ -107,7 +115,7 @@ def merge(
         weights = part / WEIGHTS
         account = stream_adapter(blueprint, weights, method=entry, form=form, threads=threads)
         write_json(part / CONFIG, _config(blueprint, account))
-        files = [one.tensors for one, _ in blueprint.members]
+        files = [member.tensors for member, _ in blueprint.members]
         files += [TensorFile(weights, what="The result")]
         *inputs, output = hash_files(files, threads=threads)
         report = adapter_report(blueprint, account, method=method, weights_sha256=output)
@@ -140,7 +148,7 @@ def _merge_into_base(
     with write_folder_whole(out) as part:
         rounding, left_out = fold_into(blueprint, checkpoint, plan, part, threads=threads)
         written = Checkpoint(part)
-        tensors = [one.tensors for one, _ in blueprint.members]
+        tensors = [member.tensors for member, _ in blueprint.members]
         shards = [*checkpoint.shards.values(), *written.shards.values()]
         hashes = hash_files([*tensors, *shards], threads=threads)
         inputs, of_shards = hashes[: len(tensors)], hashes[len(tensors) :]
@@ -180,7 +188,7 @@ def _with_default_rank(
 def _config(blueprint: Blueprint, account: MergeStatistics) -> dict[str, Any]:
     configs = blueprint.configs
     is_covered = all(
-        set(one.layout.modules) == set(blueprint.modules) for one, _ in blueprint.members
+        set(member.layout.modules) == set(blueprint.modules) for member, _ in blueprint.members
     )
     targets: list[str] | str | None = common_targets(configs) if is_covered else None
     if not blueprint.modules:

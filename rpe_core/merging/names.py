@@ -66,10 +66,10 @@ def find_all(names: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
     {'query.weight': 'bert.query.weight'}
     """
     own = set(keys)
-    found = {name: name for name in names if name in own}
+    by_name = {name: name for name in names if name in own}
     rest = [name for name in names if name not in own]
     by_plain = _unique(keys, plain)
-    found |= {name: by_plain[plain(name)] for name in rest if plain(name) in by_plain}
+    by_name |= {name: by_plain[plain(name)] for name in rest if plain(name) in by_plain}
     # where a prefix differs, what wraps the model must not: it could be another part of it
     known = _unique(keys, _renamed)
     taken = {plain(key) for key in keys}
@@ -81,8 +81,8 @@ def find_all(names: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
             best = [made]
         elif len(made) == len(best[0]) and made != best[0]:
             best.append(made)
-    found |= best[0] if len(best) == 1 else {}
-    return {name: found[name] for name in names if name in found}
+    by_name |= best[0] if len(best) == 1 else {}
+    return {name: by_name[name] for name in names if name in by_name}
 
 
 def _renamed(name: str) -> str:
@@ -96,7 +96,11 @@ def _unique(keys: Sequence[str], form: Callable[[str], str]) -> dict[str, str]:
     by_form: dict[str, list[str]] = {}
     for key in keys:
         by_form.setdefault(form(key), []).append(key)
-    return {short: found[0] for short, found in by_form.items() if len(found) == 1}
+    return {
+        short: names_of_form[0]
+        for short, names_of_form in by_form.items()
+        if len(names_of_form) == 1
+    }
 
 
 def _ways(names: Sequence[str], known: Mapping[str, str]) -> Iterator[dict[str, str]]:

@@ -75,16 +75,16 @@ def is_stored_transposed(
     module = key.removesuffix(".weight")
     if _model_types(base.config) & _TYPES:
         return module.rpartition(".")[2] in _LAYERS
-    told, shown, has_bias = set(flags), set(others), f"{module}.bias" in base
+    declared, shown, has_bias = set(flags), set(others), f"{module}.bias" in base
     near = _by_bias(module, base) if has_bias else set()
     if len(near) == 1:
         return near.pop()
-    if not shown and len(told) == 1:
+    if not shown and len(declared) == 1:
         # a Conv1D has a bias; PEFT itself takes no flag for a Linear
-        return told == {True} and has_bias
+        return declared == {True} and has_bias
     if True not in shown and not near and base.config.get("architectures"):
         return False  # a class of transformers, and it has no Conv1D that shows
-    if len(shown) == 1 and (shown == told or len(told) > 1):
+    if len(shown) == 1 and (shown == declared or len(declared) > 1):
         return shown.pop()
     raise InputError(
         "fan_in_fan_out is wrong for some modules, so a square one may lie either way.",
@@ -108,9 +108,9 @@ def _by_bias(module: str, base: Checkpoint) -> set[bool]:
     while parent:
         parent = parent.rpartition(".")[0]
         inside = f"{parent}." if parent else ""
-        found = {kind for name, kind in kinds.items() if name.startswith(inside)}
-        if found:
-            return found
+        kinds_inside = {kind for name, kind in kinds.items() if name.startswith(inside)}
+        if kinds_inside:
+            return kinds_inside
     return set()
 
 

@@ -67,12 +67,12 @@ class Patterns:
 
 def expressions(config: Mapping[str, Any]) -> list[str]:
     """All that PEFT searches names of modules for, and stops no search that does not end."""
-    told = [config.get(key) for key in _SEARCHED]
+    patterns = [config.get(key) for key in _SEARCHED]
     several = config.get("layers_pattern")
-    told += several if isinstance(several, list) else []
+    patterns += several if isinstance(several, list) else []
     for key in ("rank_pattern", "alpha_pattern"):
-        told += config.get(key) or {}
-    return [each for each in told if isinstance(each, str)]
+        patterns += config.get(key) or {}
+    return [each for each in patterns if isinstance(each, str)]
 
 
 def is_soon_found(pattern: str) -> bool:
@@ -82,10 +82,10 @@ def is_soon_found(pattern: str) -> bool:
     (True, False)
     """
     bare = _ATOM.sub("a", pattern)
-    found = list(_REPEAT.finditer(bare))
-    options = sum(match[0].startswith("?") for match in found)
-    of_groups = [m for m in found if bare[m.start() - 1] == ")" and not m[0].startswith("?")]
-    is_few = options <= _MAX_OPTIONS and len(found) - options <= _MAX_REPEATS
+    repeats = list(_REPEAT.finditer(bare))
+    options = sum(match[0].startswith("?") for match in repeats)
+    of_groups = [m for m in repeats if bare[m.start() - 1] == ")" and not m[0].startswith("?")]
+    is_few = options <= _MAX_OPTIONS and len(repeats) - options <= _MAX_REPEATS
     return is_few and not of_groups
 
 

@@ -65,21 +65,21 @@ def place(layout: AdapterLayout, base: BaseShapes, *, where: str = "") -> Placem
     if _fault(layout, base, own, where) is None:
         return _with_left_out(layout, base, own)
     ways = [own, *_ways(layout, base)]
-    found = [way for way in ways if _fault(layout, base, way, where) is None]
-    if not found:
+    fitting = [way for way in ways if _fault(layout, base, way, where) is None]
+    if not fitting:
         nearest = max(
             ways, key=lambda way: sum(way.name(m) in base.modules for m in layout.modules)
         )
         raise _fault(layout, base, nearest, where) or _misfit("The adapter", "the base's", where)
-    if len(found) > 1:
+    if len(fitting) > 1:
         first = next(iter([*layout.modules, *layout.whole]))
-        names = ", ".join(shown_name(way.name(first)) for way in found[:_SHOWN])
+        names = ", ".join(shown_name(way.name(first)) for way in fitting[:_SHOWN])
         raise ShapeMismatch(
-            f"Module {shown_name(first)} fits the base in {len(found)} places: {names}.",
+            f"Module {shown_name(first)} fits the base in {len(fitting)} places: {names}.",
             where=where,
             expected="the base's own names of all modules",
         )
-    return _with_left_out(layout, base, found[0])
+    return _with_left_out(layout, base, fitting[0])
 
 
 def _ways(layout: AdapterLayout, base: BaseShapes) -> Iterator[Placement]:
@@ -126,16 +126,17 @@ def misfit_of_whole(
 ) -> InputError | None:
     """The first tensor saved whole that has another shape than the base's, if any."""
     for tensor, shape in shapes.items():
-        found = base.tensors.get(way.name(tensor))
-        if tensor in way.left_out or found is None or found == shape:
+        base_shape = base.tensors.get(way.name(tensor))
+        if tensor in way.left_out or base_shape is None or base_shape == shape:
             continue
-        if len(shape) == len(found) and shape[1:] == found[1:]:
+        if len(shape) == len(base_shape) and shape[1:] == base_shape[1:]:
             return ShapeMismatch(
                 f"Tensor {shown_name(tensor)} does not fit the base: it has {shape[0]} rows.",
                 where=where,
-                expected=f"{found[0]} rows: an adapter whose vocabulary or head was not resized",
+                expected=f"{base_shape[0]} rows: an adapter whose vocabulary or head was not"
+                " resized",
             )
-        return _misfit(f"Tensor {shown_name(tensor)}", str(found), where)
+        return _misfit(f"Tensor {shown_name(tensor)}", str(base_shape), where)
     return None
 
 
@@ -170,8 +171,8 @@ def _unknown(what: str, name: str, known: Sequence[str], where: str) -> ShapeMis
     return _misfit(what, f"a name that the family loads, such as {expected}", where)
 
 
-def _common_tail(one: str, other: str) -> int:
-    pairs = zip(reversed(one.split(".")), reversed(other.split(".")), strict=False)
+def _common_tail(name: str, other: str) -> int:
+    pairs = zip(reversed(name.split(".")), reversed(other.split(".")), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 

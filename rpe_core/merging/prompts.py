@@ -63,10 +63,10 @@ class PromptFolder:
 
     def read(self, name: str) -> torch.Tensor:
         """A tensor as a view of the file; InputError where a number is not finite."""
-        found = self.file.read(name)
-        if not is_finite(found):
+        prompt = self.file.read(name)
+        if not is_finite(prompt):
             raise not_finite(name, self.folder)
-        return found
+        return prompt
 
     def prompts(self) -> dict[str, torch.Tensor]:
         """The prompts (n, width) by module, in memory."""

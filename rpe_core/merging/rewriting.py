@@ -38,15 +38,19 @@ def rewrite(adapter: AdapterFolder, way: Placement, out: Path) -> None:
 
 def rewritten_config(adapter: AdapterFolder, way: Placement) -> dict[str, Any]:
     """The configuration of the adapter under the base's names: what it says of every module."""
-    config, told = adapter.config, Hyperparameters(adapter.config)
+    config, hyperparameters = adapter.config, Hyperparameters(adapter.config)
     modules = adapter.layout.modules
     spelled = {module: spec.spellings(module) for module, spec in modules.items()}
-    ranks = {f"^{re.escape(way.name(m))}": told.rank(*names) for m, names in spelled.items()}
-    alphas = {f"^{re.escape(way.name(m))}": told.alpha(*names) for m, names in spelled.items()}
+    ranks = {
+        f"^{re.escape(way.name(m))}": hyperparameters.rank(*names) for m, names in spelled.items()
+    }
+    alphas = {
+        f"^{re.escape(way.name(m))}": hyperparameters.alpha(*names) for m, names in spelled.items()
+    }
     kept = [way.name(tensor) for tensor in adapter.layout.whole if tensor not in way.left_out]
     saved = [name.removeprefix(way.less) for name in config.get("modules_to_save") or ()]
     saved = [n for n in saved if any(is_saved_whole({"modules_to_save": [n]}, t) for t in kept)]
-    rank, alpha = told.default_rank, told.default_alpha
+    rank, alpha = hyperparameters.default_rank, hyperparameters.default_alpha
     return {
         **config,
         **dict.fromkeys(NARROWING),

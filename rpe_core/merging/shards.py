@@ -66,10 +66,10 @@ def with_entries(
     """
     homes = {framed_tensor_name(name, frame): home for name, home in index["weight_map"].items()}
     made = {**index, "weight_map": {**homes, **added}}
-    told = index.get("metadata")
-    if isinstance(told, Mapping) and isinstance(told.get("total_size"), int):
-        total = told["total_size"] + n_bytes
-        made["metadata"] = {**told, "total_size": total}
+    metadata = index.get("metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("total_size"), int):
+        total = metadata["total_size"] + n_bytes
+        made["metadata"] = {**metadata, "total_size": total}
     return made
 
 

@@ -89,9 +89,10 @@ def _tensors(layout: AdapterLayout) -> list[str]:
     return list(dict.fromkeys([*weights, *layout.whole, *layout.copies]))
 
 
-def _two_names(one: str, other: str) -> InputError:
+def _two_names(name: str, other: str) -> InputError:
     return InputError(
-        f"Members seem to mean one module by two names: {shown_name(one)} and {shown_name(other)}.",
+        f"Members seem to mean one module by two names: {shown_name(name)} and"
+        f" {shown_name(other)}.",
         expected="names of the modules of one model, from the same part of it on",
         remedy="pass the base's folder, --base, or train or export them on one class of model",
     )

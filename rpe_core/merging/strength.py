@@ -47,7 +47,7 @@ def require_bounded(folder: Path, base: Checkpoint) -> None:
 
 
 def require_bounded_deltas(deltas: Mapping[str, LowRankDelta], base: Checkpoint) -> None:
-    """The same of deltas in memory, as a training leaves them.
+    """Deltas in memory, as a training leaves them, are such that their base can bear them.
 
     Raises:
         InputError: a module's delta is too strong, or a number is not finite.
@@ -125,9 +125,9 @@ class _Limits:
         return LARGEST_RATIO * max(own, usual)
 
     def _root_mean_square(self, keys: Sequence[str | None]) -> float:
-        found = [(self.base, key) for key in keys if self.base is not None and key]
-        numbers = sum(math.prod(base.spec(key).shape) for base, key in found)
-        square = math.fsum(base.norm(key) ** 2 for base, key in found)
+        of_base = [(self.base, key) for key in keys if self.base is not None and key]
+        numbers = sum(math.prod(base.spec(key).shape) for base, key in of_base)
+        square = math.fsum(base.norm(key) ** 2 for base, key in of_base)
         return math.sqrt(square / max(1, numbers))
 
 

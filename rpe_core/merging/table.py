@@ -231,20 +231,22 @@ MERGE_METHODS: dict[str, MergeMethod] = {
     for entry in (
         MergeMethod(
             "concat",
-            "exact: factors side by side, ranks add; the terms that share A are one",
+            "exact: factors side by side, so that ranks add up; members that share A, as those of"
+            " `miss` of one rank do, count once",
             _side_by_side,
             lambda terms, form: rank_of_sum(terms, is_shared=form.is_shared),
         ),
         MergeMethod(
             "svd",
-            "optimal truncation to a rank or a share of energy; its error is recorded",
+            "optimal at a given rank, or at the least rank that keeps a share of the"
+            " squared norm; the error of every module is recorded beside its bound",
             _by_svd,
             _svd_rank,
             takes_rank=True,
         ),
         MergeMethod(
             "dense",
-            "exact: the full sum of products, of full rank",
+            "exact: the sum of products, as a full-rank adapter",
             lambda terms, _: Reduced([(merge_dense(terms), 1.0)]),
             lambda terms, _: min(terms[0][0].shape),
         ),

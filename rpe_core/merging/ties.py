@@ -114,7 +114,7 @@ def flags_of(config: Config) -> list[bool]:
 
 
 def untie_config(config: Config) -> dict[str, Any]:
-    """The same configuration of a model whose output layer has its own numbers.
+    """The configuration with its ties cut: the output layer has its own numbers.
 
     >>> inner = {"text_config": {"hidden_size": 4}, "llm_config": {"tie_word_embeddings": True}}
     >>> untie_config(inner)  # doctest: +NORMALIZE_WHITESPACE

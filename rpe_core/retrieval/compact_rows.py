@@ -129,7 +129,7 @@ def plain_product(codes: Codes) -> Product:
 
 
 def packed_product(codes: Codes) -> Product:
-    """The same by the integer kernel of torch, from codes laid out anew; a quarter of the bytes.
+    """`plain_product` by the integer kernel of torch, which reads a quarter of the bytes.
 
     Integers below 2^24 come out exactly; the zero point 64 keeps digits within seven bits, so that
     no intermediate sum saturates on machines without a 32-bit multiply-add of bytes.
@@ -150,8 +150,8 @@ def product_of(codes: Codes) -> Product:
     probe = np.ascontiguousarray(codes[:64])
     digits = np.resize(np.array([_DIGITS, -_DIGITS, 1, 0], np.float32), (2, codes.shape[1]))
     try:
-        found = packed_product(probe)(digits)
-        is_exact = np.allclose(found, plain_product(probe)(digits), rtol=1e-6, atol=0.5)
+        fast_product = packed_product(probe)(digits)
+        is_exact = np.allclose(fast_product, plain_product(probe)(digits), rtol=1e-6, atol=0.5)
     except (RuntimeError, AttributeError, NotImplementedError):
         is_exact = False
     return packed_product(codes) if is_exact else plain_product(codes)
@@ -172,12 +172,12 @@ class Block:
     def squares(self, query: Query) -> Floats:
         """||q_i - h||^2 for every row, within `_SINGLE` of ||q_i||^2 + ||h||^2."""
         products = self._product(query.digits)
-        found: Floats = products[0] * np.float32(-2 * query.coarse)
-        found += products[1] * np.float32(-2 * query.fine)
-        found *= self.rows.scales
-        found += self.rows.norms
-        found += np.float32(query.square)
-        return found
+        distances: Floats = products[0] * np.float32(-2 * query.coarse)
+        distances += products[1] * np.float32(-2 * query.fine)
+        distances *= self.rows.scales
+        distances += self.rows.norms
+        distances += np.float32(query.square)
+        return distances
 
 
 class FirstPass:

@@ -159,21 +159,21 @@ class TrainingRun:
             total += loss * len(batch)
         self.injected.set_mode(is_training=False)
         self.kept, facts = self.injected.after_epoch(self.kept, self.epoch)
-        told = {"loss": total / self.n_items, **self._measured(), **facts}
+        measures = {"loss": total / self.n_items, **self._measured(), **facts}
         self.epoch += 1
-        if "validation loss" in told:
-            self._note(told["validation loss"])
-        self.history.append({"epoch": self.epoch, **told})
-        line = ", ".join(f"{name} {value:.4g}" for name, value in told.items())
+        if "validation loss" in measures:
+            self._note(measures["validation loss"])
+        self.history.append({"epoch": self.epoch, **measures})
+        line = ", ".join(f"{name} {value:.4g}" for name, value in measures.items())
         return f"epoch {self.epoch} of {recipe.epochs}: {line}"
 
     def _measured(self) -> dict[str, float]:
         """What validation finds after this epoch, and what the method has to tell."""
-        told = {f"validation {name}": value for name, value in (self._validate() or {}).items()}
+        measures = {f"validation {name}": value for name, value in (self._validate() or {}).items()}
         if self.injected.asks_training_score(self.epoch):
-            found = self.family.validate(self.base, self.task, *self.rows)
-            told["training score"] = found["score"]
-        return told | self.injected.facts(self.epoch)
+            validation = self.family.validate(self.base, self.task, *self.rows)
+            measures["training score"] = validation["score"]
+        return measures | self.injected.facts(self.epoch)
 
     def _take_step(self, items: Sequence[Any], targets: Sequence[Any]) -> float:
         self.optimiser.zero_grad()
@@ -260,9 +260,11 @@ class TrainingRun:
         self.injected.set_mode(is_training=False)
         if self.best:
             self._set(self.best)
-        found = self._validate() or {}
+        validation = self._validate() or {}
         deltas, prompts = self.injected.export(), self.injected.prompts()
-        ranks = [delta.rank for delta in deltas.values()] + [len(one) for one in prompts.values()]
+        ranks = [delta.rank for delta in deltas.values()] + [
+            len(prompt) for prompt in prompts.values()
+        ]
         if not ranks:
             raise InputError(
                 "the training left nothing to file: every module came out as the base's own.",
@@ -275,8 +277,8 @@ class TrainingRun:
             n_parameters=sum(p.numel() for p in self.injected.parameters.values()),
             n_epochs=self.epoch,
             n_steps=self.step,
-            validation_loss=found.get("loss"),
-            validation_score=found.get("score"),
+            validation_loss=validation.get("loss"),
+            validation_score=validation.get("score"),
             whole=self.injected.export_whole(),
             magnitudes=self.injected.magnitudes(),
             prompts=prompts,

@@ -116,12 +116,12 @@ def calibrate_library(library: Matrix, sources: Sequence[str]) -> LibraryCalibra
             gaps = squares[block, None] + squares - 2.0 * (centred[block] @ centred.T)
             gaps[codes[block, None] == codes] = np.inf
             for depth in range(_DEPTH):
-                found = gaps.argmin(axis=1)
-                is_there = np.isfinite(gaps[np.arange(len(found)), found])
-                apart = np.linalg.norm(matrix[block] - matrix[found], axis=1)
+                columns = gaps.argmin(axis=1)
+                is_there = np.isfinite(gaps[np.arange(len(columns)), columns])
+                apart = np.linalg.norm(matrix[block] - matrix[columns], axis=1)
                 nearest[block, depth] = np.where(is_there, apart, np.inf)
-                nearest_source[block, depth] = np.where(is_there, codes[found], -1)
-                gaps[codes[found, None] == codes] = np.inf
+                nearest_source[block, depth] = np.where(is_there, codes[columns], -1)
+                gaps[codes[columns, None] == codes] = np.inf
     order = np.argsort(nearest, axis=1, kind="stable")
     nearest = np.take_along_axis(nearest, order, axis=1)
     nearest_source = np.take_along_axis(nearest_source, order, axis=1)

@@ -128,10 +128,10 @@ def tune_by_reconstruction(
         order = np.argsort(squared_distances(matrix[i], matrix[others]), kind="stable")
         ranked = matrix[others[order]]
         for fitted in (slice(0, None, 2), slice(1, None, 2)):
-            found = _held_out_errors(
+            held_out = _held_out_errors(
                 matrix[i], ranked, matrix.mean(axis=0), fitted, spec, settings, k
             )
-            for gathered, error in zip(errors, found, strict=True):
+            for gathered, error in zip(errors, held_out, strict=True):
                 gathered.append(error)
     table = list(zip(settings, errors, strict=True))
     tuning = _best(table, "held_out_reconstruction", sign=1.0)
@@ -195,7 +195,7 @@ def _best(
         Alternative(setting, math.fsum(values) / len(values), len(values))
         for setting, values in table
     )
-    best = min(sign * one.value for one in tried)
+    best = min(sign * setting.value for setting in tried)
     chosen = next(a for a in tried if sign * a.value <= best + _SAME * max(1.0, abs(best)))
     return Tuning(criterion, chosen.setting, tried)
 

@@ -89,7 +89,7 @@ def row_fold_mergekit(workdir: Path) -> list[dict[str, Any]]:
 
 
 def _fold(members: Members, base: Path, out: Path) -> None:
-    """The same of a fold."""
+    """Our fold of the members into their base."""
     blueprint = draw_blueprint(members, base=base, needs_base=True)
     assert blueprint.base is not None
     with write_folder_whole(out) as part:

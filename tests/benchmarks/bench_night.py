@@ -30,10 +30,10 @@ from rpe_core.families import attachment
 from rpe_core.merging.merge import merge
 from rpe_core.records import Candidate
 from rpe_core.representation import mean_feature
-from rpe_core.retrieval.exact import nearest_references
 from rpe_core.weighting.calibration import calibrate_library
 from rpe_core.weighting.guards import check_domain
 from tests.benchmarks.night_world import make_night_world
+from tests.oracles.nearest import nearest_references
 
 ADAPTERS = 50
 STEPS = ("embed", "ensemble", "evaluate", "promote")
@@ -64,7 +64,7 @@ def row_night_of_200_targets(workdir: Path) -> Row:
 
 
 def row_night_of_1000_targets(workdir: Path) -> Row:
-    """The same of a thousand targets, and a second night in which nothing has changed."""
+    """The overhead by target of a thousand targets, and a second night without a change."""
     return _overhead(workdir, 1000)
 
 

@@ -1,4 +1,4 @@
-"""Top-16 search against numpy, FAISS flat and LanceDB flat; 1,000 targets against FAISS; one run.
+"""Top-16 search against numpy, FAISS flat and LanceDB flat; one run.
 
 Peers hold the same rows in single precision, loaded before they are timed, one peer at a time. Each
 answers all targets in a row: between them the threads of the one before would still spin.
@@ -25,7 +25,7 @@ import torch
 from catalog.stores.vectors.library import Library
 from catalog.stores.vectors.rows import table_name, table_schema
 from catalog.stores.vectors.vectors import Vectors
-from rpe_core.retrieval.exact import nearest_references
+from tests.oracles.nearest import nearest_references
 
 K = 16
 ENCODER = "encoder:bench@0123456789ab"
@@ -55,12 +55,6 @@ def row_top16_of_1e6_at_384(workdir: Path) -> Row:
 def row_top16_of_1e6_at_1024(workdir: Path) -> Row:
     """A million adapters of a large encoder; needs 30 GB of disk and 12 GB of memory."""
     return _row(workdir, 1_000_000, 1024)
-
-
-def row_1000_targets_of_1e5_at_384(workdir: Path) -> Row:
-    """A night of many targets."""
-    measured = {kind: _batch(workdir, kind, 100_000, 384) for kind in ("clustered", "isotropic")}
-    return _told("1,000 targets, top-16 of 1e5 at 384", measured, target=1.0)
 
 
 def _row(workdir: Path, n: int, d: int) -> Row:
@@ -148,39 +142,6 @@ def _summary(times: dict[str, list[float]], same: dict[str, int], facts: Row, x:
     }
 
 
-def _batch(workdir: Path, kind: str, n: int, d: int) -> Row:
-    x, targets = features(kind, n, d, seed=1), features(kind, 1000, d, seed=2)
-    library, facts = _library(workdir, x)
-    index = faiss.IndexFlatL2(d)
-    index.add(x)
-    ours, theirs = [], []
-    rows, ids = np.empty(0), np.empty(0)
-    for _ in range(7):
-        time.sleep(0.5)  # see _timed
-        started = time.perf_counter()
-        rows, _ = library.nearest(targets, k=K)
-        ours.append(time.perf_counter() - started)
-        time.sleep(0.5)
-        started = time.perf_counter()
-        _, ids = index.search(targets, K)
-        theirs.append(time.perf_counter() - started)
-    checked = range(0, 1000, 50)
-    exact = [nearest_in_blocks(targets[i], x)[0] for i in checked]
-    shutil.rmtree(workdir / "vectors")
-    return {
-        "peer": "FAISS flat batch",
-        "ours_seconds": statistics.median(ours),
-        "peer_seconds": statistics.median(theirs),
-        "ratio": statistics.median(theirs) / statistics.median(ours),
-        "p95_seconds": {"ours": float(np.percentile(ours, 95)), "FAISS": max(theirs)},
-        "same_ids": {
-            "ours": f"{sum(rows[i].tolist() == e for i, e in zip(checked, exact, strict=True))}/20",
-            "FAISS": f"{sum(ids[i].tolist() == e for i, e in zip(checked, exact, strict=True))}/20",
-        },
-        **facts,
-    }
-
-
 def nearest_in_blocks(target: np.ndarray, x: np.ndarray) -> tuple[list[int], list[float]]:
     """The oracle over rows that do not fit the memory in double precision."""
     found: list[tuple[float, int]] = []
@@ -212,7 +173,6 @@ def _library(workdir: Path, x: np.ndarray) -> tuple[Library, Row]:
         library = store.library(ENCODER, allow=names)
         library.search(x[0], k=K)
         facts[name] = time.perf_counter() - started
-    library.nearest(x[:2], k=K)
     return library, facts
 
 

@@ -17,7 +17,7 @@ from catalog.records.registration import Challenger
 from flows.night.nightly import run_night
 from flows.runs.ledger import Ledger
 from flows.runs.run_record import open_run
-from flows.verification.champions import verify
+from flows.verification.champions import verified_by, verify
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
@@ -84,7 +84,7 @@ def _verified(settings: Settings) -> tuple[float, int]:
     workspace.stores.lake.close()
     if ledger.steps:
         raise RuntimeError("The champions were not sound, or not all of them could be looked at.")
-    return taken, len(workspace.memo["verified"].damaged)
+    return taken, len(verified_by(workspace).damaged)
 
 
 def _workspace(settings: Settings) -> Workspace:

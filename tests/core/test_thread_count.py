@@ -1,4 +1,4 @@
-"""The same weights on one and on two threads: bytes, not digits."""
+"""Weights on one and on two threads are the same to the byte, not to the digit."""
 
 import subprocess
 import sys

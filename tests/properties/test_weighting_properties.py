@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rpe_core.records import StrategySpec
-from rpe_core.retrieval.exact import nearest_references
 from rpe_core.weighting.similarity import similarity_weights
 from rpe_core.weighting.solvers.gram import gram
 from rpe_core.weighting.solvers.linear import linear_weights
@@ -108,13 +107,3 @@ def test_a_target_equal_to_an_affinely_independent_reference_gets_it_back(k, cho
     for kind in ("nearest", "linear", "linear_l1"):
         weights = weigh(StrategySpec(kind, kind), references[chosen], references).weights
         np.testing.assert_allclose(weights, np.eye(k)[chosen], atol=1e-5)
-
-
-@given(problems(max_k=8), st.integers(1, 10))
-def test_retrieval_returns_the_smallest_distances_in_order(problem, k):
-    target, references = problem
-    indices, distances = nearest_references(target, references, k=k)
-    everything = np.sqrt(((references - target) ** 2).sum(axis=1))
-    np.testing.assert_allclose(distances, np.sort(everything)[:k], rtol=1e-12)
-    np.testing.assert_allclose(everything[indices], distances, rtol=1e-12)
-    assert len(set(indices.tolist())) == len(indices) == min(k, len(references))

@@ -105,12 +105,12 @@ def is_contacted(match: re.Match[str]) -> bool:
     """As `listed_or_two`, or any listed name that somebody told something: `told Brown to`."""
     if listed_or_two(match):
         return True
-    found = _ADDRESSED.match(match.string, match.start())
+    address = _ADDRESSED.match(match.string, match.start())
     name = read_name(match)
-    if found is None or match["v"] not in found.groups() or not is_anyones(match["v"]):
+    if address is None or match["v"] not in address.groups() or not is_anyones(match["v"]):
         return False
     before = match.string[max(0, match.start() - 8) : match.start()]
-    if found["called"] and _SAYS_WHO.search(before) is None:
+    if address["called"] and _SAYS_WHO.search(before) is None:
         return False
     return match["v"].istitle() and not is_eponym(match.string, name)
 

@@ -132,8 +132,8 @@ def listed_lowercase(match: re.Match[str]) -> bool:
         return False
     two_unknown = len(words) > 1 and all(low.is_unknown(word.word) for word in words[:2])
     is_spoken = _SPOKEN.match(match[0].lower()) is not None or " by " in match[0].lower()
-    found = _ADDRESSED_LOW.match(match.string, match.start())
-    if found is not None and words[0].word in found.groups() and is_anyones(words[0].word):
+    address = _ADDRESSED_LOW.match(match.string, match.start())
+    if address is not None and words[0].word in address.groups() and is_anyones(words[0].word):
         return not low.is_never(words[0].word)
     return _names(words) or _full(words) or (two_unknown and is_spoken)
 

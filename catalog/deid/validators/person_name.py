@@ -44,16 +44,16 @@ class PersonName:
 
 def read_name(match: re.Match[str]) -> PersonName:
     """The words up to the first that is never a name; initials and particles left out."""
-    found: list[re.Match[str]] = []
+    words: list[re.Match[str]] = []
     for word in WORD.finditer(match.string, match.start("v"), match.end("v")):
         if len(word[0]) < 2:
             continue
-        is_family = bool(found) and len(word[0]) > 3 and lists.is_surname(word[0])
+        is_family = bool(words) and len(word[0]) > 3 and lists.is_surname(word[0])
         is_word = word[0].isupper() and low.is_english(word[0].lower())
         if (lists.is_common(word[0]) or (is_word and not _is_listed(word[0]))) and not is_family:
             break
-        found.append(word)
-    kept = [word for word in found if word[0].lower() not in _PARTICLES] or found
+        words.append(word)
+    kept = [word for word in words if word[0].lower() not in _PARTICLES] or words
     if not kept:
         return PersonName((), match.end("v"), match.end("v"))
     ends = [word.end() - 2 if word[0].endswith("'s") else word.end() for word in kept]

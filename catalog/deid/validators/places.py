@@ -79,12 +79,12 @@ _OF_TOWNS = re.compile(
 
 def town(match: re.Match[str]) -> bool:
     """After `lives in`: a listed city, or a word that is no state, country, role or season."""
-    place = match["v"]
-    if gazetteer.is_city(place) or gazetteer.is_city(place.split(" ")[0]):
-        return place.lower() not in _REGIONS
-    if place.lower() in _REGIONS or place.split(" ")[0].lower() in _REGIONS:
+    name = match["v"]
+    if gazetteer.is_city(name) or gazetteer.is_city(name.split(" ")[0]):
+        return name.lower() not in _REGIONS
+    if name.lower() in _REGIONS or name.split(" ")[0].lower() in _REGIONS:
         return False
-    if place.split(" ")[-1].lower() in _REGIONS or any(map(gazetteer.is_common, place.split(" "))):
+    if name.split(" ")[-1].lower() in _REGIONS or any(map(gazetteer.is_common, name.split(" "))):
         return False
     place_verb = re.match(
         r"(?i)(?:live|living|resid|moved|relocat|born|native|original|grew|raised|city|town|"
@@ -170,12 +170,12 @@ def town_listed(match: re.Match[str]) -> bool:
 
 def town_in(match: re.Match[str]) -> bool:
     """Behind `in` or `near` any city of the lists, and no word of grammar, month or eponym."""
-    place = match["v"].rstrip(".")
-    if place.lower() in _REGIONS or gazetteer.is_common(place):
+    name = match["v"].rstrip(".")
+    if name.lower() in _REGIONS or gazetteer.is_common(name):
         return False
-    if low.is_english(place.lower()) and not _lives_there(match):
+    if low.is_english(name.lower()) and not _lives_there(match):
         return False
-    is_whole = gazetteer.is_city(place) and not gazetteer.is_eponym(match.string, match.end("v"))
+    is_whole = gazetteer.is_city(name) and not gazetteer.is_eponym(match.string, match.end("v"))
     return is_whole or _begins_with(match, gazetteer.is_only_city)
 
 
@@ -189,10 +189,10 @@ def _lives_there(match: re.Match[str]) -> bool:
 def _begins_with(match: re.Match[str], is_place: Callable[[str], bool]) -> bool:
     parts = match["v"].split(" ")
     for count in range(len(parts), 0, -1):
-        place = " ".join(parts[:count])
-        if is_place(place):
-            end = match.start("v") + len(place.rstrip("."))
-            last = place.rstrip(".").split(" ")[-1]
+        name = " ".join(parts[:count])
+        if is_place(name):
+            end = match.start("v") + len(name.rstrip("."))
+            last = name.rstrip(".").split(" ")[-1]
             is_firm = gazetteer.is_organisation(match.string, last, end)
             return not is_firm and not gazetteer.is_eponym(match.string, end)
     return False

@@ -20,12 +20,7 @@ from catalog.stores.lake.reading_rules import (
     require_open_names,
     tables_asked_for_place,
 )
-from catalog.stores.lake.session import (
-    ALIAS,
-    connect,
-    open_cursor,
-    quote_text,
-)
+from catalog.stores.lake.session import ALIAS, connect, open_cursor
 from catalog.stores.lake.shown_plans import is_explain, statement_of_explain, without_files
 from catalog.stores.lake.table_names import (
     SHOW_TABLES,
@@ -33,6 +28,7 @@ from catalog.stores.lake.table_names import (
     unknown_schema,
     unknown_table,
 )
+from catalog.tables.quoting import quote_text
 from rpe_core.errors import InputError, shown_name
 
 _EXPECTED = "one SELECT, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN of one of these"

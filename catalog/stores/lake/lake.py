@@ -22,10 +22,11 @@ from catalog.stores.lake.errors import lake_errors
 from catalog.stores.lake.files import FILES, hash_files
 from catalog.stores.lake.guarded_reader import GuardedReader
 from catalog.stores.lake.rows import fetch_rows
-from catalog.stores.lake.session import ALIAS, connect, open_cursor, quote_text
+from catalog.stores.lake.session import ALIAS, connect, open_cursor
 from catalog.stores.lake.transaction import Transaction
 from catalog.stores.locks import TIMEOUT_SECONDS, WriterLock
 from catalog.tables.migrate import apply, declared_schema, is_current
+from catalog.tables.quoting import quote_text
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import RunRef
 

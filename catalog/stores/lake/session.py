@@ -21,6 +21,7 @@ from catalog.stores.object_store import (
     is_in_bucket,
     path_in_store,
 )
+from catalog.tables.quoting import quote_text
 
 ALIAS = "lake"
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -123,12 +124,3 @@ def open_cursor(connection: Any) -> Any:
     cursor.execute(f"USE {ALIAS}")
     cursor.execute("SET enable_progress_bar = false")
     return cursor
-
-
-def quote_text(value: str) -> str:
-    """A string as a literal of SQL.
-
-    >>> quote_text("it's")
-    "'it''s'"
-    """
-    return "'" + value.replace("'", "''") + "'"

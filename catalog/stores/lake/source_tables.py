@@ -10,10 +10,9 @@ from catalog.contracts.contract import SourceContract
 from catalog.errors import ContractViolated
 from catalog.stores.lake.chain import record_amendment
 from catalog.stores.lake.lake import Transaction
-from catalog.stores.lake.session import quote_text
 from catalog.stores.rows import Rows
 from catalog.tables.data_tables import DATASET_VERSIONS, SOURCES
-from catalog.tables.migrate import quote_identifier
+from catalog.tables.quoting import quote_identifier, quote_text
 from rpe_core.fingerprint import canonical_json, make_id
 
 _AGAIN = "stands again"

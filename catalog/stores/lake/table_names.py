@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from catalog.stores.lake.session import ALIAS, quote_text
+from catalog.stores.lake.session import ALIAS
 from catalog.tables.migrate import SCHEMAS
+from catalog.tables.quoting import quote_text, quote_texts
 from rpe_core.errors import InputError, shown_name
 
 _BY_USE = ("mart", "core", "raw", "quarantine")  # what people mean, first
-_SCHEMAS = ", ".join(map(quote_text, SCHEMAS))
+_SCHEMAS = quote_texts(SCHEMAS)
 _OURS = f"database_name = {quote_text(ALIAS)} AND schema_name IN ({_SCHEMAS})"
 # DuckDB's own SHOW TABLES sees one schema, in which nothing of ours lies
 SHOW_TABLES = (

@@ -18,7 +18,8 @@ from catalog.stores.lake.errors import lake_errors
 from catalog.stores.lake.portions import is_large, portions
 from catalog.stores.lake.rows import compared_columns, fetch_rows, incoming_table
 from catalog.stores.lake.session import ALIAS
-from catalog.tables.migrate import column_types, comment_sql, create_table_sql, quote_identifier
+from catalog.tables.migrate import column_types, comment_sql, create_table_sql
+from catalog.tables.quoting import quote_identifier
 from catalog.tables.schema import QUARANTINE_COLUMNS, RAW_COLUMNS, TABLES
 from catalog.tables.spec import Column, TableSpec
 from rpe_core.errors import InputError, UnknownName, shown_name

@@ -72,7 +72,7 @@ class ServedParts:
 
 
 def model_source(family: str, *, is_base: bool = False) -> str:
-    """The family's own source, how adapters are attached, what inputs may be, what MLflow calls.
+    """The family's source, how adapters are attached, what inputs may be, what MLflow calls.
 
     No import of ours is left in it. Each version carries its own copy, so versions of different
     family code live in one process: MLflow runs every model.py as a module of a name of its own.
@@ -114,7 +114,7 @@ def input_of(task: TaskSpec) -> str:
 
 
 def input_of_type(task_type: str) -> str:
-    """The same by the name of a type of task."""
+    """Type of the input column in the signature of models for a type of task, by its name."""
     return _INPUTS.get(task_type, "string")
 
 

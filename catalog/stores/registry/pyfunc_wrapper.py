@@ -127,7 +127,7 @@ class ServedBase(PythonModel):  # type: ignore[misc]
 
 
 def as_null(answers: pd.DataFrame) -> pd.DataFrame:
-    """The same; of a scoring server, whose JSON has no NaN, with None in its place."""
+    """The answers as they are; on a scoring server, whose JSON has no NaN, with None for NaN."""
     if os.environ.get("_MLFLOW_IS_IN_SERVING_ENVIRONMENT") != "true":  # noqa: TID251
         return answers
     plain = answers.astype(object)

@@ -203,11 +203,6 @@ class Registry:
         )
         return int(made.version)
 
-    def find(self, name: str, tag: str, value: str) -> ModelVersion | None:
-        """The version of a model with this tag, or None."""
-        with translate_mlflow_errors(name):
-            return self._find(name, tag, value)
-
     def version(self, ref: ModelVersionRef) -> ModelVersion:
         """A version as it stands.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,7 +13,6 @@ import pyarrow.compute as pc
 from catalog.stores.vectors.parts import LibraryPart, Matrix, PartDamaged
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.records import Candidate
-from rpe_core.retrieval.batch_pass import ROWS, TARGETS, CompactBlock, likely_pairs
 from rpe_core.retrieval.compact_rows import FirstPass, NearestBound
 
 Vector = npt.NDArray[np.float64]
@@ -63,8 +60,7 @@ class LibrarySnapshot:
 class Library:
     """The adapters that may be found, resolved once to a mask; it does not see later writes.
 
-    Every answer is what `rpe_core.retrieval.exact.nearest_references` gives over the visible
-    adapters in the order of their ids: same adapters, same order.
+    Every answer is what sorting the visible adapters by exact distance, then by id, would give.
     """
 
     def __init__(
@@ -89,26 +85,6 @@ class Library:
         target = self._target(np.asarray(z, dtype=np.float64), k)
         return self._mended(lambda: self._search(target, k, frozenset(exclude_sources)))
 
-    def nearest(
-        self, targets: Matrix, *, k: int, exclude_sources: Collection[str] = ()
-    ) -> tuple[Rows, Matrix]:
-        """Rows and distances (m, k) of the nearest adapters of many targets (m, d).
-
-        Where fewer than k adapters are visible there are fewer columns. `adapter_ids` names rows.
-        """
-        matrix = np.atleast_2d(np.asarray(targets, dtype=np.float64))
-        for target in matrix:
-            self._target(target, k)
-        excluded = frozenset(exclude_sources)
-        width = min(k, int(self._mask(excluded).sum()))
-        rows = np.empty((len(matrix), width), dtype=np.int64)
-        squares = np.empty((len(matrix), width))
-        for first in range(0, len(matrix) if width else 0, TARGETS):
-            chunk = slice(first, first + TARGETS)
-            found = self._mended(lambda: self._nearest(matrix[chunk], width, excluded))  # noqa: B023
-            rows[chunk], squares[chunk] = found
-        return rows, np.sqrt(squares)
-
     def count(self, source: str) -> int:
         """How many of the adapters belong to a source."""
         return len(self) - int(self._mask(frozenset([source])).sum())
@@ -116,14 +92,10 @@ class Library:
     def spread(self, n: int) -> list[Candidate]:
         """Up to n adapters, evenly spaced by id, at distance 0: they are no answer to a target."""
         rows = np.flatnonzero(self._visible)
-        names = pa.array(self.adapter_ids(rows), pa.string())
+        names = pa.array(self._adapter_ids(rows), pa.string())
         order = pc.sort_indices(names).to_numpy()
         chosen = rows[order][:: max(1, -(-len(rows) // n))]
         return self._mended(lambda: self._candidates(chosen, np.zeros(len(chosen))))
-
-    def adapter_ids(self, rows: Rows) -> list[Any]:
-        """Ids of the adapters at these rows."""
-        return self._shelf.column("adapter_id", np.ravel(rows))
 
     def _target(self, target: Vector, k: int) -> Vector:
         if k < 1:
@@ -184,48 +156,12 @@ class Library:
             order = np.lexsort((self._ranks(rows), squares))
         return rows[order[:k]], squares[order[:k]]
 
-    def _nearest(self, targets: Matrix, k: int, excluded: frozenset[str]) -> tuple[Rows, Matrix]:
-        owners, rows = likely_pairs(targets, self._blocks(excluded), k=k)
-        squares = self._pair_squares(targets, owners, rows)
-        order = np.lexsort((squares, owners))
-        owners, rows, squares = owners[order], rows[order], squares[order]
-        is_tied = (np.diff(owners) == 0) & (np.diff(squares) == 0)
-        if is_tied.any():
-            order = np.lexsort((self._ranks(rows), squares, owners))
-            owners, rows, squares = owners[order], rows[order], squares[order]
-        firsts = np.searchsorted(owners, np.arange(len(targets)))
-        chosen = firsts[:, None] + np.arange(k)
-        return rows[chosen], squares[chosen]
-
-    def _blocks(self, excluded: frozenset[str]) -> list[CompactBlock]:
-        """The compact rows of all parts, block by block, with those that are left out."""
-        mask, found = self._mask(excluded), []
-        for part, start in zip(self._shelf.parts, self._shelf.starts.tolist(), strict=False):
-            for first in range(0, len(part), ROWS):
-                rows = part.rows[first : first + ROWS]
-                visible = mask[start + first : start + first + len(rows)]
-                hidden = np.flatnonzero(~visible).astype(np.int64)
-                found.append(CompactBlock(start + first, rows, part.frame, hidden))
-        return found
-
-    def _pair_squares(self, targets: Matrix, owners: Rows, rows: Rows) -> Vector:
-        """Exact squared distances of pairs; each row is read once, in the order of the disk."""
-        order = np.argsort(rows, kind="stable")
-        parts = [order[first : first + _GATHERED] for first in range(0, len(rows), _GATHERED)]
-        squares = np.empty(len(rows))
-
-        def measure(part: Rows) -> None:
-            unique, places = np.unique(rows[part], return_inverse=True)
-            z = self._shelf.exact(unique)[places]
-            squares[part] = exact_squares(z, targets[owners[part]])
-
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            list(pool.map(measure, parts))
-        return squares
+    def _adapter_ids(self, rows: Rows) -> list[Any]:
+        return self._shelf.column("adapter_id", rows)
 
     def _ranks(self, rows: Rows) -> Rows:
         """The place of each row's adapter id in their order: what decides between equals."""
-        names = np.array(self.adapter_ids(rows), dtype=object)
+        names = np.array(self._adapter_ids(rows), dtype=object)
         return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
     def _candidates(self, rows: Rows, distances: Vector) -> list[Candidate]:

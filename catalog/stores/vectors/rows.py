@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,13 +125,3 @@ def as_representation(row: dict[str, Any]) -> Representation:
         tuple(row["z"]),
         tuple(row["variance"]),
     )
-
-
-def texts(values: Collection[str]) -> str:
-    """Strings as literals of SQL, sorted, joined by commas."""
-    return ", ".join(text(value) for value in sorted(values))
-
-
-def text(value: str) -> str:
-    """A string as a literal of SQL."""
-    return "'" + value.replace("'", "''") + "'"

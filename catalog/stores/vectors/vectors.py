@@ -32,11 +32,11 @@ from catalog.stores.vectors.rows import (
     filed_rows,
     table_name,
     table_schema,
-    texts,
 )
 from catalog.stores.vectors.shelves import forget, open_shelf, table_token
+from catalog.tables.quoting import quote_texts
 from rpe_core.errors import InputError, ShapeMismatch
-from rpe_core.records import Candidate, Representation
+from rpe_core.records import Representation
 
 Vector = npt.NDArray[np.float64]
 
@@ -153,7 +153,9 @@ class Vectors:
             return found
         with without_words(), vector_errors("read the vectors", self._uri):
             for table in self._tables():
-                rows = self._rows(table, f"representation_id IN ({texts(representation_ids)})")
+                rows = self._rows(
+                    table, f"representation_id IN ({quote_texts(sorted(representation_ids))})"
+                )
                 found.update((row["representation_id"], as_representation(row)) for row in rows)
         for representation_id in representation_ids:
             if representation_id not in found:
@@ -163,27 +165,6 @@ class Vectors:
                     remedy="`rpe repair` files again what is on record, `rpe embed` what is new",
                 )
         return found
-
-    def search(
-        self,
-        z: Sequence[float] | Vector,
-        *,
-        encoder_id: str,
-        k: int,
-        allow: Collection[str],
-        exclude_sources: Collection[str] = (),
-    ) -> list[Candidate]:
-        """The k nearest of the allowed adapters, nearest first, equal distances by adapter id.
-
-        Whoever asks for many targets opens a `library` once.
-
-        Raises:
-            InputError: k < 1, or z is not finite.
-            ShapeMismatch: z has another dimension than the encoder.
-        """
-        target = np.asarray(z, dtype=np.float64)
-        library = self.library(encoder_id, allow=allow)
-        return library.search(target, k=k, exclude_sources=exclude_sources)
 
     def library(self, encoder_id: str, *, allow: Allowed) -> Library:
         """The allowed adapters of an encoder as they stand now, opened for many searches."""
@@ -224,7 +205,9 @@ class Vectors:
         Of `adapter_ids` their filing goes alone.
         """
         named = {"representation_id": representation_ids, "adapter_id": adapter_ids}
-        conditions = [f"{column} IN ({texts(ids)})" for column, ids in named.items() if ids]
+        conditions = [
+            f"{column} IN ({quote_texts(sorted(ids))})" for column, ids in named.items() if ids
+        ]
         if not conditions:
             return
         with self._lock.hold(), vector_errors("delete vectors", self._uri):
@@ -338,7 +321,7 @@ class Vectors:
         known: dict[str, tuple[Representation, set[str | None]]] = {}
         ids = sorted({representation.representation_id for representation, _ in filed})
         for first in range(0, len(ids), _ASKED):
-            condition = f"representation_id IN ({texts(ids[first : first + _ASKED])})"
+            condition = f"representation_id IN ({quote_texts(ids[first : first + _ASKED])})"
             for row in self._rows(table, condition):
                 entry = known.setdefault(row["representation_id"], (as_representation(row), set()))
                 entry[1].add(row["adapter_id"])

@@ -36,10 +36,10 @@ class Eva(Lora):
         """
         layers = layers_of(model, LoraLayer)
         widths = {name: int(layer.in_features) for name, layer in layers.items()}
-        found = require_statistics(statistics, widths, method="eva")
-        layers = {name: layer for name, layer in layers.items() if len(found.ratios[name])}
+        by_layer = require_statistics(statistics, widths, method="eva")
+        layers = {name: layer for name, layer in layers.items() if len(by_layer.ratios[name])}
         ranks = redistribute(
-            {name: found.ratios[name][: layers[name].out_features] for name in layers},
+            {name: by_layer.ratios[name][: layers[name].out_features] for name in layers},
             budget=recipe.r * len(layers),
         )
         config = copy(cast(Any, model).peft_config[NAME])
@@ -52,7 +52,7 @@ class Eva(Lora):
             alpha = recipe.alpha * (share**0.5 if recipe.use_rslora else share)
             layer.update_layer(NAME, ranks[name], alpha, config=config)
             a = layer.lora_A[NAME].weight
-            a.data = found.components[name][: ranks[name]].to(a.device, copy=True)
+            a.data = by_layer.components[name][: ranks[name]].to(a.device, copy=True)
 
 
 def redistribute(ratios: Mapping[str, Tensor], *, budget: int) -> dict[str, int]:
@@ -66,7 +66,7 @@ def redistribute(ratios: Mapping[str, Tensor], *, budget: int) -> dict[str, int]
     >>> redistribute(ratios, budget=2)
     {'a': 2, 'b': 0}
     """
-    owners = [name for name, found in ratios.items() for _ in found]
+    owners = [name for name, of_layer in ratios.items() for _ in of_layer]
     order = torch.cat(list(ratios.values())).argsort(descending=True, stable=True)
     kept = Counter(owners[i] for i in order[:budget].tolist())
     return {name: kept[name] for name in ratios}

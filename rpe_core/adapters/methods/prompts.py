@@ -37,27 +37,27 @@ class PromptsMethod(PromptSrc):
         depth = recipe.options["depth"]
         names = [WORDS, PATCHES]
         names += [LAYER.format(kind, i) for kind in _KINDS for i in range(1, depth)]
-        found = dict(model.named_modules())
-        if not {WORDS, PATCHES} <= set(found):
+        modules = dict(model.named_modules())
+        if not {WORDS, PATCHES} <= set(modules):
             raise InputError(
                 "This base has no place for learned prompts.",
                 where="method",
                 expected="a base of the clip family",
             )
-        if not set(names) <= set(found):
+        if not set(names) <= set(modules):
             raise InputError(
                 "The base has fewer layers than are to be prompted.",
                 where="options.depth",
-                expected=f"at most the {_n_layers(found)} layers of both encoders",
+                expected=f"at most the {_n_layers(modules)} layers of both encoders",
             )
-        room = found[WORDS.replace("token", "position")].weight.shape[0] - 3
+        room = modules[WORDS.replace("token", "position")].weight.shape[0] - 3
         if recipe.r > room:
             raise InputError(
                 "The text encoder has no room for so many words.",
                 where="r",
                 expected=f"at most {room}, with a word of the label and both ends",
             )
-        put_prompts(model, {name: _start(name, found[name], recipe.r) for name in names})
+        put_prompts(model, {name: _start(name, modules[name], recipe.r) for name in names})
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
         """No module of the base has a delta."""
@@ -71,9 +71,11 @@ class PromptsMethod(PromptSrc):
         }
 
 
-def _n_layers(found: Mapping[str, nn.Module]) -> int:
+def _n_layers(modules: Mapping[str, nn.Module]) -> int:
     """How many layers both encoders have."""
-    return next(i for i in count() if not {LAYER.format(kind, i) for kind in _KINDS} <= set(found))
+    return next(
+        i for i in count() if not {LAYER.format(kind, i) for kind in _KINDS} <= set(modules)
+    )
 
 
 def _start(name: str, module: nn.Module, n: int) -> Tensor:

@@ -39,8 +39,8 @@ class PromptSrc(Lora):
     def comparison(self, adapted: ModelOutput, frozen: ModelOutput, recipe: Recipe) -> Tensor:
         """How far features, logits and label prompts have moved, weighed and added."""
         weights = recipe.options
-        f, f0 = (functional.normalize(one.features, dim=-1) for one in (adapted, frozen))
-        p, p0 = (functional.log_softmax(one.logits, dim=-1) for one in (adapted, frozen))
+        f, f0 = (functional.normalize(output.features, dim=-1) for output in (adapted, frozen))
+        p, p0 = (functional.log_softmax(output.logits, dim=-1) for output in (adapted, frozen))
         divergence = functional.kl_div(p, p0, reduction="none", log_target=True).mean()
         total: Tensor = weights["feature_weight"] * functional.l1_loss(f, f0)
         total = total + weights["logit_weight"] * divergence
@@ -83,8 +83,8 @@ def epoch_weights(recipe: Recipe) -> list[float]:
     mean = 0.75 * recipe.epochs if mean is None else mean
     away = [abs(epoch - mean) for epoch in range(1, recipe.epochs + 1)]
     nearest = min(away)  # has the size 1, or all of them could be 0
-    farther = [(one - nearest) * (one + nearest) for one in away]
-    sizes = [math.exp(-one / deviation / deviation / 2) for one in farther]
+    farther = [(steps - nearest) * (steps + nearest) for steps in away]
+    sizes = [math.exp(-steps / deviation / deviation / 2) for steps in farther]
     total = sum(size for size in sizes if size > _LEAST)
     return [size / total if size > _LEAST else 0.0 for size in sizes]
 
@@ -109,11 +109,11 @@ def _set_average(
     for name, parameter in parameters.items():
         if _A in name:
             twin = name.replace(_A, _B)
-            found = merge_svd([(LowRankDelta(kept[name], kept[twin]), 1.0)], rank=rank)
-            parameter.copy_(found.delta.a)
-            parameters[twin].copy_(found.delta.b)
-            squared_norm += found.squared_norm
-            squared_error += found.squared_bound
+            merged = merge_svd([(LowRankDelta(kept[name], kept[twin]), 1.0)], rank=rank)
+            parameter.copy_(merged.delta.a)
+            parameters[twin].copy_(merged.delta.b)
+            squared_norm += merged.squared_norm
+            squared_error += merged.squared_bound
         elif _B not in name:
             parameter.copy_(kept[name])
     return math.sqrt(squared_error / squared_norm) if squared_norm else 0.0

@@ -65,7 +65,9 @@ class Sora(Lora):
         """The proximal step of the l1 norm, on gates alone."""
         if not name.endswith(".gate"):
             return value
-        return shrunk(value, threshold_at(epoch, recipe), is_legacy=recipe.options["legacy"])
+        return soft_threshold(
+            value, threshold_at(epoch, recipe), is_legacy=recipe.options["legacy"]
+        )
 
     def asks_training_score(self, recipe: Recipe, *, epoch: int) -> bool:
         """At the end of each stage: rank against what is learnt and what carries over."""
@@ -86,25 +88,25 @@ class Sora(Lora):
 
     def export(self, model: nn.Module) -> dict[str, LowRankDelta]:
         """The open part of each module; one whose gates are all closed is left out."""
-        found = {}
+        deltas = {}
         for name, layer in layers_of(model, LoraLayer).items():
             delta, gate = delta_of(layer), layer.lora_B[NAME].gate.detach().cpu()
             is_open = gate != 0
             if is_open.any():
                 b = (delta.b.double() * gate.double())[:, is_open].to(delta.b.dtype)
-                found[name] = LowRankDelta(delta.a[is_open], b, delta.scaling)
-        return found
+                deltas[name] = LowRankDelta(delta.a[is_open], b, delta.scaling)
+        return deltas
 
 
-def shrunk(gate: Tensor, threshold: float, *, is_legacy: bool = False) -> Tensor:
+def soft_threshold(gate: Tensor, threshold: float, *, is_legacy: bool = False) -> Tensor:
     """sign(g) max(|g| - xi, 0), the proximal step of xi |g|.
 
     The authors' code subtracts, adds and cuts in place, one after the other: in effect it closes
     gates below 2 xi. `is_legacy` does the same.
 
-    >>> shrunk(torch.tensor([-0.5, 0.1, 0.3]), 0.2)
+    >>> soft_threshold(torch.tensor([-0.5, 0.1, 0.3]), 0.2)
     tensor([-0.3000,  0.0000,  0.1000])
-    >>> shrunk(torch.tensor([-0.5, 0.1, 0.3]), 0.2, is_legacy=True)
+    >>> soft_threshold(torch.tensor([-0.5, 0.1, 0.3]), 0.2, is_legacy=True)
     tensor([-0.3000,  0.0000,  0.0000])
     """
     kept = functional.softshrink(gate, threshold)

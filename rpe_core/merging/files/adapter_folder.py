@@ -33,8 +33,8 @@ class AdapterFolder:
         check_config(self.config, where=where)
         path = folder / WEIGHTS
         if not path.is_file() and not special_kind(path):
-            found = " (a .bin file is never opened)" if list(folder.glob("*.bin")) else ""
-            raise InputError(f"The adapter has no {WEIGHTS}{found}.", where=where)
+            hint = " (a .bin file is never opened)" if list(folder.glob("*.bin")) else ""
+            raise InputError(f"The adapter has no {WEIGHTS}{hint}.", where=where)
         self.tensors = TensorFile(path, what=f"The adapter's {WEIGHTS}")
         shapes = {name: spec.shape for name, spec in self.tensors.specs.items()}
         self.layout = read_layout(shapes, self.config, where=where)

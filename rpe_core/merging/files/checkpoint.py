@@ -90,21 +90,21 @@ class Checkpoint:
 
         A tied output layer is the embedding.
         """
-        found = find_all(tensors, list(self._homes))
-        heads = [name for name in tensors if name not in found and is_head(name)]
+        keys = find_all(tensors, list(self._homes))
+        heads = [name for name in tensors if name not in keys and is_head(name)]
         tie = self.tie(is_language=True) if heads else None
-        return found | dict.fromkeys(heads, tie.embedding) if tie else found
+        return keys | dict.fromkeys(heads, tie.embedding) if tie else keys
 
     def locate(self, tensors: Sequence[str]) -> dict[str, str]:
-        """The same for all of them.
+        """The keys here of all tensors that an adapter names.
 
         Raises:
             InputError: one of them is not here.
         """
-        found = self.find(tensors)
-        if missing := [name for name in tensors if name not in found]:
+        keys = self.find(tensors)
+        if missing := [name for name in tensors if name not in keys]:
             raise self.lacks(missing[0])
-        return found
+        return keys
 
     def lacks(self, tensor: str) -> InputError:
         """The refusal of a tensor that no name here can mean."""
@@ -122,23 +122,18 @@ class Checkpoint:
         return None if is_own else tie
 
     @cached_property
-    def is_tied(self) -> bool:
-        """Whether the input embedding is the output layer too, as far as its files tell."""
-        return self.tie() is not None
-
-    @cached_property
     def config(self) -> dict[str, Any]:
         """Its config.json; empty where there is none."""
         has_one = (self.folder / CONFIG).is_file() or special_kind(self.folder / CONFIG)
         return read_json(self.folder / CONFIG, what="base") if has_one else {}
 
-    def _are_equal(self, one: str, other: str) -> bool:
-        if self.spec(one).shape != self.spec(other).shape:
+    def _are_equal(self, key: str, other: str) -> bool:
+        if self.spec(key).shape != self.spec(other).shape:
             return False
-        if not {self.spec(one).dtype, self.spec(other).dtype} <= DTYPES.keys():
+        if not {self.spec(key).dtype, self.spec(other).dtype} <= DTYPES.keys():
             return False
-        is_equal = torch.equal(self.read(one), self.read(other))
-        self.release(one)
+        is_equal = torch.equal(self.read(key), self.read(other))
+        self.release(key)
         self.release(other)
         return is_equal
 
@@ -158,8 +153,8 @@ class Checkpoint:
     def _read_index(self) -> dict[str, str]:
         if not self._has_index:
             return {}
-        found = self.index.get("weight_map")
-        homes: dict[str, str] = found if isinstance(found, dict) else {}
+        weight_map = self.index.get("weight_map")
+        homes: dict[str, str] = weight_map if isinstance(weight_map, dict) else {}
         if not homes or not all(_PLAIN_NAME.fullmatch(str(name)) for name in homes.values()):
             raise InputError(
                 f"The base's {INDEX} names no shards.",

@@ -67,17 +67,17 @@ def common_base(configs: Sequence[Config], *, is_confirmed: bool = False) -> str
         InputError: two members name different bases.
     """
     names = [str(config.get("base_model_name_or_path") or "") for config in configs]
-    found = common_name(names)
-    if found is None and is_confirmed:
+    base_name = common_name(names)
+    if base_name is None and is_confirmed:
         return common_name([next(name for name in names if name)]) or ""
-    if found is None:
+    if base_name is None:
         raise InputError(
             "Members were trained on different bases.",
             where=f"{len({name for name in names if name})} different base_model_name_or_path",
             expected="adapters of one base",
             remedy=_CONFIRM,
         )
-    return found
+    return base_name
 
 
 def check_agreement(configs: Sequence[Config], *, is_base_confirmed: bool = False) -> None:
@@ -118,7 +118,7 @@ def any_targets(configs: Sequence[Config]) -> list[str] | str:
 
     The fresh factors that it puts there add nothing.
     """
-    found = [config.get("target_modules") for config in configs]
-    names = {name for each in found if isinstance(each, list) for name in each}
-    texts = [each for each in found if isinstance(each, str) and each]
+    targets = [config.get("target_modules") for config in configs]
+    names = {name for each in targets if isinstance(each, list) for name in each}
+    texts = [each for each in targets if isinstance(each, str) and each]
     return sorted(map(str, names)) or next(iter(texts), _EVERY_LINEAR)

@@ -66,7 +66,7 @@ class AdapterLayout:
         return all(spec.layout == LINEAR for spec in self.modules.values())
 
     def renamed(self, tensors: Mapping[str, str]) -> AdapterLayout:
-        """The same with other names for some tensors of the base, weights of modules among them.
+        """This layout with other names for some tensors of the base, weights of modules among them.
 
         Raises:
             InputError: two of them would have one name.
@@ -100,29 +100,32 @@ def read_layout(
     copies: dict[str, str] = {}
     for name in sorted(shapes):
         plain = plain_name(name)
-        found, tensor = read_factor_name(plain), plain.removeprefix(PREFIX)
-        if found is not None and len(found.module) <= _MAX_NAME:
-            place, key = factors.setdefault((found.module, found.is_embedding), {}), found.factor
-        elif tensor == plain or len(tensor) > _MAX_NAME or found is not None:
+        factor, tensor = read_factor_name(plain), plain.removeprefix(PREFIX)
+        if factor is not None and len(factor.module) <= _MAX_NAME:
+            target = factors.setdefault((factor.module, factor.is_embedding), {})
+            key = factor.factor
+        elif tensor == plain or len(tensor) > _MAX_NAME or factor is not None:
             raise _foreign(name, where)
         elif copied := [mark for mark in _BASE_COPIES if mark in tensor]:
-            place, key = copies, tensor.replace(copied[0], ".")
+            target, key = copies, tensor.replace(copied[0], ".")
         elif _TRAINED_TWICE in name and name.replace(_TRAINED_TWICE, ".") in shapes:
             continue
         elif any(is_saved_whole(config, each) for each in (tensor, _as_trained(name))):
-            place, key = whole, tensor
+            target, key = whole, tensor
         elif is_vocabulary(tensor):
-            place, key = copies, tensor
+            target, key = copies, tensor
         else:
             raise _foreign(name, where)
-        if key in place:
+        if key in target:
             raise _doubled(name, where)
-        place[key] = name
+        target[key] = name
     if not factors and not whole:
         raise InputError("The adapter holds no LoRA factor.", where=where)
-    told = Hyperparameters(config, where=where)
+    hyperparameters = Hyperparameters(config, where=where)
     modules = {
-        module: _module_spec(module, names, shapes, told, f"module {shown_name(module)} of {where}")
+        module: _module_spec(
+            module, names, shapes, hyperparameters, f"module {shown_name(module)} of {where}"
+        )
         for (module, _), names in sorted(factors.items())
     }
     if len(modules) != len(factors):
@@ -135,13 +138,13 @@ def _module_spec(
     module: str,
     names: Mapping[str, str],
     shapes: Mapping[str, Shape],
-    told: Hyperparameters,
+    hyperparameters: Hyperparameters,
     where: str,
 ) -> ModuleSpec:
     if len(names) != 2:
         raise ShapeMismatch("A LoRA module has only one of its two factors.", where=where)
     spelled = _spellings(module, names["A"])
-    rank, a, b = told.rank(*spelled), shapes[names["A"]], shapes[names["B"]]
+    rank, a, b = hyperparameters.rank(*spelled), shapes[names["A"]], shapes[names["B"]]
     layout = Layout("lora_embedding" in names["A"], a[2:])
     is_pair = len(a) >= 2 and len(b) >= 2 and 0 not in (*a, *b)
     shape = (b[0], math.prod(a[1:])) if is_pair else (0, 0)
@@ -151,7 +154,7 @@ def _module_spec(
             where=where,
             expected=f"A ({rank}, d_in) and B (d_out, {rank}); a convolution without groups",
         )
-    scaling = told.scaling(*spelled)
+    scaling = hyperparameters.scaling(*spelled)
     return ModuleSpec(names["A"], names["B"], rank, scaling, shape, layout)
 
 
@@ -162,8 +165,8 @@ def _spellings(module: str, a_name: str) -> tuple[str, ...]:
 def _as_trained(name: str) -> str:
     """The module of a factor, or another tensor, with what wrapped parts of the model then."""
     framed = framed_name(name)
-    found = read_factor_name(framed)
-    return found.module if found else framed.removeprefix(PREFIX)
+    factor = read_factor_name(framed)
+    return factor.module if factor else framed.removeprefix(PREFIX)
 
 
 def _check_targets(

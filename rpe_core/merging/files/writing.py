@@ -119,8 +119,8 @@ def write_folder_whole(folder: Path) -> Iterator[Path]:
     """
     check_place(folder)
     try:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
-            part = Path(place) / "part"
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+            part = Path(scratch) / "part"
             part.mkdir()
             yield part
             part.replace(folder)

@@ -34,15 +34,15 @@ def minimise_l1(quadratic: Matrix, linear: Vector, *, lambda2: float, is_affine:
         fewest = len(signs) + 1
         while True:
             point, low = _stationary(quadratic, linear, lambda2, signs, is_affine=is_affine)
-            found = _signs_of(quadratic @ point, point, signs, low, low + lambda2, tolerance)
-            if is_affine and not found.any():  # a sum of one needs somebody
-                found[int(np.argmin(np.diagonal(quadratic)))] = 1
-            n_wrong = int(np.count_nonzero(found != signs))
+            signs_now = _signs_of(quadratic @ point, point, signs, low, low + lambda2, tolerance)
+            if is_affine and not signs_now.any():  # a sum of one needs somebody
+                signs_now[int(np.argmin(np.diagonal(quadratic)))] = 1
+            n_wrong = int(np.count_nonzero(signs_now != signs))
             if n_wrong == 0:
                 return point
             if n_wrong >= fewest:
                 break
-            signs, fewest = found, n_wrong
+            signs, fewest = signs_now, n_wrong
         if not is_affine:
             return free_solution(quadratic, linear, lambda2=lambda2)
         return point_on(*affine_path(quadratic, down_to=lambda2), lambda2)

@@ -167,8 +167,10 @@ def lasso_weights(
                 expected=f"a sum of at least {MIN_LASSO_SUM} in magnitude",
                 remedy="lower lambda2, or use mode exact_qp",
             )
-        found = with_residuals(quadratic, raw, lambda2=penalty, floor=ridge, linear=pull)
-    return require_optimal(LinearSolution(raw / total, found.kkt_residual_ratio, found.duality_gap))
+        solution = with_residuals(quadratic, raw, lambda2=penalty, floor=ridge, linear=pull)
+    return require_optimal(
+        LinearSolution(raw / total, solution.kkt_residual_ratio, solution.duality_gap)
+    )
 
 
 def _penalty(lambda2: float, problem: Gram, *, is_raw: bool) -> float:

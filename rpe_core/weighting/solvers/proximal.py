@@ -34,16 +34,16 @@ def likely_signs(
         aim, threshold = ahead - slope_ahead / curvature, lambda2 / (2.0 * curvature)
         if is_affine:
             shift = _shift_to_one(aim, threshold, shift)
-        found = _shrunk(aim + shift, threshold)
-        found_slope = quadratic @ found - linear
-        step, bend = found - weights, found_slope - slope
+        shrunk = _shrunk(aim + shift, threshold)
+        found_slope = quadratic @ shrunk - linear
+        step, bend = shrunk - weights, found_slope - slope
         curvature = max(curvature, float(step @ bend) / max(float(step @ step), 1e-300))
-        if float((ahead - found) @ step) > 0.0:
+        if float((ahead - shrunk) @ step) > 0.0:
             momentum = 1.0
         following = (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5) / 2.0
         share, momentum = (momentum - 1.0) / following, following
-        ahead, slope_ahead = found + share * step, found_slope + share * bend
-        weights, slope, before, signs = found, found_slope, signs, np.sign(found)
+        ahead, slope_ahead = shrunk + share * step, found_slope + share * bend
+        weights, slope, before, signs = shrunk, found_slope, signs, np.sign(shrunk)
         if np.count_nonzero(signs != before) <= k // _SETTLED:
             break
     return signs.astype(np.int64)

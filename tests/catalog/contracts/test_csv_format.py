@@ -191,7 +191,7 @@ def test_lines_above_comments_and_the_hint_are_no_rows(tmp_path):
     for hint in ("sep=;\r\n", '"sep=;"\n', "SEP=;\n"):
         assert cells(read(tmp_path, f"{hint}id;v\na;1\n", delimiter=";")) == ["1"]
     assert cells(read(tmp_path, "sep=;\nid;v\na;1\n", delimiter=";", skip_rows=1)) == ["1"]
-    with pytest.raises(FileUnreadable, match="tells another mark between cells"):
+    with pytest.raises(FileUnreadable, match="names another delimiter"):
         read(tmp_path, "sep=;\nid;v\na;1\n")
 
 
@@ -271,7 +271,7 @@ CSV_FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "half": ({"skip_rows": 1.5}, "skip_rows", "must be a whole number"),
     "comment": ({"comment": ","}, "comment", "begins as a row may"),
     "true alone": ({"true": ["ja"]}, "false", "is missing beside files.csv.true"),
-    "both": ({"true": ["x"], "false": ["X"]}, "true", "one word is told twice"),
+    "both": ({"true": ["x"], "false": ["X"]}, "true", "one word is in both"),
     "null and false": ({"true": ["a"], "false": ["b"], "nulls": ["B"]}, "nulls", "has a word of"),
     "number": ({"nulls": [-9]}, "nulls[0]", "must be text"),
     "unknown": ({"delimeter": ";"}, "", "unknown key 'delimeter'"),

@@ -87,7 +87,7 @@ def test_the_contract_is_the_tasks_and_has_no_mask(tmp_path: Path) -> None:
         ("target: kind", "target: image", "task.target: is the input too"),
         ("target: kind", "target: width", "task.target: names a column that is not text"),
         ("target: kind", "target: mask", "task.target: is no column of `columns`"),
-        ("/{kind}/", "/", "task.unlabelled: stands in no file's name"),
+        ("/{kind}/", "/", "task.unlabelled: is a placeholder of no file's name"),
         ("unlabelled: none", "unlabelled: disc", "task.unlabelled: is one of task.labels"),
         ("string, nullable: true", "string", "columns.kind.nullable: is false"),
         ("unlabelled: none", "window: [9, 1]", "task.window: is empty"),

@@ -197,7 +197,7 @@ def test_without_a_champion_there_is_nothing_to_roll_back(gate: Gate) -> None:
     with pytest.raises(RecordNotFound, match="no champion"):
         promotion.roll_back(gate.stores, TARGET, actor="jane.roe", run=RUN)
     for act in (promotion.roll_back, promotion.approve):
-        with pytest.raises(InputError, match="stand for this decision"):
+        with pytest.raises(InputError, match="the name of the person"):
             act(gate.stores, TARGET, actor=" ", run=RUN)
 
 

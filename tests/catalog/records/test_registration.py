@@ -157,9 +157,8 @@ def test_an_adapter_is_kept_in_all_four_stores(house: House) -> None:
     assert house.stores.artifacts.folder(str(row["artifact_sha256"])).is_dir()
     version = house.stores.registry.version(ModelVersionRef("rpe-adapter-site_a", "1"))
     assert version.tags["rpe.adapter_id"] == card.adapter_id
-    (found,) = house.stores.vectors.search(
-        np.zeros(WIDTH), encoder_id="encoder:pico@1", k=1, allow=[card.adapter_id]
-    )
+    library = house.stores.vectors.library("encoder:pico@1", allow=[card.adapter_id])
+    (found,) = library.search(np.zeros(WIDTH), k=1)
     assert found.adapter_id == card.adapter_id
     above = ancestors(house.stores.lake.rows, card.adapter_id)
     parents = {(row["role"], row["parent_id"]) for row in above}

@@ -91,9 +91,11 @@ def test_what_is_kept_or_was_taken_back_is_told_as_that() -> None:
     kept = {"verdict": "kept", "target": TARGET, "reason": "The champion is this model already."}
     taken = {"verdict": "refused", "target": TARGET, "reason": "It was rolled back by a person."}
     assert words.of_decision(kept, "Version 1") == "Version 1 goes on serving."
-    assert words.of_verdict(kept) == "is what serves already, so nothing was asked or spent"
-    assert "what a person took back" in words.of_decision(taken, "Version 1")
-    assert "a person took that challenger back" in words.of_verdict(taken)
+    assert words.of_verdict(kept) == (
+        "is what serves already, so no test was run and no error budget used"
+    )
+    assert "a challenger that a person rolled back" in words.of_decision(taken, "Version 1")
+    assert "a person rolled that challenger back" in words.of_verdict(taken)
     actions = load_views_actions()
     assert actions <= {*words.ACTIONS}, "every action on record has words"
 
@@ -168,11 +170,39 @@ def test_every_block_says_what_it_means(world: Path) -> None:
     assert [name for name, so_what in blocks if not so_what] == []
     for sentence in (
         "arms of 5 score above base here, and still none is served",
-        "must show p of",
+        "needs p of at most",
         "are no longer what they were: read <code>rpe source findings",
         "since it began to serve: more than chance",
     ):
         assert sentence in page, sentence
+
+
+def test_every_term_is_explained_once_where_it_is_used(world: Path) -> None:
+    page = world.read_text()
+    for term, sentence in {**words.SPENDING, **words.GUARD_TERMS}.items():
+        told = sentence.replace("`gate.max_loss`", "<code>gate.max_loss</code>")
+        assert page.count(f"<dt>{term}</dt><dd>{told}</dd>") == 1, "where no pointer rests"
+    heads = dict(re.findall(r'columnheader" title="([^"]*)">([^<]*)</th>', page))
+    assert {*heads.values()} == {*words.SPENDING}
+    terms = {name: told for told, name in re.findall(r'<abbr title="([^"]*)">([^<]*)</abbr>', page)}
+    assert terms == words.GUARD_TERMS
+    (cards,) = re.findall(r"<details><summary>Checks[^<]*</summary>(.*?)</details>", page)[:1]
+    assert "</abbr> 2.37 is beyond 1.5" in cards
+
+
+def test_a_page_without_guards_explains_none_of_their_terms(tmp_path: Path) -> None:
+    with fresh_lake(tmp_path) as lake:
+        page = write(lake, tmp_path)
+    assert "<dt>" not in page
+
+
+def test_a_source_that_needs_attention_has_a_colour(world: Path) -> None:
+    page = world.read_text()
+    late = {"is_stale": True, "last_accepted_at": None}
+    states = {words.of_source({"source": "a"}, {"a"}), words.of_source({"source": "b"} | late, ())}
+    assert states == {"has a refused file", "has delivered nothing"}
+    for state in states:
+        assert f".{state.replace(' ', '-')} {{" in page or f".{state.replace(' ', '-')}, " in page
 
 
 def test_names_of_others_are_escaped_everywhere(tmp_path: Path) -> None:

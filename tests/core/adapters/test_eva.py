@@ -16,7 +16,7 @@ from rpe_core.adapters.input_watch import InputWatch
 from rpe_core.adapters.methods.eva import redistribute
 from rpe_core.adapters.recipe import Recipe, check_recipe
 from rpe_core.errors import InputError
-from rpe_core.families import causal_lm, sam, text_encoder
+from rpe_core.families import causal_lm, sam, shared, text_encoder
 from rpe_core.training.loop import train
 from tests.pico import LABELS, pico_cases, pico_encoder, pico_llama, pico_sam, pico_texts
 
@@ -240,7 +240,7 @@ def test_a_module_that_has_seen_enough_stops(base: text_encoder.Base, texts: lis
     n_tokens = int(text_encoder.sizes(base, many).sum())
     watch = watched(base, many, recipe_of("query", options={"tau": 0.01}))
     (first, second) = (fed for fed in watch._fed.values())
-    window = int(text_encoder.sizes(base, many[: text_encoder.WINDOW]).sum())
+    window = int(text_encoder.sizes(base, many[: shared.WINDOW]).sum())
     assert window < first.n_rows == second.n_rows < n_tokens
     assert len(watch.result().components) == 2
 

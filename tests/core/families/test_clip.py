@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessor, CLIPMode
 
 from rpe_core.adapters import injection
 from rpe_core.adapters.recipe import Recipe
-from rpe_core.families import attachment, clip
+from rpe_core.families import attachment, clip, shared
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
 from rpe_core.training.loop import train
@@ -163,7 +163,7 @@ def test_a_volume_is_the_mean_of_its_slices(base, task, volumes):
     image = (volumes[0] // 16).astype(np.uint8)
     alone = features_of(base, [image[i : i + 1] for i in range(len(image))])
     np.testing.assert_allclose(features_of(base, [image])[0], alone.mean(axis=0), atol=1e-5)
-    few = image[: clip.SLICES]
+    few = image[: shared.SLICES]
     state = torch.get_rng_state()
     loss = clip.forward(base, task, [few], ["disc"])[0]
     assert torch.equal(torch.get_rng_state(), state), "no slice is drawn where all are looked at"
@@ -173,7 +173,7 @@ def test_a_volume_is_the_mean_of_its_slices(base, task, volumes):
     with own_random_state(0, threads=1):
         drawn = clip.forward(base, task, [image], ["disc"])[1]
     with own_random_state(0, threads=1):
-        chosen = torch.randperm(5)[: clip.SLICES].numpy()
+        chosen = torch.randperm(5)[: shared.SLICES].numpy()
     np.testing.assert_allclose(drawn[0].detach(), alone[chosen].mean(axis=0), atol=1e-5)
 
 
@@ -181,11 +181,11 @@ def test_windows_percentiles_and_bytes_become_zero_to_one(base):
     grey = np.linspace(0, 255, 32 * 32).astype(np.uint8).reshape(1, 32, 32, 1)
     wide = grey.astype(np.float64) * 10 - 500
     byte, windowed = (
-        clip._pixels(base, image, clip._limits(image, window))
+        clip._pixels(base, image, shared.value_limits(image, window))
         for image, window in ((grey, ()), (wide, (-500, 2050)))
     )
     torch.testing.assert_close(byte, windowed, atol=1e-5, rtol=0)
-    assert clip._limits(wide, ()) == tuple(np.percentile(wide, (0.5, 99.5)))
+    assert shared.value_limits(wide, ()) == tuple(np.percentile(wide, (0.5, 99.5)))
     flat = clip._pixels(base, np.full((1, 8, 8, 1), 7.0), (7.0, 7.0))
     assert torch.isfinite(flat).all()
     channels = byte * torch.tensor(clip.DEVIATION)[:, None, None]

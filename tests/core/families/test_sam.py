@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import SamConfig, SamModel
 
 from rpe_core.adapters.recipe import Recipe
-from rpe_core.families import attachment, sam
+from rpe_core.families import attachment, sam, shared
 from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
 from rpe_core.training.loop import train
@@ -209,19 +209,19 @@ def test_items_are_indexed_one_by_one(base, task, cases):
 
 def test_windows_percentiles_and_bytes_become_zero_to_one():
     ramp = np.linspace(0, 1000, 2 * 10 * 10).reshape(2, 10, 10, 1)
-    scaled = sam._channels(ramp, sam._limits(ramp, ()), [0, 1])
+    scaled = sam._channels(ramp, shared.value_limits(ramp, ()), [0, 1])
     low, high = np.percentile(ramp, (0.5, 99.5))
     expected = ((ramp[..., 0] - low) / (high - low)).clip(0, 1)
     np.testing.assert_allclose(scaled[:, 1], expected, atol=1e-6)
     ct = np.array([[-1000, -160], [40, 3000]], dtype=np.int16)[None, ..., None]
-    seen = sam._channels(ct, sam._limits(ct, (-160, 240)), [0])
+    seen = sam._channels(ct, shared.value_limits(ct, (-160, 240)), [0])
     np.testing.assert_allclose(seen[0, 1], [[0, 0], [0.5, 1]])
     grey = np.array([[0, 51], [102, 255]], dtype=np.uint8)[None, ..., None]
     for window, expected in (((), [[0, 0.2], [0.4, 1]]), ((0, 102), [[0, 0.5], [1, 1]])):
-        seen = sam._channels(grey, sam._limits(grey, window), [0])
+        seen = sam._channels(grey, shared.value_limits(grey, window), [0])
         np.testing.assert_allclose(seen[0, 0], expected)
     flat = np.full((1, 4, 4, 1), 7, dtype=np.uint16)
-    assert not sam._channels(flat, sam._limits(flat, ()), [0]).any()
+    assert not sam._channels(flat, shared.value_limits(flat, ()), [0]).any()
 
 
 def test_a_grey_slice_has_its_neighbours_as_channels():

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpe_core.retrieval.batch_pass import CompactBlock, likely_pairs
 from rpe_core.retrieval.compact_rows import (
     FirstPass,
     Frame,
@@ -19,7 +18,7 @@ from rpe_core.retrieval.compact_rows import (
     plain_product,
     product_of,
 )
-from rpe_core.retrieval.exact import nearest_references
+from tests.oracles.nearest import nearest_references
 
 SCALES = st.sampled_from([1e-120, 1e-20, 1e-6, 1.0, 1e6, 1e20, 1e120])
 
@@ -69,30 +68,6 @@ def test_the_nearest_survive_the_first_pass(
         ties = np.linalg.norm(z[rows] - target, axis=1) <= distances[-1]
         assert set(rows[nearest]) <= set(kept)
         assert set(rows[ties]) <= set(kept)
-
-
-@settings(max_examples=300, deadline=None)
-@given(libraries(), st.integers(1, 8))
-def test_the_nearest_survive_the_pass_of_many(
-    made: tuple[np.ndarray, np.ndarray, np.ndarray], k: int
-) -> None:
-    z, target, visible = made
-    targets = np.stack([target, z[0], z.mean(axis=0) if len(z) else target])
-    blocks, cut = [], len(z) // 2
-    for first, last in ((0, cut), (cut, len(z))):
-        if last > first:  # parts with frames of their own
-            frame = frame_of(z[first:last])
-            rows = encode(z[first:last], frame)
-            for at in range(0, last - first, 16):
-                hidden = np.flatnonzero(~visible[first:last][at : at + 16])
-                blocks.append(CompactBlock(first + at, rows[at : at + 16], frame, hidden))
-    owners, rows = likely_pairs(targets, blocks, k=k)
-    assert visible[rows].all()
-    if visible.any():
-        seen = np.flatnonzero(visible)
-        for i, one in enumerate(targets):
-            nearest, _ = nearest_references(one, z[seen], k=k)
-            assert set(seen[nearest]) <= set(rows[owners == i])
 
 
 @settings(max_examples=200, deadline=None)

@@ -40,7 +40,7 @@ def _phrases() -> dict[str, tuple[str, ...]]:
 
 
 def _in_form(row: Planted, form: str, width: int) -> Planted:
-    """The same text in another form, and where the identifier then stands."""
+    """A text in another form, and where the identifier then stands."""
     if form == "lower case":
         return Planted(row.identifier, row.text.lower(), row.start, row.end)
     if form == "capitals":

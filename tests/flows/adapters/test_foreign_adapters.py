@@ -274,7 +274,7 @@ def test_a_resized_vocabulary_is_called_so(world: Settings, importing: Any, tmp_
 
 @pytest.fixture
 def speaking(world: Settings, tmp_path: Path) -> Path:
-    """The same platform with a causal-lm as its base."""
+    """The platform of `world` with a causal-lm as its base."""
     folder = pico_llama(tmp_path / "llama")
     plan = world.plan_file.read_text().replace("query, value", "q_proj")
     before = plan[plan.index("  pico:") : plan.index("recipes:")]
@@ -411,3 +411,22 @@ def test_an_adapter_that_an_earlier_release_filed_fails_a_night_in_words(
             predict_arm(workspace, "pico", task, tmp_path / "lab", ["a drug was given"])
         assert "on base pico" in str(caught.value)
         assert len(predict_arm(workspace, "pico", task, None, ["a drug was given"])) == 1
+
+
+def test_two_folders_of_one_adapter_are_refused_by_its_id(
+    world: Settings, rpe: Rpe, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / parent / "lab" for parent in ("one", "two")]
+    for folder in folders:
+        trained(BertModel.from_pretrained(base_of(world)), folder, target_modules=MODULES)
+        np.save(folder / "z.npy", np.arange(32.0))
+    capfd.readouterr()
+    code = rpe(
+        "adapters", "import", *map(str, folders), "--base", "pico", "--source", "lab",
+        "--license", "mit", "--task-of", "site_a", "--representation", "z.npy",
+        "--confirm-base", "--no-register",
+    )  # fmt: skip
+    assert code == 2
+    said = "".join(capfd.readouterr())
+    assert "Two adapters would have one id" in said
+    assert "AttributeError" not in said

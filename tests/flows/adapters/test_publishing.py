@@ -26,7 +26,7 @@ def test_a_small_cohort_is_neither_exported_nor_mapped(
     night_copy.plan_file.write_text(f"{plan}publishing: {{min_groups: {most + 1}}}\n")
     assert rpe(*arguments) == 2
     told = capfd.readouterr().err
-    assert f"stands for {most} groups" in told
+    assert f"is of only {most} groups" in told
     assert f"at least {most + 1} groups, by `publishing: min_groups`" in told
     assert not out.exists()
     assert rpe("report") == 0

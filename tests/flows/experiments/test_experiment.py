@@ -37,7 +37,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def done(fresh: Settings, tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Settings:
-    """The same after an undisturbed experiment."""
+    """The world of `fresh` after an undisturbed experiment."""
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("done") / "home"
         settings = enter_copy(fresh, root, prefect_api, patch)

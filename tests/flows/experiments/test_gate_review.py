@@ -235,7 +235,7 @@ def test_nothing_is_written_and_the_command_says_what_may_be_done(
     assert rpe("experiment", "gate-review") == 0
     shown = capfd.readouterr()
     assert "4 promotions stand, 5 would not have happened, 5 cannot be reviewed" in shown.err
-    assert "SERVES unseen: version 1 would not have been let in" in shown.err
+    assert "SERVES unseen: version 1 would not be promoted now" in shown.err
     assert "rpe rollback clear --actor NAME   # version 2 serves again" in shown.err
     assert shown.err.count("rpe rollback") == 1, "of the others there is no former champion"
     assert "1 of 60 groups lost more than 0.3: up to 7.7% may" in " ".join(shown.out.split())

@@ -10,7 +10,7 @@ from flows.runs.chunks import MAX_TASKS, TASK_UNITS, Chunk, Step, StepFailed, ch
 from flows.workspace.workspace import Workspace
 from rpe_core.errors import InputError
 
-NOBODY = cast(Workspace, None)  # the verbs below look at no workspace
+NOBODY = cast(Workspace, None)  # the steps below look at no workspace
 MARKER = "quorvexil"
 
 
@@ -32,8 +32,8 @@ class Desk:
         self.kept.append(list(made))
 
     def chunk(self, units: str) -> Chunk:
-        verb = Step(lambda _: [], self.make, self.keep)
-        return Chunk(NOBODY, "test", verb, list(units), first=1, total=len(units))
+        step = Step(lambda _: [], self.make, self.keep)
+        return Chunk(NOBODY, "test", step, list(units), first=1, total=len(units))
 
 
 def outcome(chunk: Chunk) -> dict[str, str]:

@@ -6,10 +6,8 @@ import json
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from flows.runs.run_record import open_run
-from flows.runs.workers import RESOURCES, RemoteJob, compute, resources_of
+from flows.runs.workers import RemoteJob, compute, resources_on
 from flows.steps.table import STEPS
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
@@ -21,20 +19,20 @@ def test_a_worker_makes_from_an_id_what_the_night_made(night_copy: Settings) -> 
     with closing((stores := open_stores(night_copy)).lake):
         workspace = Workspace(night_copy, declared.plan, declared.contracts, stores, run)
         made = {}
-        for step in ("embed", "evaluate"):
-            how, afar = STEPS[step], STEPS[step].afar
-            assert afar is not None
-            told = RemoteJob(
+        for name in ("embed", "evaluate"):
+            step, remote = STEPS[name], STEPS[name].remote
+            assert remote is not None
+            job = RemoteJob(
                 {"home": str(night_copy.root)},
                 declared.plan,
                 run,
                 stores.lake.snapshot_id,
-                step,
-                afar.name(afar.units(workspace)[0]),
+                name,
+                remote.name(remote.units(workspace)[0]),
             )
-            file = Path(compute(told, how))
-            assert file == told.file
-            made[step] = afar.unpack(json.loads(file.read_text()))
+            file = Path(compute(job, step))
+            assert file == job.file
+            made[name] = remote.unpack(json.loads(file.read_text()))
         before = stores.vectors.representation(made["embed"].representation_id)
         assert (made["embed"].z, made["embed"].variance) == (before.z, before.variance)
         scores = made["evaluate"].scores
@@ -46,7 +44,6 @@ def test_a_worker_makes_from_an_id_what_the_night_made(night_copy: Settings) -> 
         assert stores.lake.rows("SELECT count(*) AS n FROM core.runs") == [{"n": 1}]
 
 
-@pytest.mark.parametrize("step", sorted(RESOURCES))
-def test_a_gpu_is_asked_for_where_the_device_is_one(step: str) -> None:
-    assert resources_of(step, "cpu") == {"num_cpus": 1, "num_gpus": 0}
-    assert resources_of(step, "cuda") == {"num_cpus": 1, "num_gpus": 1}
+def test_a_gpu_is_asked_for_where_the_device_is_one() -> None:
+    assert resources_on("cpu") == {"num_cpus": 1, "num_gpus": 0}
+    assert resources_on("cuda") == {"num_cpus": 1, "num_gpus": 1}

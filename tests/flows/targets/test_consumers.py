@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from safetensors.torch import load_file
 
 from flows.night.nightly import run_night
+from flows.steps.registered_models import UNJUDGED
 from flows.targets.decisions import approve
-from flows.targets.registered_models import UNJUDGED
 from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_registry, open_stores

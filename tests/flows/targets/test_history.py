@@ -97,7 +97,7 @@ def test_the_last_screen_tells_old_verdicts_from_tonights(
     asked("promote", TARGET, "--actor", "jane.roe")
     out, err = asked("nightly")
     assert "decided tonight: none" in out
-    before = out.split("as before")[1]
+    before = out.split("decisions still in force")[1]
     assert TARGET in before
     assert "v1" in before
     assert "approved by jane.roe" in " ".join(before.split())
@@ -121,15 +121,15 @@ def test_what_waits_for_a_person_is_told_each_night(
     assert TARGET in decided
     assert "pending, 46 rows" in decided
     assert "win" in decided
-    assert "as before" not in out
+    assert "decisions still in force" not in out
     assert f"rpe promote {TARGET} --actor NAME" in err
     show_summary(finished_night, replace(summary, run_id="run:night@later"))
     out, err = capfd.readouterr()
     assert "decided tonight: none" in out
-    assert "pending" in out.split("as before")[1]
+    assert "pending" in out.split("decisions still in force")[1]
     assert f"WAITING {TARGET}" in err
     show_summary(finished_night, replace(summary, flow="ingest", steps=()))
-    assert "decided" not in capfd.readouterr().out.split("as before")[0]
+    assert "decided" not in capfd.readouterr().out.split("decisions still in force")[0]
 
 
 def test_champion_says_who_serves_since_when_and_why(
@@ -227,7 +227,7 @@ def test_a_target_of_a_former_plan_keeps_its_history(
     grown: Settings, asked: Callable[..., tuple[str, str]]
 ) -> None:
     out, err = asked("champion", TARGET)
-    assert "nothing serves; plan.yaml names it no more" in out
+    assert "nothing serves; plan.yaml no longer names it" in out
     assert f"rpe history {TARGET}" in err
     assert "v1 pending" in asked("history", TARGET)[0]
 

@@ -39,9 +39,9 @@ def test_empty_inputs_keep_their_rows_and_get_no_answer(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--image", "a.png", "--text", "red"), "--image asks about images"),
-        (("--image", "a.png", "--file", "a.txt"), "--image asks about images"),
-        (("--out", "masks", "--text", "red"), "--out asks about images"),
+        (("--image", "a.png", "--text", "red"), "--image is an input of images"),
+        (("--image", "a.png", "--file", "a.txt"), "--image is an input of images"),
+        (("--out", "masks", "--text", "red"), "--out is an input of images"),
     ],
 )
 def test_what_would_not_be_answered_is_refused(

@@ -97,7 +97,7 @@ def test_a_collapsing_champion_is_told_on_the_very_night_and_once(
     capfd.readouterr()
     assert rpe("nightly") == 0
     err = capfd.readouterr().err
-    assert f"STANDING {TARGET}: its champion scores accuracy" in err
+    assert f"STILL {TARGET}: its champion scores accuracy" in err
     assert "ALERT" not in err
     (again,) = read_rows_of(night_copy, "FROM core.runs ORDER BY recorded_at DESC LIMIT 1")
     assert again["outcome"] == "unchanged"
@@ -173,18 +173,18 @@ def test_a_refused_file_is_told_every_night_until_it_is_gone(
     assert "REFUSED ingest site_b: ContractViolated: 1 of 2 new files" in err
     page = night_copy.report_file.read_text()
     assert "What failed" not in page
-    assert page.count("site_b_2.jsonl lies there refused") == 1
-    assert "A refused file of site_b lies there" in page
+    assert page.count("site_b_2.jsonl is refused") == 1
+    assert "A file of site_b was refused" in page
     n_runs = len(read_rows_of(night_copy, "FROM core.runs"))
     capfd.readouterr()
     assert rpe("ingest") == 3
     err = capfd.readouterr().err
-    assert "REFUSED site_b: site_b_2.jsonl lies there refused since" in err
+    assert "REFUSED site_b: site_b_2.jsonl is refused since" in err
     assert "unreadable_file; `rpe source findings site_b`" in err
     assert "rpe source check site_b   # after it is mended" in err
-    assert "nothing new lay there" not in err
+    assert "there was no new file" not in err
     assert rpe("nightly", "--dry-run", "--only", "ingest") == 0
-    assert "REFUSED site_b: site_b_2.jsonl lies there" in capfd.readouterr().err
+    assert "REFUSED site_b: site_b_2.jsonl is refused" in capfd.readouterr().err
     rows = read_rows_of(night_copy, "FROM core.runs ORDER BY recorded_at")
     assert (len(rows), rows[-1]["outcome"], rows[-1]["faults_json"]) == (
         n_runs + 1,
@@ -202,7 +202,7 @@ def test_a_refused_file_is_told_every_night_until_it_is_gone(
     )
     page = night_copy.report_file.read_text()
     assert "refused of <b>site_b</b>" in page.partition('<h2 id="ended">')[2].partition("<h2")[0]
-    assert "A refused file of site_b lies there" not in page
+    assert "A file of site_b was refused" not in page
 
 
 @pytest.mark.slow
@@ -268,7 +268,7 @@ def test_rows_of_another_kind_are_a_drift_and_rows_of_the_same_are_none(
     (inbox / "site_a_3.jsonl").write_text("".join(json.dumps(row) + "\n" for row in other))
     night = run_night(night_copy, only=EMBEDDED)
     assert (night.outcome, raised(night)) == ("alert", [("drift", "site_a")])
-    assert "times what chance makes" in night.alerts[0].message
+    assert "times what chance alone would give" in night.alerts[0].message
     assert "rpe retract dataset:site_a@" in night.alerts[0].remedy
     again = run_night(night_copy, only=EMBEDDED)
     assert (again.outcome, stands(again)) == ("unchanged", [("drift", "site_a")])

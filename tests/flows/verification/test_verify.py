@@ -81,7 +81,7 @@ def world(
 def copy(
     world: Settings, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """The same, to be damaged."""
+    """A copy of the world, to be damaged."""
     return enter_copy(world, tmp_path / "home", prefect_api, monkeypatch)
 
 

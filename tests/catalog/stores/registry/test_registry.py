@@ -397,7 +397,6 @@ def test_what_is_not_there_is_not_found(platform: Platform) -> None:
         with pytest.raises(RecordNotFound):
             call()
     assert platform.registry.versions("nobody") == []
-    assert platform.registry.find("nobody", "rpe.adapter_id", "x") is None
 
 
 def test_a_task_that_cannot_be_served_is_refused(platform: Platform) -> None:

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,9 +46,10 @@ def filed(name: str, *z: float, encoder: str = ENCODER) -> Representation:
     )
 
 
-def found(store: Vectors, *z: float, k: int = 9, **kwargs: object) -> list[str]:
-    options = {"allow": ["a", "b", "c"], **kwargs}
-    return [c.adapter_id for c in store.search(z, encoder_id=ENCODER, k=k, **options)]
+def found(
+    store: Vectors, *z: float, k: int = 9, allow: tuple[str, ...] = ("a", "b", "c"), **kwargs: Any
+) -> list[str]:
+    return [c.adapter_id for c in store.library(ENCODER, allow=allow).search(z, k=k, **kwargs)]
 
 
 def test_z_and_variance_come_back_bit_for_bit(store: Vectors) -> None:
@@ -96,7 +98,7 @@ def test_only_visible_adapters_of_other_sources_are_found(store: Vectors) -> Non
 
 def test_a_candidate_says_where_it_is_and_how_far(store: Vectors) -> None:
     store.put(filed("a", 3, 4), adapter_id="a")
-    (candidate,) = store.search([0, 0], encoder_id=ENCODER, k=1, allow=["a"])
+    (candidate,) = store.library(ENCODER, allow=["a"]).search([0, 0], k=1)
     assert (candidate.source, candidate.dataset_version_id) == ("a", "dataset:a@1")
     assert (candidate.distance, candidate.z) == (5.0, (3.0, 4.0))
 
@@ -115,7 +117,7 @@ def test_encoders_never_mix(store: Vectors) -> None:
     store.put(filed("b", 0, 0, encoder="encoder:other@1"), adapter_id="b")
     store.put(filed("c", 0, 0, 0, encoder="encoder_other_1"), adapter_id="c")
     assert found(store, 0, 0) == ["a"]
-    assert store.search([0], encoder_id="encoder:unknown@1", k=1, allow=["a"]) == []
+    assert store.library("encoder:unknown@1", allow=["a"]).search([0], k=1) == []
     assert len(store.keys()) == 3
 
 

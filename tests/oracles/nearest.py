@@ -1,11 +1,10 @@
-"""Exact k nearest references: what the vector store must agree with."""
+"""Exact k nearest references by sorting all distances: what LoRA-VecDB must agree with."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from rpe_core.distance import IntVector, Matrix, Vector, squared_distances
-from rpe_core.errors import InputError
 
 
 def nearest_references(target: Vector, references: Matrix, *, k: int) -> tuple[IntVector, Vector]:
@@ -16,8 +15,6 @@ def nearest_references(target: Vector, references: Matrix, *, k: int) -> tuple[I
     >>> nearest_references(np.zeros(1), np.array([[2.0], [-1.0], [1.0]]), k=2)
     (array([1, 2]), array([1., 1.]))
     """
-    if k < 1:
-        raise InputError("k must be at least 1.", expected="k >= 1")
     squares = squared_distances(target, references)
     order = np.argsort(squares, kind="stable")[:k].astype(np.int64)
     return order, np.sqrt(squares[order])
