@@ -11,8 +11,8 @@ from flows.experiments.experiment import run_leave_one_out
 from flows.experiments.leave_one_out_protocol import ARMS
 from flows.night.nightly import run_night
 from flows.upkeep.init import init_workspace
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 
 BASE = "models/organ-sam"
 SCORES = """

@@ -19,9 +19,9 @@ from flows.experiments.experiment import run_leave_one_out
 from flows.experiments.leave_one_out_protocol import ARMS
 from flows.upkeep.init import init_workspace
 from flows.workspace.bases import model_files
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from rpe_core.errors import InputError
+from tests.lake_rows import read_rows_of
 
 SOURCES = [site.name for site in sites()]
 SCORES = """

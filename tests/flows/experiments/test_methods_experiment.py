@@ -10,7 +10,6 @@ import pytest
 
 from flows.experiments.experiment import run_methods
 from flows.experiments.method_protocol import MethodProtocol, method_plan_of, method_protocol_of
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake
 from flows.workspace.workspace import load_declarations
@@ -18,6 +17,7 @@ from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.errors import DeclarationError, InputError
 from tests.end_state import end_state
 from tests.flows.conftest import enter_copy
+from tests.lake_rows import read_rows_of
 from tests.pico_world import SITES, make_pico_workspace
 
 SORA = """\

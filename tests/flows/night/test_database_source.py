@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from flows.night.nightly import run_night
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 from tests.pico import pico_texts
 from tests.pico_world import make_pico_workspace
 

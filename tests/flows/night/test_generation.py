@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from flows.night.nightly import run_night
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 from tests.pico import pico_encoder, pico_llama, pico_texts
 from tests.replays import ALL_SAME, outcomes
 

@@ -7,9 +7,9 @@ import pytest
 
 from flows.night.nightly import run_night
 from flows.steps.train import TrainingFailed, run_process
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_registry
+from tests.lake_rows import read_rows_of
 from tests.pico_world import write_rows
 
 

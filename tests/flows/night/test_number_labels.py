@@ -15,8 +15,8 @@ import pytest
 
 from flows.night.nightly import run_night
 from flows.targets.predict import predict_texts
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 from tests.pico import LABELS
 from tests.pico_world import SITES, make_pico_workspace
 

@@ -16,12 +16,12 @@ from flows.night.nightly import run_night
 from flows.night.retract import plan_retraction, retract
 from flows.runs.run_record import open_run
 from flows.targets.decisions import approve
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
 from rpe_core.errors import InputError
 from tests.end_state import end_state
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 from tests.pico_world import ROWS, make_pico_workspace, write_rows
 
 

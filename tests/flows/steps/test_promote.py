@@ -14,13 +14,13 @@ from catalog.records.registration import Challenger
 from flows.night.nightly import run_night
 from flows.runs.run_record import open_run
 from flows.targets.decisions import approve, roll_back
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from tests.flows.conftest import TARGET
 from tests.flows.night.test_night import counts
 from tests.kill_operations import take_back
+from tests.lake_rows import read_rows_of
 
 WEAKEST = """
 SELECT arm, e.ensemble_id, e.dataset_version_id FROM core.scores s JOIN core.ensembles e

@@ -13,12 +13,12 @@ from flows.commands.last_screen import read_standing
 from flows.night.nightly import run_night
 from flows.runs.run_record import open_run
 from flows.targets.decisions import approve, roll_back
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_registry, open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from tests.flows.conftest import TARGET
 from tests.flows.night.test_night import counts, files_of
+from tests.lake_rows import read_rows_of
 from tests.pico_world import write_rows
 
 LATER = ("ensemble", "evaluate", "promote")

@@ -10,9 +10,9 @@ import pytest
 
 from flows.night.nightly import run_night
 from flows.targets.replay import replay
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
+from tests.lake_rows import read_rows_of
 from tests.pico_world import write_contract, write_rows
 from tests.replays import ALL_SAME, on_threads, outcomes
 

@@ -18,11 +18,11 @@ from flows.runs.run_record import Summary
 from flows.runs.webhook import send_night_notice
 from flows.upkeep.maintain import upkeep
 from flows.workspace import stores
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import utc_now
 from rpe_core.errors import DeclarationError
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 
 SECRET = "T0ken-in-the-path"
 

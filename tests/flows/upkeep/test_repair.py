@@ -14,13 +14,13 @@ from flows.runs.run_record import open_run
 from flows.upkeep.doctor import BAD, examine
 from flows.upkeep.repair import LEFT as IS_LEFT
 from flows.upkeep.repair import TO_DO, foretell, repair
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_stores
 from tests.end_state import end_state
 from tests.flows.conftest import TARGET, enter_copy
 from tests.flows.damages import LEFT, MENDED
 from tests.kill_operations import age
+from tests.lake_rows import read_rows_of
 
 BEFORE_VERSIONS = 13  # the last migration of the release that put no file of a version on record
 ELSEWHERE = ("lock", "permissions")  # checks of the machine, not of what is kept

@@ -15,10 +15,10 @@ from flows.night.nightly import run_night
 from flows.night.retract import retract
 from flows.runs.run_record import Summary
 from flows.targets.decisions import approve
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from tests.faults import KILL
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 from tests.pico import LABELS, pico_encoder
 from tests.pico_world import ROWS, write_rows
 

@@ -8,13 +8,13 @@ import pytest
 
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import connect
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.lost_lake import LakeLost
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_registry
 from tests.flows.conftest import TARGET
 from tests.flows.damages import LOST, MENDED
 from tests.flows.upkeep.test_repair import bytes_of, copy, served
+from tests.lake_rows import read_rows_of
 
 __all__ = ["copy", "served"]
 WRITING = (("ingest",), ("embed",), ("train",), ("maintain",), ("repair",), ("init",))
