@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from catalog.errors import StoreError
 from catalog.stores.lake.lake import Lake
 from flows.workspace.settings import Settings, require_workspace
 from flows.workspace.stores import may_write, open_lake, others_of
 from rpe_core.errors import InputError
-
-
-def read_rows_of(
-    settings: Settings, sql: str, parameters: Sequence[object] = ()
-) -> list[dict[str, Any]]:
-    """Rows of one of our own queries.
-
-    Raises:
-        InputError: if the workspace has no lake yet.
-    """
-    with open_lake_to_read(settings) as lake:
-        return lake.rows(sql, parameters)
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from flows.commands.last_screen import show_summary
 from flows.night.nightly import run_night
 from flows.steps.train import TrainingFailed, run_process
 from flows.workspace import workspace
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.plan import Plan
 from flows.workspace.plan_file import load_plan
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_registry
+from tests.lake_rows import read_rows_of
 from tests.pico_world import write_rows
 
 
@@ -105,6 +105,7 @@ def test_new_rows_make_a_new_dataset_version_and_retrain(pico_workspace: Setting
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_refused_source_does_not_stop_the_others(pico_workspace: Settings) -> None:
     (pico_workspace.root.parent / "data" / "site_b.jsonl").write_bytes(b"\xff\xfenot json")
     summary = run_night(pico_workspace, only=("ingest", "embed", "train"))
@@ -115,6 +116,7 @@ def test_a_refused_source_does_not_stop_the_others(pico_workspace: Settings) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_an_adapter_that_no_sum_takes_in_serves_by_itself_alone(pico_workspace: Settings) -> None:
     plan = pico_workspace.plan_file.read_text()
     dora = "  dora2: {method: dora, r: 2, alpha: 4, target_modules: [query, value], epochs: 1,\n"
