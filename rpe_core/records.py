@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 MeanOver = Literal["groups", "items"]
 Result = Literal["win", "tie", "loss"]
@@ -47,6 +47,20 @@ class TaskSpec:
     def declared(self) -> dict[str, Any]:
         """The task as plain values, as a family, a stored row or a served model is told of it."""
         return {name: value for name, value in asdict(self).items() if value}
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """Immutable accepted content of a source, as far as a target is made of it."""
+
+    dataset_version_id: str
+    sha256: str
+    n_test_labelled: int
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The version that a row of core.dataset_versions tells of."""
+        return cls(row["dataset_version_id"], row["sha256"], row["n_test_labelled"])
 
 
 @dataclass(frozen=True)

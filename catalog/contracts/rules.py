@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import re._parser as regex_parser  # type: ignore[import-not-found]
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from catalog.contracts.image_rules import image_faults
 from catalog.contracts.images import IMAGE_FORMATS
 from catalog.contracts.labels import LABEL_TYPES, is_label_of
 from catalog.contracts.parts import Parts, sound_parts
+from catalog.contracts.regex_parts import RegexPart, parse_pattern
 from catalog.contracts.shape_rules import shape_rule_faults
 from catalog.errors import Fault
 from rpe_core.errors import shown_name
@@ -223,24 +223,15 @@ def _pattern_faults(path: str, pattern: str) -> Iterator[Fault]:
         expected = "a regular expression without look-around or back-references"
         yield Fault(path, "is no pattern that can be used", expected)
         return
-    if _repeats_a_repeat(regex_parser.parse(pattern), is_inside=False):
+    if _repeats_a_repeat(parse_pattern(pattern), is_inside=False):
         yield Fault(path, "repeats a repeat, which may never end", "such as a+ and not (a+)+")
 
 
-def _repeats_a_repeat(tree: Any, *, is_inside: bool) -> bool:
-    for operator, argument in tree:
-        is_repeat = str(operator) in ("MAX_REPEAT", "MIN_REPEAT") and argument[1] > 10
+def _repeats_a_repeat(parts: Sequence[RegexPart], *, is_inside: bool) -> bool:
+    for part in parts:
+        is_repeat = part.highest > 10
         if is_repeat and is_inside:
             return True
-        if any(_repeats_a_repeat(s, is_inside=is_inside or is_repeat) for s in _inner(argument)):
+        if _repeats_a_repeat(part.inner, is_inside=is_inside or is_repeat):
             return True
     return False
-
-
-def _inner(argument: Any) -> Iterator[Any]:
-    """The sub-patterns inside the argument of a parsed operator."""
-    if isinstance(argument, regex_parser.SubPattern):
-        yield argument
-    elif isinstance(argument, list | tuple):
-        for item in argument:
-            yield from _inner(item)

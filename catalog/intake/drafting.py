@@ -53,7 +53,8 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
         raise InputError(
             "A contract of images is not drafted.",
             expected="files: {path: /data/{case}.image.png, format: image, mask: ...}",
-            remedy="write it by hand as the README shows; `rpe source add` checks it with the data",
+            remedy="write it by hand as infra/docs/sources.md shows;"
+            " `rpe source add` checks it with the data",
         )
     files = found_files(uri)
     first = files.uris[0]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 
 from catalog.contracts.contract import SourceContract, SplitColumn
@@ -52,7 +53,7 @@ def clear_scratch(folder: Path | None = None) -> None:
     """Remove the staged rows of ingests that were killed, from the system's folder or another."""
     for left in (folder or Path(tempfile.gettempdir())).glob(f"{_SCRATCH}*-*"):
         pid = left.name.removeprefix(_SCRATCH).split("-")[0]
-        if pid.isdigit() and not _is_running(int(pid)):
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
 
 
@@ -207,13 +208,3 @@ def _carved_below(lake: Rows, contract: SourceContract, outcomes: Sequence[Outco
         is_said = is_said or any(outcome.tally.says_validation for outcome in outcomes)
         share = share if is_carved or not is_said else 0.0
     return splits.hash_below(share) if share > 0.0 else None
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -12,6 +12,7 @@ from typing import Any
 
 from catalog.errors import StoreError
 from catalog.integrity.damage import CHANGED, GONE, UNREADABLE
+from catalog.stores.disk import write_whole
 from catalog.stores.lake.lake import Lake
 from catalog.stores.places import sha256_of
 from catalog.stores.registry.model_versions import ModelVersion, ModelVersionRef
@@ -89,10 +90,8 @@ class Hashes:
         """Keep those that were asked for, if one is new."""
         if self.used == self.known:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(self.used), encoding="utf-8")
-        part.replace(path)
+        with write_whole(path) as part:
+            part.write_text(json.dumps(self.used), encoding="utf-8")
 
 
 def versions_on_record(lake: Lake, refs: Collection[ModelVersionRef] | None = None) -> list[Row]:

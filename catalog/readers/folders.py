@@ -16,12 +16,12 @@ from catalog.contracts.contract import ColumnType
 from catalog.readers.cells import from_text
 from catalog.readers.fhir_sample import is_fhir, sample_fhir
 from catalog.readers.files import COMPRESSIONS, absolute_pattern, file_name, list_parts
-from catalog.readers.formats import format_of_name
+from catalog.readers.formats import format_of_name, read_sample
 from catalog.readers.headers import looks_like_value
 from catalog.readers.naming import DraftName, draft_names
 from catalog.readers.nested_sample import with_nested
 from catalog.readers.partitions import folder_values
-from catalog.readers.sample import ColumnSample, read_sample
+from catalog.readers.sample import ColumnSample
 from catalog.readers.sniffed_values import ToldColumn
 from rpe_core.errors import InputError
 

@@ -22,6 +22,7 @@ from catalog.readers.files import (
 from catalog.readers.listing import listing_sha256
 from catalog.readers.parquet_rows import read_parquet
 from catalog.readers.partitions import partition_mark, with_partitions
+from catalog.readers.sample import ColumnSample, csv_columns, jsonl_columns, parquet_columns
 from catalog.readers.tabular import read_csv, read_jsonl
 from rpe_core.errors import InputError, UnknownName
 
@@ -37,6 +38,7 @@ __all__ = [
     "list_deliveries",
     "open_batches",
     "open_delivery",
+    "read_sample",
 ]
 
 MAX_CELL_CHARS = 1_000_000
@@ -47,12 +49,16 @@ _OTHER_SHEETS = (".xls", ".xlsb", ".ods", ".numbers")
 
 @dataclass(frozen=True)
 class Reader:
-    """How a format is read, and the endings by which a file of it is known."""
+    """How a format is read, the endings by which a file of it is known, and its first rows.
+
+    `sample(uri, rows)` gives the columns of a file for a draft; without it none is drafted by it.
+    """
 
     name: str
     doc: str
     endings: tuple[str, ...]
     read: Callable[..., Iterator[TypedBatch]]
+    sample: Callable[[str, int], ColumnSample] | None = None
 
 
 def _read_xlsx(*places: Any, **options: Any) -> Iterator[TypedBatch]:
@@ -69,18 +75,21 @@ READERS: Mapping[str, Reader] = {
             f"rows of a table in Apache Parquet; {_BATCH}",
             (".parquet", ".pq"),
             read_parquet,
+            parquet_columns,
         ),
         Reader(
             "csv",
             f"rows of a table, text with a mark between cells; {_PACKED}; {_BATCH}",
             (".csv", ".tsv", ".txt", ".tab", ".psv"),
             read_csv,
+            csv_columns,
         ),
         Reader(
             "jsonl",
             f"rows of a table, one JSON object a line; {_PACKED}; {_BATCH}",
             (".jsonl", ".ndjson"),
             read_jsonl,
+            jsonl_columns,
         ),
         Reader(
             "fhir",
@@ -131,6 +140,23 @@ def open_batches(
     }
     batches = READERS[format].read(uri, columns, **limits, **options.get(format, {}))
     return with_partitions(batches, columns, uri, max_cell_chars=max_cell_chars)
+
+
+def read_sample(uri: str, format: str, *, rows: int) -> ColumnSample:
+    """The first rows of a file, for a draft.
+
+    Raises:
+        FileUnreadable: if the file cannot be read, or its first line is a row of data.
+        InputError: if files of this format are not drafted.
+    """
+    sample = READERS[format].sample
+    if sample is None:
+        raise InputError(
+            "Files of this format are not drafted.",
+            where=file_name(uri),
+            remedy="write the contract by hand, as infra/docs/sources.md shows",
+        )
+    return sample(uri, rows)
 
 
 def list_deliveries(files: Files) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,21 +43,12 @@ class ColumnSample:
     n_hidden: int = 0  # keys of JSON that look like values, which have no place to be called by
 
 
-def read_sample(uri: str, file_format: str, *, rows: int) -> ColumnSample:
-    """The first rows of a file.
+def csv_columns(uri: str, rows: int) -> ColumnSample:
+    """The columns of a file in CSV.
 
     Raises:
         FileUnreadable: if the file cannot be read, or its first line is a row of data.
     """
-    read: Mapping[str, Callable[[str, int], ColumnSample]] = {
-        "csv": _csv_sample,
-        "jsonl": _jsonl_sample,
-        "parquet": _parquet_sample,
-    }
-    return read[file_format](uri, rows)
-
-
-def _csv_sample(uri: str, rows: int) -> ColumnSample:
     drawn = sample_csv(uri, rows=rows)
     return ColumnSample(
         draft_names(drawn.names, is_header=drawn.header == "sure"),
@@ -68,7 +59,12 @@ def _csv_sample(uri: str, rows: int) -> ColumnSample:
     )
 
 
-def _jsonl_sample(uri: str, rows: int) -> ColumnSample:
+def jsonl_columns(uri: str, rows: int) -> ColumnSample:
+    """The columns of a file in JSON lines.
+
+    Raises:
+        FileUnreadable: if the file cannot be read.
+    """
     with text_file(uri) as stream:
         read_lines = json_lines(stream, max_line_bytes=MAX_LINE_BYTES)
         lines = [*first_rows(read_lines, rows, lambda line: len(line or b""))]
@@ -91,7 +87,12 @@ def _jsonl_sample(uri: str, rows: int) -> ColumnSample:
     return ColumnSample(draft_names(names, is_header=True), cells, n_hidden=n_hidden)
 
 
-def _parquet_sample(uri: str, rows: int) -> ColumnSample:
+def parquet_columns(uri: str, rows: int) -> ColumnSample:
+    """The columns of a file in Parquet.
+
+    Raises:
+        FileUnreadable: if the file cannot be read.
+    """
     with parquet_file(uri) as file:
         names = file.schema.names
         check_distinct(names, uri)

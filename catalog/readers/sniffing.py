@@ -71,11 +71,6 @@ def sniff_marks(sample: bytes, *, is_whole: bool) -> CsvFormat:
     return best.csv if hint else best.csv.model_copy(update=_above(body, best, is_whole))
 
 
-def cut_sample(sample: bytes, csv: CsvFormat, *, is_whole: bool) -> list[CsvRow]:
-    """The first records of a sample; one that its end cuts off is left out."""
-    return list(_records(sample, csv, is_whole))
-
-
 def _score(cut: Cut) -> float:
     return cut.score
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from catalog.stores.disk import disk_errors
+from catalog.stores.disk import disk_errors, write_whole
 from rpe_core.regular_files import read_regular
 
 FOLDER = "nights"
@@ -56,11 +56,8 @@ def erase_pages(report: Path, *, names: Collection[str], since: datetime | None)
 
 def write_page(path: Path, html: str) -> None:
     """Write a page whole or not at all."""
-    with disk_errors("the report", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
-        temporary.write_text(html)
-        temporary.replace(path)
+    with disk_errors("the report", path), write_whole(path) as part:
+        part.write_text(html)
 
 
 def _holds(path: Path, sought: Collection[bytes]) -> bool:

@@ -1,12 +1,13 @@
-"""Errors of the operating system, said in our words at the door of a store."""
+"""Files of the operating system: written whole, flushed, their errors said in our words."""
 
 from __future__ import annotations
 
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 from catalog.errors import StoreError, StoreUnavailable
 
@@ -53,6 +54,27 @@ def disk_errors(store: str, where: Path | str) -> Iterator[None]:
             where=str(where),
             remedy="check that the folder exists and its device is healthy, then try again",
         ) from None
+
+
+@contextmanager
+def write_whole(path: Path, *, is_contended: bool = False) -> Iterator[Path]:
+    """A file beside the place, put there by one rename once its bytes are on the disk.
+
+    A reader sees the old content or the new one. What a killed process left beside the place is
+    written over by the next; where several may write at once, each has a name of its own.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = f".{token_hex(8)}" if is_contended else ""
+    part = path.with_name(f".{path.name}{own}.part")
+    try:
+        yield part
+        flush(part)
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+    flush(path.parent)
 
 
 def flush(path: Path | str) -> None:

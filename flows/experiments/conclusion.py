@@ -116,7 +116,7 @@ class Conclusion:
         Raises:
             StepFailed: a target was not evaluated.
         """
-        units = {unit.retrieval.target.name: unit for unit in evaluate.units_of(workspace)}
+        units = {unit.target.name: unit for unit in evaluate.units_of(workspace)}
         done = workspace.standing.evaluation_ids
         missing = [
             target.name

@@ -36,7 +36,7 @@ class LeaveOneOut(Experiment):
         made_of = {
             "recipe": recipe_id,
             "evaluations": {s: unit.evaluation_id for s, unit in self.units.items()},
-            "datasets": {s: unit.retrieval.dataset_sha256 for s, unit in self.units.items()},
+            "datasets": {s: unit.target.version.sha256 for s, unit in self.units.items()},
             "distance_items": DISTANCE_ITEMS,
             "rules": RULES,
         }
@@ -63,7 +63,7 @@ class LeaveOneOut(Experiment):
     def _scores(self, unit: EvaluateUnit) -> list[Row]:
         """What the evaluation itself recorded on all test rows."""
         rows = scores_on_test_rows(self.workspace.stores.lake, unit.evaluation_id)
-        return [{**row, "source": unit.retrieval.target.source} for row in rows]
+        return [{**row, "source": unit.target.spec.source} for row in rows]
 
     def _features(self, source: str) -> Matrix:
         unit = embed_unit_of(self.workspace, source, self.protocol.base, "reference")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flows.library.calibration import distances_within, limits_within
-from flows.library.retrieval import Retrieval
+from flows.library.retrieval import TargetView
 from flows.workspace.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft, draft_ensemble
 from rpe_core.records import Candidate, StrategySpec
@@ -14,28 +14,28 @@ from rpe_core.weighting.tuning import Tuning, in_general
 
 
 def draft_of_target(
-    workspace: Workspace, retrieval: Retrieval, spec: StrategySpec, tuning: Tuning | None
+    workspace: Workspace, target: TargetView, spec: StrategySpec, tuning: Tuning | None
 ) -> EnsembleDraft:
     """The ensemble of a target by a strategy; `tuning` holds what the strategy leaves open."""
     return draft_ensemble(
-        retrieval.z,
-        retrieval.candidates,
+        target.z,
+        target.candidates,
         spec,
-        domain=retrieval.domain,
-        limits=_limits(workspace, retrieval, spec, tuning, retrieval.hidden),
+        domain=target.domain,
+        limits=_limits(workspace, target, spec, tuning, target.hidden),
         tuning=tuning,
     )
 
 
 def leave_out(
     workspace: Workspace,
-    retrieval: Retrieval,
+    target: TargetView,
     adapter: Candidate,
     spec: StrategySpec,
     tuning: Tuning | None,
 ) -> EnsembleDraft | None:
     """The ensemble that a reference would have got as a target, its own source left out."""
-    others = [c for c in retrieval.library if c.source != adapter.source]
+    others = [c for c in target.library if c.source != adapter.source]
     if not others:
         return None
     z = np.asarray(adapter.z)
@@ -43,42 +43,42 @@ def leave_out(
     order = sorted(range(len(others)), key=lambda i: (distances[i], others[i].adapter_id))
     nearest = [
         Candidate(o.adapter_id, o.source, o.dataset_version_id, distances[i], o.z)
-        for i in order[: retrieval.target.k_most]
+        for i in order[: target.spec.k_most]
         for o in [others[i]]
     ]
-    hidden = retrieval.hidden | {adapter.source}
-    calibration = distances_within(workspace, retrieval.whole)
+    hidden = target.hidden | {adapter.source}
+    calibration = distances_within(workspace, target.whole)
     domain = check_domain(nearest[0].distance, calibration, without=hidden)
-    limits = _limits(workspace, retrieval, spec, tuning, hidden)
+    limits = _limits(workspace, target, spec, tuning, hidden)
     return draft_ensemble(z, nearest, spec, domain=domain, limits=limits, tuning=tuning)
 
 
 def without_source(
     workspace: Workspace,
-    retrieval: Retrieval,
+    target: TargetView,
     spec: StrategySpec,
     tuning: Tuning | None,
     source: str,
 ) -> EnsembleDraft:
     """The ensemble of a target as it would be had a source never been in the library."""
-    others = [c for c in retrieval.library if c.source != source][: retrieval.target.k_most]
-    hidden = retrieval.hidden | {source}
-    domain = retrieval.domain
+    others = [c for c in target.library if c.source != source][: target.spec.k_most]
+    hidden = target.hidden | {source}
+    domain = target.domain
     if others:
-        calibration = distances_within(workspace, retrieval.whole)
+        calibration = distances_within(workspace, target.whole)
         domain = check_domain(others[0].distance, calibration, without=hidden)
-    limits = _limits(workspace, retrieval, spec, tuning, hidden)
-    return draft_ensemble(retrieval.z, others, spec, domain=domain, limits=limits, tuning=tuning)
+    limits = _limits(workspace, target, spec, tuning, hidden)
+    return draft_ensemble(target.z, others, spec, domain=domain, limits=limits, tuning=tuning)
 
 
 def _limits(
     workspace: Workspace,
-    retrieval: Retrieval,
+    target: TargetView,
     spec: StrategySpec,
     tuning: Tuning | None,
     hidden: frozenset[str],
 ) -> WeightLimits:
     setting = tuning.chosen if tuning else {}
-    k = int(setting.get("k", retrieval.target.k_most))
+    k = int(setting.get("k", target.spec.k_most))
     general = in_general(spec, setting)
-    return limits_within(workspace, retrieval.whole, general, k=k, hidden=hidden)
+    return limits_within(workspace, target.whole, general, k=k, hidden=hidden)

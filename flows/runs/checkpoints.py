@@ -8,6 +8,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from catalog.stores.disk import write_whole
 from rpe_core.training.resume import ResumeState, from_tensors, to_tensors
 
 
@@ -24,7 +25,8 @@ def write_checkpoint(folder: Path, state: ResumeState) -> None:
     """Tensors first under a name of their own, then the JSON that names them, by one rename."""
     tensors, values = to_tensors(state)
     name = f"resume-{state.epoch}.safetensors"
-    save_file(tensors, folder / name)
+    with write_whole(folder / name) as part:
+        save_file(tensors, part)
     write_json(folder / "resume.json", {"tensors_file": name, "state": values})
     for old in folder.glob("resume-*.safetensors"):
         if old.name != name:
@@ -33,6 +35,5 @@ def write_checkpoint(folder: Path, state: ResumeState) -> None:
 
 def write_json(file: Path, values: dict[str, Any]) -> None:
     """Write a file whole or not at all."""
-    temporary = file.with_suffix(".part")
-    temporary.write_text(json.dumps(values, sort_keys=True))
-    temporary.replace(file)
+    with write_whole(file) as part:
+        part.write_text(json.dumps(values, sort_keys=True))

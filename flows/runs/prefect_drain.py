@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty
+from typing import Any
 
 import httpx
 
 import flows.workspace.settings  # noqa: F401 - first: it switches telemetry off before Prefect is imported
 
 # isort: split
+from prefect._internal.concurrency.services import QueueService
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 
@@ -53,10 +55,20 @@ def _hand_over_records() -> None:
     Prefect's threads would knock seconds for each item, and the process waits for them at its end.
     """
     for kind in (APILogWorker, EventsWorker):
-        late = tuple(kind._instances.values())
-        kind.drain_all(timeout=10)
-        for worker in late:
-            with suppress(Empty):
-                while True:
-                    worker._queue.get_nowait()
-            worker._queue.put(None)  # how Prefect itself ends a worker
+        drain_or_drop(kind, patience_seconds=10)
+
+
+def drain_or_drop(kind: type[QueueService[Any]], *, patience_seconds: float) -> None:
+    """Let the threads of a service of Prefect send what they hold; drop what is left, end them.
+
+    The instances and their queues are Prefect's own affair: nothing else of ours touches them, and
+    tests/conformance/test_internals.py says when they change.
+    """
+    internals: Any = kind
+    late = tuple(internals._instances.values())
+    kind.drain_all(timeout=patience_seconds)
+    for worker in late:
+        with suppress(Empty):
+            while True:
+                worker._queue.get_nowait()
+        worker._queue.put(None)  # how Prefect itself ends a worker

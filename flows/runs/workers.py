@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from catalog.errors import StoreUnavailable
+from catalog.stores.disk import write_whole
 from flows.runs.chunks import RemoteWork, Step, StepFailed
 from flows.runs.processes import Usage, count, usage_so_far
 from flows.workspace.plan import Plan
@@ -173,10 +174,8 @@ def compute(job: RemoteJob, step: Step) -> str:
     if not remote or not units:
         raise StepFailed(f"{job.step} {job.name} is not what the worker finds in the lake.")
     made = json.dumps(remote.pack(step.make(workspace, units[0])))
-    part = job.file.with_suffix(".part")
-    part.parent.mkdir(exist_ok=True)
-    part.write_text(made)
-    part.replace(job.file)
+    with write_whole(job.file) as part:
+        part.write_text(made)
     return str(job.file)
 
 

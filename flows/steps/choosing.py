@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flows.library.retrieval import Retrieval
+from flows.library.retrieval import TargetView
 from flows.steps.leave_one_out import LeftOut, leave_one_out
 from flows.steps.scoring import BASE_ARM
 from flows.workspace.workspace import Workspace
@@ -47,7 +47,7 @@ class Choice:
 
 def choose_arm(
     workspace: Workspace,
-    retrieval: Retrieval,
+    target: TargetView,
     answers: Mapping[str, np.ndarray],
     *,
     with_test: bool,
@@ -56,11 +56,11 @@ def choose_arm(
 
     `with_test` asks for answers on the test rows of the references too, to stand as evidence.
     """
-    task = workspace.contracts[retrieval.target.source].task_spec
+    task = target.task
     is_closed = bool(task.labels)
     left_out: tuple[LeftOut, ...] = ()
-    if with_test or not is_closed or len(retrieval.library) >= MIN_REFERENCES:
-        left_out = leave_one_out(workspace, retrieval, with_test=with_test)
+    if with_test or not is_closed or len(target.library) >= MIN_REFERENCES:
+        left_out = leave_one_out(workspace, target, with_test=with_test)
     if is_closed:
         tables = {one.adapter.adapter_id: one.table() for one in left_out}
         margin = calibrate_margin({name: table for name, table in tables.items() if table})

@@ -18,7 +18,7 @@ from catalog.stores.vectors.library import Library
 from flows.library.attribution import MAX_ADAPTERS, attributions_of
 from flows.library.calibration import library_of
 from flows.library.references import retrieval_options, visible_library
-from flows.library.retrieval import Retrieval, retrieve
+from flows.library.retrieval import TargetView, retrieve
 from flows.library.tuning import is_tuned, recorded_tuning, tune, tuning_record
 from flows.library.weighing import draft_of_target, leave_out, without_source
 from flows.runs.versions import NUMERIC, versions_of
@@ -41,7 +41,7 @@ from rpe_core.weighting.tuning import Setting, Tuning
 class EnsembleUnit:
     """An ensemble to merge and keep; weighed when it is made where something is to be chosen."""
 
-    retrieval: Retrieval
+    target: TargetView
     strategy: StrategySpec
     draft: EnsembleDraft | None
     sha256: str
@@ -49,7 +49,7 @@ class EnsembleUnit:
     @property
     def ensemble_id(self) -> str:
         """`ensemble:<target>@sha12` over data, base, strategy, merge method and candidates."""
-        return make_id("ensemble", self.retrieval.target.name, self.sha256)
+        return make_id("ensemble", self.target.name, self.sha256)
 
     @property
     def arm(self) -> str:
@@ -57,7 +57,7 @@ class EnsembleUnit:
         return self.strategy.name
 
     def __str__(self) -> str:
-        return f"{self.retrieval.target.name} by {self.arm}"
+        return f"{self.target.name} by {self.arm}"
 
 
 @dataclass(frozen=True)
@@ -72,45 +72,39 @@ DRAFTED = CacheSection[str, Drafted]("ensembles of a target, by its name")
 TUNINGS = CacheSection[str, Tuning]("what leave-one-out chose, by library, strategy and merge")
 
 
-def units_of(workspace: Workspace, retrieval: Retrieval) -> list[EnsembleUnit]:
+def units_of(workspace: Workspace, target: TargetView) -> list[EnsembleUnit]:
     """One ensemble per strategy of the plan, weighed and named, not yet merged."""
-    target = retrieval.target
-    base_sha256 = workspace.bases[target.base].sha256
     items = workspace.plan.evaluation.calibration_items
     units = []
-    for strategy in target.specs:
-        is_open = is_tuned(strategy, target.k)
-        draft = None if is_open else draft_of_target(workspace, retrieval, strategy, None)
-        sha256 = sha256_of(
-            retrieval, strategy, draft, base_sha256=base_sha256, calibration_items=items
-        )
-        units.append(EnsembleUnit(retrieval, strategy, draft, sha256))
+    for strategy in target.spec.specs:
+        is_open = is_tuned(strategy, target.spec.k)
+        draft = None if is_open else draft_of_target(workspace, target, strategy, None)
+        sha256 = sha256_of(target, strategy, draft, calibration_items=items)
+        units.append(EnsembleUnit(target, strategy, draft, sha256))
     return units
 
 
 def sha256_of(
-    retrieval: Retrieval,
+    target: TargetView,
     strategy: StrategySpec,
     draft: EnsembleDraft | None,
     *,
-    base_sha256: str,
     calibration_items: int,
 ) -> str:
     """Hash over what makes an ensemble; `draft` is None where something is to be chosen first."""
-    target = retrieval.target
     made_of: dict[str, Any] = {
         "target": target.name,
-        "dataset": retrieval.dataset_sha256,
-        "base": base_sha256,
+        "dataset": target.version.sha256,
+        "base": target.base.sha256,
         "strategy": strategy,
-        "merge": [target.merge, target.rank],
+        "merge": [target.spec.merge, target.spec.rank],
     }
     if draft is None:
-        made_of["k"] = target.k
-        made_of["library"] = library_of(retrieval.library).sha256
+        made_of["k"] = target.spec.k
+        made_of["library"] = library_of(target.library).sha256
         made_of["calibration_items"] = calibration_items
     else:
-        made_of["candidates"] = sorted(c.adapter_id for c in retrieval.candidates)
+        made_of["candidates"] = sorted(c.adapter_id for c in target.candidates)
         made_of["abstained"] = draft.abstained
     return fingerprint(made_of)
 
@@ -138,7 +132,7 @@ def pending(workspace: Workspace) -> list[EnsembleUnit]:
     known = workspace.standing.ensembles
     wanted = [unit for unit in units if unit.ensemble_id not in known]
     # read in one question, for all that will ask
-    workspace.adapter_rows(c.adapter_id for unit in wanted for c in unit.retrieval.candidates)
+    workspace.adapter_rows(c.adapter_id for unit in wanted for c in unit.target.candidates)
     return wanted
 
 
@@ -150,10 +144,10 @@ def intend(workspace: Workspace, units: Sequence[EnsembleUnit]) -> None:
 
 def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
     """Merge the members into one PEFT folder; its card, and its place in the artifact store."""
-    target, draft = unit.retrieval.target, unit.draft
+    target, draft = unit.target, unit.draft
     if draft is None:
-        tuning = tuning_of(workspace, unit.retrieval, unit.strategy)
-        draft = draft_of_target(workspace, unit.retrieval, unit.strategy, tuning)
+        tuning = tuning_of(workspace, unit.target, unit.strategy)
+        draft = draft_of_target(workspace, unit.target, unit.strategy, tuning)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
         report = merge_members(workspace, target, draft, folder)
@@ -167,15 +161,15 @@ def keep(workspace: Workspace, made: Sequence[tuple[EnsembleCard, str]]) -> None
 
 
 def merge_members(
-    workspace: Workspace, target: TargetSpec, draft: EnsembleDraft, out: Path
+    workspace: Workspace, target: TargetView, draft: EnsembleDraft, out: Path
 ) -> MergeReport:
     """The weighted sum of the members' deltas as a target asks, from stored folders to a new one.
 
     Where members trained modules whole, their change counts from the base's own files.
     """
     weights = {m.adapter_id: m.weight for m in draft.members if m.weight != 0.0}
-    base = base_folder(workspace.plan.bases[target.base])
-    return merge_stored(workspace, weights, out, method=target.merge, rank=target.rank, base=base)
+    spec, base = target.spec, base_folder(workspace.plan.bases[target.base.name])
+    return merge_stored(workspace, weights, out, method=spec.merge, rank=spec.rank, base=base)
 
 
 def merge_stored(
@@ -204,7 +198,7 @@ def merge_stored(
 
 def answers_of(
     workspace: Workspace,
-    target: TargetSpec,
+    target: TargetView,
     draft: EnsembleDraft,
     task: TaskSpec,
     inputs: Sequence[Any],
@@ -213,35 +207,35 @@ def answers_of(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
         merge_members(workspace, target, draft, folder)
-        return predict_arm(workspace, target.base, task, folder, inputs)
+        return predict_arm(workspace, target.base.name, task, folder, inputs)
 
 
-def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) -> Tuning | None:
+def tuning_of(workspace: Workspace, target: TargetView, spec: StrategySpec) -> Tuning | None:
     """What leave-one-out chooses for a strategy of a target, its own source never among them.
 
     Read from the ensemble where it has been made, else found once for every target that sees the
     same library; None where the strategy leaves nothing open.
     """
-    target = retrieval.target
-    if not is_tuned(spec, target.k):
+    asked = target.spec
+    if not is_tuned(spec, asked.k):
         return None
-    library = library_of(retrieval.library)
-    made_of = [library.sha256, spec, target.k, target.merge, target.rank, target.base]
+    library = library_of(target.library)
+    made_of = [library.sha256, spec, asked.k, asked.merge, asked.rank, asked.base]
 
     def score(one: Candidate, setting: Setting, rows: TaskRows, chosen: np.ndarray) -> float:
         task, inputs = workspace.contracts[one.source].task_spec, rows.inputs_of(chosen)
-        draft = leave_out(workspace, retrieval, one, spec, Tuning("default", setting))
+        draft = leave_out(workspace, target, one, spec, Tuning("default", setting))
         if draft is None:
-            answers = predict_arm(workspace, target.base, task, None, inputs)
+            answers = predict_arm(workspace, target.base.name, task, None, inputs)
         else:
             answers = answers_of(workspace, target, draft, task, inputs)
-        items = score_items(workspace, target.base, task, rows, chosen, answers)
+        items = score_items(workspace, target.base.name, task, rows, chosen, answers)
         return mean_score(items, task.type)
 
     def find() -> Tuning:
-        unit = next(u for u in units_of(workspace, retrieval) if u.strategy == spec)
+        unit = next(u for u in units_of(workspace, target) if u.strategy == spec)
         recorded = recorded_tuning(workspace, unit.ensemble_id)
-        return recorded or tune(workspace, library, spec, k=target.k, score=score)
+        return recorded or tune(workspace, library, spec, k=asked.k, score=score)
 
     return workspace.cache.get(TUNINGS, fingerprint(made_of), find)
 
@@ -249,21 +243,21 @@ def tuning_of(workspace: Workspace, retrieval: Retrieval, spec: StrategySpec) ->
 def _card(
     workspace: Workspace, unit: EnsembleUnit, draft: EnsembleDraft, report: MergeReport
 ) -> EnsembleCard:
-    retrieval = unit.retrieval
+    target = unit.target
     used = {member.adapter_id for member in draft.members if member.weight != 0.0}
     members = workspace.adapter_rows(used)
     return EnsembleCard(
         ensemble_id=unit.ensemble_id,
         sha256=unit.sha256,
-        target_name=retrieval.target.name,
-        dataset_version_id=retrieval.dataset_version_id,
-        base=workspace.bases[retrieval.target.base],
-        task=workspace.contracts[retrieval.target.source].task_spec,
+        target_name=target.name,
+        dataset_version_id=target.version.dataset_version_id,
+        base=target.base,
+        task=target.task,
         strategy=draft.strategy,
         details=draft.details,
-        merge=retrieval.target.merge,
+        merge=target.spec.merge,
         members=tuple(member for member in draft.members if member.adapter_id in used),
-        representation_id=retrieval.representation.representation_id,
+        representation_id=target.representation.representation_id,
         weights_sha256=report.weights_sha256,
         rank=report.rank,
         merge_error_ratio=report.relative_error,
@@ -273,7 +267,7 @@ def _card(
         license=strictest_license([row["license"] for row in members.values()]),
         tuning=tuning_record(draft.tuning) if draft.tuning else None,
         attributions=_attributions(workspace, unit, draft),
-        asked=retrieval_options(workspace, retrieval.target),
+        asked=retrieval_options(workspace, target.spec),
         threads=torch.get_num_threads(),
         versions=versions_of(NUMERIC),
     )
@@ -283,13 +277,13 @@ def _attributions(
     workspace: Workspace, unit: EnsembleUnit, draft: EnsembleDraft
 ) -> list[dict[str, Any]]:
     """What the ensemble would be without each source that it retrieved; the settings stay."""
-    retrieval = unit.retrieval
-    if len(retrieval.candidates) > MAX_ADAPTERS:
+    target = unit.target
+    if len(target.candidates) > MAX_ADAPTERS:
         return []
     without = {
-        source: without_source(workspace, retrieval, unit.strategy, draft.tuning, source)
-        for source in sorted({candidate.source for candidate in retrieval.candidates})
+        source: without_source(workspace, target, unit.strategy, draft.tuning, source)
+        for source in sorted({candidate.source for candidate in target.candidates})
     }
-    sources = {candidate.adapter_id: candidate.source for candidate in retrieval.library}
-    base, ensemble_id = retrieval.target.base, unit.ensemble_id
+    sources = {candidate.adapter_id: candidate.source for candidate in target.library}
+    base, ensemble_id = target.base.name, unit.ensemble_id
     return attributions_of(workspace, base, ensemble_id, draft, without, sources)

@@ -12,7 +12,7 @@ import numpy as np
 from catalog.queries import current
 from catalog.queries.current import AdapterFilter
 from flows.library.references import filter_of
-from flows.library.retrieval import Retrieval
+from flows.library.retrieval import TargetView, rows_of_target
 from flows.steps import ensemble
 from flows.steps.choosing import Choice, choose_arm
 from flows.steps.scoring import (
@@ -30,7 +30,7 @@ from flows.steps.scoring import (
 )
 from flows.workspace.plan import TargetSpec
 from flows.workspace.run_cache import CacheSection
-from flows.workspace.task_rows import TaskRows, read_task_rows
+from flows.workspace.task_rows import TaskRows
 from flows.workspace.workspace import Workspace
 from rpe_core.evaluation.metrics import METRICS, Items, gate_metric, metrics_of, pool
 from rpe_core.fingerprint import fingerprint
@@ -57,7 +57,7 @@ class Arm:
 class EvaluateUnit:
     """A target with the arms that stand for it."""
 
-    retrieval: Retrieval
+    target: TargetView
     arms: tuple[Arm, ...]
     evidence: Evidence
     evaluation_id: str
@@ -75,11 +75,11 @@ class EvaluateUnit:
     @property
     def is_choosing(self) -> bool:
         """Whether one of the candidates is chosen without a label of the target."""
-        asked = self.retrieval.target.has_auto or self.evidence == LEAVE_ONE_OUT
+        asked = self.target.spec.has_auto or self.evidence == LEAVE_ONE_OUT
         return bool(self.candidates) and asked
 
     def __str__(self) -> str:
-        return self.retrieval.target.name
+        return self.target.name
 
 
 EVALUATIONS = CacheSection[tuple[str, ...], list[EvaluateUnit]]("arms of targets, by their names")
@@ -104,7 +104,7 @@ def _unit_of(
         return None
     if not units or any(unit.ensemble_id not in standing.ensembles for unit in units):
         return None
-    retrieval = units[0].retrieval
+    view = units[0].target
     rows = [standing.ensembles[unit.ensemble_id] for unit in units]
     arms = [Arm(BASE_ARM, "", "", is_candidate=False)]
     for r in rows:
@@ -113,17 +113,17 @@ def _unit_of(
     champion = standing.champions.get(target.name)
     if champion and champion["ensemble_id"] not in {arm.record_id for arm in arms}:
         arms += _champion_arm(workspace, target, champion)
-    evidence = _evidence(workspace, retrieval)
+    evidence = _evidence(view)
     if evidence == "labels" and target.name in own:
         arms.append(own[target.name])
     if workspace.plan.evaluation.transfer:
-        arms += _single_references(workspace, retrieval)
+        arms += _single_references(workspace, view)
     task_type = workspace.contracts[target.source].task.type
     made_of = {
         "target": target.name,
-        "dataset": retrieval.dataset_sha256,
+        "dataset": view.version.sha256,
         "arms": [[arm.name, arm.record_id] for arm in arms],
-        "library": sorted(c.adapter_id for c in retrieval.library),
+        "library": sorted(c.adapter_id for c in view.library),
         "evaluation": workspace.plan.evaluation.limits,
         "auto": target.has_auto,
         "metrics": {name: METRICS[name].version for name in metrics_of(task_type)},
@@ -133,7 +133,7 @@ def _unit_of(
             metric: [spec.model_dump(), workspace.bases[spec.base].sha256]
             for metric, spec in workspace.plan.evaluation.scorers.items()
         }
-    return EvaluateUnit(retrieval, tuple(arms), evidence, fingerprint(made_of)[:12])
+    return EvaluateUnit(view, tuple(arms), evidence, fingerprint(made_of)[:12])
 
 
 def pending(workspace: Workspace) -> list[EvaluateUnit]:
@@ -155,9 +155,8 @@ class Evaluated:
 
 def make(workspace: Workspace, unit: EvaluateUnit) -> Evaluated:
     """Scores of the arms, per item and over all, and the choice among them."""
-    target = unit.retrieval.target
-    contract = workspace.contracts[target.source]
-    rows = read_task_rows(workspace, contract, unit.retrieval.dataset_version_id)
+    target = unit.target
+    rows = rows_of_target(workspace, target)
     record = Record(workspace, unit, rows)
     seen = rows.first(workspace.plan.evaluation.criterion_items if unit.is_choosing else 0)
     wanted = np.unique(np.concatenate([seen, *_scored_rows(workspace, rows).values()]))
@@ -165,8 +164,8 @@ def make(workspace: Workspace, unit: EvaluateUnit) -> Evaluated:
     looked_at = {}  # what the choice sees; the other answers go when they are scored
     for arm in unit.arms if len(wanted) else ():
         folder = _folder(workspace, arm)
-        base_name = arm.base_name or target.base
-        answers = predict_arm(workspace, base_name, contract.task_spec, folder, inputs)
+        base_name = arm.base_name or target.base.name
+        answers = predict_arm(workspace, base_name, target.task, folder, inputs)
         record.add(arm, wanted, answers)
         if arm.is_candidate and unit.is_choosing:
             looked_at[arm.name] = answers[np.searchsorted(wanted, seen)]
@@ -193,7 +192,7 @@ class Record:
 
     def __init__(self, workspace: Workspace, unit: EvaluateUnit, rows: TaskRows) -> None:
         self.workspace, self.unit, self.rows = workspace, unit, rows
-        self.task = workspace.contracts[unit.retrieval.target.source].task_spec
+        self.task = unit.target.task
         self.run_id = workspace.run.run_id
         self.scores: list[dict[str, Any]] = []
         self.items: list[dict[str, Any]] = []
@@ -204,8 +203,8 @@ class Record:
         """What every row of one arm and split shares."""
         return {
             "evaluation_id": self.unit.evaluation_id,
-            "target_name": self.unit.retrieval.target.name,
-            "dataset_version_id": self.unit.retrieval.dataset_version_id,
+            "target_name": self.unit.target.name,
+            "dataset_version_id": self.unit.target.version.dataset_version_id,
             "split": split,
             "arm": arm,
             "ensemble_id": record_id,
@@ -213,7 +212,7 @@ class Record:
 
     def add(self, arm: Arm, answered: np.ndarray, answers: np.ndarray) -> None:
         """Scores and per-item scores of one arm from its answers on rows `answered`, ascending."""
-        base_name = arm.base_name or self.unit.retrieval.target.base
+        base_name = arm.base_name or self.unit.target.base.name
         for split, chosen in _scored_rows(self.workspace, self.rows).items():
             if len(chosen):
                 found = answers[np.searchsorted(answered, chosen)]
@@ -239,7 +238,7 @@ def _choose(
     """Choose among the candidates without a label of the target, and keep why."""
     by_name = {arm.name: arm for arm in unit.candidates}
     needs_evidence = unit.evidence == LEAVE_ONE_OUT
-    choice = choose_arm(workspace, unit.retrieval, answers, with_test=needs_evidence)
+    choice = choose_arm(workspace, unit.target, answers, with_test=needs_evidence)
     record.choices += _choice_rows(unit, choice)
     auto = Arm(AUTO_ARM, by_name[choice.chosen].record_id, "", is_candidate=False)
     record.repeat(auto, choice.chosen)
@@ -267,8 +266,8 @@ def _choice_rows(unit: EvaluateUnit, choice: Choice) -> list[dict[str, Any]]:
     return [
         {
             "choice_id": unit.evaluation_id,
-            "target_name": unit.retrieval.target.name,
-            "dataset_version_id": unit.retrieval.dataset_version_id,
+            "target_name": unit.target.name,
+            "dataset_version_id": unit.target.version.dataset_version_id,
             "candidate": name,
             "ensemble_id": by_name[name],
             "criterion": choice.criterion,
@@ -287,10 +286,9 @@ def _scored_rows(workspace: Workspace, rows: TaskRows) -> dict[str, np.ndarray]:
     return {split: rows.labelled(split, evaluation.max_items) for split in splits}
 
 
-def _evidence(workspace: Workspace, retrieval: Retrieval) -> Evidence:
+def _evidence(target: TargetView) -> Evidence:
     """`labels` where the target has labelled test rows, else leave-one-out over the references."""
-    version = workspace.standing.versions[retrieval.target.source]
-    return "labels" if version["n_test_labelled"] else "leave_one_out"
+    return "labels" if target.version.n_test_labelled else "leave_one_out"
 
 
 def _own_adapters(workspace: Workspace) -> dict[str, Arm]:
@@ -332,9 +330,9 @@ def _files_of(base_id: str) -> str:
     return base_id.rpartition("@")[2]
 
 
-def _single_references(workspace: Workspace, retrieval: Retrieval) -> list[Arm]:
+def _single_references(workspace: Workspace, target: TargetView) -> list[Arm]:
     """Each reference that the target may see, by itself, in the order of their sources."""
-    rows = workspace.adapter_rows(candidate.adapter_id for candidate in retrieval.library)
+    rows = workspace.adapter_rows(candidate.adapter_id for candidate in target.library)
     return [
         _served(f"{REFERENCE_ARM}{row['source']}", row["adapter_id"], row["artifact_sha256"])
         for row in sorted(rows.values(), key=lambda row: row["source"])

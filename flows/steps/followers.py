@@ -42,7 +42,7 @@ def of_evaluate(outlook: Outlook) -> Iterator[FollowingUnit]:
     """Targets that are about to get another ensemble."""
     if "ensemble" not in outlook.pending:
         return
-    merged = [unit.retrieval.target.name for unit in outlook.pending["ensemble"]]
+    merged = [unit.target.name for unit in outlook.pending["ensemble"]]
     merged += [following.unit.rpartition(" by ")[0] for following in of_ensemble(outlook)]
     for name in dict.fromkeys(merged):
         yield FollowingUnit(name, [f"ensemble {name}"])

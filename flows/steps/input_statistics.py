@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from catalog.stores.disk import write_whole
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import Features, Workspace
 from rpe_core.adapters.input_statistics import InputStatistics, asked_by
@@ -108,10 +109,8 @@ def _watch(workspace: Workspace, base_name: str, recipe: Recipe) -> Any:
 
 def _write(file: Path, statistics: InputStatistics) -> None:
     """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    save_file(statistics.to_tensors(), part)
-    part.replace(file)
+    with write_whole(file) as part:
+        save_file(statistics.to_tensors(), part)
 
 
 def _folder(settings: Settings, dataset_version_id: str) -> Path:

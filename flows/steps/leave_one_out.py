@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.library.retrieval import Retrieval
+from flows.library.retrieval import TargetView
 from flows.library.weighing import leave_out
 from flows.steps import ensemble
 from flows.steps.scoring import BASE_ARM, mean_score, predict_arm, score_items
@@ -47,7 +47,7 @@ LEFT_OUT = CacheSection[str, tuple[LeftOut, ...]]("references that were served a
 
 
 def leave_one_out(
-    workspace: Workspace, retrieval: Retrieval, *, with_test: bool
+    workspace: Workspace, target: TargetView, *, with_test: bool
 ) -> tuple[LeftOut, ...]:
     """Serve each labelled reference of a target's library from the others.
 
@@ -55,21 +55,19 @@ def leave_one_out(
     model that saw its labels; validation rows calibrate, test rows (if asked for) are evidence.
     Targets that see the same library share the answers of a run.
     """
-    target = retrieval.target
-    library = sorted(candidate.adapter_id for candidate in retrieval.library)
-    asked = [library, target.k, target.specs, target.merge, target.rank, target.base]
+    spec = target.spec
+    library = sorted(candidate.adapter_id for candidate in target.library)
+    asked = [library, spec.k, spec.specs, spec.merge, spec.rank, spec.base]
     keys = {tested: fingerprint([*asked, tested]) for tested in (True, False)}
     known = workspace.cache.known(LEFT_OUT)
     if keys[True] not in known and keys[with_test] not in known:
-        known[keys[with_test]] = tuple(_serve_each(workspace, retrieval, with_test=with_test))
+        known[keys[with_test]] = tuple(_serve_each(workspace, target, with_test=with_test))
     return known.get(keys[True]) or known[keys[False]]
 
 
-def _serve_each(
-    workspace: Workspace, retrieval: Retrieval, *, with_test: bool
-) -> Iterator[LeftOut]:
+def _serve_each(workspace: Workspace, target: TargetView, *, with_test: bool) -> Iterator[LeftOut]:
     limits = workspace.plan.evaluation
-    for adapter in retrieval.library:
+    for adapter in target.library:
         contract = workspace.contracts.get(adapter.source)
         if contract is None:
             continue
@@ -79,11 +77,11 @@ def _serve_each(
         if len(calibration) == 0 or (with_test and len(test) == 0):
             continue
         inputs = rows.inputs_of(np.concatenate([calibration, test]))
-        answers, abstained = _answers(workspace, retrieval, adapter, inputs)
+        answers, abstained = _answers(workspace, target, adapter, inputs)
         if not answers.keys() - {BASE_ARM}:
             continue
         task, n = contract.task_spec, len(calibration)
-        score = partial(score_items, workspace, retrieval.target.base, task, rows)
+        score = partial(score_items, workspace, target.base.name, task, rows)
         yield LeftOut(
             adapter,
             {a: mean_score(score(calibration, f[:n]), task.type) for a, f in answers.items()},
@@ -95,14 +93,14 @@ def _serve_each(
 
 
 def _answers(
-    workspace: Workspace, retrieval: Retrieval, adapter: Candidate, inputs: Sequence[Any]
+    workspace: Workspace, target: TargetView, adapter: Candidate, inputs: Sequence[Any]
 ) -> tuple[dict[str, np.ndarray], set[str]]:
-    target, task = retrieval.target, workspace.contracts[adapter.source].task_spec
-    answers = {BASE_ARM: predict_arm(workspace, target.base, task, None, inputs)}
+    task = workspace.contracts[adapter.source].task_spec
+    answers = {BASE_ARM: predict_arm(workspace, target.base.name, task, None, inputs)}
     abstained = set()
-    for spec in target.specs:
-        tuning = ensemble.tuning_of(workspace, retrieval, spec)
-        draft = leave_out(workspace, retrieval, adapter, spec, tuning)
+    for spec in target.spec.specs:
+        tuning = ensemble.tuning_of(workspace, target, spec)
+        draft = leave_out(workspace, target, adapter, spec, tuning)
         if draft is None:
             continue
         if draft.abstained:

@@ -68,7 +68,7 @@ class GateCase:
         return fingerprint(made_of)[:12]
 
     def __str__(self) -> str:
-        return self.unit.retrieval.target.name
+        return self.unit.target.name
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def pending(workspace: Workspace) -> list[GateCase]:
     chosen = current.choices(workspace.stores.lake, ids)
     questions, damaged = [], verified_by(workspace).damaged
     for unit in units:
-        name = unit.retrieval.target.name
+        name = unit.target.name
         challenger = _challenger(workspace, unit, scores, chosen.get(unit.evaluation_id, ""))
         question = GateCase(
             unit,
@@ -162,7 +162,7 @@ def make(workspace: Workspace, question: GateCase) -> GateResult:
     """The verdict that follows from what the lake holds, and the comparisons behind it."""
     unit, challenger, policy = question.unit, question.challenger, question.policy
     if not unit.candidates:
-        why = (unit.retrieval.domain.reason,)
+        why = (unit.target.domain.reason,)
         return GateResult(_verdict(question, "abstained", why, policy={}), (), None)
     if question.same_as_champion:
         return _unasked(question, promotion.KEPT, (SAME,), question.same_as_champion)
@@ -178,9 +178,8 @@ def make(workspace: Workspace, question: GateCase) -> GateResult:
     elif decided.is_promoted:
         action = "pending" if policy.approval == "required" else "promoted"
     rows = [_comparison_row(workspace, question, *entry) for entry in tried.items()]
-    target = unit.retrieval.target
-    base, task = workspace.bases[target.base], workspace.contracts[target.source].task_spec
-    registered = Challenger(challenger.record_id, base, task, unit.evidence)
+    target = unit.target
+    registered = Challenger(challenger.record_id, target.base, target.task, unit.evidence)
     return GateResult(
         _verdict(question, action, reasons, policy=terms_of(policy)), rows, registered
     )
@@ -261,13 +260,12 @@ def _told(question: GateCase, reasons: Sequence[str], *, is_scored: bool) -> tup
 
 
 def _gate(workspace: Workspace, unit: EvaluateUnit) -> GateSpec:
-    return unit.retrieval.target.gate or workspace.plan.gate
+    return unit.target.spec.gate or workspace.plan.gate
 
 
 def metric_of(workspace: Workspace, unit: EvaluateUnit) -> str:
     """The metric that a target's gate decides by."""
-    contract = workspace.contracts[unit.retrieval.target.source]
-    return gate_metric(_gate(workspace, unit).metric, contract.task.type)
+    return gate_metric(_gate(workspace, unit).metric, unit.target.task.type)
 
 
 def _policy(workspace: Workspace, unit: EvaluateUnit) -> GatePolicy:
@@ -283,8 +281,8 @@ def _verdict(
     question: GateCase, action: str, reasons: Sequence[str], *, policy: Mapping[str, Any]
 ) -> VerdictRecord:
     return VerdictRecord(
-        target_name=question.unit.retrieval.target.name,
-        dataset_version_id=question.unit.retrieval.dataset_version_id,
+        target_name=question.unit.target.name,
+        dataset_version_id=question.unit.target.version.dataset_version_id,
         arm=question.challenger.name,
         ensemble_id=question.challenger.record_id,
         champion_ensemble_id=question.champion_id,
@@ -302,8 +300,8 @@ def _comparison_row(
 ) -> Row:
     unit, served = question.unit, question.champion
     row: Mapping[str, Any] = {
-        "target_name": unit.retrieval.target.name,
-        "dataset_version_id": unit.retrieval.dataset_version_id,
+        "target_name": unit.target.name,
+        "dataset_version_id": unit.target.version.dataset_version_id,
         "evidence": unit.evidence,
         "arm": question.challenger.name,
         "ensemble_id": question.challenger.record_id,

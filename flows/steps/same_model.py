@@ -32,7 +32,7 @@ class ServedModels:
         self, unit: EvaluateUnit, challenger: Arm, ensemble_ids: Collection[str]
     ) -> ModelVersionRef | None:
         """The version of one of these ensembles that is the very model of a challenger."""
-        name, weights = unit.retrieval.target.name, self._weights(challenger)
+        name, weights = unit.target.name, self._weights(challenger)
         for row in self._versions:
             is_asked = row["target_name"] == name and row["ensemble_id"] in ensemble_ids
             # weights first: most differ there, and nothing has to be read
@@ -51,9 +51,7 @@ class ServedModels:
 
     def _sha256(self, unit: EvaluateUnit, challenger: Arm) -> str:
         """What a version of the challenger would answer by, under the plan and contract of now."""
-        target = unit.retrieval.target
-        base = self._workspace.bases[target.base]
-        task = self._workspace.contracts[target.source].task_spec
+        base, task = unit.target.base, unit.target.task
         folder = self._workspace.stores.artifacts.folder(challenger.artifact_sha256)
         config, declared = read_config(folder), served_task(base, task)
         return served_sha256(self._weights(challenger), config, base.sha256, declared)

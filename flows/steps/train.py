@@ -17,6 +17,7 @@ from catalog.queries import current
 from catalog.readers.items import item_source
 from catalog.records import registration
 from catalog.records.registration import AdapterCard
+from catalog.stores.disk import write_whole
 from flows.runs.processes import run_child
 from flows.steps import embed, input_statistics
 from flows.workspace.bases import base_folder, files_of, is_hub
@@ -150,9 +151,8 @@ def _lay_statistics(workspace: Workspace, unit: TrainUnit, folder: Path) -> str 
             encoded = EmbedUnit(unit.source, base, "reference", version, unit.representation_id)
             items = embed.inputs_of(workspace, encoded)
             input_statistics.gather(workspace, base, items, file=file, recipe=recipe)
-        part = kept.with_suffix(".part")
-        shutil.copyfile(file, part)
-        part.replace(kept)
+        with write_whole(kept) as part:
+            shutil.copyfile(file, part)
     return kept.name
 
 

@@ -80,16 +80,16 @@ def trials_of(workspace: Workspace, units: Sequence[EvaluateUnit]) -> list[Trial
     Only targets that were tried before ask for the groups that they used.
     """
     lake = workspace.stores.lake
-    names = [unit.retrieval.target.name for unit in units]
+    names = [unit.target.name for unit in units]
     rows = current.trials(lake, names)
     found = []
     for unit in units:
-        target, split = unit.retrieval.target, unit.gate_split
+        target, split = unit.target, unit.gate_split
         mine = [
             row
             for row in rows
             if (row["target_name"], row["evidence"]) == (target.name, unit.evidence)
-            and source_of(row["dataset_version_id"]) == target.source
+            and source_of(row["dataset_version_id"]) == target.spec.source
         ]
         evaluations = sorted({row["evaluation_id"] for row in mine if row["evaluation_id"]})
         groups = current.groups_of(lake, evaluations, split) if evaluations else frozenset()

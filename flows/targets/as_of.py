@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from catalog.queries import current
-from flows.library.retrieval import Retrieval, retrieve
+from flows.library.retrieval import TargetView, retrieve
 from flows.library.weighing import draft_of_target
 from flows.steps.ensemble import EnsembleUnit, tuning_of, units_of
 from flows.targets.asking import Rows, nearest_of, open_for_question
@@ -57,28 +57,28 @@ def _asked(
     settings: Settings,
     target: str,
     moment: datetime,
-    answer: Callable[[Workspace, Retrieval], Rows],
+    answer: Callable[[Workspace, TargetView], Rows],
 ) -> tuple[Rows, str]:
     with open_for_question(settings, as_of=moment) as workspace:
         spec = workspace.plan.target(target)
-        retrieval = retrieve(workspace, spec)
+        view = retrieve(workspace, spec)
         told = f"as of {moment.isoformat()}, by the plan as it is now"
-        if retrieval is None:
+        if view is None:
             return [], f"{told}: {_why_none(workspace, spec, moment)}"
         n_gone = current.n_withdrawn(workspace.stores.lake, since=moment)
         gone = f"; {n_gone} withdrawals since then: what they took is not shown" if n_gone else ""
-        return answer(workspace, retrieval), f"{told}: {retrieval.domain.reason}{gone}"
+        return answer(workspace, view), f"{told}: {view.domain.reason}{gone}"
 
 
-def _members(workspace: Workspace, retrieval: Retrieval, unit: EnsembleUnit) -> Rows:
+def _members(workspace: Workspace, target: TargetView, unit: EnsembleUnit) -> Rows:
     draft = unit.draft
     if draft is None:
-        tuning = tuning_of(workspace, retrieval, unit.strategy)
-        draft = draft_of_target(workspace, retrieval, unit.strategy, tuning)
-    sources = {candidate.adapter_id: candidate.source for candidate in retrieval.candidates}
+        tuning = tuning_of(workspace, target, unit.strategy)
+        draft = draft_of_target(workspace, target, unit.strategy, tuning)
+    sources = {candidate.adapter_id: candidate.source for candidate in target.candidates}
     return [
         {
-            "target_name": retrieval.target.name,
+            "target_name": target.name,
             "strategy": unit.arm,
             "source": sources[member.adapter_id],
             "weight": member.weight,

@@ -13,7 +13,7 @@ from catalog.queries.versions import lineage_of_version
 from catalog.records.champions import CHAMPION
 from catalog.records.promotion import NO_CHAMPION
 from catalog.report.queries import read_members
-from flows.library.retrieval import Retrieval, retrieve
+from flows.library.retrieval import TargetView, retrieve
 from flows.runs.run_record import open_run
 from flows.targets.contributions import score_changes
 from flows.workspace.lake_reads import (
@@ -42,15 +42,15 @@ def open_for_question(settings: Settings, *, as_of: datetime | None = None) -> I
 def nearest_adapters(settings: Settings, target: str, *, k: int) -> tuple[Rows, str]:
     """The k adapters nearest to a target, and what the domain guard says."""
     with open_for_question(settings) as workspace:
-        retrieval = _retrieval(workspace, target)
-        return nearest_of(retrieval, k=k), retrieval.domain.reason
+        view = _view(workspace, target)
+        return nearest_of(view, k=k), view.domain.reason
 
 
-def nearest_of(retrieval: Retrieval, *, k: int) -> Rows:
+def nearest_of(target: TargetView, *, k: int) -> Rows:
     """The k nearest of the library that a target sees, one row each."""
     return [
         {"adapter_id": c.adapter_id, "source": c.source, "distance": c.distance}
-        for c in retrieval.library[:k]
+        for c in target.library[:k]
     ]
 
 
@@ -64,7 +64,7 @@ def explain_ensembles(settings: Settings, target: str) -> Rows:
 def explain_scores(settings: Settings, target: str) -> Rows:
     """How the validation score of each ensemble of a target changes without each source."""
     with open_for_question(settings) as workspace:
-        return score_changes(workspace, _retrieval(workspace, target))
+        return score_changes(workspace, _view(workspace, target))
 
 
 def lineage_of(settings: Settings, subject: str) -> Rows:
@@ -109,12 +109,12 @@ def why_none(settings: Settings, model_name: str) -> str:
     return model.tags.get(NO_CHAMPION, "") if model else ""
 
 
-def _retrieval(workspace: Workspace, target: str) -> Retrieval:
-    retrieval = retrieve(workspace, workspace.plan.target(target))
-    if retrieval is None:
+def _view(workspace: Workspace, target: str) -> TargetView:
+    view = retrieve(workspace, workspace.plan.target(target))
+    if view is None:
         raise InputError(
             "This target cannot be placed yet: it or the library has no data.",
             where=target,
             remedy="`rpe nightly` ingests, embeds and trains what is missing",
         )
-    return retrieval
+    return view

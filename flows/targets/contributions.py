@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flows.library.retrieval import Retrieval
+from flows.library.retrieval import TargetView, rows_of_target
 from flows.library.weighing import draft_of_target, without_source
 from flows.steps import ensemble
 from flows.steps.scoring import mean_score, predict_arm, score_items
-from flows.workspace.task_rows import read_task_rows
 from flows.workspace.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft
 from rpe_core.errors import InputError
 from rpe_core.records import StrategySpec
 
 
-def score_changes(workspace: Workspace, retrieval: Retrieval) -> list[dict[str, Any]]:
+def score_changes(workspace: Workspace, target: TargetView) -> list[dict[str, Any]]:
     """One row per strategy and source: the validation score as it is and without the source.
 
     Merges and predicts once for each, so it is asked for and not part of a night. Where an ensemble
@@ -25,41 +24,39 @@ def score_changes(workspace: Workspace, retrieval: Retrieval) -> list[dict[str, 
     Raises:
         InputError: the target has no labelled validation rows.
     """
-    target = retrieval.target
-    contract = workspace.contracts[target.source]
-    rows = read_task_rows(workspace, contract, retrieval.dataset_version_id)
+    rows = rows_of_target(workspace, target)
     chosen = rows.labelled("validation", workspace.plan.evaluation.calibration_items)
     if not len(chosen):
         raise InputError(
             "The target has no labelled validation rows to score on.", where=target.name
         )
-    task, inputs = contract.task_spec, rows.inputs_of(chosen)
+    task, inputs = target.task, rows.inputs_of(chosen)
 
     def score(draft: EnsembleDraft) -> float:
         if draft.abstained:
-            answers = predict_arm(workspace, target.base, task, None, inputs)
+            answers = predict_arm(workspace, target.base.name, task, None, inputs)
         else:
             answers = ensemble.answers_of(workspace, target, draft, task, inputs)
-        items = score_items(workspace, target.base, task, rows, chosen, answers)
+        items = score_items(workspace, target.base.name, task, rows, chosen, answers)
         return mean_score(items, task.type)
 
-    return [row for spec in target.specs for row in _rows(workspace, retrieval, spec, score)]
+    return [row for spec in target.spec.specs for row in _rows(workspace, target, spec, score)]
 
 
 def _rows(
     workspace: Workspace,
-    retrieval: Retrieval,
+    target: TargetView,
     spec: StrategySpec,
     score: Callable[[EnsembleDraft], float],
 ) -> list[dict[str, Any]]:
-    tuning = ensemble.tuning_of(workspace, retrieval, spec)
-    whole = score(draft_of_target(workspace, retrieval, spec, tuning))
+    tuning = ensemble.tuning_of(workspace, target, spec)
+    whole = score(draft_of_target(workspace, target, spec, tuning))
     found = []
-    for source in sorted({candidate.source for candidate in retrieval.candidates}):
-        without = score(without_source(workspace, retrieval, spec, tuning, source))
+    for source in sorted({candidate.source for candidate in target.candidates}):
+        without = score(without_source(workspace, target, spec, tuning, source))
         found.append(
             {
-                "target_name": retrieval.target.name,
+                "target_name": target.name,
                 "strategy": spec.name,
                 "source": source,
                 "score": whole,

@@ -34,7 +34,7 @@ from rpe_core.ensemble import EnsembleDraft
 from rpe_core.errors import RpeError
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.manifest import MergeReport
-from rpe_core.records import Representation
+from rpe_core.records import BaseModel, DatasetVersion, Representation
 
 SAME, DIFFERS, NOT_RECOMPUTED = "same", "differs", "cannot be recomputed"
 
@@ -168,18 +168,17 @@ def _weights(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
     )
     allowed = current.visible_ids(lake, wanted)["adapter_id"]
     library = workspace.stores.vectors.library(kept.encoder_id, allow=allowed)
-    target = _target(record)
-    retrieval = retrieve_from(workspace, target, library, kept, record.version)
-    if retrieval is None:
+    version = DatasetVersion.from_row(record.version)
+    target = retrieve_from(workspace, _spec(record), library, _base(record), version, kept)
+    if target is None:
         raise NotRecomputed("No reference of then is left.")
     draft = draft_of_target(
-        workspace, retrieval, record.strategy, read_tuning(record.row["parameters"])
+        workspace, target, record.strategy, read_tuning(record.row["parameters"])
     )
     sha256 = sha256_of(
-        retrieval,
+        target,
         record.strategy,
-        None if is_tuned(record.strategy, target.k) else draft,
-        base_sha256=record.base["base_sha256"],
+        None if is_tuned(record.strategy, target.spec.k) else draft,
         calibration_items=asked["calibration_items"],
     )
     then = record.weighing
@@ -191,7 +190,21 @@ def _weights(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
     return ReplayedPart(fingerprint(then), fingerprint(now), ", ".join(differing))
 
 
-def _target(record: EnsembleRecord) -> TargetSpec:
+def _base(record: EnsembleRecord) -> BaseModel:
+    """The base of then; how it was loaded is on no record, and no hash asks for it."""
+    row = record.base
+    return BaseModel(
+        name=row["base_name"],
+        family=row["family"],
+        model=row["model"],
+        revision=row["revision"],
+        dtype="",
+        max_tokens=0,
+        sha256=row["base_sha256"],
+    )
+
+
+def _spec(record: EnsembleRecord) -> TargetSpec:
     strategy, asked = record.strategy, record.asked
     return TargetSpec(
         name=record.row["target_name"],

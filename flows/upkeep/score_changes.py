@@ -173,7 +173,7 @@ def _compared(
             **asdict(change),
             "check_id": fingerprint(made_of)[:SHORT],
             "run_id": workspace.run.run_id,
-            "dataset_version_id": unit.retrieval.dataset_version_id,
+            "dataset_version_id": unit.target.version.dataset_version_id,
             "former_dataset_version_id": versions.get(then.evaluation_id, ""),
             "level": level,
         }

@@ -19,6 +19,7 @@ from catalog.report.archive import erase_pages
 from catalog.retraction import byte_scan, erasure, retraction
 from catalog.retraction.influence import Influence
 from catalog.retraction.retraction import ERASED, WITHDRAWN, Retraction
+from catalog.stores.disk import write_whole
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.registry.connection import vacuum_tracking
 from catalog.stores.set_aside import Aside
@@ -207,10 +208,8 @@ def _remember(settings: Settings, stores: Stores, retracted: Retraction, *, run:
         n_rows = erasure.count_rows(stores.lake, retracted.influence)
         known = {"texts": texts, "n_rows": n_rows, "n_prefect_runs": count_prefect_runs(settings)}
     known["attempts"] = [*known.get("attempts", []), [run.run_id, this_process()]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(known))
-    part.replace(path)
+    with write_whole(path) as part:
+        part.write_text(json.dumps(known))
 
 
 def _known(settings: Settings, retracted: Retraction) -> dict[str, Any]:

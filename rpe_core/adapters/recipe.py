@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rpe_core.adapters import rules
-from rpe_core.adapters.rules import ValueRule
+from rpe_core import declared_values as rules
 from rpe_core.adapters.table import ADAPTER_METHODS
+from rpe_core.declared_values import ValueRule, read_values
 from rpe_core.errors import Fault, known_names, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
 
@@ -82,21 +82,15 @@ def check_recipe(mapping: Mapping[str, Any]) -> tuple[Recipe | None, list[Fault]
     learning_rate: is missing (a number above 0 and up to 1; YAML reads 2e-3 as text: write 2.0e-3)
     r: is not usable (a whole number from 1 to 4096)
     """
-    faults = [_unknown_key(key) for key in mapping if key not in _RULES]
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(Recipe):
-        if field.name == "options":
-            values["options"] = _options(mapping, faults)
-            continue
-        rule = _RULES[field.name]
-        if field.name not in mapping:
-            if field.default is dataclasses.MISSING:
-                faults.append(Fault(field.name, "is missing", rule.expected))
-            continue
-        try:
-            values[field.name] = rule.read(mapping[field.name])
-        except ValueError:
-            faults.append(Fault(field.name, "is not usable", rule.expected))
+    own = {name: value for name, value in mapping.items() if name != "options"}
+    values, faults = read_values(own, _RULES)
+    faults += [_unknown_key(key) for key in mapping if key not in _RULES]
+    faults += [
+        Fault(name, "is missing", _RULES[name].expected)
+        for name, default in _DEFAULTS.items()
+        if name not in mapping and default is dataclasses.MISSING and name != "options"
+    ]
+    values["options"] = _options(mapping, faults)
     faults += _misplaced(values)
     return (None, sorted(faults)) if faults else (Recipe(**values), [])
 
@@ -113,14 +107,10 @@ def _options(mapping: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
     faults += [
         _unknown_key(f"options.{name}", known) for name in declared if name not in entry.options
     ]
-    values = {name: option.default for name, option in entry.options.items()}
-    for name in sorted(set(declared) & set(entry.options)):
-        try:
-            values[name] = entry.options[name].rule.read(declared[name])
-        except ValueError:
-            expected = entry.options[name].rule.expected
-            faults.append(Fault(f"options.{name}", "is not usable", expected))
-    return values
+    option_rules = {name: option.rule for name, option in entry.options.items()}
+    values, unusable = read_values(declared, option_rules, below="options.")
+    faults += unusable
+    return {name: option.default for name, option in entry.options.items()} | values
 
 
 def _misplaced(values: Mapping[str, Any]) -> list[Fault]:

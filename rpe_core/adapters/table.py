@@ -6,21 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
-from rpe_core.adapters import rules
-from rpe_core.adapters.rules import ValueRule
+from rpe_core import declared_values as rules
+from rpe_core.declared_values import Option, ValueRule
 from rpe_core.errors import UnknownName
 
 COMPONENTS, MOMENTS = "components", "moments"  # what a method may ask of its modules' inputs
 LORA, PROMPTS = "lora", "prompts"  # forms of what is filed; a library holds one of them
-
-
-class Option(NamedTuple):
-    """A hyper-parameter that only one method has: how it is read, and its default."""
-
-    rule: ValueRule
-    default: Any
 
 
 @dataclass(frozen=True)

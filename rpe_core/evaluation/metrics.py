@@ -287,8 +287,8 @@ METRICS: dict[str, Metric] = {
             False,
             ("image-segmentation",),
             ("hd95",),
-            "mean 95th percentile of the distances between the surfaces of two masks, in mm"
-            " (Huttenlocher et al., 1993); lower is better; a gate by it"
+            "mean 95 % Hausdorff distance of masks in mm, the 95th percentile of the distances"
+            " between their surfaces (Huttenlocher et al., 1993); lower is better; a gate by it"
             " needs a `cap`",
             _mean_of("hd95"),
             _ratio,

@@ -238,7 +238,7 @@ MERGE_METHODS: dict[str, MergeMethod] = {
         ),
         MergeMethod(
             "svd",
-            "the best adapter of a given rank, or of the least rank that keeps a share of the"
+            "optimal at a given rank, or at the least rank that keeps a share of the"
             " squared norm; the error of every module is recorded beside its bound",
             _by_svd,
             _svd_rank,

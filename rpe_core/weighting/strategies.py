@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from rpe_core.declared_values import Option, ValueRule, either, number, one_of, read_values
 from rpe_core.distance import Matrix, Vector, comparable
 from rpe_core.errors import (
     DeclarationError,
@@ -44,28 +44,18 @@ class Weighting:
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A parameter of a strategy: type, default (None: derived from the data), the valid values."""
-
-    kind: type[float] | type[str]
-    default: float | str | None
-    expected: str
-    check: Callable[[Any], bool]
-
-
-@dataclass(frozen=True)
 class Strategy:
     """A way to weigh; `is_fitted` tells whether it aims at the target's representation.
 
     `weigh_with(target, references, parameters)` returns the weights and its own details; the
-    parameters are complete.
+    parameters are complete. One whose default is None is derived from the data.
     """
 
     name: str
     doc: str
     weigh_with: Callable[[Vector, Matrix, Mapping[str, Any]], tuple[Vector, Details]]
     is_fitted: bool = False
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parameters: Mapping[str, Option] = field(default_factory=dict)
 
 
 def weigh(strategy: StrategySpec, target: Vector, references: Matrix) -> Weighting:
@@ -113,45 +103,32 @@ def check_parameters(kind: str, parameters: Mapping[str, Any]) -> list[Fault]:
     if kind not in STRATEGIES:
         raise UnknownName("strategy", kind, STRATEGIES)
     known = STRATEGIES[kind].parameters
+    rules = {name: option.rule for name, option in known.items()}
     faults = []
     for name, value in parameters.items():
-        if name not in known:
+        if name in known:
+            faults += read_values({name: value}, rules, what="is not valid")[1]
+        else:
             choices = known_names(str(name), known) if known else "no parameters"
             faults.append(Fault(shown_name(str(name)), f"is no parameter of {kind}", choices))
-        elif not known[name].check(value):
-            faults.append(Fault(name, "is not valid", known[name].expected))
     if parameters.get("lambda2") == LOO and parameters.get("scale") == "raw":
         faults.append(Fault("scale", "cannot be raw where lambda2 is loo", "normalised"))
     return faults
 
 
-def _is_number(value: object, *, low: float, high: float = math.inf) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value) and low <= value <= high
-
-
-def _choice(default: str, *others: str) -> Parameter:
+def _choice(default: str, *others: str) -> Option:
     choices = (default, *others)
-    return Parameter(str, default, " or ".join(choices), lambda value: value in choices)
+    return Option(ValueRule(one_of(choices), " or ".join(choices)), default)
 
 
 _TINY = 1e-300
-_TEMPERATURE = Parameter(
-    float,
-    None,
-    "a finite number > 0, or loo",
-    lambda value: value == LOO or _is_number(value, low=_TINY),
+_TEMPERATURE = Option(
+    ValueRule(either(LOO, number(lambda x: x >= _TINY)), "a finite number > 0, or loo"), None
 )
-_LAMBDA2 = Parameter(
-    float,
-    LAMBDA2,
-    "a finite number >= 0, or loo",
-    lambda value: value == LOO or _is_number(value, low=0.0),
+_LAMBDA2 = Option(
+    ValueRule(either(LOO, number(lambda x: x >= 0.0)), "a finite number >= 0, or loo"), LAMBDA2
 )
-_RIDGE = Parameter(
-    float, RIDGE, "a number from 1e-12 to 1", lambda value: _is_number(value, low=1e-12, high=1.0)
-)
+_RIDGE = Option(ValueRule(number(lambda x: 1e-12 <= x <= 1.0), "a number from 1e-12 to 1"), RIDGE)
 
 
 def _average(target: Vector, references: Matrix, _: Mapping[str, Any]) -> tuple[Vector, Details]:

@@ -1,6 +1,6 @@
 """The domain guard on planted targets: how many foreign ones it flags, how many of its own kind.
 
-    python -m tests.experiments.domain_guard [--libraries 50] [--targets 20] [--seed 0]
+    python -m tests.experiments.domain_guard [--libraries 50] [--targets 20] [--seed 0] [--keep]
 
 A hospital writes 80 sentences, in its own proportions of the nine clinical sources of the text
 demo; its place z is the mean feature of the platform's own encoder. A library is 20, 40 or 100 of
@@ -24,7 +24,10 @@ from rpe_core.families import text_encoder
 from rpe_core.weighting.binomial import measured_rate
 from rpe_core.weighting.calibration import calibrate_library
 from rpe_core.weighting.guards import check_domain
+from tests.experiments.result_files import ResultTable, markdown, rate_cell
 
+WHOLE = {"libraries": 50, "targets": 20, "seed": 0}  # what is kept as a result
+SIZES = (20, 40, 100)  # references of a library
 SENTENCES = 80  # of a hospital
 POOL = 240  # sentences that each kind of text is drawn from
 CONCENTRATION = 0.5  # of proportions: a hospital writes mostly of two or three things
@@ -100,25 +103,26 @@ def place(kinds: np.ndarray, rng: np.random.Generator, *, n: int = SENTENCES) ->
 def main() -> int:
     """Print the table; 1 if a share is on the wrong side of 0.95 and 0.05."""
     parser = argparse.ArgumentParser(prog="python -m tests.experiments.domain_guard")
-    parser.add_argument("--libraries", type=int, default=50)
-    parser.add_argument("--targets", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
+    for name, default in WHOLE.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--keep", action="store_true", help="as result; the pages are written anew")
     asked = parser.parse_args()
+    if asked.keep and {name: getattr(asked, name) for name in WHOLE} != WHOLE:
+        parser.error(f"only the whole is kept: {WHOLE}")
     rng = np.random.default_rng(asked.seed)
     clinical, foreign = pools(asked.seed)
     makers = {
         "own kind": lambda: place(clinical, rng),
         "foreign": lambda: place(foreign, rng),
-        "half foreign": lambda: (
+        "half of the rows foreign": lambda: (
             0.5 * place(clinical, rng, n=SENTENCES // 2)
             + 0.5 * place(foreign, rng, n=SENTENCES // 2)
         ),
     }
-    print(
-        f"| references | {' | '.join(f'{kind}, flagged' for kind in makers)} |\n|---|---|---|---|"
-    )
-    is_right = True
-    for size in (20, 40, 100):
+    columns = ("references", *(f"{kind}, flagged" for kind in makers))
+    print(markdown(ResultTable(columns, ())))
+    is_right, rows = True, []
+    for size in SIZES:
         flagged, n = dict.fromkeys(makers, 0), asked.libraries * asked.targets
         for _ in range(asked.libraries):
             library = np.array([place(clinical, rng) for _ in range(size)])
@@ -128,9 +132,15 @@ def main() -> int:
                     nearest = float(np.linalg.norm(library - make(), axis=1).min())
                     flagged[kind] += check_domain(nearest, calibrated).is_far
         rates = [measured_rate(hits, n) for hits in flagged.values()]
-        told = [f"{r.n_hits} of {r.n}: {r.ratio:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in rates]
-        print(f"| {size} | {' | '.join(told)} |", flush=True)
+        rows.append((size, *(rate_cell(rate, is_counted=True) for rate in rates)))
+        print(markdown(ResultTable(columns, tuple(rows[-1:]))).splitlines()[-1], flush=True)
         is_right &= rates[0].ratio <= 0.05 and rates[1].ratio >= 0.95
+    if asked.keep:
+        # the protocols name this file
+        from tests.experiments.keep import keep_and_write
+
+        commands = ["python -m tests.experiments.domain_guard"]
+        keep_and_write("domain_guard", {"flagged": ResultTable(columns, tuple(rows))}, commands)
     return int(not is_right)
 
 

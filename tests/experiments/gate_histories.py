@@ -1,7 +1,7 @@
 """The gate over 1,000 histories of 200 nights: how often noise is promoted, how often merit.
 
     python -m tests.experiments.gate_histories [--histories 1000] [--nights 200] [--seed 0]
-        [--only nulls search hopes merits] [--readme README.md]
+        [--only nulls search hopes merits] [--keep]
 
 A history ends with its first promotion. The chance and the wealth of all histories are found at
 once, by the gate's own arithmetic; wherever a guard would license, `compare`, `put_to_test` and
@@ -12,16 +12,12 @@ differences of mean zero that are promoted most often, and asks the worst again 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 from scipy.special import bdtrc, stdtr
 
 from rpe_core.evaluation import betting, spending
@@ -31,11 +27,13 @@ from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import Items, make_items
 from rpe_core.weighting.binomial import Rate, measured_rate
 from tests.experiments.gate_worlds import HOPES, MERITS, NULLS, Drawn, World, cases
+from tests.experiments.result_files import ResultTable, markdown, rate_cell
 
 ALPHA = 1.0 - GatePolicy("accuracy").confidence
 GROUPS = (40, 60, 100, 300)
 NIGHTS = (1, 10, 30, 200)
-KEPT = Path(__file__).with_name("gate_histories.json")  # as measured; the README is written of it
+NULL_PARTS = ("nulls", "search")
+WHOLE = {"histories": 1000, "nights": 200, "seed": 0}  # what is kept as a result
 HEADS = {
     "nulls": [
         "no better than the base",
@@ -46,7 +44,12 @@ HEADS = {
     "hopes": ["one challenger, better by", *(f"{n} groups" for n in GROUPS)],
     "merits": ["better than the base, every night", *(f"by night {n}" for n in NIGHTS)],
 }
-Row = dict[str, Any]
+TWO_DIGITS = {
+    "nulls": HEADS["nulls"][2:],
+    "hopes": HEADS["hopes"][1:],
+    "merits": HEADS["merits"][1:],
+}
+Row = tuple[Any, ...]  # the name of a world, and a cell for each other column
 LOSSES = (-1.0, -0.6, -0.3, -0.1)
 CHANCES = (0.005, 0.02, 0.05, 0.1, 0.3, 0.5)
 TIED = (0.0, 0.9)
@@ -180,85 +183,61 @@ def _t_chances(means: np.ndarray) -> np.ndarray:
     return stdtr(n - 1, -t)
 
 
-def told(rate: Rate) -> str:
-    """The share with its exact 95 % interval."""
-    return f"{rate.ratio:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
-
-
 def measure(part: str, *, histories: int, nights: int, seed: int) -> Iterator[Row]:
-    """The rows of one table, each as it is found; `high` is what the rate of a null may be."""
+    """The rows of one table, each as it is found."""
     how = {"histories": histories, "nights": nights, "seed": seed}
     if part == "search":
         name, found, n_tried = search(**how)
-        rate = found.by(nights)
-        yield {"name": f"the worst of {n_tried}: {name}", "cells": [told(rate)], "high": rate.high}
+        yield f"the worst of {n_tried}: {name}", rate_cell(found.by(nights))
     if part == "hopes":
         for name, make in HOPES.items():
             rates = [simulate(make(n), **{**how, "nights": 1}).by(1).ratio for n in GROUPS]
-            yield {"name": name, "cells": [f"{rate:.2f}" for rate in rates]}
+            yield name, *rates
     for name, world in {"nulls": NULLS, "merits": MERITS}.get(part, {}).items():
         found = simulate(world, **how)
-        rate, bare = found.by(nights), (found.unguarded > 0).mean()
         if part == "nulls":
-            yield {"name": name, "cells": [told(rate), f"{bare:.2f}"], "high": rate.high}
+            yield name, rate_cell(found.by(nights)), float((found.unguarded > 0).mean())
         else:
-            yield {"name": name, "cells": [f"{found.by(n).ratio:.2f}" for n in NIGHTS]}
+            yield name, *(found.by(n).ratio for n in NIGHTS)
 
 
-def table(part: str, rows: Iterable[Row]) -> str:
-    """A table in Markdown."""
-    lines = [HEADS[part], ["---"] * len(HEADS[part])]
-    lines += [[row["name"], *row["cells"]] for row in rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+def table(part: str, rows: Iterable[Row] = ()) -> ResultTable:
+    """The rows of one table under their columns."""
+    styles = dict.fromkeys(TWO_DIGITS.get(part, ()), "two_digits")
+    return ResultTable(tuple(HEADS[part]), tuple(rows), styles)
 
 
-def written(readme: str, found: Mapping[str, Any]) -> str:
-    """The README with the tables between their marks, as they were measured."""
-    for part, rows in found["tables"].items():
-        begin, end = f"<!-- gate_histories: {part} -->\n", f"<!-- end of {part} -->"
-        before, _, rest = readme.partition(begin)
-        _, _, after = rest.partition(end)
-        if not rest:
-            raise ValueError(f"the README has no place for {part}")
-        readme = f"{before}{begin}{table(part, rows)}{end}{after}"
-    return readme
+def highest_end(part: str, rows: Sequence[Row]) -> float:
+    """The highest rate that the interval of a null allows; 0 where the rows are of no null."""
+    return max((row[1]["high"] for row in rows), default=0.0) if part in NULL_PARTS else 0.0
 
 
 def main() -> int:
     """Print the tables; 1 if the interval of some null reaches beyond alpha."""
     parser = argparse.ArgumentParser(prog="python -m tests.experiments.gate_histories")
-    parser.add_argument("--histories", type=int, default=1000)
-    parser.add_argument("--nights", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
+    for name, default in WHOLE.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--only", nargs="+", choices=HEADS, default=tuple(HEADS))
-    parser.add_argument("--readme", type=Path, help="keep the tables and write them into this file")
+    parser.add_argument("--keep", action="store_true", help="as result; the pages are written anew")
     asked = parser.parse_args()
-    how = {"histories": asked.histories, "nights": asked.nights, "seed": asked.seed}
-    tables: dict[str, list[Row]] = {}
+    how = {name: getattr(asked, name) for name in WHOLE}
+    if asked.keep and how != WHOLE:
+        parser.error(f"only the whole is kept: {WHOLE}")
+    tables = {}
     for part in asked.only:
-        print(table(part, ()), end="", flush=True)
-        tables[part] = []
+        print(markdown(table(part)), flush=True)
+        rows = []
         for row in measure(part, **how):
-            tables[part].append(row)
-            print(f"| {row['name']} | {' | '.join(row['cells'])} |", flush=True)
+            rows.append(row)
+            print(markdown(table(part, [row])).splitlines()[-1], flush=True)
+        tables[part] = table(part, rows)
         print()
-    if asked.readme:
-        known = json.loads(KEPT.read_text(encoding="utf-8"))["tables"] if KEPT.exists() else {}
-        found = {**how, "versions": versions(), "tables": {**known, **tables}}
-        KEPT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        readme = asked.readme.read_text(encoding="utf-8")
-        asked.readme.write_text(written(readme, found), encoding="utf-8")
-    highest = max((row.get("high", 0.0) for rows in tables.values() for row in rows), default=0.0)
-    return int(highest > ALPHA)
+    if asked.keep:
+        # the protocols name this file
+        from tests.experiments.keep import keep_and_write
 
-
-def versions() -> dict[str, str]:
-    """What the figures were measured with."""
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-    }
+        keep_and_write("gate_histories", tables, ["python -m tests.experiments.gate_histories"])
+    return int(max(highest_end(part, found.rows) for part, found in tables.items()) > ALPHA)
 
 
 if __name__ == "__main__":

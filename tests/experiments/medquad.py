@@ -82,17 +82,26 @@ def make_workspace(data: Path, home: Path) -> None:
     folder = home / "sources"
     folder.mkdir(parents=True, exist_ok=True)
     for source in SOURCES:
-        text = CONTRACT.format(
-            source=source,
-            data=data,
-            labels=json.dumps(LABELS),
-            names=json.dumps(list(LABELS)),
-            id_is_key=json.dumps(source not in REPEATED_IDS),
-            text_is_key=json.dumps(source in REPEATED_IDS),
-        )
-        (folder / f"{source}.yaml").write_text(text)
+        (folder / f"{source}.yaml").write_text(contract_of(source, data))
+    (home / "plan.yaml").write_text(plan_text())
+
+
+def contract_of(source: str, data: Path) -> str:
+    """The contract of one source, whose files lie in a folder."""
+    return CONTRACT.format(
+        source=source,
+        data=data,
+        labels=json.dumps(LABELS),
+        names=json.dumps(list(LABELS)),
+        id_is_key=json.dumps(source not in REPEATED_IDS),
+        text_is_key=json.dumps(source in REPEATED_IDS),
+    )
+
+
+def plan_text() -> str:
+    """The plan, which is the same for all targets."""
     targets = "".join(TARGET.format(source=source, sharp=SHARP) for source in SOURCES)
-    (home / "plan.yaml").write_text(PLAN.format(sources=", ".join(SOURCES), targets=targets))
+    return PLAN.format(sources=", ".join(SOURCES), targets=targets)
 
 
 def main(data: Path, home: Path, *options: str) -> int:

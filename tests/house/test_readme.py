@@ -1,25 +1,19 @@
-"""The README and every other text that names a command, held against the code."""
+"""README, CONTRIBUTING, and every other text that names a command or a file, against the code."""
 
 import re
 import shlex
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import typer
 
-from catalog.contracts.files import FileFormat
 from flows.cli import app
-from flows.workspace.plan import AUTO, BASELINE_MERGES
-from rpe_core.adapters.table import ADAPTER_METHODS
-from rpe_core.evaluation.metrics import METRICS
-from rpe_core.families.table import FAMILIES
-from rpe_core.merging.merge import METHODS
-from rpe_core.merging.table import MERGE_METHODS
-from rpe_core.weighting.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+INDEX = (ROOT / "infra" / "docs" / "index.md").read_text()
 RPE: Any = typer.main.get_command(app)
 # where a text may name a command: Markdown, and the remedies and help inside our messages
 TEXTS = sorted(
@@ -31,69 +25,86 @@ TEXTS = sorted(
 NAMED = re.compile(r"`rpe ([^`]+)`|^rpe (.+?)(?:  +#.*)?$|Example: rpe (.+)$", re.MULTILINE)
 
 
-def table(first_column: str) -> list[tuple[str, str]]:
-    """The first two cells of each row of the README's table with this first column."""
-    body = re.split(rf"^\| {first_column} \|.*\n\|---.*\n", README, maxsplit=1, flags=re.MULTILINE)[
-        1
-    ]
+def rows_of(text: str, first_column: str) -> list[list[str]]:
+    """The cells of each row of the table with this first column."""
+    head = rf"^\| {re.escape(first_column)} \|.*\n\|[-| ]+\n"
+    body = re.split(head, text, maxsplit=1, flags=re.MULTILINE)[1]
     lines = body.split("\n\n", 1)[0].splitlines()
-    return [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in lines]  # type: ignore[misc]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def quoted(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
+def paths_in(text: str) -> list[str]:
+    """The files and folders of the repository that a text names in backticks."""
+    names = re.findall(r"`([\w.-]+(?:/[\w.-]*)+)`", text)
+    return [name for name in names if (ROOT / name.partition("/")[0]).is_dir()]
 
 
-def test_every_command_is_in_the_table_and_no_other() -> None:
-    rows = table("command")
-    listed = {name.removeprefix("rpe ") for cell, _ in rows for name in quoted(cell)}
-    assert listed == set(RPE.commands)
-    for cell, does in rows:
-        for name in quoted(cell):
-            group = RPE.commands[name.removeprefix("rpe ")]
-            if hasattr(group, "commands"):
-                assert set(quoted(does)) == set(group.commands)
+def test_the_readme_is_one_page() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 130
+    assert [line for line in lines if len(line) > 120] == []
 
 
-def test_every_strategy_is_in_the_table_and_no_other() -> None:
-    assert {name for cell, _ in table("strategy") for name in quoted(cell)} == {*STRATEGIES, AUTO}
-    assert all(strategy.doc for strategy in STRATEGIES.values())
+def test_the_picture_of_the_night_is_plain() -> None:
+    (picture,) = re.findall(r"^```mermaid\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    first, *edges = picture.splitlines()
+    assert first == "flowchart LR"
+    node = r"[a-z]+(?:\[[\w ,]+\]|\[\([\w ]+\)\]|\{\w+\})?"
+    for edge in edges:
+        assert re.fullmatch(rf"    {node} -->(?:\|[\w ]+\|)? {node}", edge), edge
+    named = re.findall(r"\b([a-z]+)[\[{]", picture)
+    assert len(named) == len(set(named)), "a node is named where it comes first"
+    assert set(re.findall(r"(?:^    |[>|] )([a-z]+)", picture, re.MULTILINE)) == set(named)
 
 
-def test_every_merge_method_is_in_the_table_and_no_other() -> None:
-    listed = {name for cell, _ in table("merge method") for name in quoted(cell)}
-    assert listed == {*METHODS, *BASELINE_MERGES}
-    assert all(method.doc for method in MERGE_METHODS.values())
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_every_file_that_is_named_is_there(text: str) -> None:
+    """A name with an `x` or `NNNN` in it is of what is to be added: its folder is there."""
+    named = paths_in(text)
+    assert len(named) > 10
+    to_come = re.compile(r"(?:^|/)(?:test_|bench_|NNNN_)?x(?:_world)?(?:\.\w+)?/?$")
+    for name in named:
+        if to_come.search(name):
+            assert (ROOT / name.rstrip("/")).parent.is_dir(), name
+        else:
+            assert (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize(
-    ("title", "code"),
-    [
-        ("metric", METRICS),
-        ("adapter method", ADAPTER_METHODS),
-        ("base family", FAMILIES),
-        ("format", dict.fromkeys(get_args(FileFormat))),
-    ],
-)
-def test_every_name_of_a_table_is_in_the_readme_and_no_other(
-    title: str, code: dict[str, object]
-) -> None:
-    assert {name for cell, _ in table(title) for name in quoted(cell)} == set(code)
+def test_the_readme_says_of_each_addition_what_contributing_says() -> None:
+    whole = {row[0]: paths_in(" ".join(row)) for row in rows_of(CONTRIBUTING, "to add a")}
+    for kind, *cells in rows_of(README, "to add a"):
+        named = paths_in(" ".join(cells))
+        assert named, kind
+        assert set(named) <= set(whole[kind]), kind
 
 
-def test_every_table_to_extend_is_where_the_readme_says() -> None:
-    for what, line in table("to add a"):
-        assert what
-        assert line
-    files = re.findall(r"`((?:rpe_core|catalog|flows)/[\w/]+\.py)`", README)
-    missing = [name for name in files if not (ROOT / name).is_file()]
-    assert [name for name in missing if not name.endswith("/x.py")] == []
+def test_each_of_twelve_questions_has_one_file_at_most_two_folders_deep() -> None:
+    questions = rows_of(CONTRIBUTING, "question")
+    assert len(questions) == 12
+    for question, answer in questions:
+        (file,) = paths_in(answer)
+        assert question.endswith("?")
+        assert (ROOT / file).is_file(), file
+        top, *folders, _ = file.split("/")
+        assert f"`{top}/`" in README, "a stranger reads of it in the map of the house"
+        assert len(folders) <= 2
 
 
-def test_contract_words_of_the_readme_exist() -> None:
+def test_the_index_leads_to_every_page() -> None:
+    docs = ROOT / "infra" / "docs"
+    pages = {page.name for page in docs.glob("*.md")} - {"index.md"}
+    assert pages == set(re.findall(r"\]\(([\w-]+\.md)\)", INDEX))
+    results = (docs / "results" / "index.md").read_text()
+    named = set(re.findall(r"\]\(([\w-]+\.md)\)", results))
+    assert {page.name for page in (docs / "results").glob("*.md")} - {"index.md"} == named
+    assert "infra/docs/index.md" in README
+
+
+def test_contract_words_of_the_documents_exist() -> None:
     fields = (ROOT / "catalog/contracts/contract.py").read_text()
+    said = (ROOT / "infra/docs/sources.md").read_text()
     for name in ("changed_row", "unknown_column", "max_quarantined_ratio", "max_phi_ratio"):
-        assert name in README
+        assert name in said
         assert re.search(rf"^    {name}:", fields, re.MULTILINE)
 
 

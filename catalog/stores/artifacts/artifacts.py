@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlparse
 
+import psutil
+
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.stores.artifacts.bucket import Bucket
 from catalog.stores.disk import disk_errors, flush
@@ -310,12 +312,5 @@ def _plain_files(path: Path) -> Mapping[str, Path]:
 
 def _is_left_over(name: str) -> bool:
     match = _INCOMING.fullmatch(name)
-    if not match:
-        return False
-    try:
-        os.kill(int(match["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return int(match["pid"]) == os.getpid()
+    pid = int(match["pid"]) if match else None
+    return pid is not None and (pid == os.getpid() or not psutil.pid_exists(pid))

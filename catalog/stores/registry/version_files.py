@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlparse
 
-from catalog.stores.disk import flush
+from catalog.stores.disk import write_whole
 from catalog.stores.object_store import is_in_bucket
 from catalog.stores.places import files_below
 
@@ -81,11 +81,8 @@ def replace_files(place: Path, folder: Path) -> None:
     """Let the files of a folder take the place of those of a version, each whole or not at all."""
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         target = place / file.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        shutil.copyfile(file, part)
-        flush(part)
-        part.replace(target)
+        with write_whole(target) as part:
+            shutil.copyfile(file, part)
 
 
 def _listed(client: Any, run_id: str, folder: str) -> Iterator[tuple[str, VersionFile]]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from catalog.stores.disk import flush
+from catalog.stores.disk import flush, write_whole
 from rpe_core.retrieval.compact_rows import CompactRows, Frame, encode, frame_of
 
 Matrix = npt.NDArray[np.float64]
@@ -181,11 +181,8 @@ def write_current(folder: Path, *, table: str, version: int, parts: Sequence[str
     text = json.dumps(
         {"format": FORMAT, "table": table, "version": version, "parts": list(parts)}, sort_keys=True
     )
-    incoming = folder / f".current-{uuid.uuid4().hex}"
-    incoming.write_text(text)
-    flush(incoming)
-    incoming.replace(folder / CURRENT)
-    flush(folder)
+    with write_whole(folder / CURRENT, is_contended=True) as part:
+        part.write_text(text)
 
 
 def remove_unnamed(folder: Path) -> None:

@@ -122,11 +122,6 @@ class Checkpoint:
         return None if is_own else tie
 
     @cached_property
-    def is_tied(self) -> bool:
-        """Whether the input embedding is the output layer too, as far as its files tell."""
-        return self.tie() is not None
-
-    @cached_property
     def config(self) -> dict[str, Any]:
         """Its config.json; empty where there is none."""
         has_one = (self.folder / CONFIG).is_file() or special_kind(self.folder / CONFIG)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from rpe_core.declared_values import is_readable, number, whole
 from rpe_core.errors import InputError
 from rpe_core.merging.patterns import PatternError, Patterns
 
@@ -94,7 +94,11 @@ class Hyperparameters:
         return float(self._find(self._alphas, names, self.default_alpha))
 
     def scaling(self, *names: str) -> float:
-        """The scaling of a module: alpha / r, or alpha / sqrt(r) with rsLoRA."""
+        """The scaling of a module: alpha / r, or alpha / sqrt(r) with rsLoRA.
+
+        >>> Hyperparameters({"r": 4, "lora_alpha": 8, "use_rslora": True}).scaling("query")
+        4.0
+        """
         rank = self.rank(*names)
         return self.alpha(*names) / (math.sqrt(rank) if self._config.get("use_rslora") else rank)
 
@@ -110,20 +114,6 @@ class Hyperparameters:
             where=self._where,
             expected="a regular expression whose search ends within seconds",
         )
-
-
-def rank_of(config: Mapping[str, Any], module: str) -> int:
-    """The rank r that the configuration gives a module."""
-    return Hyperparameters(config).rank(module)
-
-
-def scaling_of(config: Mapping[str, Any], module: str) -> float:
-    """The scaling of a module: alpha / r, or alpha / sqrt(r) with rsLoRA.
-
-    >>> scaling_of({"r": 4, "lora_alpha": 8, "use_rslora": True}, "query")
-    4.0
-    """
-    return Hyperparameters(config).scaling(module)
 
 
 def is_saved_whole(config: Mapping[str, Any], tensor: str) -> bool:
@@ -142,9 +132,9 @@ def _check_numbers(config: Mapping[str, Any], *, where: str) -> None:
     alphas = config.get("alpha_pattern") or {}
     if not isinstance(ranks, Mapping) or not isinstance(alphas, Mapping):
         raise InputError("rank_pattern and alpha_pattern must be mappings.", where=where)
-    if not all(type(r) is int and r >= 1 for r in (rank, *ranks.values())):
+    if not all(is_readable(r, whole(1)) for r in (rank, *ranks.values())):
         raise InputError("A LoRA rank must be a positive whole number.", where=where)
-    if not all(_is_finite_number(value) for value in (alpha, *alphas.values())):
+    if not all(is_readable(value, number()) for value in (alpha, *alphas.values())):
         raise InputError("lora_alpha must be a finite number.", where=where)
     Hyperparameters(config, where=where)
 
@@ -153,9 +143,3 @@ def _check_saved(config: Mapping[str, Any], *, where: str) -> None:
     saved = config.get("modules_to_save") or []
     if not isinstance(saved, list) or not all(isinstance(name, str) and name for name in saved):
         raise InputError("modules_to_save must be a list of names.", where=where)
-
-
-def _is_finite_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) <= sys.float_info.max

@@ -1,4 +1,4 @@
-"""The README shows what is measured, and a row has one verdict wherever and whenever it is read."""
+"""What is kept of recall is what is measured; a row has one verdict wherever and whenever."""
 
 from __future__ import annotations
 
@@ -14,39 +14,35 @@ import pyarrow as pa
 import pytest
 
 from catalog.deid.check import scan_column, scan_text
-from rpe_core.errors import InputError
-from tests.experiments.deid import measure, planted, recall_table
+from tests.experiments.deid import planted, recall_table
 from tests.experiments.deid.held_out import FORMS, HELD_OUT, plant_held_out
 from tests.experiments.deid.planted import phrases_of
 from tests.experiments.deid.plants import person_names
 from tests.experiments.deid.proportions import Share
-
-README = Path(__file__).parents[3] / "README.md"
-
-
-def test_the_readme_shows_the_tables_as_they_are_measured() -> None:
-    assert recall_table.recall_tables() in README.read_text("utf-8")
+from tests.experiments.keep import keep_result
+from tests.experiments.result_files import FOLDER, read_result, shown
+from tests.house.result_sections import stale_note
 
 
-def test_tables_are_written_between_their_marks(tmp_path: Path, monkeypatch) -> None:
+def test_the_tables_of_recall_are_kept_as_they_are_measured() -> None:
+    kept = read_result(FOLDER / "deidentification_planted.json").tables
+    assert recall_table.recall_tables() == kept
+
+
+def test_tables_are_kept_whose_protocol_is_that_of_now(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(recall_table, "N_PLANTED", 4)
     monkeypatch.setattr(recall_table, "N_HELD_OUT", 4)
-    page = tmp_path / "README.md"
-    page.write_text(f"# Title\n\n{recall_table.BEGIN}\nold\n{recall_table.END}\n\nafter\n")
-    assert measure.main(["--readme", str(page)]) == 0
-    text = page.read_text()
-    assert text.startswith(f"# Title\n\n{recall_table.BEGIN}\n")
-    assert text.endswith(f"{recall_table.END}\n\nafter\n")
-    assert "old" not in text
-    assert "| phones |" in text
-    page.write_text("# Title\n")
-    with pytest.raises(InputError):
-        measure.main(["--readme", str(page)])
+    tables = recall_table.recall_tables()
+    path = keep_result("deidentification_planted", tables, ["command"], folder=tmp_path)
+    kept = read_result(path)
+    assert kept.tables == tables
+    assert "phones" in kept.tables["second_generator"].column("second generator, n = 4 each")
+    assert stale_note(kept) == []
 
 
 def test_a_share_is_shown_with_its_interval() -> None:
-    assert recall_table.shown(Share(0, 300)) == ".000 [.000, .012]"
-    assert recall_table.shown(Share(299, 300)) == ".997 [.982, 1.0]"
+    assert shown(recall_table.share_cell(Share(0, 300))) == ".000 [.000, .012]"
+    assert shown(recall_table.share_cell(Share(299, 300))) == ".997 [.982, 1.000]"
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -20,9 +20,8 @@ import pytest
 from catalog.contracts.contract import ColumnRule
 from catalog.readers.batches import BATCH_BYTES
 from catalog.readers.files import FileUnreadable
-from catalog.readers.formats import open_batches
+from catalog.readers.formats import open_batches, read_sample
 from catalog.readers.profile import profile_sample
-from catalog.readers.sample import read_sample
 from tests.catalog.lakes import ROOT
 from tests.catalog.readers.test_readers import bad_of, rows_of
 

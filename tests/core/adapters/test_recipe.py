@@ -53,6 +53,7 @@ def test_a_recipe_survives_plain_values():
         ("r", True),
         ("alpha", 0),
         ("alpha", float("nan")),
+        ("alpha", 10**400),
         ("alpha", "16"),
         ("target_modules", []),
         ("target_modules", "query"),

@@ -1,13 +1,19 @@
 """Many nights of the gate, small: `python -m tests.experiments.gate_histories` is the whole."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from tests.experiments.gate_histories import ALPHA, KEPT, simulate, written
-from tests.experiments.gate_worlds import NULLS, World, answers, bell, cases
+from tests.experiments.gate_histories import (
+    ALPHA,
+    HEADS,
+    NULL_PARTS,
+    highest_end,
+    measure,
+    simulate,
+    table,
+)
+from tests.experiments.gate_worlds import HOPES, MERITS, NULLS, World, answers, bell, cases
+from tests.experiments.result_files import FOLDER, read_result
 
 FOOLED = [name for name in NULLS if "2 % of" in name or "size tells" in name]
 NEAR = {  # as likely as may be: many small steps, or one chance in two
@@ -54,9 +60,22 @@ def test_a_merit_is_what_it_says():
     assert drawn.means.mean() == pytest.approx(0.1, abs=0.01)
 
 
-def test_the_readme_shows_the_tables_as_they_were_measured():
-    found, readme = json.loads(KEPT.read_text()), Path("README.md").read_text()
-    assert found["histories"] == 1000
-    assert max(row["high"] for row in found["tables"]["nulls"]) <= ALPHA
-    assert max(row["high"] for row in found["tables"]["search"]) <= ALPHA
-    assert written(readme, found) == readme
+def test_what_is_kept_is_below_alpha_for_every_null():
+    kept = read_result(FOLDER / "gate_histories.json").tables
+    assert set(kept) == set(HEADS)
+    for part in NULL_PARTS:
+        assert 0 < highest_end(part, kept[part].rows) <= ALPHA
+
+
+@pytest.mark.parametrize("part", HEADS)
+def test_what_is_kept_has_the_columns_and_worlds_of_now(part):
+    kept = read_result(FOLDER / "gate_histories.json").tables[part]
+    assert (kept.columns, kept.styles) == (table(part).columns, table(part).styles)
+    worlds = {"nulls": NULLS, "hopes": HOPES, "merits": MERITS}.get(part)
+    assert worlds is None or kept.column(kept.columns[0]) == list(worlds)
+
+
+def test_rows_are_measured_as_they_are_kept():
+    (row, *_) = measure("nulls", histories=50, nights=2, seed=0)
+    assert row[0] == next(iter(NULLS))
+    assert 0.0 <= row[1]["low"] <= row[1]["value"] <= row[1]["high"] <= highest_end("nulls", [row])

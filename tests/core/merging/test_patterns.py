@@ -10,12 +10,7 @@ from peft.utils.other import get_pattern_key
 
 from rpe_core.errors import InputError
 from rpe_core.merging import patterns
-from rpe_core.merging.files.hyperparameters import (
-    Hyperparameters,
-    check_config,
-    rank_of,
-    scaling_of,
-)
+from rpe_core.merging.files.hyperparameters import Hyperparameters, check_config
 from rpe_core.merging.patterns import PatternError, Patterns
 
 NAMES = [
@@ -171,7 +166,8 @@ def test_what_is_no_expression_is_refused(expression):
 
 
 def test_without_r_and_lora_alpha_they_are_pefts_own():
-    assert (rank_of({}, "q"), scaling_of({}, "q")) == (8, 1.0)
-    assert scaling_of({"lora_alpha": 16}, "q") == 2.0
-    assert scaling_of({"r": 4, "use_rslora": True}, "q") == 4.0
+    default = Hyperparameters({})
+    assert (default.rank("q"), default.scaling("q")) == (8, 1.0)
+    assert Hyperparameters({"lora_alpha": 16}).scaling("q") == 2.0
+    assert Hyperparameters({"r": 4, "use_rslora": True}).scaling("q") == 4.0
     check_config({"peft_type": "LORA"})

@@ -242,6 +242,7 @@ def test_an_unknown_strategy_lists_the_known_ones():
         ("similarity", {"temperature": "hot"}, ["temperature"]),
         ("similarity", {"temperature": True}, ["temperature"]),
         ("similarity", {"temperature": float("nan")}, ["temperature"]),
+        ("similarity", {"temperature": 10**400}, ["temperature"]),
         ("similarity", {"temprature": 1.0}, ["'temprature'"]),
         ("average", {"temperature": 1.0}, ["'temperature'"]),
         ("linear", {"ridge": 0.0}, ["ridge"]),

@@ -1,7 +1,8 @@
 """Recall, precision and false alarms of the gate, with Clopper-Pearson intervals; a command.
 
 python -m tests.experiments.deid.measure --planted --corpus PHI.json --rows FOLDER
-    --adjudicated IDS.csv --readme README.md
+    --adjudicated IDS.csv
+python -m tests.experiments.deid.measure --keep
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ CORPUS_KINDS: dict[str, str] = {
 }
 """Entity types that a Safe Harbor identifier answers to; ORGANIZATION, TITLE and NRP have none."""
 
-_PLANTED_FROM_CORPUS = {
+PLANTED_FROM_CORPUS = {
     "PERSON": "name",
     "STREET_ADDRESS": "geography",
     "PHONE_NUMBER": "phone",
@@ -109,13 +110,13 @@ def measure_corpus(path: Path) -> list[Measured]:
 
 def measure_corpus_in_clinic(path: Path, *, seed: int = 0) -> list[Measured]:
     """Recall on the corpus's identities after they were planted into our clinical sentences."""
-    values: dict[str, list[str]] = {kind: [] for kind in _PLANTED_FROM_CORPUS}
+    values: dict[str, list[str]] = {kind: [] for kind in PLANTED_FROM_CORPUS}
     for row in _corpus(path):
         for kind, _, _, value in map(_span, row["spans"]):
             if kind in values and "\n" not in value and _is_whole(kind, value):
                 values[kind].append(value)
     lines = []
-    for kind, target in _PLANTED_FROM_CORPUS.items():
+    for kind, target in PLANTED_FROM_CORPUS.items():
         rows = planted.plant_values(target, values[kind], seed=seed)
         own, by_any = _recalls(rows, [scan_text(row.text) for row in rows])
         lines.append(Measured(f"{kind} in clinical text", own, by_any))
@@ -255,11 +256,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--adjudicated", type=Path, help="CSV: row_id, identifier, judgement")
     parser.add_argument("--n", type=int, default=400, help="planted texts of each kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--readme", type=Path, help="write the tables of recall into this file")
+    parser.add_argument("--keep", action="store_true", help="keep the tables of recall as results")
     chosen = parser.parse_args(arguments)
     write = sys.stdout.write
-    if chosen.readme:
-        recall_table.write_tables(chosen.readme)
+    if chosen.keep:
+        # the protocols name this file
+        from tests.experiments.keep import keep_and_write
+
+        commands = ["python -m tests.experiments.deid.measure --keep"]
+        keep_and_write("deidentification_planted", recall_table.recall_tables(), commands)
     if chosen.planted:
         write(table("Planted clinical text", measure_planted(n=chosen.n, seed=chosen.seed)))
     if chosen.corpus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
+from rpe_core.weighting.binomial import measured_rate
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,8 @@ class Share:
         >>> [round(bound, 3) for bound in Share(300, 300).interval()]
         [0.988, 1.0]
         """
-        if self.n == 0:
-            return 0.0, 1.0
-        found = binomtest(self.k, self.n).proportion_ci(0.95, method="exact")
-        return float(found.low), float(found.high)
+        rate = measured_rate(self.k, self.n)
+        return rate.low, rate.high
 
     def __str__(self) -> str:
         if self.n == 0:

@@ -144,6 +144,17 @@ def test_a_changed_bundle_is_refused_and_the_whole_import_with_it(
     assert contents(other) == before
 
 
+def test_an_adapter_that_is_named_twice_is_refused(
+    bundles: Path, other: Settings, rpe: Rpe, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("RPE_HOME", str(other.root))
+    shutil.copytree(bundles / "site_a", bundles / "site_z")
+    assert rpe("adapters", "import", str(bundles), "--json") == 2
+    faults = json.loads(capfd.readouterr().out)["faults"]
+    assert [fault["what"] for fault in faults] == ["Two adapters would have one id"]
+
+
 @pytest.fixture
 def plain(bundles: Path, tmp_path: Path) -> Path:
     """Plain PEFT folders of another lab: one base name, weights and a representation in each."""

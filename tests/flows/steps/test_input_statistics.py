@@ -21,7 +21,7 @@ from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.errors import InputError
-from rpe_core.merging.files.hyperparameters import rank_of, scaling_of
+from rpe_core.merging.files.hyperparameters import Hyperparameters
 from rpe_core.merging.folders import read_adapter
 from tests.flows.conftest import enter_copy
 from tests.pico_world import ROWS, make_pico_workspace, write_rows
@@ -90,8 +90,9 @@ def test_embedding_files_them_and_training_begins_there(embedded: Settings) -> N
     deltas = read_adapter(folder / "adapter").deltas
     config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
     assert config["rank_pattern"], "ranks differ by module"
-    assert all(rank_of(config, name) == delta.rank for name, delta in deltas.items())
-    assert all(scaling_of(config, name) == 1.0 for name in deltas), "the scaling is in B"
+    told = Hyperparameters(config)
+    assert all(told.rank(name) == delta.rank for name, delta in deltas.items())
+    assert all(told.scaling(name) == 1.0 for name in deltas), "the scaling is in B"
     assert sum(delta.rank for delta in deltas.values()) == 3 * len(statistics.ratios)
     assert outcome["rank"] == max(delta.rank for delta in deltas.values()) > 3
     for name, delta in deltas.items():
