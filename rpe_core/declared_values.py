@@ -92,7 +92,7 @@ def number(fits: Callable[[float], bool] = lambda _: True) -> Callable[[Any], fl
 
 
 def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same, or null."""
+    """A value that another rule reads, or null."""
     return lambda value: None if value is None else read(value)
 
 
@@ -129,5 +129,5 @@ def modules(value: Any) -> tuple[str, ...]:
 
 
 def modules_if_any(value: Any) -> tuple[str, ...]:
-    """The same, or none."""
+    """Names of modules, sorted; the list may be empty."""
     return () if value in ([], ()) else modules(value)
