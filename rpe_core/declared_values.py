@@ -92,7 +92,7 @@ def number(fits: Callable[[float], bool] = lambda _: True) -> Callable[[Any], fl
 
 
 def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A value that another rule reads, or null."""
+    """Null, or what can be read otherwise."""
     return lambda value: None if value is None else read(value)
 
 
@@ -129,5 +129,5 @@ def modules(value: Any) -> tuple[str, ...]:
 
 
 def modules_if_any(value: Any) -> tuple[str, ...]:
-    """Names of modules, sorted; the list may be empty."""
+    """Names of modules, or none."""
     return () if value in ([], ()) else modules(value)

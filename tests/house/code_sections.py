@@ -38,7 +38,7 @@ def _parameters(parameters: Mapping[str, Any]) -> str:
     told = []
     for name, parameter in parameters.items():
         default = "from the data" if parameter.default is None else f"{parameter.default}"
-        told.append(f"`{name}`: {parameter.expected}; default {default}")
+        told.append(f"`{name}`: {parameter.rule.expected}; default {default}")
     return "<br>".join(told)
 
 
