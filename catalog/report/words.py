@@ -61,7 +61,7 @@ _PAGE_WORDS = (  # what a reason on record says -> what the page says
      r"Bets: \1 new groups bring their evidence to \2 of \3"),
     (r"Betting: no group is new to bet on", "Bets: there is no new group"),
     (r"lost more than (\S+): up to (\S+) may", r"lost more than \1, at most \2 of all"),
-    (r"test set: (\S+) of (\S+) is spent", r"test set: \1 of the budget \2 is used"),
+    (r"test set: (\S+) of (\S+) is spent", r"test set: \1 of the budget of \2 is used"),
 )  # fmt: skip
 
 

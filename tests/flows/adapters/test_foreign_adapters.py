@@ -42,6 +42,7 @@ from tests.pico_world import make_pico_workspace
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ci_slow,
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),
 ]
 Rpe = Callable[..., int]

@@ -8,10 +8,10 @@ import pytest
 
 from flows.targets.as_of import moment_of, nearest_as_of, weighed_as_of
 from flows.targets.asking import nearest_adapters
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from rpe_core.errors import InputError
 from tests.flows.targets.test_replay import change
+from tests.lake_rows import read_rows_of
 
 TARGET = "site-d"
 
