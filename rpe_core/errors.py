@@ -5,13 +5,29 @@ RpeError
 │   ├── UnknownName             a name that is no key of one of our tables
 │   ├── ShapeMismatch           arrays, tensors or adapters that do not fit each other
 │   └── DeclarationError        a plan, recipe or contract with faults (all of them)
-├── ContractError               catalog/errors.py: ContractInvalid, ContractViolated > PhiFound
-├── StoreError                  catalog/errors.py: StoreUnavailable (Transient),
-│                               RecordNotFound, RecordConflict
+│       └── ContractInvalid     of a contract: a ContractError too
+├── ContractError               a contract, or data that do not keep theirs
+│   └── ContractViolated        the batch was refused whole
+│       ├── PhiFound            more rows than allowed look identifying
+│       └── FileUnreadable      a file is not what the contract says
+├── StoreError                  a store could not answer
+│   ├── StoreUnavailable        it may later: Transient
+│   ├── RecordNotFound          no record has this id
+│   ├── RecordConflict          a record has this id, and its content differs
+│   ├── LakeFileDamaged         a file of the lake is gone, or not what was kept
+│   ├── LakeLost                the lake's catalog is gone and other stores stand
+│   ├── StoreGone               a store is gone and the lake knows what it held
+│   └── RegistryLost            the model registry is gone and the lake names its versions
 ├── WriteFailed                 a file could not be written; nothing is left of it
-├── WorkspaceBusy               flows/workspace/locking.py
-├── StepFailed                  flows/runs/chunks.py
-└── NightFailed                 flows/night/nightly.py
+├── BackupFailed                a copy is not what the workspace is
+├── WorkspaceBusy               another run holds the workspace
+├── ServerLost                  Prefect's server does not answer
+├── NotMended                   a repair gives nothing that is equal to what was kept
+├── NotRecomputed               what a replay needs is not there any more
+├── PretrainingFailed           the pretraining process ended without a model
+├── TrainingFailed              the training process ended without an adapter
+├── StepFailed                  a unit failed with an error that is not ours
+└── NightFailed                 some unit of the night failed; the others ran
 
 Transient is a mark, not a branch: the one thing that a retry condition asks.
 """

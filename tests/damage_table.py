@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_registry
 from tests.damage import DEEP, MEND, NIGHTLY, PREDICT, QUICK, TARGET
 from tests.damage_files import Files
+from tests.lake_rows import read_rows_of
 from tests.rpe_worker import Answer, Worker
 
 

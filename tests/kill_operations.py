@@ -11,9 +11,9 @@ from pathlib import Path
 
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import connect
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from tests.damage_files import FolderFiles
+from tests.lake_rows import read_rows_of
 from tests.pico import pico_texts
 from tests.pico_world import make_pico_workspace
 

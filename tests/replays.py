@@ -7,8 +7,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from flows.targets.replay import replay
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 
 
 @contextmanager

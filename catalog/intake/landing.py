@@ -49,11 +49,6 @@ class IngestReport:
     batches: tuple[BatchReport, ...]
     dataset_version_id: str | None  # the version that stands now
 
-    @property
-    def refused(self) -> tuple[BatchReport, ...]:
-        """Batches of which nothing landed."""
-        return tuple(batch for batch in self.batches if batch.is_refused)
-
 
 def ingest(
     lake: Lake, contract: SourceContract, *, run: RunRef, scratch: Path | None = None

@@ -76,6 +76,14 @@ class EnsembleCard:
 
 
 @dataclass(frozen=True)
+class MergedEnsemble:
+    """An ensemble whose members have been merged, and the sha256 of its folder in the store."""
+
+    card: EnsembleCard
+    artifact_sha256: str
+
+
+@dataclass(frozen=True)
 class Challenger:
     """A kept ensemble that is to get a version, and the kind of evidence that it stands on."""
 

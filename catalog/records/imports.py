@@ -158,11 +158,11 @@ def _register(
         "FROM core.bases WHERE list_contains(?, base_id)",
         [sorted({adapter.card.base.base_id for adapter in new})],
     )
-    bases = {row["base_id"]: version_drafts.base_arguments(row) for row in rows}
+    bases = {row["base_id"]: version_drafts.registered_base_of(row) for row in rows}
     made, head = [], head_of(stores.lake)
     for adapter, sha256 in zip(new, artifacts, strict=True):
         base, folder = bases[adapter.card.base.base_id], stores.artifacts.folder(sha256)
-        draft = version_drafts.adapter_draft(adapter.card, **base, folder=folder)
+        draft = version_drafts.adapter_draft(adapter.card, registered_base=base, folder=folder)
         ref, record_id = stores.registry.register(draft, head=head), adapter.card.adapter_id
         sums = stores.registry.sums(ref)
         row = model_row(ref, "adapter", record_id, served_sha256=draft.served_sha256, sums=sums)

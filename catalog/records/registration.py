@@ -16,6 +16,7 @@ from catalog.records.cards import (
     AdapterCard,
     Challenger,
     EnsembleCard,
+    MergedEnsemble,
     adapter_row,
     base_row,
     ensemble_row,
@@ -24,10 +25,10 @@ from catalog.records.cards import (
     representation_row,
 )
 from catalog.records.ensemble_facts import facts_of
-from catalog.records.version_drafts import BaseArguments, base_arguments
+from catalog.records.version_drafts import registered_base_of
 from catalog.stores.lake import chain
 from catalog.stores.lake.chain import head_of
-from catalog.stores.registry.model_versions import ModelVersionRef, VersionDraft
+from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredBase, VersionDraft
 from catalog.stores.registry.registry import require_target_name
 from catalog.stores.registry.sums import Sums
 from catalog.stores.stores import Stores
@@ -39,6 +40,7 @@ __all__ = [
     "AdapterCard",
     "Challenger",
     "EnsembleCard",
+    "MergedEnsemble",
     "keep_representations",
     "register_adapter",
     "register_base",
@@ -136,7 +138,7 @@ def register_adapter(
     artifact_sha256 = stores.artifacts.put_folder(folder)
     draft = version_drafts.adapter_draft(
         card,
-        **_registered_base(stores, card.base),
+        registered_base=_registered_base(stores, card.base),
         folder=stores.artifacts.folder(artifact_sha256, is_verified=True),
     )
     ref, sums = _kept(stores, draft)
@@ -159,35 +161,35 @@ def register_adapter(
     return ref
 
 
-def register_ensembles(
-    stores: Stores, merged: Sequence[tuple[EnsembleCard, str]], *, run: RunRef
-) -> None:
+def register_ensembles(stores: Stores, merged: Sequence[MergedEnsemble], *, run: RunRef) -> None:
     """Keep merged ensembles in one commit; only a challenger gets a version in the registry.
 
     Whoever put their folders into the artifact store has called `intents.intend` before.
 
     Args:
         stores: where to.
-        merged: cards, each with the sha256 of its folder in the artifact store.
+        merged: cards, each with its folder in the artifact store.
         run: the run that merged them.
 
     Raises:
         RecordConflict: an ensemble of this id with other weights is on record.
         InputError: a member belongs to another base, or weights do not sum to one.
     """
-    known = _find_all(stores, "ensembles", "ensemble_id", [card.ensemble_id for card, _ in merged])
-    for card, _ in merged:
+    cards = [ensemble.card for ensemble in merged]
+    known = _find_all(stores, "ensembles", "ensemble_id", [card.ensemble_id for card in cards])
+    for card in cards:
         require_target_name(card.target_name)
         if card.ensemble_id in known:
             _require_weights(known[card.ensemble_id], card.ensemble_id, card.weights_sha256)
-    new = [(card, artifact) for card, artifact in merged if card.ensemble_id not in known]
-    _require_members(stores, [card for card, _ in new])
+    new = [ensemble for ensemble in merged if ensemble.card.ensemble_id not in known]
+    new_cards = [ensemble.card for ensemble in new]
+    _require_members(stores, new_cards)
     with stores.lake.transaction(message="register ensembles", run=run) as commit:
-        commit.insert_new("ensembles", [ensemble_row(card, artifact) for card, artifact in new])
-        commit.insert_new("ensemble_members", [row for card, _ in new for row in member_rows(card)])
-        commit.insert_new("attributions", [row for card, _ in new for row in card.attributions])
-        commit.insert_new("lineage", [edge for card, _ in new for edge in _edges(card)])
-        intents.fulfil(commit, [card.ensemble_id for card, _ in merged])
+        commit.insert_new("ensembles", [ensemble_row(e.card, e.artifact_sha256) for e in new])
+        commit.insert_new("ensemble_members", [r for card in new_cards for r in member_rows(card)])
+        commit.insert_new("attributions", [row for card in new_cards for row in card.attributions])
+        commit.insert_new("lineage", [edge for card in new_cards for edge in _edges(card)])
+        intents.fulfil(commit, [card.ensemble_id for card in cards])
 
 
 def register_challengers(
@@ -222,7 +224,7 @@ def register_challengers(
             facts[challenger.ensemble_id],
             challenger.base,
             challenger.task,
-            **bases[challenger.base],
+            registered_base=bases[challenger.base],
             # hashed again: what is registered now is sealed as what was kept
             folder=stores.artifacts.folder(
                 rows[challenger.ensemble_id]["artifact_sha256"], is_verified=True
@@ -296,7 +298,7 @@ def _require_weights(known: Row, record_id: str, weights_sha256: str) -> None:
         )
 
 
-def _registered_base(stores: Stores, base: BaseModel) -> BaseArguments:
+def _registered_base(stores: Stores, base: BaseModel) -> RegisteredBase:
     row = _find(stores, "bases", "base_id", base.base_id)
     if row is None:
         raise RecordNotFound(
@@ -304,7 +306,7 @@ def _registered_base(stores: Stores, base: BaseModel) -> BaseArguments:
             where=base.base_id,
             remedy="register the base before what is made on it",
         )
-    return base_arguments(row)
+    return registered_base_of(row)
 
 
 def _find(stores: Stores, table: str, column: str, value: str) -> Row | None:

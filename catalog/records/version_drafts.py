@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from catalog.records.cards import AdapterCard
 from catalog.records.ensemble_file import ensemble_file
@@ -21,7 +21,12 @@ from catalog.records.model_card import (
 from catalog.stores.outgoing import HubName
 from catalog.stores.registry.base_code import base_input, write_base
 from catalog.stores.registry.model_code import ServedParts, write_served_model
-from catalog.stores.registry.model_versions import DatasetRef, VersionDraft
+from catalog.stores.registry.model_versions import (
+    DatasetRef,
+    ModelVersionRef,
+    RegisteredBase,
+    VersionDraft,
+)
 from catalog.stores.served_model import read_config, served_name, served_sha256, served_task
 from rpe_core.fingerprint import canonical_json
 from rpe_core.records import BaseModel, TaskSpec
@@ -45,17 +50,10 @@ def adapter_name(source: str) -> str:
     return f"rpe-adapter-{source}"
 
 
-class BaseArguments(TypedDict):
-    """Where the base of a version is registered, and where it lies on the hub."""
-
-    registered_base: tuple[str, str]
-    hub: HubName | None
-
-
-def base_arguments(row: Mapping[str, Any]) -> BaseArguments:
+def registered_base_of(row: Mapping[str, Any]) -> RegisteredBase:
     """What drafts are told of a row of core.bases; only a hub base has a revision there."""
     hub = HubName(row["model"], row["revision"]) if row["revision"] else None
-    return {"registered_base": (row["model_name"], row["model_version"]), "hub": hub}
+    return RegisteredBase(ModelVersionRef(row["model_name"], row["model_version"]), hub)
 
 
 def base_draft(base: BaseModel, files: Sequence[Path], *, model: str, is_hub: bool) -> VersionDraft:
@@ -72,13 +70,13 @@ def base_draft(base: BaseModel, files: Sequence[Path], *, model: str, is_hub: bo
 
 
 def adapter_draft(
-    card: AdapterCard, *, registered_base: tuple[str, str], folder: Path, hub: HubName | None = None
+    card: AdapterCard, *, registered_base: RegisteredBase, folder: Path
 ) -> VersionDraft:
     """A trained adapter on its base; `folder` is its plain PEFT folder."""
     name = adapter_name(card.source)
     text = adapter_card(card, name=name)
     sha256 = _served_sha256(card.base, card.task, folder, card.weights_sha256)
-    parts = ServedParts(card.base, registered_base, card.task, folder, text, hub)
+    parts = ServedParts(card.base, registered_base, card.task, folder, text)
     tags = {
         **_base_tags(card.base),
         **_served_tags(name, sha256),
@@ -99,18 +97,21 @@ def ensemble_draft(
     base: BaseModel,
     task: TaskSpec,
     *,
-    registered_base: tuple[str, str],
+    registered_base: RegisteredBase,
     folder: Path,
     weights_sha256: str,
-    hub: HubName | None = None,
 ) -> VersionDraft:
     """A challenger: the merged adapter on its base, with every member's weight and licence."""
     sha256 = _served_sha256(base, task, folder, weights_sha256)
     content = ensemble_file(
-        facts, base, base_model=registered_base[0], weights_sha256=weights_sha256, sha256=sha256
+        facts,
+        base,
+        base_model=registered_base.ref.name,
+        weights_sha256=weights_sha256,
+        sha256=sha256,
     )
     card = ensemble_card(facts, base, task, served_name=served_name(facts.target_name, sha256))
-    parts = ServedParts(base, registered_base, task, folder, card, hub, content)
+    parts = ServedParts(base, registered_base, task, folder, card, content)
     tags = {
         **_base_tags(base),
         **_served_tags(facts.target_name, sha256),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.lake.lake import Lake
@@ -12,9 +13,19 @@ from catalog.stores.vectors.vectors import Vectors
 
 @dataclass(frozen=True)
 class Stores:
-    """Lake, LoRA-VecDB, registry and artifacts of one workspace."""
+    """Lake, LoRA-VecDB, registry and artifacts of one workspace; a block closes them at its end."""
 
     lake: Lake
     vectors: Vectors
     registry: Registry
     artifacts: Artifacts
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the lake, the one store that holds a connection."""
+        self.lake.close()

@@ -73,8 +73,7 @@ def import_adapters(
     """
     with hold_workspace(settings):
         declared = load_declarations(settings)
-        stores = open_stores(settings)
-        try:
+        with open_stores(settings) as stores:
             run = open_run("import")
             workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
             with tempfile.TemporaryDirectory() as scratch:
@@ -86,8 +85,6 @@ def import_adapters(
                 for name in names:
                     register_base_of(workspace, name)
                 return file_adapters(stores, filed, is_registered=is_registered, run=run)
-        finally:
-            stores.lake.close()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from flows.commands.output import say, show_rows, write_json
 from flows.runs.ledger import BROKEN, REFUSED, Alert, is_told
 from flows.runs.run_record import NIGHT, Summary
 from flows.workspace.lake_reads import open_lake_to_read
+from flows.workspace.plan import Plan
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import load_declarations
 
@@ -35,7 +36,8 @@ def show_summary(settings: Settings, summary: Summary) -> None:
 
     What this run decided comes first, and apart from it what was decided before and stands.
     """
-    decided, standing = _verdicts(settings, summary)
+    plan = load_declarations(settings).plan
+    decided, standing = _verdicts(settings, summary, plan)
     if any(step["name"] == "promote" for step in summary.steps):
         when = "tonight" if summary.flow == NIGHT else "now"
         rows = [_decided(row) for row in decided]
@@ -47,7 +49,7 @@ def show_summary(settings: Settings, summary: Summary) -> None:
     if quarantined:
         show_rows(quarantined, as_json=False, title="quarantined so far")
     tell_end(summary)
-    _tell_withdrawn(settings)
+    _tell_withdrawn(settings, plan)
     _tell_waiting([*decided, *standing])
     _advise([*decided, *standing])
 
@@ -153,13 +155,12 @@ def _word_for(alert: Alert) -> str:
     return "ALERT" if alert.is_raised else "STILL"
 
 
-def _tell_withdrawn(settings: Settings) -> None:
+def _tell_withdrawn(settings: Settings, plan: Plan) -> None:
     """Sources that the plan names and a retraction has withdrawn: the run went on without them."""
     with open_lake_to_read(settings) as lake:
         rows = withdrawals_of_sources(lake)
-    named = load_declarations(settings).plan.sources
     for row in rows:
-        if row["source"] in named:
+        if row["source"] in plan.sources:
             say(
                 f"WITHDRAWN {row['source']} on {row['recorded_at']:%Y-%m-%d}: the run went on"
                 " without it and refuses its files; take it out of plan.yaml and sources/"
@@ -182,10 +183,10 @@ def _tell_waiting(verdicts: Sequence[dict[str, Any]]) -> None:
 
 
 def _verdicts(
-    settings: Settings, summary: Summary
+    settings: Settings, summary: Summary, plan: Plan
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What the run decided, and the newest verdict of every other target of the plan."""
-    names = load_declarations(settings).plan.target_names
+    names = plan.target_names
     with open_lake_to_read(settings) as lake:
         return (
             read_decisions(lake, targets=names, run_id=summary.run_id),

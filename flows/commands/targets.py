@@ -49,12 +49,12 @@ def nearest(
     from flows.workspace.settings import Settings
 
     if as_of:
-        rows, note = nearest_as_of(Settings(), target, k=k, moment=moment_of(as_of))
+        nearest_rows = nearest_as_of(Settings(), target, k=k, moment=moment_of(as_of))
     else:
-        rows, note = nearest_adapters(Settings(), target, k=k)
-    show_rows(rows, as_json=as_json, title=f"nearest to {target}")
-    if note:
-        say(note)
+        nearest_rows = nearest_adapters(Settings(), target, k=k)
+    show_rows(nearest_rows.rows, as_json=as_json, title=f"nearest to {target}")
+    if nearest_rows.note:
+        say(nearest_rows.note)
 
 
 def ensemble(
@@ -88,9 +88,9 @@ def ensemble(
         other = "--as-of looks at the past" if as_of else "--explain has a table of its own"
         raise InputError(f"--scores compares newest scores, {other}.", expected="one of the two")
     if as_of:
-        rows, note = weighed_as_of(Settings(), target, moment=moment_of(as_of))
-        show_rows(rows, as_json=as_json, title=f"{target} as of {as_of}")
-        say(note)
+        weighed = weighed_as_of(Settings(), target, moment=moment_of(as_of))
+        show_rows(weighed.rows, as_json=as_json, title=f"{target} as of {as_of}")
+        say(weighed.note)
         return
     if scores:
         rows = explain_scores(Settings(), target)
@@ -156,12 +156,12 @@ def predict(
             expected="one of the two",
         )
     if image:
-        rows, note = predict_images(Settings(), target, image, out or Path("masks"))
+        answered = predict_images(Settings(), target, image, out or Path("masks"))
     else:
         inputs = [*(text or []), *(_lines(file) if file else [])]
-        rows, note = predict_texts(Settings(), target, inputs)
-    say(note)
-    show_rows(rows, as_json=as_json, title=target)
+        answered = predict_texts(Settings(), target, inputs)
+    say(answered.note)
+    show_rows(answered.rows, as_json=as_json, title=target)
 
 
 def promote(

@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
             len(images), size=request["batch_size"]
         )
         rows = [images[i] for i in chosen], [targets[i] for i in chosen]
-        return family.forward(base, task, *rows)[0]
+        return family.forward(base, task, *rows).loss
 
     pretrain_in(folder, base.model, loss_of, how)
     base.model.save_pretrained(folder / "model")

@@ -7,7 +7,6 @@ scores that the lake keeps, in their order, with what had been tried and bet bef
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
@@ -89,7 +88,7 @@ def review(settings: Settings) -> list[Reviewed]:
     """
     require_lake(settings)
     plan = load_declarations(settings).plan
-    with leaving_no_trace(settings), closing(open_lake(settings, read_only=True)) as lake:
+    with leaving_no_trace(settings), open_lake(settings, read_only=True) as lake:
         return _reviewed(lake, plan)
 
 

@@ -17,6 +17,7 @@ from flows.workspace.representations import embed_unit_of
 from flows.workspace.workspace import Workspace
 from rpe_core.distance import DATASET_DISTANCES, Matrix
 from rpe_core.evaluation.correlation import Correlation, correlate_pairs
+from rpe_core.evaluation.dataset_pairs import distance_matrix, nearest_others
 from rpe_core.evaluation.expectations import RULES, check_expectations, pool_arm
 from rpe_core.evaluation.head_to_head import compare
 from rpe_core.evaluation.metrics import METRICS, Items, find_metric
@@ -47,10 +48,14 @@ class LeaveOneOut(Experiment):
         arms = {source: dict(self.items(unit)) for source, unit in self.units.items()}
         scores = {source: self._scores(unit) for source, unit in self.units.items()}
         features = {source: self._features(source) for source in self.protocol.sources}
-        far = {kind: self._matrix(kind, features) for kind in self.protocol.distances}
+        far = {
+            kind: distance_matrix(list(features.values()), DATASET_DISTANCES[kind])
+            for kind in self.protocol.distances
+        }
         for kind, matrix in far.items():
-            for source, reference in self._picked(matrix).items():
-                name, picked = f"{NEAREST_ARM}{kind}", f"{REFERENCE_ARM}{reference}"
+            for source, nearest in zip(self.protocol.sources, nearest_others(matrix), strict=True):
+                name = f"{NEAREST_ARM}{kind}"
+                picked = f"{REFERENCE_ARM}{self.protocol.sources[nearest]}"
                 arms[source][name] = arms[source][picked]
                 scores[source] += [{**r, "arm": name} for r in scores[source] if r["arm"] == picked]
         rows = [row for source in arms for row in self._compared(arms[source], scores[source])]
@@ -70,22 +75,6 @@ class LeaveOneOut(Experiment):
         if unit is None:
             raise StepFailed("A source of the experiment has no data.", where=source)
         return embed.features_of(self.workspace, unit, limit=DISTANCE_ITEMS)
-
-    def _matrix(self, kind: str, features: Mapping[str, Matrix]) -> Matrix:
-        """Distances of targets (rows) to references (columns); a source to itself is not asked."""
-        measure, sources = DATASET_DISTANCES[kind], self.protocol.sources
-        return np.array(
-            [[0.0 if a == b else measure(features[a], features[b]) for b in sources]
-             for a in sources]
-        )  # fmt: skip
-
-    def _picked(self, matrix: Matrix) -> dict[str, str]:
-        """The nearest reference of each target; the first by name of equals."""
-        far = np.where(np.eye(len(matrix), dtype=bool), np.inf, matrix)
-        sources = self.protocol.sources
-        return {
-            source: sources[int(np.argmin(row))] for source, row in zip(sources, far, strict=True)
-        }
 
     def _compared(self, arms: Mapping[str, Items], scores: Sequence[Row]) -> Iterator[Row]:
         """Rows of scores with the verdicts against base and average."""
@@ -155,13 +144,10 @@ def _verdicts(arms: Mapping[str, Items], arm: str, metric: str) -> Row:
 
 
 def _correlation_row(kind: str, found: Correlation) -> Row:
-    verdict = "undecided"
-    if found.low is not None and found.high is not None and (found.p_value or 0) <= SIGNIFICANCE:
-        verdict = "holds" if found.high < 0 else "fails" if found.low > 0 else "undecided"
     return {
         "finding": f"nearer_is_better:{kind}",
         "statement": f"References that are nearer by the {kind} distance score better",
-        "verdict": verdict,
+        "verdict": found.falls(significance=SIGNIFICANCE),
         "quantity": "rho",
         "value": found.rho,
         "ci_low": found.low,

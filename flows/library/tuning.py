@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from flows.library.answers import LabelledRows, validation_rows
 from flows.library.calibration import CalibrationSet
-from flows.workspace.task_rows import TaskRows, read_task_rows
 from flows.workspace.workspace import Workspace
 from rpe_core.records import Candidate, StrategySpec
 from rpe_core.weighting.strategies import LOO
@@ -24,7 +23,15 @@ from rpe_core.weighting.tuning import (
 )
 
 MAX_SCORED = 16  # labelled references that are served for every setting; of more, spaced ones
-Score = Callable[[Candidate, Setting, TaskRows, np.ndarray], float]
+Score = Callable[[Candidate, Setting, LabelledRows], float]
+
+
+@dataclass(frozen=True)
+class LabelledReference:
+    """A reference of a library, and the rows that a setting is scored on."""
+
+    reference: Candidate
+    labelled: LabelledRows
 
 
 def is_tuned(spec: StrategySpec, k: int | str) -> bool:
@@ -58,7 +65,7 @@ def tune(
     """Choose by the references' own scores; without enough labels by reconstruction or default.
 
     Every labelled reference is served from the others with every setting, and scored on its
-    validation rows: `score(reference, setting, rows, chosen)`, higher is better.
+    validation rows: `score(reference, setting, labelled)`, higher is better.
     """
     settings = settings_of(spec, k=k, n_references=len(set(library.sources)))
     scored = _labelled(workspace, library)
@@ -66,24 +73,21 @@ def tune(
         return tune_by_reconstruction(library.matrix, library.sources, spec, k=k)
     return tune_by_scores(
         [
-            (setting, [score(one, setting, rows, chosen) for one, rows, chosen in scored])
+            (setting, [score(one.reference, setting, one.labelled) for one in scored])
             for setting in settings
         ]
     )
 
 
-def _labelled(
-    workspace: Workspace, library: CalibrationSet
-) -> list[tuple[Candidate, TaskRows, np.ndarray]]:
+def _labelled(workspace: Workspace, library: CalibrationSet) -> list[LabelledReference]:
     found = []
     for reference in library.references:
         contract = workspace.contracts.get(reference.source)
         if contract is None:
             continue
-        rows = read_task_rows(workspace, contract, reference.dataset_version_id)
-        chosen = rows.labelled("validation", workspace.plan.evaluation.calibration_items)
-        if len(chosen):
-            found.append((reference, rows, chosen))
+        labelled = validation_rows(workspace, contract, reference.dataset_version_id)
+        if len(labelled):
+            found.append(LabelledReference(reference, labelled))
     return found[:: max(1, -(-len(found) // MAX_SCORED))]
 
 

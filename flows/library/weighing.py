@@ -9,6 +9,7 @@ from flows.library.retrieval import TargetView
 from flows.workspace.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft, draft_ensemble
 from rpe_core.records import Candidate, StrategySpec
+from rpe_core.retrieval.left_out import nearest_to_reference
 from rpe_core.weighting.guards import WeightLimits, check_domain
 from rpe_core.weighting.tuning import Tuning, in_general
 
@@ -35,21 +36,14 @@ def leave_out(
     tuning: Tuning | None,
 ) -> EnsembleDraft | None:
     """The ensemble that a reference would have got as a target, its own source left out."""
-    others = [c for c in target.library if c.source != adapter.source]
-    if not others:
+    nearest = nearest_to_reference(adapter, target.library, k=target.spec.k_most)
+    if not nearest:
         return None
-    z = np.asarray(adapter.z)
-    distances = [float(np.linalg.norm(np.asarray(c.z) - z)) for c in others]
-    order = sorted(range(len(others)), key=lambda i: (distances[i], others[i].adapter_id))
-    nearest = [
-        Candidate(o.adapter_id, o.source, o.dataset_version_id, distances[i], o.z)
-        for i in order[: target.spec.k_most]
-        for o in [others[i]]
-    ]
     hidden = target.hidden | {adapter.source}
     calibration = distances_within(workspace, target.whole)
     domain = check_domain(nearest[0].distance, calibration, without=hidden)
     limits = _limits(workspace, target, spec, tuning, hidden)
+    z = np.asarray(adapter.z)
     return draft_ensemble(z, nearest, spec, domain=domain, limits=limits, tuning=tuning)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,10 +106,9 @@ def retract(
         certificate_file = settings.root / "retractions" / f"{retracted.retraction_id}.json"
         if retracted.state == CERTIFIED:
             return Retracted(retracted.retraction_id, retracted.content, None, certificate_file)
-        recover_and_open_stores(settings).lake.close()
+        recover_and_open_stores(settings).close()
         summary = run_night(settings, only=steps_of(retracted.influence))
-        stores = open_stores(settings)
-        with closing(stores.lake):
+        with open_stores(settings) as stores:
             done = _last(stores, retracted.subject_id)
     certificate = done.content if done and done.state == CERTIFIED else {}
     return Retracted(retracted.retraction_id, certificate, summary, certificate_file)
@@ -120,8 +118,7 @@ def _begun(
     settings: Settings, named: str, *, reason: str, on_plan: Callable[[list[Row]], None]
 ) -> Retraction:
     """The retraction on record, begun now or before."""
-    stores = open_stores(settings)
-    with closing(stores.lake):
+    with open_stores(settings) as stores:
         standing = _last(stores, named)
         if standing:
             return standing

@@ -61,8 +61,8 @@ def do_steps(
     Raises:
         NightFailed: after the last step, if such a unit failed.
     """
-    ledger, stores = Ledger(), recover_and_open_stores(settings)
-    try:
+    ledger = Ledger()
+    with recover_and_open_stores(settings) as stores:
         run = open_run(name, at=stores.lake.now)
         workspace = Workspace(settings, plan, declared.contracts, stores, run)
         _set_right(workspace, ledger, declared, is_strict=is_strict)
@@ -83,8 +83,6 @@ def do_steps(
         summary = close_run(workspace, ledger, targets=declared.plan.target_names)
         if plan.target_names == declared.plan.target_names:
             certify(settings, stores, done=steps, faults=ledger.faults, run=workspace.run)
-    finally:
-        stores.lake.close()
     if ledger.has_work or ledger.has_news:
         _show_in_prefect(summary, name)
     if summary.outcome == "failed":

@@ -192,7 +192,7 @@ def _workspace(job: RemoteJob) -> Workspace:
     key = (job.run.run_id, job.step, job.snapshot_id)
     if key not in _opened:
         for old in _opened.values():
-            old.stores.lake.close()
+            old.stores.close()
         _opened.clear()
         settings = Settings(**job.settings)
         contracts = load_declarations(settings).contracts

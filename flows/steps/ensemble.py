@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from catalog.records import intents, registration
 from catalog.records.licenses import strictest_license
-from catalog.records.registration import EnsembleCard
+from catalog.records.registration import EnsembleCard, MergedEnsemble
 from catalog.stores.vectors.library import Library
+from flows.library.answers import LabelledRows, score_draft
 from flows.library.attribution import MAX_ADAPTERS, attributions_of
 from flows.library.calibration import library_of
+from flows.library.merging import merge_members
 from flows.library.references import retrieval_options, visible_library
 from flows.library.retrieval import TargetView, retrieve
 from flows.library.tuning import is_tuned, recorded_tuning, tune, tuning_record
 from flows.library.weighing import draft_of_target, leave_out, without_source
 from flows.runs.versions import NUMERIC, versions_of
-from flows.steps.scoring import mean_score, predict_arm, score_items
-from flows.workspace.bases import base_folder
-from flows.workspace.plan import BASELINE_MERGES, TargetSpec
+from flows.workspace.plan import TargetSpec
 from flows.workspace.representations import embed_unit_of
 from flows.workspace.run_cache import CacheSection
-from flows.workspace.task_rows import TaskRows
 from flows.workspace.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.manifest import MergeReport
-from rpe_core.merging.merge import merge
-from rpe_core.records import Candidate, StrategySpec, TaskSpec
+from rpe_core.records import Candidate, StrategySpec
 from rpe_core.weighting.tuning import Setting, Tuning
 
 
@@ -142,7 +139,7 @@ def intend(workspace: Workspace, units: Sequence[EnsembleUnit]) -> None:
     intents.intend(workspace.stores.lake, ids, run=workspace.run)
 
 
-def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
+def make(workspace: Workspace, unit: EnsembleUnit) -> MergedEnsemble:
     """Merge the members into one PEFT folder; its card, and its place in the artifact store."""
     target, draft = unit.target, unit.draft
     if draft is None:
@@ -152,62 +149,12 @@ def make(workspace: Workspace, unit: EnsembleUnit) -> tuple[EnsembleCard, str]:
         folder = Path(scratch) / "adapter"
         report = merge_members(workspace, target, draft, folder)
         artifact_sha256 = workspace.stores.artifacts.put_folder(folder)
-    return _card(workspace, unit, draft, report), artifact_sha256
+    return MergedEnsemble(_card(workspace, unit, draft, report), artifact_sha256)
 
 
-def keep(workspace: Workspace, made: Sequence[tuple[EnsembleCard, str]]) -> None:
+def keep(workspace: Workspace, made: Sequence[MergedEnsemble]) -> None:
     """Put the ensembles on record with their recipes."""
     registration.register_ensembles(workspace.stores, made, run=workspace.run)
-
-
-def merge_members(
-    workspace: Workspace, target: TargetView, draft: EnsembleDraft, out: Path
-) -> MergeReport:
-    """The weighted sum of the members' deltas as a target asks, from stored folders to a new one.
-
-    Where members trained modules whole, their change counts from the base's own files.
-    """
-    weights = {m.adapter_id: m.weight for m in draft.members if m.weight != 0.0}
-    spec, base = target.spec, base_folder(workspace.plan.bases[target.base.name])
-    return merge_stored(workspace, weights, out, method=spec.merge, rank=spec.rank, base=base)
-
-
-def merge_stored(
-    workspace: Workspace,
-    weights: Mapping[str, float],
-    out: Path,
-    *,
-    method: str,
-    rank: int | None,
-    base: Path | None,
-) -> MergeReport:
-    """Merge adapters on record by weights, in this order; by a baseline where it is one."""
-    rows, artifacts = workspace.adapter_rows(weights), workspace.stores.artifacts
-    members = [
-        # hashed again: an adapter that was changed since it was kept must not be served
-        (artifacts.folder(rows[adapter_id]["artifact_sha256"], is_verified=True), weight)
-        for adapter_id, weight in weights.items()
-    ]
-    if method in BASELINE_MERGES:
-        # a baseline through PEFT, which the exact methods neither need nor import
-        from rpe_core.adapters.peft_merge import merge_with_peft
-
-        return merge_with_peft(members, out, method=method)
-    return merge(members, out, method=method, rank=rank, base=base)
-
-
-def answers_of(
-    workspace: Workspace,
-    target: TargetView,
-    draft: EnsembleDraft,
-    task: TaskSpec,
-    inputs: Sequence[Any],
-) -> np.ndarray:
-    """Probabilities of a draft, merged for the occasion as the target asks, on these inputs."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "adapter"
-        merge_members(workspace, target, draft, folder)
-        return predict_arm(workspace, target.base.name, task, folder, inputs)
 
 
 def tuning_of(workspace: Workspace, target: TargetView, spec: StrategySpec) -> Tuning | None:
@@ -222,15 +169,9 @@ def tuning_of(workspace: Workspace, target: TargetView, spec: StrategySpec) -> T
     library = library_of(target.library)
     made_of = [library.sha256, spec, asked.k, asked.merge, asked.rank, asked.base]
 
-    def score(one: Candidate, setting: Setting, rows: TaskRows, chosen: np.ndarray) -> float:
-        task, inputs = workspace.contracts[one.source].task_spec, rows.inputs_of(chosen)
-        draft = leave_out(workspace, target, one, spec, Tuning("default", setting))
-        if draft is None:
-            answers = predict_arm(workspace, target.base.name, task, None, inputs)
-        else:
-            answers = answers_of(workspace, target, draft, task, inputs)
-        items = score_items(workspace, target.base.name, task, rows, chosen, answers)
-        return mean_score(items, task.type)
+    def score(reference: Candidate, setting: Setting, labelled: LabelledRows) -> float:
+        draft = leave_out(workspace, target, reference, spec, Tuning("default", setting))
+        return score_draft(workspace, target, draft, labelled)
 
     def find() -> Tuning:
         unit = next(u for u in units_of(workspace, target) if u.strategy == spec)

@@ -11,6 +11,7 @@ import numpy as np
 
 from catalog.queries import current
 from catalog.queries.current import AdapterFilter
+from flows.library.answers import LabelledRows, predict_arm, score_items
 from flows.library.references import filter_of
 from flows.library.retrieval import TargetView, rows_of_target
 from flows.steps import ensemble
@@ -23,8 +24,6 @@ from flows.steps.scoring import (
     OWN_ENSEMBLE_ARM,
     REFERENCE_ARM,
     item_rows,
-    predict_arm,
-    score_items,
     score_row,
     score_rows,
 )
@@ -187,6 +186,14 @@ def keep(workspace: Workspace, made: Sequence[Evaluated]) -> None:
         commit.insert_new("choices", [row for record in made for row in record.choices])
 
 
+@dataclass(frozen=True)
+class AnsweredRows:
+    """What an arm answered to the rows of a split, and how good that was."""
+
+    labelled: LabelledRows
+    items: Items
+
+
 class Record:
     """The rows of one evaluation, gathered before they are kept."""
 
@@ -197,7 +204,7 @@ class Record:
         self.scores: list[dict[str, Any]] = []
         self.items: list[dict[str, Any]] = []
         self.choices: list[dict[str, Any]] = []
-        self.found: dict[tuple[str, str], tuple[np.ndarray, Items]] = {}  # by arm and split
+        self._answered: dict[tuple[str, str], AnsweredRows] = {}  # by arm and split
 
     def common(self, split: str, arm: str, record_id: str) -> dict[str, Any]:
         """What every row of one arm and split shares."""
@@ -215,21 +222,23 @@ class Record:
         base_name = arm.base_name or self.unit.target.base.name
         for split, chosen in _scored_rows(self.workspace, self.rows).items():
             if len(chosen):
-                found = answers[np.searchsorted(answered, chosen)]
-                items = score_items(self.workspace, base_name, self.task, self.rows, chosen, found)
-                self._put(arm, split, chosen, items)
+                labelled = LabelledRows(self.task, self.rows, chosen)
+                theirs = answers[np.searchsorted(answered, chosen)]
+                items = score_items(self.workspace, base_name, labelled, theirs)
+                self._put(arm, split, AnsweredRows(labelled, items))
 
     def repeat(self, arm: Arm, answered_by: str) -> None:
         """Scores of an arm for which another one answers, whose items are scored already."""
-        for (name, split), (chosen, items) in list(self.found.items()):
+        for (name, split), answered in list(self._answered.items()):
             if name == answered_by:
-                self._put(arm, split, chosen, items)
+                self._put(arm, split, answered)
 
-    def _put(self, arm: Arm, split: str, chosen: np.ndarray, items: Items) -> None:
-        self.found[arm.name, split] = (chosen, items)
+    def _put(self, arm: Arm, split: str, answered: AnsweredRows) -> None:
+        self._answered[arm.name, split] = answered
+        labelled, items = answered.labelled, answered.items
         common = self.common(split, arm.name, arm.record_id)
-        self.scores += score_rows(self.rows, chosen, items, {**common, "run_id": self.run_id})
-        self.items += item_rows(self.rows, chosen, items, common)
+        self.scores += score_rows(labelled, items, {**common, "run_id": self.run_id})
+        self.items += item_rows(labelled, items, common)
 
 
 def _choose(
@@ -254,7 +263,7 @@ def _keep_evidence(choice: Choice, record: Record) -> None:
             pooled.setdefault(arm, []).append(items)
             common = record.common(LEAVE_ONE_OUT, arm, "")
             common["dataset_version_id"] = left.adapter.dataset_version_id
-            record.items += item_rows(*left.test_rows, items, common)
+            record.items += item_rows(left.test_rows, items, common)
     metric = gate_metric("auto", record.task.type)
     for arm, parts in pooled.items():
         common = {**record.common(LEAVE_ONE_OUT, arm, ""), "run_id": record.run_id, "slice": ""}

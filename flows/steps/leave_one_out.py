@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
+from flows.library.answers import (
+    LabelledRows,
+    answers_of_draft,
+    mean_score,
+    score_items,
+    validation_rows,
+)
 from flows.library.retrieval import TargetView
 from flows.library.weighing import leave_out
 from flows.steps import ensemble
-from flows.steps.scoring import BASE_ARM, mean_score, predict_arm, score_items
+from flows.steps.scoring import BASE_ARM
 from flows.workspace.run_cache import CacheSection
-from flows.workspace.task_rows import TaskRows, read_task_rows
 from flows.workspace.workspace import Workspace
 from rpe_core.evaluation.choice import mutual_information
 from rpe_core.evaluation.metrics import Items
@@ -30,7 +35,7 @@ class LeftOut:
     scores: Mapping[str, float]  # arm -> score on the rows that calibrate, as a gate would take it
     criterion: Mapping[str, float]  # arm -> mutual information in nat, of a closed answer set
     test: Mapping[str, Items]  # arm -> what stands as evidence; none where it was not asked for
-    test_rows: tuple[TaskRows, np.ndarray]
+    test_rows: LabelledRows
     abstained: frozenset[str]  # arms that would have abstained: the base answers in their place
 
     @property
@@ -66,38 +71,37 @@ def leave_one_out(
 
 
 def _serve_each(workspace: Workspace, target: TargetView, *, with_test: bool) -> Iterator[LeftOut]:
-    limits = workspace.plan.evaluation
+    limit = workspace.plan.evaluation.max_items if with_test else 0
     for adapter in target.library:
         contract = workspace.contracts.get(adapter.source)
         if contract is None:
             continue
-        rows = read_task_rows(workspace, contract, adapter.dataset_version_id)
-        calibration = rows.labelled("validation", limits.calibration_items)
-        test = rows.labelled("test", limits.max_items) if with_test else np.array([], dtype=int)
+        calibration = validation_rows(workspace, contract, adapter.dataset_version_id)
+        test = replace(calibration, chosen=calibration.rows.labelled("test", limit))
         if len(calibration) == 0 or (with_test and len(test) == 0):
             continue
-        inputs = rows.inputs_of(np.concatenate([calibration, test]))
-        answers, abstained = _answers(workspace, target, adapter, inputs)
+        asked = replace(calibration, chosen=np.concatenate([calibration.chosen, test.chosen]))
+        answers, abstained = _answers(workspace, target, adapter, asked)
         if not answers.keys() - {BASE_ARM}:
             continue
         task, n = contract.task_spec, len(calibration)
-        score = partial(score_items, workspace, target.base.name, task, rows)
+        score = partial(score_items, workspace, target.base.name)
         yield LeftOut(
             adapter,
-            {a: mean_score(score(calibration, f[:n]), task.type) for a, f in answers.items()},
-            {arm: mutual_information(p[:n]) for arm, p in answers.items() if task.labels},
-            {arm: score(test, found[n:]) for arm, found in answers.items()} if len(test) else {},
-            (rows, test),
+            {arm: mean_score(score(calibration, a[:n]), task) for arm, a in answers.items()},
+            {arm: mutual_information(a[:n]) for arm, a in answers.items() if task.labels},
+            {arm: score(test, a[n:]) for arm, a in answers.items()} if len(test) else {},
+            test,
             frozenset(abstained),
         )
 
 
 def _answers(
-    workspace: Workspace, target: TargetView, adapter: Candidate, inputs: Sequence[Any]
+    workspace: Workspace, target: TargetView, adapter: Candidate, asked: LabelledRows
 ) -> tuple[dict[str, np.ndarray], set[str]]:
-    task = workspace.contracts[adapter.source].task_spec
-    answers = {BASE_ARM: predict_arm(workspace, target.base.name, task, None, inputs)}
-    abstained = set()
+    """What each arm answers for a reference, and which arms would have abstained."""
+    answer = partial(answers_of_draft, workspace, target, task=asked.task, inputs=asked.inputs)
+    answers, abstained = {BASE_ARM: answer(None)}, set()
     for spec in target.spec.specs:
         tuning = ensemble.tuning_of(workspace, target, spec)
         draft = leave_out(workspace, target, adapter, spec, tuning)
@@ -107,5 +111,5 @@ def _answers(
             abstained.add(spec.name)
             answers[spec.name] = answers[BASE_ARM]
             continue
-        answers[spec.name] = ensemble.answers_of(workspace, target, draft, task, inputs)
+        answers[spec.name] = answer(draft)
     return answers, abstained

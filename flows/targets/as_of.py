@@ -9,7 +9,7 @@ from catalog.queries import current
 from flows.library.retrieval import TargetView, retrieve
 from flows.library.weighing import draft_of_target
 from flows.steps.ensemble import EnsembleUnit, tuning_of, units_of
-from flows.targets.asking import Rows, nearest_of, open_for_question
+from flows.targets.asking import NotedRows, Rows, nearest_of, open_for_question
 from flows.workspace.plan import TargetSpec
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import Workspace
@@ -36,12 +36,12 @@ def moment_of(text: str) -> datetime:
         ) from None
 
 
-def nearest_as_of(settings: Settings, target: str, *, k: int, moment: datetime) -> tuple[Rows, str]:
+def nearest_as_of(settings: Settings, target: str, *, k: int, moment: datetime) -> NotedRows:
     """The k adapters that would have been nearest at a moment, and a note; none is an answer."""
     return _asked(settings, target, moment, lambda _, found: nearest_of(found, k=k))
 
 
-def weighed_as_of(settings: Settings, target: str, *, moment: datetime) -> tuple[Rows, str]:
+def weighed_as_of(settings: Settings, target: str, *, moment: datetime) -> NotedRows:
     """Members, weights and guards that every strategy of the plan would have given at a moment."""
     return _asked(
         settings,
@@ -58,16 +58,16 @@ def _asked(
     target: str,
     moment: datetime,
     answer: Callable[[Workspace, TargetView], Rows],
-) -> tuple[Rows, str]:
+) -> NotedRows:
     with open_for_question(settings, as_of=moment) as workspace:
         spec = workspace.plan.target(target)
         view = retrieve(workspace, spec)
         told = f"as of {moment.isoformat()}, by the plan as it is now"
         if view is None:
-            return [], f"{told}: {_why_none(workspace, spec, moment)}"
+            return NotedRows([], f"{told}: {_why_none(workspace, spec, moment)}")
         n_gone = current.n_withdrawn(workspace.stores.lake, since=moment)
         gone = f"; {n_gone} withdrawals since then: what they took is not shown" if n_gone else ""
-        return answer(workspace, view), f"{told}: {view.domain.reason}{gone}"
+        return NotedRows(answer(workspace, view), f"{told}: {view.domain.reason}{gone}")
 
 
 def _members(workspace: Workspace, target: TargetView, unit: EnsembleUnit) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from catalog.errors import RecordNotFound
 from catalog.lineage import ancestors
@@ -29,6 +29,13 @@ from rpe_core.errors import InputError
 Rows = list[dict[str, Any]]
 
 
+class NotedRows(NamedTuple):
+    """What is answered, row by row, and in a sentence what to know about all of it."""
+
+    rows: Rows
+    note: str
+
+
 @contextmanager
 def open_for_question(settings: Settings, *, as_of: datetime | None = None) -> Iterator[Workspace]:
     """The workspace for a question, about now or a moment: it may be one that is only read."""
@@ -39,11 +46,11 @@ def open_for_question(settings: Settings, *, as_of: datetime | None = None) -> I
         yield Workspace(settings, declared.plan, declared.contracts, stores, run, as_of=as_of)
 
 
-def nearest_adapters(settings: Settings, target: str, *, k: int) -> tuple[Rows, str]:
+def nearest_adapters(settings: Settings, target: str, *, k: int) -> NotedRows:
     """The k adapters nearest to a target, and what the domain guard says."""
     with open_for_question(settings) as workspace:
         view = _view(workspace, target)
-        return nearest_of(view, k=k), view.domain.reason
+        return NotedRows(nearest_of(view, k=k), view.domain.reason)
 
 
 def nearest_of(target: TargetView, *, k: int) -> Rows:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flows.library.retrieval import TargetView, rows_of_target
+from flows.library.answers import score_draft, validation_rows
+from flows.library.retrieval import TargetView
 from flows.library.weighing import draft_of_target, without_source
 from flows.steps import ensemble
-from flows.steps.scoring import mean_score, predict_arm, score_items
 from flows.workspace.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft
 from rpe_core.errors import InputError
@@ -24,21 +24,16 @@ def score_changes(workspace: Workspace, target: TargetView) -> list[dict[str, An
     Raises:
         InputError: the target has no labelled validation rows.
     """
-    rows = rows_of_target(workspace, target)
-    chosen = rows.labelled("validation", workspace.plan.evaluation.calibration_items)
-    if not len(chosen):
+    contract, version = target.require_contract(), target.version.dataset_version_id
+    labelled = validation_rows(workspace, contract, version)
+    if not len(labelled):
         raise InputError(
             "The target has no labelled validation rows to score on.", where=target.name
         )
-    task, inputs = target.task, rows.inputs_of(chosen)
 
     def score(draft: EnsembleDraft) -> float:
-        if draft.abstained:
-            answers = predict_arm(workspace, target.base.name, task, None, inputs)
-        else:
-            answers = ensemble.answers_of(workspace, target, draft, task, inputs)
-        items = score_items(workspace, target.base.name, task, rows, chosen, answers)
-        return mean_score(items, task.type)
+        served = None if draft.abstained else draft
+        return score_draft(workspace, target, served, labelled)
 
     return [row for spec in target.spec.specs for row in _rows(workspace, target, spec, score)]
 

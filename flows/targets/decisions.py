@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 from catalog.integrity.version_files import Hashes
@@ -37,10 +36,8 @@ def _decide(
         raise InputError(
             "A decision needs the name of who decides.", expected="--actor NAME", where=target
         )
-    with hold_workspace(settings):
-        stores = open_stores(settings)
-        with closing(stores.lake):
-            row = decision(stores, target, actor=actor, run=open_run(flow), require=_require_sound)
+    with hold_workspace(settings), open_stores(settings) as stores:
+        row = decision(stores, target, actor=actor, run=open_run(flow), require=_require_sound)
     return str(row["promotion_id"])
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from catalog.readers.items import read_item
 from catalog.stores.registry.model_code import input_of
-from flows.steps.scoring import predict_arm
-from flows.targets.asking import open_for_question, why_none
+from flows.library.answers import predict_arm
+from flows.targets.asking import NotedRows, Rows, open_for_question, why_none
 from flows.verification.sound_version import no_kept_bytecode, sound_champion
 from flows.workspace.settings import Settings
 from flows.workspace.stores import tracking_to_read
@@ -20,46 +20,43 @@ from flows.workspace.workspace import load_declarations
 from rpe_core.errors import InputError
 from rpe_core.families.inputs import is_blank, spread
 
-Rows = list[dict[str, Any]]
 
-
-def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> tuple[Rows, str]:
+def predict_texts(settings: Settings, target: str, inputs: Sequence[str]) -> NotedRows:
     """A row of answers for each text, and who gave them."""
     if not inputs:
         raise InputError("There is nothing to predict.", expected="--text or --file")
     name = _name_asked(settings, target, "string", "this target takes --image")
-    rows, note = _answers(settings, name, inputs)
+    answered = _answers(settings, name, inputs)
     blank = [str(number) for number, text in enumerate(inputs, start=1) if is_blank(text)]
-    return (
-        rows,
-        f"{note.rstrip('.')}; no answer to empty inputs: {', '.join(blank)}" if blank else note,
-    )
+    if not blank:
+        return answered
+    note = f"{answered.note.rstrip('.')}; no answer to empty inputs: {', '.join(blank)}"
+    return NotedRows(answered.rows, note)
 
 
-def predict_images(
-    settings: Settings, target: str, images: Sequence[Path], out: Path
-) -> tuple[Rows, str]:
+def predict_images(settings: Settings, target: str, images: Sequence[Path], out: Path) -> NotedRows:
     """A row of answers for each image, and who gave them; a mask is written into a folder as .npy.
 
     An image is a PNG, TIFF, JPEG, NPZ or NIfTI file, or the folder of a DICOM series.
     """
     name = _name_asked(settings, target, "binary", "this target takes --text or --file")
-    rows, note = _answers(settings, name, [_npy(image) for image in images])
-    for row, image in zip(rows, images, strict=True):
+    answered = _answers(settings, name, [_npy(image) for image in images])
+    for row, image in zip(answered.rows, images, strict=True):
         for name, value in row.items():
             if isinstance(value, bytes):
                 file = out / f"{row['input']}-{image.name.split('.')[0]}.{name}.npy"
                 out.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(value)
                 row[name] = str(file)
-    return rows, note
+    return answered
 
 
-def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Rows, str]:
+def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> NotedRows:
     version = sound_champion(settings, target)
     if version is None:
         rows = _base_answers(settings, target, inputs)
-        return rows, f"{target} has no champion: the base answers. {why_none(settings, target)}"
+        why = why_none(settings, target)
+        return NotedRows(rows, f"{target} has no champion: the base answers. {why}")
     # MLflow's own loader, so that this is what any consumer gets
     import mlflow.pyfunc
     import pandas as pd
@@ -70,7 +67,7 @@ def _answers(settings: Settings, target: str, inputs: Sequence[Any]) -> tuple[Ro
         column = model.metadata.get_input_schema().input_names()[0]
         answers = model.predict(pd.DataFrame({column: list(inputs)}))
     columns = {name: answers[name].tolist() for name in answers.columns}
-    return _rows(columns, len(inputs)), f"champion of {target}"
+    return NotedRows(_rows(columns, len(inputs)), f"champion of {target}")
 
 
 def _base_answers(settings: Settings, target: str, inputs: Sequence[Any]) -> Rows:

@@ -16,6 +16,7 @@ from catalog.lineage import source_of
 from catalog.queries import current
 from catalog.queries.current import AdapterFilter
 from catalog.queries.ensemble_record import EnsembleRecord, MadeWith, made_with, read_ensemble
+from flows.library.merging import merge_stored
 from flows.library.references import methods_apart
 from flows.library.retrieval import retrieve_from
 from flows.library.tuning import is_tuned, read_tuning
@@ -23,7 +24,7 @@ from flows.library.weighing import draft_of_target
 from flows.runs.progress import announce
 from flows.runs.versions import NUMERIC, versions_of
 from flows.steps import embed
-from flows.steps.ensemble import merge_stored, sha256_of
+from flows.steps.ensemble import sha256_of
 from flows.targets.asking import open_for_question
 from flows.workspace.bases import base_folder
 from flows.workspace.plan import TargetSpec

@@ -40,7 +40,7 @@ def init_workspace(settings: Settings, *, demo: str, is_new_lake: bool = False) 
             _write_new(settings.plan_file, template)
         if is_new_lake:
             return begin_new_lake(settings)
-        open_stores(settings).lake.close()
+        open_stores(settings).close()
     count = len(list(settings.sources_folder.glob("*.yaml")))
     return f"workspace with {count} sources and a plan"
 

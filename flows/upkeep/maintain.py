@@ -43,10 +43,8 @@ def upkeep(home: str) -> list[dict[str, Any]]:
 def maintain(settings: Settings) -> list[dict[str, Any]]:
     """Do the upkeep of a workspace; one row per kind of thing with what was removed or repaired."""
     with hold_workspace(settings):
-        stores = recover_and_open_stores(
-            settings
-        )  # what was begun is settled, a retraction goes on
-        try:
+        # what was begun is settled, a retraction goes on
+        with recover_and_open_stores(settings) as stores:
             rows = [
                 {"what": kind, "count": count}
                 for kind, count in orphans.remove_orphans(stores).items()
@@ -67,8 +65,6 @@ def maintain(settings: Settings) -> list[dict[str, Any]]:
             rows.append({"what": "old lake snapshots", "count": expired})
             removed = stores.lake.remove_replaced_files()
             rows.append({"what": "replaced lake files", "count": removed})
-        finally:
-            stores.lake.close()
         aside = Aside(settings.aside_folder).clear(before=utc_now() - KEPT)
         rows.append({"what": "damaged files set aside a month ago", "count": aside})
         rows.append({"what": "scratch folders", "count": _clear_scratch(settings)})

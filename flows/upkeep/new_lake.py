@@ -31,16 +31,13 @@ def begin_new_lake(settings: Settings) -> str:
     declared = load_declarations(settings)
     _require_lost(settings)
     _set_aside(settings, utc_now())
-    stores = open_stores(settings, may_be_lost=True)
-    try:
+    with open_stores(settings, may_be_lost=True) as stores:
         run = open_run(NEW_LAKE, at=stores.lake.now)
         workspace = Workspace(settings, declared.plan, declared.contracts, stores, run)
         ledger = Ledger()
         with ledger.step(NEW_LAKE) as step:
             step.done.append("lake")
         close_run(workspace, ledger, targets=declared.plan.target_names)
-    finally:
-        stores.lake.close()
     return _told(settings)
 
 

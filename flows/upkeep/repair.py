@@ -9,7 +9,7 @@ it did.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,7 +100,7 @@ def repair(settings: Settings) -> Repaired:
         DeclarationError: the plan has faults.
     """
     declared = load_declarations(settings)
-    with hold_workspace(settings), closing(open_lake(settings)) as lake:
+    with hold_workspace(settings), open_lake(settings) as lake:
         lake.migrate()
         mending, repaired = Mending(Aside(settings.aside_folder), utc_now()), Repaired()
         run, ledger = open_run(FLOW, at=lake.now), Ledger()
@@ -128,7 +128,7 @@ def foretell(settings: Settings) -> Repaired:
     with (
         leaving_no_trace(settings),
         TemporaryDirectory() as scratch,
-        closing(open_lake(settings, read_only=True)) as lake,
+        open_lake(settings, read_only=True) as lake,
         as_far_as_told(lake),
     ):
         for damage, is_left, how in fates(settings, lake, declared.contracts, Path(scratch)):

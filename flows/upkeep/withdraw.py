@@ -31,7 +31,7 @@ from flows.runs.run_record import open_run
 from flows.steps import input_statistics
 from flows.upkeep.settling import settle
 from flows.workspace.settings import Settings
-from flows.workspace.stores import open_stores
+from flows.workspace.stores import close_on_error, open_stores
 from rpe_core.errors import InputError
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import RunRef
@@ -52,24 +52,23 @@ def recover_and_open_stores(settings: Settings) -> Stores:
     The caller holds the workspace. Where nothing was left behind this is `open_stores`.
     """
     stores = open_stores(settings)
-    settle(stores)
-    unfinished = retraction.unfinished_retractions(stores.lake)
-    pending = [retracted for retracted in unfinished if retracted.state == WITHDRAWN]
+    with close_on_error(stores):
+        settle(stores)
+        unfinished = retraction.unfinished_retractions(stores.lake)
+        pending = [retracted for retracted in unfinished if retracted.state == WITHDRAWN]
     if not pending:
         return stores
     run = open_run("retract")
-    since = {
-        retracted.retraction_id: erasure.came_at(stores.lake, retracted.influence)
-        for retracted in pending
-    }
-    try:
+    with stores:
+        since = {
+            retracted.retraction_id: erasure.came_at(stores.lake, retracted.influence)
+            for retracted in pending
+        }
         promotion.repair_aliases(stores)
         for retracted in pending:
             _remember(settings, stores, retracted, run=run)
             erasure.erase_rows(stores.lake, retracted.influence, run=run)
             erasure.erase_stores(stores, retracted.influence)
-    finally:
-        stores.lake.close()
     _erase_files(settings)
     for retracted in pending:
         names = erasure.names_of(retracted.influence)
@@ -80,13 +79,12 @@ def recover_and_open_stores(settings: Settings) -> Stores:
         extracts.erase(settings.extracts_folder, retracted.source, gone)
     prefect = erase_prefect_records(settings)
     stores = open_stores(settings)
-    for retracted in pending:
-        n_runs = _known(settings, retracted).get("n_prefect_runs")
-        content = {
-            **retracted.content,
-            "prefect": prefect if n_runs is None else removal_text(n_runs),
-        }
-        retraction.advance(stores.lake, retracted, ERASED, content, run=run)
+    with close_on_error(stores):
+        for retracted in pending:
+            n_runs = _known(settings, retracted).get("n_prefect_runs")
+            told = prefect if n_runs is None else removal_text(n_runs)
+            content = {**retracted.content, "prefect": told}
+            retraction.advance(stores.lake, retracted, ERASED, content, run=run)
     return stores
 
 

@@ -18,7 +18,7 @@ from catalog.stores.lake.chain import head_at
 from catalog.stores.lake.lake import Lake
 from catalog.stores.registry.connection import let_go
 from catalog.stores.registry.database_file import fault_of_tables
-from catalog.stores.registry.model_versions import VersionDraft
+from catalog.stores.registry.model_versions import RegisteredBase, VersionDraft
 from catalog.stores.sqlite_files import file_of
 from flows.verification.repair_parts import Mending, NotMended
 from flows.workspace.bases import files_of, is_hub
@@ -104,7 +104,9 @@ def _adapter_draft(workspace: Workspace, row: Row) -> VersionDraft:
         **{name: adapter[name] for name in _OF_ADAPTER},
     )
     return version_drafts.adapter_draft(
-        card, **_base_arguments(workspace, adapter["base_id"]), folder=_folder(workspace, adapter)
+        card,
+        registered_base=_registered_base(workspace, adapter["base_id"]),
+        folder=_folder(workspace, adapter),
     )
 
 
@@ -120,7 +122,7 @@ def _ensemble_draft(workspace: Workspace, row: Row) -> VersionDraft:
         facts[row["record_id"]],
         base,
         _task(workspace, source, None),
-        **_base_arguments(workspace, ensemble["base_id"]),
+        registered_base=_registered_base(workspace, ensemble["base_id"]),
         folder=_folder(workspace, ensemble),
         weights_sha256=ensemble["weights_sha256"],
     )
@@ -144,8 +146,8 @@ def _base(workspace: Workspace, base_id: str) -> tuple[str, BaseModel]:
     raise NotMended(f"the plan has no base {base_id}, or its files are not on this machine")
 
 
-def _base_arguments(workspace: Workspace, base_id: str) -> version_drafts.BaseArguments:
-    return version_drafts.base_arguments(_base_row(workspace, base_id))
+def _registered_base(workspace: Workspace, base_id: str) -> RegisteredBase:
+    return version_drafts.registered_base_of(_base_row(workspace, base_id))
 
 
 def _folder(workspace: Workspace, row: Row) -> Path:

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from catalog.errors import StoreError
 from catalog.stores.lake.lake import Lake
 from flows.workspace.settings import Settings, require_workspace
 from flows.workspace.stores import may_write, open_lake, others_of
 from rpe_core.errors import InputError
-
-
-def read_rows_of(
-    settings: Settings, sql: str, parameters: Sequence[object] = ()
-) -> list[dict[str, Any]]:
-    """Rows of one of our own queries.
-
-    Raises:
-        InputError: if the workspace has no lake yet.
-    """
-    with open_lake_to_read(settings) as lake:
-        return lake.rows(sql, parameters)
 
 
 @contextmanager
@@ -33,7 +20,7 @@ def open_lake_to_read(settings: Settings) -> Iterator[Lake]:
         InputError: if the workspace has no lake yet.
     """
     require_lake(settings)
-    with closing(open_lake(settings, read_only=True)) as lake:
+    with open_lake(settings, read_only=True) as lake:
         is_current = lake.is_current
         if is_current:
             yield lake
@@ -44,7 +31,7 @@ def open_lake_to_read(settings: Settings) -> Iterator[Lake]:
                 where=str(settings.root),
                 remedy="a user who may write runs `rpe maintain`; `rpe sql` reads them as they are",
             )
-        with closing(open_lake(settings)) as renewed:
+        with open_lake(settings) as renewed:
             renewed.migrate()
             yield renewed
 

@@ -46,9 +46,20 @@ def open_lake(settings: Settings, *, read_only: bool = False, may_be_lost: bool 
     except StoreError:
         others.require_tables()
         raise
-    if not may_be_lost:
-        others.require_records(lake)
+    with close_on_error(lake):
+        if not may_be_lost:
+            others.require_records(lake)
     return lake
+
+
+@contextmanager
+def close_on_error(opened: Lake | Stores) -> Iterator[None]:
+    """Close what was opened where the block fails, so that nobody has it who could."""
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
 
 
 def others_of(settings: Settings) -> Others:
@@ -195,22 +206,23 @@ def open_stores(
 ) -> Stores:
     """All four stores, open for writing; the lake's tables are brought up to date.
 
-    With `read_only` the lake refuses to be written to.
+    With `read_only` the lake refuses to be written to. Used as a block they are closed at its end.
 
     Raises:
         LakeLost: the lake is gone while other stores stand, unless it `may_be_lost`.
         StoreGone: another store is gone while the lake knows what it held.
     """
     lake = open_lake(settings, read_only=read_only, may_be_lost=may_be_lost)
-    if not read_only:
-        lake.migrate()
-    others_of(settings).require_stores(lake)
-    return Stores(
-        lake=lake,
-        vectors=open_vectors(settings),
-        registry=open_registry(settings),
-        artifacts=open_artifacts(settings),
-    )
+    with close_on_error(lake):
+        if not read_only:
+            lake.migrate()
+        others_of(settings).require_stores(lake)
+        return Stores(
+            lake=lake,
+            vectors=open_vectors(settings),
+            registry=open_registry(settings),
+            artifacts=open_artifacts(settings),
+        )
 
 
 def load_drivers(settings: Settings) -> None:

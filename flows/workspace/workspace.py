@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from catalog.contracts.contract import SourceContract
-from catalog.contracts.load import load_contract
+from catalog.contracts.load import MAX_BYTES, load_contract
 from catalog.errors import ContractInvalid
 from catalog.intake import landing
 from catalog.intake.extracts import with_extracts_below
@@ -30,7 +31,7 @@ from rpe_core.evaluation.paired import gated_metrics
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.fingerprint import fingerprint
 from rpe_core.records import BaseModel, RunRef, TaskSpec
-from rpe_core.regular_files import special_kind
+from rpe_core.regular_files import read_regular, special_kind
 from rpe_core.representation import encoder_id
 
 Features = Iterator[tuple[np.ndarray, np.ndarray]]
@@ -41,6 +42,8 @@ BATCHES = CacheSection[str, list[str]]("batches of dataset versions, by id")
 PREPARED = CacheSection[tuple[str, str], Any](
     "what a base knows of a task, by name and fingerprint"
 )
+
+_parsed: dict[Path, tuple[str, Declarations]] = {}  # by workspace: of which bytes, and what
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class Workspace:
 
 
 def load_declarations(settings: Settings) -> Declarations:
-    """Read the plan and every contract.
+    """Read the plan and every contract; they are parsed once as long as no byte of them changes.
 
     Raises:
         InputError: if there is no workspace, or the plan has faults.
@@ -154,6 +157,27 @@ def load_declarations(settings: Settings) -> Declarations:
             where=str(settings.plan_file),
             remedy="`rpe init` writes one to begin with; RPE_HOME names another place",
         )
+    content = _content_sha256(settings)
+    if content and _parsed.get(settings.root, ("",))[0] == content:
+        return _parsed[settings.root][1]
+    declared = _parse_declarations(settings)
+    if content and _content_sha256(settings) == content:  # else it changed meanwhile
+        _parsed[settings.root] = content, declared
+    return declared
+
+
+def _content_sha256(settings: Settings) -> str:
+    """The fingerprint of the files' bytes; '' where one cannot be read, which the parser tells."""
+    files = [settings.plan_file, *sorted(settings.sources_folder.glob("*.yaml"))]
+    try:
+        return fingerprint(
+            {file.name: read_regular(file, limit=MAX_BYTES + 1).hex() for file in files}
+        )
+    except OSError:
+        return ""
+
+
+def _parse_declarations(settings: Settings) -> Declarations:
     contracts: dict[str, SourceContract] = {}
     faulty: dict[str, ContractInvalid] = {}
     for path in sorted(settings.sources_folder.glob("*.yaml")):

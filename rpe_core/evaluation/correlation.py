@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.evaluation.bootstrap import N_RESAMPLES
+from rpe_core.evaluation.expectations import Standing
 
 Floats = npt.NDArray[np.float64]
 MAX_PERMUTATIONS = 10_000  # of up to seven datasets all 5,040 are tried
@@ -36,6 +37,12 @@ class Correlation:
     p_value: float | None
     n_pairs: int
     n_targets: int
+
+    def falls(self, *, significance: float) -> Standing:
+        """Whether one falls as the other rises: by the interval and the test together."""
+        if self.low is None or self.high is None or (self.p_value or 0) > significance:
+            return "undecided"
+        return "holds" if self.high < 0 else "fails" if self.low > 0 else "undecided"
 
 
 def correlate_pairs(

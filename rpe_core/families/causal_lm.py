@@ -32,6 +32,7 @@ from rpe_core.families.shared import (
     LOCAL_ONLY,
     WINDOW,
     Floats,
+    ForwardPass,
     Integers,
     compute_in_turn,
     cut_texts,
@@ -161,16 +162,14 @@ def sizes(base: Base, items: Sequence[str]) -> Integers:
     return np.array(lengths, dtype=np.int64)
 
 
-def forward(
-    base: Base, task: Task, items: Sequence[str], targets: Sequence[str]
-) -> tuple[Tensor, Tensor, Tensor]:
+def forward(base: Base, task: Task, items: Sequence[str], targets: Sequence[str]) -> ForwardPass:
     """Mean negative log-likelihood in nats of the target tokens and of the end, per token.
 
     Beside it the mean last hidden state of the input's own tokens, within its prompt (b, d), and
     the logits (m, vocabulary) before each target token.
     """
     logits, truth, features = _answered(base, task, items, targets)
-    return functional.cross_entropy(logits, truth), features, logits
+    return ForwardPass(functional.cross_entropy(logits, truth), features, logits)
 
 
 def validate(

@@ -34,6 +34,7 @@ from rpe_core.families.shared import (
     SLICES,
     Doubles,
     Floats,
+    ForwardPass,
     Image,
     Integers,
     SlicePlace,
@@ -166,9 +167,7 @@ def sizes(base: Base, items: Sequence[Any]) -> Integers:
     return np.ones(len(items), dtype=np.int64)
 
 
-def forward(
-    base: Base, task: Task, items: Sequence[Any], targets: Sequence[str]
-) -> tuple[Tensor, Tensor, Tensor]:
+def forward(base: Base, task: Task, items: Sequence[Any], targets: Sequence[str]) -> ForwardPass:
     """Mean cross entropy in nats of exp(logit_scale) cos(feature, label) against the target labels.
 
     Beside it the features (b, d), not normalised, and the logits (b, n_labels). Of an item of more
@@ -189,7 +188,7 @@ def forward(
     by_item = torch.split(slices, [len(part) for part in pixels])
     features = torch.stack([part.mean(dim=0) for part in by_item])
     logits = _logits(base, features, _labels(base, task))
-    return functional.cross_entropy(logits, truth), features, logits
+    return ForwardPass(functional.cross_entropy(logits, truth), features, logits)
 
 
 def label_features(base: Base, task: Task, *, is_varied: bool = False) -> Tensor:

@@ -29,6 +29,7 @@ from rpe_core.families.shared import (
     SLICES,
     Doubles,
     Floats,
+    ForwardPass,
     Image,
     Integers,
     SlicePlace,
@@ -53,7 +54,6 @@ CONTRAST, SHIFT = 0.4, 0.2  # width of what brightness multiplies by, about 1, a
 IGNORED = -100  # a pixel of padding
 
 Masks = npt.NDArray[np.object_]
-Forward = tuple[Tensor, Tensor, Tensor]  # loss, features (b, d), logits (m, c)
 Target = tuple[npt.NDArray[np.uint8], tuple[float, float, float]]
 
 
@@ -139,7 +139,7 @@ def sizes(base: Base, items: Sequence[Any]) -> Integers:
     return np.ones(len(items), dtype=np.int64)
 
 
-def forward(base: Base, task: Task, items: Sequence[Any], targets: Sequence[Target]) -> Forward:
+def forward(base: Base, task: Task, items: Sequence[Any], targets: Sequence[Target]) -> ForwardPass:
     """0.2 cross entropy + 0.8 Dice loss over some random slices of each item (MA-SAM, 2023).
 
     Beside it the mean map of each slice, (b, d), and the logits of pixels that count, (m, 1 + K).
@@ -158,7 +158,8 @@ def forward(base: Base, task: Task, items: Sequence[Any], targets: Sequence[Targ
     maps, seen = _maps(base, torch.cat(pixels)), torch.cat(truth).to(base.device)
     means = [_pooled(base, *one, "mean") for one in zip(maps.float(), shapes, strict=True)]
     logits = _logits(base, task, maps)
-    return _loss_of(_sums(logits, seen)), torch.stack(means), logits.movedim(1, -1)[seen != IGNORED]
+    counted = logits.movedim(1, -1)[seen != IGNORED]
+    return ForwardPass(_loss_of(_sums(logits, seen)), torch.stack(means), counted)
 
 
 def validate(

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,18 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Image = npt.NDArray[Any]
 SlicePlace = tuple[int, int, tuple[int, ...]]  # item, slice, (slices, height, width) of the item
+
+
+class ForwardPass(NamedTuple):
+    """The mean training loss of a batch and what led to it, all of it differentiable.
+
+    Features (b, d) are the encoder's, of each item or of parts of it; logits (m, c) are those of
+    whatever the loss is a mean of: labels, target tokens, pixels.
+    """
+
+    loss: Tensor
+    features: Tensor
+    logits: Tensor
 
 
 def load_frozen(kind: Any, folder: str, stored: Mapping[str, Any], *, optional: str = "") -> Any:

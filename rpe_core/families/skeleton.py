@@ -16,6 +16,8 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.pytorch_utils import Conv1D
 
+from rpe_core.families.shared import LOCAL_ONLY
+
 LINEAR, TRANSPOSED, EMBEDDING, CONVOLUTION = "linear", "transposed", "embedding", "convolution"
 _KINDS = {
     nn.Linear: LINEAR,
@@ -60,7 +62,7 @@ def draw(folder: str, loads: str) -> Skeleton:
         OSError: if the folder lacks a file.
         ValueError: if it holds another architecture.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, **LOCAL_ONLY)
     kind = getattr(transformers, loads)
     with torch.device("meta"):
         model = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)

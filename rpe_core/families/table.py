@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from rpe_core.families.shared import ForwardPass
+
 _SHARED = "rpe_core.families.shared"
 _FUTURE = "from __future__ import annotations\n"
 
@@ -119,12 +121,8 @@ class Family(Protocol):
 
     def forward(
         self, base: Any, task: Any, items: Sequence[Any], targets: Sequence[Any]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The mean training loss of a batch, and what led to it, all of it differentiable.
-
-        Features (b, d) are the encoder's, of each item or of parts of it; logits (m, c) are those
-        of whatever the loss is a mean of: labels, target tokens, pixels.
-        """
+    ) -> ForwardPass:
+        """The mean training loss of a batch, and what led to it, all of it differentiable."""
 
     def validate(
         self, base: Any, task: Any, items: Sequence[Any], targets: Sequence[Any]

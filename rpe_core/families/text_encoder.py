@@ -24,6 +24,7 @@ from rpe_core.families.shared import (
     WINDOW,
     Doubles,
     Floats,
+    ForwardPass,
     Integers,
     answer_labels,
     compute_in_turn,
@@ -128,9 +129,7 @@ def sizes(base: Base, items: Sequence[str]) -> Integers:
     return np.array(lengths, dtype=np.int64)
 
 
-def forward(
-    base: Base, task: Task, items: Sequence[str], targets: Sequence[str]
-) -> tuple[Tensor, Tensor, Tensor]:
+def forward(base: Base, task: Task, items: Sequence[str], targets: Sequence[str]) -> ForwardPass:
     """Mean cross entropy in nats of 20 cos(feature, anchor) against the target labels.
 
     Beside it the features (b, d), not normalised, and the logits (b, n_labels).
@@ -141,7 +140,7 @@ def forward(
     truth = torch.as_tensor(target_indices(task.labels, targets), device=base.device)
     features = _features(base, _tokenize(base, items))
     logits = _logits(task, features)
-    return functional.cross_entropy(logits, truth), features, logits
+    return ForwardPass(functional.cross_entropy(logits, truth), features, logits)
 
 
 def label_features(base: Base, task: Task, *, is_varied: bool = False) -> Tensor:

@@ -196,7 +196,7 @@ class TrainingRun:
     def _loss(self, items: Sequence[Any], targets: Sequence[Any]) -> Tensor:
         if self.twin is not None:
             return self.twin.loss(items, targets)
-        return self.family.forward(self.base, self.task, items, targets)[0]
+        return self.family.forward(self.base, self.task, items, targets).loss
 
     def _validate(self) -> dict[str, float] | None:
         if not len(self.validation[0]):

@@ -29,15 +29,15 @@ class FrozenComparison:
         Both see the same draws, as of slices; the training then goes on as if there were no twin.
         """
         first = random_state()
-        loss, features, logits = self.family.forward(self.base, self.task, items, targets)
-        adapted = ModelOutput(features, logits, self._labels())
+        trained = self.family.forward(self.base, self.task, items, targets)
+        adapted = ModelOutput(trained.features, trained.logits, self._labels())
         later = random_state()
         restore_random_state(first)
         with torch.no_grad(), self.injected.switched_off():
-            _, features, logits = self.family.forward(self.base, self.task, items, targets)
+            untrained = self.family.forward(self.base, self.task, items, targets)
         restore_random_state(later)
-        frozen = ModelOutput(features, logits, self.labels)
-        return loss + self.injected.method.comparison(adapted, frozen, self.injected.recipe)
+        frozen = ModelOutput(untrained.features, untrained.logits, self.labels)
+        return trained.loss + self.injected.method.comparison(adapted, frozen, self.injected.recipe)
 
     def _labels(self, *, is_varied: bool = False) -> Tensor | None:
         if not isinstance(self.family, Labelled):

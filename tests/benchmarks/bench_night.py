@@ -18,7 +18,6 @@ import numpy as np
 from catalog.intake import landing
 from flows.night.nightly import run_night
 from flows.runs.run_record import open_run
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
@@ -33,6 +32,7 @@ from rpe_core.representation import mean_feature
 from rpe_core.weighting.calibration import calibrate_library
 from rpe_core.weighting.guards import check_domain
 from tests.benchmarks.night_world import make_night_world
+from tests.lake_rows import read_rows_of
 from tests.oracles.nearest import nearest_references
 
 ADAPTERS = 50

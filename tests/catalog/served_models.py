@@ -11,7 +11,7 @@ import torch
 
 from catalog.records import version_drafts
 from catalog.stores.artifacts.artifacts import Artifacts
-from catalog.stores.registry.model_versions import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredBase
 from catalog.stores.registry.registry import Registry
 from rpe_core.delta import LowRankDelta
 from rpe_core.families.table import FAMILIES, load_family
@@ -85,7 +85,7 @@ def serve(registry: Registry, root: Path, family: str) -> Served:
         ensemble_facts(f"target-{family}", []),
         base,
         kind.task,
-        registered_base=(base_ref.name, base_ref.version),
+        registered_base=RegisteredBase(base_ref),
         folder=adapter,
         weights_sha256=weights,
     )

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from flows.runs.processes import end_process
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 from tests.pico_world import SITES, make_pico_workspace
 
 ROOT = Path(__file__).parents[2]

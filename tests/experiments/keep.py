@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from tests.experiments import medquad
 from tests.experiments.protocols import PROTOCOLS
@@ -31,6 +30,7 @@ from tests.experiments.result_files import (
     write_result,
 )
 from tests.house.write_docs import write_pages
+from tests.lake_rows import read_rows_of
 
 Row = Mapping[str, Any]
 SCORES = """

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.night.nightly import run_night
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 
 ARMS = ("base", "sft", "average", "nearest", "similarity", "sharp", "linear", "linear_l1", "auto")
 SOURCES = ("cancergov", "cdc", "gard", "ghr", "nhlbi", "niddk", "ninds", "seniorhealth")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_registry, open_vectors
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 
 Damaging = Callable[[Settings], object]
 WEIGHTS = "adapter_model.safetensors"

@@ -104,6 +104,7 @@ def test_nights_and_orders_of_arrival_do_not_matter(nights):
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @settings(max_examples=40, deadline=None)
 @given(nights_of())
 def test_many_nights_and_orders_of_arrival_do_not_matter(nights):
@@ -111,6 +112,7 @@ def test_many_nights_and_orders_of_arrival_do_not_matter(nights):
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @settings(max_examples=4, deadline=None)
 @given(nights_of(), st.integers(0, 2**16))
 def test_a_file_that_comes_again_says_again_what_it_said(nights, seed):

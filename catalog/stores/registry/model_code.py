@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from catalog.stores.disk import disk_errors
-from catalog.stores.outgoing import HubName, write_outgoing
+from catalog.stores.outgoing import write_outgoing
+from catalog.stores.registry.model_versions import RegisteredBase
 from catalog.stores.registry.sums import write_sums
 from catalog.stores.served_model import served_task
 from rpe_core.errors import UnknownName
@@ -60,14 +61,13 @@ _BASE = ("ServedBase", ("load", "encode"))
 
 @dataclass(frozen=True)
 class ServedParts:
-    """What one served version is made of; `registered_base` is (name, version) in the registry."""
+    """What one served version is made of."""
 
     base: BaseModel
-    registered_base: tuple[str, str]
+    registered_base: RegisteredBase
     task: TaskSpec
     adapter_folder: Path
     card: str
-    hub: HubName | None = None  # where the base lies on the hub
     ensemble: bytes = b""  # ensemble.json; none of an adapter's own version
 
 
@@ -131,7 +131,7 @@ def write_served_model(folder: Path, parts: ServedParts) -> None:
         (folder / "artifacts").mkdir(parents=True, exist_ok=True)
         adapter, family = folder / "artifacts" / "adapter", parts.base.family
         shutil.copytree(parts.adapter_folder, adapter, dirs_exist_ok=True)
-        write_outgoing(adapter, family=family, hub=parts.hub)
+        write_outgoing(adapter, family=family, hub=parts.registered_base.hub)
         if parts.ensemble:
             (folder / "artifacts" / ENSEMBLE).write_bytes(parts.ensemble)
         write_json(folder / "artifacts" / "task.json", served_task(parts.base, parts.task))
@@ -148,8 +148,8 @@ def write_served_model(folder: Path, parts: ServedParts) -> None:
 
 
 def _base(parts: ServedParts) -> dict[str, str]:
-    name, number = parts.registered_base
-    return {"name": name, "sha256": parts.base.sha256, "version": number}
+    ref = parts.registered_base.ref
+    return {"name": ref.name, "sha256": parts.base.sha256, "version": ref.version}
 
 
 def write_environment(folder: Path, dtype: str) -> None:

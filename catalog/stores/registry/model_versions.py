@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from catalog.lineage import source_of
+from catalog.stores.outgoing import HubName
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class RegisteredModel:
     description: str
     tags: Mapping[str, str]
     aliases: Mapping[str, str]  # alias -> version
+
+
+@dataclass(frozen=True)
+class RegisteredBase:
+    """The version of the base that another version is made on, and where it lies on the hub."""
+
+    ref: ModelVersionRef
+    hub: HubName | None = None  # None of a base that the registry holds itself
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from catalog.readers.items import item_source
 from catalog.records.model_card import ensemble_card
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.registry.model_code import ServedParts, write_served_model
+from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredBase
 from rpe_core.delta import LowRankDelta
 from rpe_core.families import attachment, clip
 from rpe_core.merging.folders import write_adapter
@@ -197,7 +198,8 @@ def served(place: Path) -> Path:
     digest = Artifacts.hash_files(sorted(base_folder.iterdir()))
     base = BaseModel("pico", "clip", str(base_folder), "main", "float32", 0, digest)
     card = ensemble_card(ensemble_facts("lesions", []), base, TASK)
-    parts = ServedParts(base, ("rpe-base-pico", "1"), TASK, place / "adapter", card)
+    registered = RegisteredBase(ModelVersionRef("rpe-base-pico", "1"))
+    parts = ServedParts(base, registered, TASK, place / "adapter", card)
     write_served_model(place / "version", parts)
     return place / "version"
 

@@ -71,7 +71,9 @@ def test_a_dialect_is_read_by_its_own_draft(tmp_path, name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name in LANDED_ALWAYS else [pytest.mark.slow])
+        pytest.param(
+            name, marks=[] if name in LANDED_ALWAYS else [pytest.mark.slow, pytest.mark.ci_slow]
+        )
         for name in DIALECTS
     ],
 )

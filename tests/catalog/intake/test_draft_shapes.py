@@ -45,7 +45,7 @@ def landed(tmp_path, uri, *edits, name):
     home.mkdir()
     with fresh_lake(home) as lake:
         report = ingest(lake, contract, run=RUN, scratch=home)
-        assert not report.refused
+        assert not any(batch.is_refused for batch in report.batches)
         columns = ", ".join(f'"{column}"' for column in contract.columns)
         return lake.rows(f'SELECT {columns} FROM raw."{name}" ORDER BY "{contract.key_column}"')
 

@@ -165,3 +165,9 @@ def test_no_other_statement_says_which_actions_let_one_serve() -> None:
     places += (ROOT / "flows").rglob("*.py")
     told = [path.name for path in places if together.search(path.read_text())]
     assert told == ["champion_changes.sql"]
+
+
+def test_a_lake_of_before_the_view_is_asked_the_same(lake: Lake) -> None:
+    with lake.transaction(message="test", run=None) as commit:
+        commit.execute("DROP VIEW mart.champion_changes")
+    assert {name: row["ensemble_id"] for name, row in champions_now(lake).items()} == ids(SERVES)

@@ -29,7 +29,7 @@ def packed(path: Path, head: bytes, line: bytes, n: int) -> int:
     return n
 
 
-SLOW = pytest.mark.slow
+SLOW = (pytest.mark.slow, pytest.mark.ci_slow)
 BOMBS = {
     "texts in CSV": ("csv", b"id,text\n", b"7," + b"x" * 300_000 + b"\n", 1_000),
     "cells too long in CSV": ("csv", b"id,text\n", b"7," + b"x" * 9_000_000 + b"\n", 20),

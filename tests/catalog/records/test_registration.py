@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -18,7 +19,7 @@ from catalog import lineage
 from catalog.errors import RecordConflict, RecordNotFound
 from catalog.lineage import ancestors
 from catalog.records import intents, orphans, registration
-from catalog.records.registration import AdapterCard, Challenger, EnsembleCard
+from catalog.records.registration import AdapterCard, Challenger, EnsembleCard, MergedEnsemble
 from catalog.stores.registry.model_versions import ModelVersionRef
 from catalog.stores.stores import Stores
 from rpe_core.errors import InputError
@@ -289,14 +290,14 @@ def test_a_representation_must_be_finite(house: House) -> None:
 def test_an_ensemble_is_kept_and_only_a_challenger_gets_a_version(house: House) -> None:
     first, second = house.registered("site_a", seed=1), house.registered("site_b", seed=2)
     card, artifact = house.ensemble((first, 1.25), (second, -0.25))
-    registration.register_ensembles(house.stores, [(card, artifact)], run=RUN)
+    registration.register_ensembles(house.stores, [MergedEnsemble(card, artifact)], run=RUN)
     assert "site-t" not in house.models
     (row,) = house.rows("ensembles", "ensemble_id", card.ensemble_id)
     assert row["l1_norm"] == 1.5
     assert (row["residual_ratio"], row["kkt_residual_ratio"]) == (0.25, None)
     assert json.loads(str(row["parameters"]))["strategy"]["kind"] == "linear"
     before = house.snapshot()
-    registration.register_ensembles(house.stores, [(card, artifact)], run=RUN)
+    registration.register_ensembles(house.stores, [MergedEnsemble(card, artifact)], run=RUN)
     assert house.snapshot() == before
 
     ref = _challenge(house, card)
@@ -326,34 +327,31 @@ def _challenge(house: House, card: EnsembleCard) -> ModelVersionRef:
 def test_an_ensemble_that_cannot_be_is_refused(house: House) -> None:
     member = house.registered("site_a", seed=1)
     card, artifact = house.ensemble((member, 1.0))
+
+    def other(**changes: Any) -> MergedEnsemble:
+        return MergedEnsemble(dataclasses.replace(card, **changes), artifact)
+
     with pytest.raises(InputError, match="sum to one"):
         registration.register_ensembles(
             house.stores,
-            [(dataclasses.replace(card, members=(Member(member.adapter_id, 0.9, 0.5),)), artifact)],
+            [other(members=(Member(member.adapter_id, 0.9, 0.5),))],
             run=RUN,
         )
     with pytest.raises(RecordNotFound, match="not on record"):
         registration.register_ensembles(
             house.stores,
-            [
-                (
-                    dataclasses.replace(card, members=(Member("adapter:nobody@1", 1.0, 0.5),)),
-                    artifact,
-                )
-            ],
+            [other(members=(Member("adapter:nobody@1", 1.0, 0.5),))],
             run=RUN,
         )
     with pytest.raises(InputError, match="cannot be called"):
         registration.register_ensembles(
             house.stores,
-            [(dataclasses.replace(card, target_name="rpe-base-pico"), artifact)],
+            [other(target_name="rpe-base-pico")],
             run=RUN,
         )
     stranger = dataclasses.replace(house.base, sha256="f" * 64)
     with pytest.raises(InputError, match="another base model"):
-        registration.register_ensembles(
-            house.stores, [(dataclasses.replace(card, base=stranger), artifact)], run=RUN
-        )
+        registration.register_ensembles(house.stores, [other(base=stranger)], run=RUN)
     assert house.stores.lake.rows("SELECT * FROM core.ensembles") == []
     with pytest.raises(RecordNotFound, match="no such ensemble"):
         _challenge(house, card)
@@ -361,7 +359,7 @@ def test_an_ensemble_that_cannot_be_is_refused(house: House) -> None:
 
 def test_a_merge_of_another_base_is_no_challenger(house: House) -> None:
     card, artifact = house.ensemble((house.registered("site_a", seed=1), 1.0))
-    registration.register_ensembles(house.stores, [(card, artifact)], run=RUN)
+    registration.register_ensembles(house.stores, [MergedEnsemble(card, artifact)], run=RUN)
     stranger = dataclasses.replace(house.base, sha256="f" * 64)
     challenger = Challenger(card.ensemble_id, stranger, TASK, "labels")
     with pytest.raises(InputError, match="another base model"):

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.evaluation.bootstrap import N_RESAMPLES
-from rpe_core.evaluation.correlation import correlate_pairs, spearman
+from rpe_core.evaluation.correlation import Correlation, correlate_pairs, spearman
 
 
 def pairs(n: int, seed: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
@@ -85,3 +85,18 @@ def test_matrices_that_do_not_fit_are_refused() -> None:
     score[0, 1] = np.inf
     with pytest.raises(InputError):
         correlate_pairs(far, score)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_value", "verdict"),
+    [
+        (-0.9, -0.1, 0.05, "holds"),
+        (-0.9, -0.1, 0.06, "undecided"),  # the permutations do not bear it out
+        (-0.9, 0.0, 0.01, "undecided"),
+        (0.1, 0.9, 0.01, "fails"),
+        (None, None, None, "undecided"),
+    ],
+)
+def test_a_fall_needs_the_interval_and_the_permutations(low, high, p_value, verdict) -> None:
+    found = Correlation(low, low, high, p_value, n_pairs=20, n_targets=5)
+    assert found.falls(significance=0.05) == verdict

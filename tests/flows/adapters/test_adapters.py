@@ -22,6 +22,7 @@ from tests.pico_world import make_pico_workspace
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ci_slow,
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),
 ]
 PLAIN = ("--base", "pico", "--source", "lab", "--license", "mit", "--task-of", "site_a")

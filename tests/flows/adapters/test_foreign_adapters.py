@@ -28,8 +28,8 @@ from transformers import (
 )
 
 from catalog.stores.stores import Stores
+from flows.library.answers import predict_arm
 from flows.runs.run_record import open_run
-from flows.steps.scoring import predict_arm
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
@@ -42,6 +42,7 @@ from tests.pico_world import make_pico_workspace
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ci_slow,
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),
 ]
 Rpe = Callable[..., int]

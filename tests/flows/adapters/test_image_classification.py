@@ -15,16 +15,16 @@ from flows.adapters.import_adapters import ImportSpec, import_adapters
 from flows.experiments.method_protocol import method_protocol_of
 from flows.night.nightly import run_night
 from flows.targets.predict import predict_images, predict_texts
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import load_declarations
 from rpe_core.adapters.table import ADAPTER_METHODS, LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.errors import DeclarationError, InputError
 from tests.image_files import write_nifti, write_png
+from tests.lake_rows import read_rows_of
 from tests.pico import SHAPES, pico_clip, pico_pictures
 from tests.replays import ALL_SAME, outcomes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 # site -> images, format, ending, and where the label stands ('' where there is none)
 SITES = {

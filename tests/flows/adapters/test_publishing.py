@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 
 
 def test_a_small_cohort_is_neither_exported_nor_mapped(

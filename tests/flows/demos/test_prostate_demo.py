@@ -11,8 +11,8 @@ from flows.experiments.experiment import run_leave_one_out
 from flows.experiments.leave_one_out_protocol import ARMS
 from flows.night.nightly import run_night
 from flows.upkeep.init import init_workspace
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 
 BASE = "models/organ-sam"
 SCORES = """
@@ -39,6 +39,7 @@ def _little(home: Path) -> Settings:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_experiment_runs_to_its_tables_on_a_little(tmp_path: Path) -> None:
     settings = _little(tmp_path / "home")
     chosen = list(sites())[:3]

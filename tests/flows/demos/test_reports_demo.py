@@ -19,9 +19,9 @@ from flows.experiments.experiment import run_leave_one_out
 from flows.experiments.leave_one_out_protocol import ARMS
 from flows.upkeep.init import init_workspace
 from flows.workspace.bases import model_files
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from rpe_core.errors import InputError
+from tests.lake_rows import read_rows_of
 
 SOURCES = [site.name for site in sites()]
 SCORES = """
@@ -94,6 +94,7 @@ def _little(home: Path, base: Path) -> Settings:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_experiment_runs_to_its_tables_on_a_little(base: Path, tmp_path: Path) -> None:
     settings = _little(tmp_path / "home", base)
     chosen = SOURCES[:3]

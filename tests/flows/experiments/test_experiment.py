@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from flows.experiments.experiment import run_leave_one_out
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from tests.end_state import end_state
 from tests.flows.conftest import enter_copy
+from tests.lake_rows import read_rows_of
 from tests.pico_world import SITES, make_pico_workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 COMMAND = ["experiment", "leave-one-out", "--sources", *SITES]
 

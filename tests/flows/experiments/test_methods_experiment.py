@@ -10,7 +10,6 @@ import pytest
 
 from flows.experiments.experiment import run_methods
 from flows.experiments.method_protocol import MethodProtocol, method_plan_of, method_protocol_of
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake
 from flows.workspace.workspace import load_declarations
@@ -18,6 +17,7 @@ from rpe_core.adapters.table import ADAPTER_METHODS
 from rpe_core.errors import DeclarationError, InputError
 from tests.end_state import end_state
 from tests.flows.conftest import enter_copy
+from tests.lake_rows import read_rows_of
 from tests.pico_world import SITES, make_pico_workspace
 
 SORA = """\
@@ -115,6 +115,7 @@ def means(settings: Settings) -> dict[tuple[str, str, str], float]:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_every_number_follows_from_the_scores(done: Settings) -> None:
     found = means(done)
     rows = read_rows_of(done, "FROM core.experiment_methods")
@@ -145,6 +146,7 @@ def test_every_number_follows_from_the_scores(done: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_costs_are_those_of_the_adapters(done: Settings) -> None:
     adapters = read_rows_of(done, "FROM core.adapters")
     assert len(adapters) == len(METHODS) * len(SEEDS) * len(SITES)
@@ -160,6 +162,7 @@ def test_costs_are_those_of_the_adapters(done: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_older_adapters_took_is_not_known(
     done: Settings, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +179,7 @@ def test_what_older_adapters_took_is_not_known(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_second_time_nothing_changes(
     done: Settings,
     tmp_path: Path,

@@ -7,8 +7,8 @@ import pytest
 
 from flows.night.nightly import run_night
 from flows.targets.asking import explain_scores
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 from tests.pico_world import SITES, make_pico_workspace, write_contract, write_rows
 
 pytestmark = pytest.mark.slow

@@ -28,7 +28,7 @@ from tests.end_state import end_state
 from tests.faults import KILL
 from tests.pico_world import make_pico_workspace, write_contract, write_rows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 GONE = "site_s"
 MARKERS = {

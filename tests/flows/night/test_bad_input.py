@@ -21,7 +21,7 @@ from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake
 from tests.pico_world import make_pico_workspace, write_contract
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 MARKER = "quorvexil"  # in every spoilt cell and value; no output may hold it
 # of a refusal; an intent of what failed stands until the next night settles it

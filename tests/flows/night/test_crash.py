@@ -95,6 +95,7 @@ def world(
     return root, end_state(calm), n_calls
 
 
+@pytest.mark.ci_slow
 def test_killed_while_it_works(world: tuple[Path, dict, int]) -> None:
     """Its trainings and its server are not asked to end: they see that the night is gone."""
     root, calm, _ = world
@@ -111,6 +112,7 @@ def test_killed_after_a_random_call(world: tuple[Path, dict, int], number: int) 
     assert end_state(settings) == calm
 
 
+@pytest.mark.ci_slow
 def test_two_nights_at_once_one_runs_the_other_leaves(world: tuple[Path, dict, int]) -> None:
     root, calm, _ = world
     settings = Settings(home=root / "two")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from flows.night.nightly import run_night
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 from tests.pico import pico_texts
 from tests.pico_world import make_pico_workspace
 
@@ -74,6 +74,7 @@ def n_rows(settings: Settings) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_query_is_a_source_like_any_other(
     settings: Settings,
     tmp_path: Path,
@@ -105,6 +106,7 @@ def test_a_query_is_a_source_like_any_other(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_refused_query_heals_when_the_database_is_mended(
     settings: Settings, tmp_path: Path, rpe: Callable[..., int]
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_refused_query_heals_when_the_database_is_mended(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_withdrawn_query_leaves_no_extract_and_is_asked_no_more(
     settings: Settings, tmp_path: Path, rpe: Callable[..., int]
 ) -> None:

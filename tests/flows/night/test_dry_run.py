@@ -65,6 +65,7 @@ def test_a_target_whose_contract_has_faults_is_not_asked_about_and_the_fault_is_
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_night_then_does_what_was_said(
     night_copy: Settings,
     planned: Callable[..., Rows],

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from flows.night.nightly import run_night
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 from tests.pico import pico_encoder, pico_llama, pico_texts
 from tests.replays import ALL_SAME, outcomes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 ROWS = 120
 METRICS = ("rouge_l", "exact_match", "bert_f1", "judge")

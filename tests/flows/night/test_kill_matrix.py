@@ -18,12 +18,14 @@ def world(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> World:
     return World(tmp_path_factory.mktemp("kills"), environment)
 
 
+@pytest.mark.ci_slow
 def test_some_calls_of_a_night(world: World) -> None:
     """The undisturbed night is that from which the operations begin."""
     n_tried, n_survived = told(try_copies(world, every=20))
     assert n_survived == n_tried >= 3
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - {NIGHT.name}))
 def test_some_calls_of_an_operation_after_a_night(world: World, name: str) -> None:
     n_tried, n_survived = told(try_copies(world, OPERATIONS[name], every=FEW[name]), name)

@@ -8,9 +8,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from flows.night.openmetrics import offer_metrics
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from rpe_core.errors import RpeError
+from tests.lake_rows import read_rows_of
 
 ACCEPT = {"Accept": "application/openmetrics-text; version=1.0.0"}
 

@@ -1,15 +1,20 @@
 """The night on a pico world: what it leaves behind, and that a second one leaves nothing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.commands.last_screen import show_summary
 from flows.night.nightly import run_night
 from flows.steps.train import TrainingFailed, run_process
-from flows.workspace.lake_reads import read_rows_of
+from flows.workspace import workspace
+from flows.workspace.plan import Plan
+from flows.workspace.plan_file import load_plan
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_registry
+from tests.lake_rows import read_rows_of
 from tests.pico_world import write_rows
 
 
@@ -42,6 +47,20 @@ def test_second_night_adds_one_run_row_and_nothing_else(night_copy: Settings) ->
     assert second.outcome == "unchanged"
     assert counts(night_copy) == {**before, "runs": before["runs"] + 1}
     assert files_of(night_copy) == files
+
+
+def test_a_night_and_its_last_screen_parse_the_plan_once(
+    night_copy: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = []
+
+    def count(path: Path, *, sources: Sequence[str]) -> Plan:
+        parsed.append(path)
+        return load_plan(path, sources=sources)
+
+    monkeypatch.setattr(workspace, "load_plan", count)
+    show_summary(night_copy, run_night(night_copy))
+    assert parsed == [night_copy.plan_file]
 
 
 def test_every_arm_is_scored_with_interval_and_count(finished_night: Settings) -> None:
@@ -86,6 +105,7 @@ def test_new_rows_make_a_new_dataset_version_and_retrain(pico_workspace: Setting
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_refused_source_does_not_stop_the_others(pico_workspace: Settings) -> None:
     (pico_workspace.root.parent / "data" / "site_b.jsonl").write_bytes(b"\xff\xfenot json")
     summary = run_night(pico_workspace, only=("ingest", "embed", "train"))
@@ -96,6 +116,7 @@ def test_a_refused_source_does_not_stop_the_others(pico_workspace: Settings) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_an_adapter_that_no_sum_takes_in_serves_by_itself_alone(pico_workspace: Settings) -> None:
     plan = pico_workspace.plan_file.read_text()
     dora = "  dora2: {method: dora, r: 2, alpha: 4, target_modules: [query, value], epochs: 1,\n"

@@ -15,12 +15,12 @@ import pytest
 
 from flows.night.nightly import run_night
 from flows.targets.predict import predict_texts
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
+from tests.lake_rows import read_rows_of
 from tests.pico import LABELS
 from tests.pico_world import SITES, make_pico_workspace
 
-pytestmark = pytest.mark.slow  # two nights
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]  # two nights
 NUMBERS = {label: number for number, label in enumerate(LABELS)}
 
 

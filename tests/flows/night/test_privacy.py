@@ -11,10 +11,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.commands.output import show_error
 from flows.night.nightly import run_night
 from flows.night.run_steps import do_unit
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.plan_file import load_plan
 from flows.workspace.settings import Settings
 from rpe_core.errors import RpeError
+from tests.lake_rows import read_rows_of
 
 ACCEPTED = "qzxaccepted"  # in a row that lands and is trained on
 SECRETS = {
@@ -55,6 +55,7 @@ def places(settings: Settings, prefect: Settings) -> Iterator[tuple[str, bytes]]
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_no_secret_leaves_the_rows(
     pico_workspace: Settings, prefect_home: Settings, capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,

@@ -16,12 +16,12 @@ from flows.night.nightly import run_night
 from flows.night.retract import plan_retraction, retract
 from flows.runs.run_record import open_run
 from flows.targets.decisions import approve
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
 from rpe_core.errors import InputError
 from tests.end_state import end_state
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 from tests.pico_world import ROWS, make_pico_workspace, write_rows
 
 
@@ -61,6 +61,7 @@ def test_nothing_of_it_serves_before_the_slow_rest(night_copy: Settings) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_whoever_comes_next_goes_on(night_copy: Settings) -> None:
     stores = open_stores(night_copy)
     with closing(stores.lake):
@@ -81,6 +82,7 @@ def test_whoever_comes_next_goes_on(night_copy: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_version_goes_and_the_delivery_after_it_stays(
     pico_workspace: Settings, tmp_path: Path
 ) -> None:

@@ -11,14 +11,14 @@ import pytest
 
 from flows.night.nightly import run_night
 from flows.targets.predict import predict_images, predict_texts
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from rpe_core.errors import InputError
 from tests.image_files import write_nifti, write_png
+from tests.lake_rows import read_rows_of
 from tests.pico import pico_cases, pico_sam
 from tests.replays import ALL_SAME, outcomes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 # site -> cases, format, ending of the image and of the mask ('' where a mask is owed by nobody)
 SITES = {

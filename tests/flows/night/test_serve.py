@@ -77,6 +77,7 @@ def served(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_serve_stops_in_the_moment_it_says_that_it_serves(served: subprocess.Popen[str]) -> None:
     assert served.stderr is not None
     told = served.stderr.readline()
@@ -87,6 +88,7 @@ def test_serve_stops_in_the_moment_it_says_that_it_serves(served: subprocess.Pop
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_stops_while_it_starts(
     served: subprocess.Popen[str], workspace: Settings, number: signal.Signals
@@ -102,6 +104,7 @@ def test_serve_stops_while_it_starts(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_serve_runs_what_is_asked_for_and_leaves_nothing_behind(
     served: subprocess.Popen[str], workspace: Settings, environment: dict[str, str]
 ) -> None:

@@ -19,7 +19,7 @@ from tests.end_state import end_state
 from tests.kill_matrix import World, ended, put_back, run_undisturbed
 from tests.kill_operations import NIGHT_WORDS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci_slow]
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,7 @@ def test_embedding_files_them_and_training_begins_there(embedded: Settings) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_is_missing_is_gathered_again_to_the_byte(embedded: Settings) -> None:
     file = files(embedded)["site_a"]
     kept = file.read_bytes()
@@ -128,6 +129,7 @@ def test_what_cannot_be_gathered_fails_the_training_alone(embedded: Settings) ->
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_retraction_erases_those_of_its_dataset(embedded: Settings) -> None:
     assert set(files(embedded)) == {"site_a", "site_b"}
     with closing((stores := open_stores(embedded)).lake):
@@ -140,6 +142,7 @@ def test_a_retraction_erases_those_of_its_dataset(embedded: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_maintenance_removes_those_of_versions_that_stand_no_more(
     pico_workspace: Settings, tmp_path: Path
 ) -> None:
@@ -157,6 +160,7 @@ def test_maintenance_removes_those_of_versions_that_stand_no_more(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_whole_night_with_eva(pico_workspace: Settings) -> None:
     set_plan(pico_workspace, LORA, EVA)
     assert run_night(pico_workspace).faults == ()

@@ -14,13 +14,13 @@ from catalog.records.registration import Challenger
 from flows.night.nightly import run_night
 from flows.runs.run_record import open_run
 from flows.targets.decisions import approve, roll_back
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from tests.flows.conftest import TARGET
 from tests.flows.night.test_night import counts
 from tests.kill_operations import take_back
+from tests.lake_rows import read_rows_of
 
 WEAKEST = """
 SELECT arm, e.ensemble_id, e.dataset_version_id FROM core.scores s JOIN core.ensembles e
@@ -31,6 +31,7 @@ ORDER BY s.value, arm LIMIT 1
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_an_older_lake_is_asked_nothing_anew_until_the_plan_asks_for_more(
     night_copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +83,7 @@ def make_older(settings: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_was_rolled_back_is_refused_and_told_so(night_copy: Settings) -> None:
     plan = night_copy.plan_file.read_text()
     # a second challenger on so small a test set has little left to win with

@@ -13,12 +13,12 @@ from flows.commands.last_screen import read_standing
 from flows.night.nightly import run_night
 from flows.runs.run_record import open_run
 from flows.targets.decisions import approve, roll_back
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_registry, open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from tests.flows.conftest import TARGET
 from tests.flows.night.test_night import counts, files_of
+from tests.lake_rows import read_rows_of
 from tests.pico_world import write_rows
 
 LATER = ("ensemble", "evaluate", "promote")
@@ -67,6 +67,7 @@ def test_what_waits_for_a_person_is_not_asked_again_by_another_name(night_copy: 
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("is_recorded", [True, False], ids=["recorded", "by its files"])
 def test_new_rows_of_the_target_make_no_new_model(
     pico_workspace: Settings, prefect_api: str, is_recorded: bool
@@ -90,6 +91,7 @@ def test_new_rows_of_the_target_make_no_new_model(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_same_weights_that_answer_otherwise_are_another_model(night_copy: Settings) -> None:
     """As where prompts changed: the gate is asked, and there is a version."""
     approve(night_copy, TARGET, actor="jane.roe")
@@ -102,6 +104,7 @@ def test_the_same_weights_that_answer_otherwise_are_another_model(night_copy: Se
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_was_rolled_back_is_known_by_another_name(night_copy: Settings) -> None:
     taken_back = verdicts(night_copy)[-1]["ensemble_id"]
     (other,) = read_rows_of(

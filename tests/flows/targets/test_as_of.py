@@ -8,10 +8,10 @@ import pytest
 
 from flows.targets.as_of import moment_of, nearest_as_of, weighed_as_of
 from flows.targets.asking import nearest_adapters
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from rpe_core.errors import InputError
 from tests.flows.targets.test_replay import change
+from tests.lake_rows import read_rows_of
 
 TARGET = "site-d"
 
@@ -29,7 +29,7 @@ def test_only_what_stood_then_is_retrieved_and_weighed(finished_night: Settings)
     assert [row["source"] for row in rows] == [first]
     assert at.isoformat()[:10] in note
     rows, _ = nearest_as_of(finished_night, TARGET, k=5, moment=later)
-    assert rows == nearest_adapters(finished_night, TARGET, k=5)[0]
+    assert rows == nearest_adapters(finished_night, TARGET, k=5).rows
     alone, _ = weighed_as_of(finished_night, TARGET, moment=at)
     assert {row["weight"] for row in alone} == {1.0}
     assert not any(row["is_on_record"] for row in alone)

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from flows.night.nightly import run_night
 from flows.steps.registered_models import UNJUDGED
 from flows.targets.decisions import approve
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_registry, open_stores
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 
 NEW = """
   - {name: site-x, source: site_a, base: pico, k: 2, strategies: [average],

@@ -16,11 +16,11 @@ import pytest
 from catalog.stores.lake.lake import Lake
 from flows.commands.last_screen import show_summary
 from flows.runs.run_record import Summary
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake
 from tests.catalog.nights import Nights, day
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 
 CPU_SECONDS = 3.0  # a third of it is what it takes
 Run = Callable[..., int]
@@ -302,6 +302,7 @@ def test_alerts_stand_in_the_history_where_they_were_raised_and_resolved(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_withdrawal_is_told_without_what_it_took(
     night_copy: Settings, asked: Callable[..., tuple[str, str]]
 ) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from flows.night.nightly import run_night
 from flows.targets.replay import replay
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
+from tests.lake_rows import read_rows_of
 from tests.pico_world import write_contract, write_rows
 from tests.replays import ALL_SAME, on_threads, outcomes
 
@@ -108,6 +108,7 @@ def test_what_is_gone_cannot_be_recomputed_and_ends_with_0(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_every_way_to_weigh_and_to_merge_is_replayed(pico_workspace: Settings) -> None:
     data = pico_workspace.root.parent / "data"
     write_rows(data / "site_x.jsonl", "site_x", seed=3)

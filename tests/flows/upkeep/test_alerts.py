@@ -18,11 +18,11 @@ from flows.runs.run_record import Summary
 from flows.runs.webhook import send_night_notice
 from flows.upkeep.maintain import upkeep
 from flows.workspace import stores
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import utc_now
 from rpe_core.errors import DeclarationError
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 
 SECRET = "T0ken-in-the-path"
 
@@ -172,6 +172,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_clock_that_is_behind_is_told_once_stands_and_ends(
     night_copy: Settings,
     rpe: Callable[..., int],

@@ -53,6 +53,7 @@ def test_names_of_scratch_and_links_of_stores_are_copied(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_restored_workspace_goes_on_where_it_was(
     night_copy: Settings, tmp_path: Path, rpe: Callable[..., int]
 ) -> None:

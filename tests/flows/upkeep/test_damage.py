@@ -19,6 +19,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterato
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_row_of_the_table(world: World, name: str) -> None:
     case, home = CASES[name], world.copy(name.replace(" ", "-"))
@@ -30,6 +31,7 @@ def test_a_row_of_the_table(world: World, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.by_night])
 def test_a_night_finds_what_serves_damaged(world: World, name: str) -> None:
     case, home = CASES[name], world.copy(f"{name.replace(' ', '-')}-night")
@@ -38,6 +40,7 @@ def test_a_night_finds_what_serves_damaged(world: World, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("seed", range(3))
 def test_random_damage(world: World, seed: int) -> None:
     spoilt, *faults = try_damage(world, seed)

@@ -20,12 +20,12 @@ from flows.runs.run_record import open_run
 from flows.upkeep import machine_checks
 from flows.upkeep.doctor import examine
 from flows.upkeep.settling import settle
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.locking import hold_workspace
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores, open_vectors, utc_now
 from rpe_core.errors import RpeError
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 
 EDITS = {
     "core.ensemble_members": "UPDATE core.ensemble_members SET weight = 0.75 WHERE weight = 0.5",

@@ -14,13 +14,13 @@ from flows.runs.run_record import open_run
 from flows.upkeep.doctor import BAD, examine
 from flows.upkeep.repair import LEFT as IS_LEFT
 from flows.upkeep.repair import TO_DO, foretell, repair
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_stores
 from tests.end_state import end_state
 from tests.flows.conftest import TARGET, enter_copy
 from tests.flows.damages import LEFT, MENDED
 from tests.kill_operations import age
+from tests.lake_rows import read_rows_of
 
 BEFORE_VERSIONS = 13  # the last migration of the release that put no file of a version on record
 ELSEWHERE = ("lock", "permissions")  # checks of the machine, not of what is kept
@@ -91,6 +91,7 @@ def test_several_damages_are_mended_in_one_go(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_workspace_of_the_release_before_is_looked_at_as_it_is(
     copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_workspace_of_the_release_before_is_looked_at_as_it_is(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", MENDED)
 def test_a_damage_is_noticed_and_mended(name: str, copy: Settings) -> None:
     calm = end_state(copy)
@@ -131,6 +133,7 @@ def test_a_damage_is_noticed_and_mended(name: str, copy: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_cannot_be_made_again_is_foretold(copy: Settings) -> None:
     MENDED["artifact and version of an adapter gone"](copy)
     shutil.rmtree(copy.vectors)
@@ -144,6 +147,7 @@ def test_what_cannot_be_made_again_is_foretold(copy: Settings) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", LEFT)
 def test_what_only_a_backup_brings_is_named(
     name: str, copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
@@ -165,6 +169,7 @@ def test_what_only_a_backup_brings_is_named(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_night_after_a_repair_is_unchanged(
     copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,10 +15,10 @@ from flows.night.nightly import run_night
 from flows.night.retract import retract
 from flows.runs.run_record import Summary
 from flows.targets.decisions import approve
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.settings import Settings
 from tests.faults import KILL
 from tests.flows.conftest import TARGET
+from tests.lake_rows import read_rows_of
 from tests.pico import LABELS, pico_encoder
 from tests.pico_world import ROWS, write_rows
 
@@ -69,6 +69,7 @@ BELOW, FALL = ("below_promotion", TARGET), ("fall", TARGET)
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_collapsing_champion_is_told_on_the_very_night_and_once(
     night_copy: Settings, inbox: Path, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_collapsing_champion_is_told_on_the_very_night_and_once(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_decline_of_five_nights_is_one_alert_until_it_is_mended(
     night_copy: Settings, inbox: Path
 ) -> None:
@@ -133,6 +135,7 @@ def test_a_decline_of_five_nights_is_one_alert_until_it_is_mended(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("moment", ["lake evaluate", "lake watch", "lake close run"])
 def test_a_night_that_is_killed_raises_its_alerts_when_it_is_started_again(
     night_copy: Settings, inbox: Path, moment: str
@@ -203,6 +206,7 @@ def test_a_refused_file_is_told_every_night_until_it_is_gone(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_two_refused_files_are_two_alerts_and_other_steps_are_not_stopped_by_them(
     night_copy: Settings, inbox: Path
 ) -> None:
@@ -230,6 +234,7 @@ def test_two_refused_files_are_two_alerts_and_other_steps_are_not_stopped_by_the
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_contract_that_lets_the_file_in_ends_the_refusal(
     night_copy: Settings, inbox: Path
 ) -> None:
@@ -246,6 +251,7 @@ def test_a_contract_that_lets_the_file_in_ends_the_refusal(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_rows_of_another_kind_are_a_drift_and_rows_of_the_same_are_none(
     night_copy: Settings, inbox: Path
 ) -> None:
@@ -272,6 +278,7 @@ def test_rows_of_another_kind_are_a_drift_and_rows_of_the_same_are_none(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_an_alert_about_what_was_retracted_is_gone(night_copy: Settings, inbox: Path) -> None:
     approve(night_copy, TARGET, actor="jane.roe")
     spoil(inbox, "site_c_bad.jsonl", share=1.0)
@@ -284,6 +291,7 @@ def test_an_alert_about_what_was_retracted_is_gone(night_copy: Settings, inbox: 
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_target_that_leaves_the_plan_has_no_alert(night_copy: Settings, inbox: Path) -> None:
     approve(night_copy, TARGET, actor="jane.roe")
     spoil(inbox, "site_c_bad.jsonl", share=1.0)
@@ -296,6 +304,7 @@ def test_a_target_that_leaves_the_plan_has_no_alert(night_copy: Settings, inbox:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_champion_is_scored_on_the_base_that_it_was_made_on(
     night_copy: Settings, inbox: Path, tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ FIRST = ["weights flipped", "the folder gone"]
 
 def slow(value: Any) -> Any:
     """A parameter of the slow tests."""
-    return pytest.param(value, marks=pytest.mark.slow)
+    return pytest.param(value, marks=(pytest.mark.slow, pytest.mark.ci_slow))
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +279,7 @@ def test_a_champion_that_cannot_be_made_again_gives_way_until_it_is_repaired(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_where_no_former_champion_is_sound_none_serves(
     copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -321,6 +322,7 @@ def test_a_damaged_base_takes_no_champion_where_it_can_be_made_again(copy: Setti
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_a_person_would_let_serve_is_looked_at_first(copy: Settings) -> None:
     flip(folder_of(copy, version="2" if champion(copy) == "1" else "1") / WEIGHTS)
     with pytest.raises(Exception, match=r"adapter_model\.safetensors"):
@@ -392,6 +394,7 @@ def test_every_version_is_on_record_as_coreutils_sees_it(copy: Settings) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_versions_of_before_come_on_record_with_the_next_night(copy: Settings) -> None:
     for folder in Path(copy.model_artifacts).glob("*/artifacts/model"):
         for name in ("SHA256SUMS", "SHA256SUMS.head"):

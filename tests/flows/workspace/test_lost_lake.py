@@ -8,20 +8,24 @@ import pytest
 
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import connect
-from flows.workspace.lake_reads import read_rows_of
 from flows.workspace.lost_lake import LakeLost
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_lake, open_registry
 from tests.flows.conftest import TARGET
 from tests.flows.damages import LOST, MENDED
 from tests.flows.upkeep.test_repair import bytes_of, copy, served
+from tests.lake_rows import read_rows_of
 
 __all__ = ["copy", "served"]
 WRITING = (("ingest",), ("embed",), ("train",), ("maintain",), ("repair",), ("init",))
 
 
 @pytest.mark.parametrize(
-    "name", [n if n == "catalog gone" else pytest.param(n, marks=pytest.mark.slow) for n in LOST]
+    "name",
+    [
+        n if n == "catalog gone" else pytest.param(n, marks=(pytest.mark.slow, pytest.mark.ci_slow))
+        for n in LOST
+    ],
 )
 def test_a_lost_catalog_is_told_and_nothing_is_made(
     name: str,
@@ -42,6 +46,7 @@ def test_a_lost_catalog_is_told_and_nothing_is_made(
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("words", WRITING, ids=" ".join)
 def test_every_command_that_writes_refuses(
     words: tuple[str, ...],
@@ -88,6 +93,7 @@ def test_a_workspace_that_was_cut_off_at_its_first_moment_goes_on(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_new_lake_is_begun_on_purpose_and_what_is_served_stays(
     copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from catalog.records import version_drafts
 from catalog.records.ensemble_file import scale_of
 from catalog.stores.outgoing import HubName, outgoing_config
+from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredBase
 from rpe_core.families import attachment
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.merge import merge
@@ -95,7 +96,7 @@ def test_the_members_of_the_file_sum_up_to_what_is_served(tmp_path: Path) -> Non
         facts,
         made.base,
         TASK,
-        registered_base=("rpe-base-pico", "1"),
+        registered_base=RegisteredBase(ModelVersionRef("rpe-base-pico", "1")),
         folder=tmp_path / "merged",
         weights_sha256=report.weights_sha256,
     )

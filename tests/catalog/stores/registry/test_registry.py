@@ -25,7 +25,7 @@ from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnav
 from catalog.records import version_drafts
 from catalog.stores.registry.connection import translate_mlflow_errors
 from catalog.stores.registry.model_code import model_source
-from catalog.stores.registry.model_versions import ModelVersionRef, VersionDraft
+from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredBase, VersionDraft
 from catalog.stores.registry.registry import Registry
 from catalog.stores.registry.sums import write_sums
 from rpe_core.errors import UnknownName
@@ -71,8 +71,8 @@ class Platform:
             self.digests[folder] = pico_adapter(folder, seed=seed, base_id=self.base.base_id)
         digest = self.digests[folder]
         card = adapter_card(self.base, source=source, seed=seed, weights_sha256=digest)
-        ref = (self.base_ref.name, self.base_ref.version)
-        return version_drafts.adapter_draft(card, registered_base=ref, folder=folder)
+        base = RegisteredBase(self.base_ref)
+        return version_drafts.adapter_draft(card, registered_base=base, folder=folder)
 
     def expected(self, draft: VersionDraft, scratch: Path) -> np.ndarray:
         """What the platform itself answers with the adapter of a draft."""
@@ -199,9 +199,7 @@ def test_a_base_with_changed_files_is_not_served(
     folder = tmp_path / "adapter"
     digest = pico_adapter(folder, seed=3, base_id=changed.base_id)
     card = adapter_card(changed, source="site_c", seed=3, weights_sha256=digest)
-    draft = version_drafts.adapter_draft(
-        card, registered_base=(ref.name, ref.version), folder=folder
-    )
+    draft = version_drafts.adapter_draft(card, registered_base=RegisteredBase(ref), folder=folder)
     version = platform.registry.register(draft)
     with pytest.raises(RuntimeError, match="not those that this adapter was made for"):
         mlflow.pyfunc.load_model(version.uri)
@@ -339,7 +337,7 @@ def test_an_ensembles_version_tells_members_evidence_and_licence(
             facts,
             platform.base,
             TASK,
-            registered_base=(platform.base_ref.name, platform.base_ref.version),
+            registered_base=RegisteredBase(platform.base_ref),
             folder=folder,
             weights_sha256=digest,
         )
@@ -402,8 +400,9 @@ def test_what_is_not_there_is_not_found(platform: Platform) -> None:
 def test_a_task_that_cannot_be_served_is_refused(platform: Platform) -> None:
     card = adapter_card(platform.base, source="s", seed=1, weights_sha256="1" * 64)
     card = dataclasses.replace(card, task=dataclasses.replace(TASK, type="translation"))
+    base = RegisteredBase(ModelVersionRef("b", "1"))
     with pytest.raises(UnknownName, match="translation"):
-        version_drafts.adapter_draft(card, registered_base=("b", "1"), folder=platform.root)
+        version_drafts.adapter_draft(card, registered_base=base, folder=platform.root)
 
 
 @pytest.mark.parametrize(

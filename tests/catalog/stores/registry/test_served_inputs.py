@@ -232,6 +232,7 @@ for cells in (["a", 2], ["a", None], ["", "a"], []):
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_process_without_the_repository_is_told_the_same(
     world: dict[str, Any], tmp_path: Path
 ) -> None:

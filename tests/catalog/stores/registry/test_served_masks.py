@@ -15,6 +15,7 @@ from mlflow.models import Model
 from catalog.records.model_card import ensemble_card
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.registry.model_code import ServedParts, write_served_model
+from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredBase
 from rpe_core.delta import LowRankDelta
 from rpe_core.families import attachment, sam
 from rpe_core.merging.folders import write_adapter
@@ -69,7 +70,8 @@ def served(place):
     digest = Artifacts.hash_files(sorted(base_folder.iterdir()))
     base = BaseModel("pico", "sam", str(base_folder), "main", "float32", 0, digest)
     card = ensemble_card(ensemble_facts("organs", []), base, TASK)
-    parts = ServedParts(base, ("rpe-base-pico", "1"), TASK, place / "adapter", card)
+    registered = RegisteredBase(ModelVersionRef("rpe-base-pico", "1"))
+    parts = ServedParts(base, registered, TASK, place / "adapter", card)
     write_served_model(place / "version", parts)
     image = pico_cases(np.random.default_rng(0), 1)[0][0]
     np.save(place / "image.npy", image)
