@@ -191,7 +191,7 @@ def test_a_clock_that_is_behind_is_told_once_stands_and_ends(
         (newest,) = read_rows_of(night_copy, "SELECT run_id FROM mart.nightly_status")
         assert newest["run_id"] in told[-1], "the newest by its place in the order"
     raised, standing, ended = told
-    assert re.search(r"ALERT the clock of this machine is [45]\.\d hours before", raised)
+    assert re.search(r"ALERT the clock of this machine is [45]\.\d hours behind", raised)
     assert "STILL the clock of this machine" in standing
     assert "ALERT" not in standing
     assert "RESOLVED" in ended
