@@ -26,7 +26,7 @@ class MeasuredItems:
         return measured.value(self.items) - against
 
     def interval(self, metric: str, *, confidence: float) -> Interval:
-        """A number with its bootstrap interval over groups; differences are paired."""
+        """The value of `metric` with its bootstrap interval over groups; differences are paired."""
         if self.baseline is None:
             return score_interval(self.items, metric, confidence=confidence, seed=0)
         found = compare(self.items, self.baseline, metric, confidence=confidence, mean_over="items")
