@@ -135,5 +135,6 @@ def test_what_was_added_passes_its_tests_and_those_of_the_house(copy: Copy) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_added_step_runs_in_a_night(copy: Copy, tmp_path: Path) -> None:
     run(copy.folder, "-c", NIGHT, str(tmp_path / "workspace"))

@@ -33,6 +33,7 @@ def test_every_requirement_is_bounded_by_what_the_lock_holds() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_wheel_runs_a_night_outside_the_checkout(tmp_path: Path) -> None:
     def run(*command: str | Path, cwd: Path = tmp_path, **also: str) -> str:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

@@ -80,6 +80,8 @@ def test_a_check_says_what_ingest_would_do(
     assert "not named in plan.yaml" in err
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_last_lines_of_an_ingest_fit_what_was_ingested(
     added: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:

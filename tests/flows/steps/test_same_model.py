@@ -52,6 +52,8 @@ def test_a_champion_by_another_name_is_kept_and_nothing_is_spent(
     assert files_of(night_copy) == files
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_waits_for_a_person_is_not_asked_again_by_another_name(night_copy: Settings) -> None:
     waiting = verdicts(night_copy)
     assert waiting[-1]["action"] == "pending"

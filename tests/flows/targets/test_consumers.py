@@ -63,6 +63,8 @@ def test_a_model_without_a_champion_says_why_until_one_serves(
     assert "rpe.no_champion" not in models(night_copy)[TARGET].tags
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_target_that_never_was_judged_has_a_model_that_says_so(
     night_copy: Settings,
 ) -> None:

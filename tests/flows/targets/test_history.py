@@ -90,6 +90,8 @@ def _grow(lake: Lake) -> None:
     told.write()
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_last_screen_tells_old_verdicts_from_tonights(
     night_copy: Settings, asked: Callable[..., tuple[str, str]]
 ) -> None:

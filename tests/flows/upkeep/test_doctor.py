@@ -64,6 +64,8 @@ def test_an_untouched_workspace_is_clean(finished_night: Settings) -> None:
     assert told["artifacts"] == f"{len(folders)} folders, {n_bytes:,} bytes read and hashed"
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_an_edited_row_or_byte_is_named(
     night_copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +127,8 @@ def test_a_package_that_is_not_of_the_lock_is_told(tmp_path: Path) -> None:
     assert str(lock) in raised.value.remedy
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_a_run_left_behind_is_told_and_settled(night_copy: Settings) -> None:
     stores = open_stores(night_copy)
     with closing(stores.lake):

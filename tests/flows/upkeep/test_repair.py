@@ -66,6 +66,8 @@ def bytes_of(settings: Settings) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_several_damages_are_mended_in_one_go(
     copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from flows.workspace.settings import Settings
 
 
@@ -11,6 +13,8 @@ def reports_of(settings: Settings) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.html"))}
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_night_without_news_leaves_reports_as_they_are(
     night_copy: Settings, rpe: Callable[..., int]
 ) -> None:
@@ -20,6 +24,8 @@ def test_a_night_without_news_leaves_reports_as_they_are(
     assert reports_of(night_copy) == before
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_next_run_writes_the_report_that_a_killed_one_owes(
     night_copy: Settings, rpe: Callable[..., int]
 ) -> None:

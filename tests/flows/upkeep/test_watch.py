@@ -157,6 +157,8 @@ def test_a_night_that_is_killed_raises_its_alerts_when_it_is_started_again(
     assert {row["kind"]: row["n"] for row in rows} == {"below_promotion": 1, "fall": 1}
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_refused_file_is_told_every_night_until_it_is_gone(
     night_copy: Settings, inbox: Path, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:

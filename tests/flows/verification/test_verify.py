@@ -233,6 +233,8 @@ def test_a_night_makes_the_files_of_a_champion_again(copy: Settings, cases: list
     assert night(copy).outcome == "unchanged"
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_champion_that_cannot_be_made_again_gives_way_until_it_is_repaired(
     copy: Settings,
     rpe: Callable[..., int],

@@ -39,6 +39,7 @@ def test_what_cannot_be_found_is_looked_for_again() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_type_checker_refuses_a_key_or_a_value_of_another_type(tmp_path: Path) -> None:
     right = 'length: int = cache.get(LENGTHS, "a", lambda: 1)'
     for line, is_right in (
