@@ -74,7 +74,7 @@ def with_facts(data: Any) -> Any:
     if not isinstance(data, Mapping):
         return data
     files, columns = data.get("files"), data.get("columns")
-    if not isinstance(files, Mapping) or files.get("format") not in IMAGE_FORMATS:
+    if not isinstance(files, Mapping) or files.get("format") not in tuple(IMAGE_FORMATS):
         return data
     if not isinstance(columns, Mapping):
         return data

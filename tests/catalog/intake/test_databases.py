@@ -225,7 +225,7 @@ def test_a_database_that_is_not_there_may_be_there_later(tmp_path: Path) -> None
         ("{query: SELECT 1, uri: 'postgresql://h'}", "files.uri", "lacks a host"),
         ("{query: SELECT 1, uri: 'sqlite:///a.db'}", "files.uri", "absolute path"),
         ("{query: SELECT 1, uri: 'sqlite:////a.db', path: '/x'}", "files.path", "a database"),
-        ("{query: SELECT 1, uri: 'sqlite:////a.db', format: csv}", "files.format", "told by"),
+        ("{query: SELECT 1, uri: 'sqlite:////a.db', format: csv}", "files.format", "given twice"),
         ("{query: SELECT 1, uri: 'sqlite:////a.db', cursor: gone}", "files.cursor", "no declared"),
         ("{query: SELECT 1, uri: 'sqlite:////a.db', cursor: patient}", "files.cursor", "of type"),
         ("{query: SELECT 1, uri: 'postgresql://h/d', credentials: a}", "files.credentials", "abs"),

@@ -421,7 +421,7 @@ def test_an_order_that_nobody_wrote_leaves_the_hash_as_it_was(world):
         ({"order": {"from": "name"}}, "files.order.pattern", "is missing"),
         ({"order": {"pattern": "(x)"}}, "files.order.from", "is missing"),
         ({"order": {"from": "row", "pattern": "(x)"}}, "files.order.from", "is no valid choice"),
-        ({"order": "name", "format": "image"}, "files.order", "is not asked of images"),
+        ({"order": "name", "format": "image"}, "files.order", "does not apply to images"),
     ],
 )
 def test_faults_of_an_order_are_told_with_their_path(world, tmp_path, files, path, what):

@@ -226,7 +226,7 @@ def test_items_are_loaded_when_asked_and_kept_within_bytes():
         ("{nucleus: 255}", "{nucleus: 255}, image: scan", "task.image: is no valid choice (image)"),
         ("{train: 0.5, validation: 0.2, test: 0.3}", "{train: a*}", "splits: names files"),
         ("image-segmentation, labels: {nucleus: 255}", "text-generation, input: image, target: m",
-         "task.type: is not asked of images"),
+         "task.type: is no task for images"),
     ],
 )  # fmt: skip
 def test_every_fault_of_a_template_is_told(old, new, told):
