@@ -128,6 +128,8 @@ def test_what_was_added_is_used_by_its_name(copy: Copy) -> None:
     run(copy.folder, "-c", "".join(addition.check for addition in ADDITIONS))
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_was_added_passes_its_tests_and_those_of_the_house(copy: Copy) -> None:
     added = [name for addition in ADDITIONS for name in addition.files]
     house = ["tests/house/test_infra.py", "tests/house/test_readme.py"]

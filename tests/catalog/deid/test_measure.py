@@ -76,10 +76,8 @@ def _told() -> str:
 
 
 _PLACES = {
-    "another seed of hashes": {"PYTHONHASHSEED": "1"},
-    "a third seed of hashes": {"PYTHONHASHSEED": "4242"},
-    "another locale": {"LC_ALL": "C", "PYTHONUTF8": "0"},
-    "another time zone": {"TZ": "Pacific/Kiritimati"},
+    "another time zone": {"PYTHONHASHSEED": "1", "TZ": "Pacific/Kiritimati"},
+    "another locale": {"PYTHONHASHSEED": "4242", "LC_ALL": "C", "PYTHONUTF8": "0"},
 }
 
 

@@ -270,7 +270,17 @@ def small_rows_then_large(path: Path) -> int:
     return len(texts)
 
 
-@pytest.mark.parametrize("make", [repeated_texts, shared_beginnings, small_rows_then_large])
+SLOW = (pytest.mark.slow, pytest.mark.ci_slow)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(repeated_texts, marks=SLOW),
+        pytest.param(shared_beginnings, marks=SLOW),
+        small_rows_then_large,
+    ],
+)
 def test_memory_is_bounded_by_decoded_size(tmp_path, make):
     path = tmp_path / "x.parquet"
     n_rows = make(path)

@@ -290,6 +290,8 @@ def test_a_refused_batch_ends_with_3_and_the_others_land(
     assert json.loads(capfd.readouterr().out) == [{"n_rows": 40}]
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_gate_that_refuses_ends_promote_with_4_and_the_night_with_0(
     night_copy: Settings, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:

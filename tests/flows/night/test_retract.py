@@ -31,6 +31,8 @@ def aliases_of(settings: Settings) -> dict[str, str]:
         return dict(stores.registry.aliases(TARGET))
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_plan_is_shown_and_nothing_is_touched(
     night_copy: Settings, rpe: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

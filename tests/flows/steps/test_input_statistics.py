@@ -78,6 +78,8 @@ def marks(settings: Settings) -> dict[str, tuple[int, int]]:
     return {source: (stat.st_ino, stat.st_mtime_ns) for source, stat in told.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_embedding_files_them_and_training_begins_there(embedded: Settings) -> None:
     before = marks(embedded)
     assert set(before) == {"site_a", "site_b"}, "of references, not of the target"

@@ -24,6 +24,8 @@ from tests.pico_world import write_rows
 LATER = ("ensemble", "evaluate", "promote")
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_champion_by_another_name_is_kept_and_nothing_is_spent(
     night_copy: Settings, rpe: Callable[..., int]
 ) -> None:

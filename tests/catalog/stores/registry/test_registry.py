@@ -478,6 +478,8 @@ def test_a_consumer_without_the_repository_gets_the_same_answers(
     assert answer["label"] == [list(TASK.labels)[i] for i in expected.argmax(axis=1)]
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_database_that_was_cut_off_at_its_birth_is_made_anew(tmp_path: Path) -> None:
     """As by a disk that is full: no file may grow beyond what a few of its tables take."""
     script = """
