@@ -183,7 +183,7 @@ def test_a_refused_file_is_told_every_night_until_it_is_gone(
     err = capfd.readouterr().err
     assert "REFUSED site_b: site_b_2.jsonl is refused since" in err
     assert "unreadable_file; `rpe source findings site_b`" in err
-    assert "rpe source check site_b   # after it is mended" in err
+    assert "rpe source check site_b   # after the correction" in err
     assert "there was no new file" not in err
     assert rpe("nightly", "--dry-run", "--only", "ingest") == 0
     assert "REFUSED site_b: site_b_2.jsonl is refused" in capfd.readouterr().err

@@ -99,7 +99,7 @@ def test_a_new_lake_is_begun_on_purpose_and_what_is_served_stays(
 ) -> None:
     served_before = open_registry(copy).all_aliases()
     assert rpe("init", "--new-lake") == 2
-    assert "nothing is lost" in capfd.readouterr().err
+    assert "a new one is not needed" in capfd.readouterr().err
     LOST["catalog gone"](copy)
     assert rpe("init", "--new-lake") == 0
     assert "stays served until the next promotion" in capfd.readouterr().err
