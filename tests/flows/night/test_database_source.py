@@ -117,7 +117,7 @@ def test_a_refused_query_heals_when_the_database_is_mended(
     answer = change_answer(file, "n0059", "unheard of")
     refused = run_night(settings, only=("ingest",))
     assert (refused.outcome, [alert.kind for alert in refused.alerts]) == ("refused", ["refused"])
-    assert "mend the rows in the database" in refused.alerts[0].remedy
+    assert "correct the rows in the database" in refused.alerts[0].remedy
     change_answer(file, "n0059", answer)
     mended = run_night(settings, only=("ingest",))
     assert (mended.exit_code, [alert.kind for alert in mended.resolved]) == (0, ["refused"])
