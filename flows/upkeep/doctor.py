@@ -21,13 +21,15 @@ PACKAGES = (
 )
 BAD, WORKSPACE = "bad", "workspace"
 
+PYTHONS = ((3, 11), (3, 12), (3, 13))  # as `requires-python` of pyproject.toml has them
+
 
 def examine(settings: Settings, *, is_deep: bool = False) -> list[dict[str, Any]]:
     """One row per check: what, status (good, bad), detail without values.
 
     What is not what was kept has a row of its own. `is_deep` hashes every file and vector too.
     """
-    rows = [row_of("python", sys.version_info[:2] == (3, 11), sys.version.split()[0])]
+    rows = [row_of("python", sys.version_info[:2] in PYTHONS, sys.version.split()[0])]
     rows += [_package(name) for name in PACKAGES]
     rows += _checked(
         {

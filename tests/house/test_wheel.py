@@ -1,5 +1,6 @@
 """The wheel runs by itself: built from the checkout, a night of it outside of any checkout."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,6 +9,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+from flows.upkeep.doctor import PYTHONS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -30,6 +33,12 @@ def test_every_requirement_is_bounded_by_what_the_lock_holds() -> None:
     for name, bounds in asked.items():
         version = re.escape(locked[name])
         assert re.fullmatch(rf"=={version}|>={version},<[\d.]+", bounds), f"{name}{bounds}"
+
+
+def test_doctor_knows_the_pythons_that_the_wheel_allows() -> None:
+    first, last = PYTHONS[0], PYTHONS[-1]
+    allowed = f">={first[0]}.{first[1]},<{last[0]}.{last[1] + 1}"
+    assert PROJECT["requires-python"] == allowed
 
 
 @pytest.mark.slow
@@ -55,5 +64,6 @@ def test_the_wheel_runs_a_night_outside_the_checkout(tmp_path: Path) -> None:
     places = run(python, "-c", where, cwd=empty, **also).split()
     assert all(Path(place).is_relative_to(installed) for place in places)
     run(installed / "bin" / "rpe", "init", "--demo", "text", cwd=empty, **also)
-    assert "ok" in run(installed / "bin" / "rpe", "nightly", cwd=empty, **also)
+    answer = run(installed / "bin" / "rpe", "nightly", "--json", cwd=empty, **also)
+    assert json.loads(answer)["status"] == "ok"
     assert (empty / ".rpe" / "report" / "index.html").is_file()
