@@ -64,8 +64,9 @@ def test_an_older_lake_is_asked_nothing_anew_until_the_plan_asks_for_more(
     for said in (told, "refused by max_loss against base", f"{row['item_difference']:+.3f} over"):
         assert said in shown, said
     page = (night_copy.root / "report" / "index.html").read_text()
-    assert told in page
-    assert f"up to {row['loss_upper']:.1%} may of 2.0% allowed" in page
+    on_the_page = f"{lost} of {n} groups lost more than 0.3, at most {row['loss_upper']:.1%} of all"
+    assert on_the_page in page
+    assert f"at most {row['loss_upper']:.1%} of all, 2.0% allowed" in page
 
     night_copy.plan_file.write_text(
         plan.replace("gate: {", f"gate: {{{rule.replace('.02', '.5')}, ")
