@@ -55,7 +55,7 @@ def test_the_wheel_runs_a_night_outside_the_checkout(tmp_path: Path) -> None:
     python, installed = sys.executable, tmp_path / "installed"
     source = tmp_path / "source"
     run("git", "clone", "--quiet", "--depth=1", f"file://{ROOT}", source)
-    run(python, "-m", "build", "--wheel", "--outdir", tmp_path, source)
+    run(python, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source)
     (wheel,) = tmp_path.glob("*.whl")
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", installed, wheel)
     empty, also = tmp_path / "empty", {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
