@@ -13,6 +13,7 @@ from catalog.deid.validators.person_name import (
     WORD,
     is_anyones,
     is_eponym,
+    is_listed_word,
     is_named,
     is_placeholder,
     read_name,
@@ -265,14 +266,10 @@ def _stands_alone(match: re.Match[str]) -> bool:
     return not any(word.lower() in _DISEASES for word in following)
 
 
-def _is_listed(word: str) -> bool:
-    return lists.is_given(word) or lists.is_surname(word)
-
-
 def is_given_name(match: re.Match[str]) -> bool:
     """A given name and nothing else; in capitals only in a text that has nothing else."""
     value = match["v"]
-    is_joined = "-" in value and not all(map(_is_listed, value.split("-")))
+    is_joined = "-" in value and not all(map(is_listed_word, value.split("-")))
     if (
         not lists.is_only_given(value)
         or is_joined

@@ -50,7 +50,9 @@ def read_name(match: re.Match[str]) -> PersonName:
             continue
         is_family = bool(words) and len(word[0]) > 3 and lists.is_surname(word[0])
         is_word = word[0].isupper() and low.is_english(word[0].lower())
-        if (lists.is_common(word[0]) or (is_word and not _is_listed(word[0]))) and not is_family:
+        if (
+            lists.is_common(word[0]) or (is_word and not is_listed_word(word[0]))
+        ) and not is_family:
             break
         words.append(word)
     kept = [word for word in words if word[0].lower() not in _PARTICLES] or words
@@ -60,7 +62,8 @@ def read_name(match: re.Match[str]) -> PersonName:
     return PersonName(tuple(word[0] for word in kept), ends[0], ends[-1])
 
 
-def _is_listed(word: str) -> bool:
+def is_listed_word(word: str) -> bool:
+    """Whether a word is a listed given name or family name."""
     return lists.is_given(word) or lists.is_surname(word)
 
 
@@ -69,7 +72,7 @@ def is_anyones(word: str) -> bool:
     low_word = word.lower()
     if lists.is_common(word) and low_word not in _COMMON_NAMES:
         return False
-    return _is_listed(word) and low_word not in _ROLES and len(word) > 2
+    return is_listed_word(word) and low_word not in _ROLES and len(word) > 2
 
 
 def is_named(words: tuple[str, ...]) -> bool:
