@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from catalog.errors import RecordNotFound, StoreError
-from catalog.integrity.version_files import Hashes, faults_of, ref_of, versions_on_record
+from catalog.integrity.version_files import Hashes, faults_of, versions_on_record
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.lake.chain import head_of, record_amendment
-from catalog.stores.registry.model_versions import ModelVersion, ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersion, ModelVersionRef, ref_of
 from catalog.stores.registry.sums import SUMS, Sums, seal, strangers, sums_of, sums_text
 from catalog.stores.served_model import served_sha256
 from catalog.stores.stores import Stores

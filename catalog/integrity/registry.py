@@ -10,11 +10,11 @@ from catalog.integrity.version_files import (
     Hashes,
     faults_of,
     is_filed,
-    ref_of,
     versions_on_record,
 )
 from catalog.records.champions import CHAMPION, aliases_apart, serving_by_target
 from catalog.stores.lake.lake import Lake
+from catalog.stores.registry.model_versions import ref_of
 from catalog.stores.registry.registry import Registry
 
 Row = dict[str, Any]

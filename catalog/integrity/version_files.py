@@ -106,11 +106,6 @@ def is_filed(row: Row) -> bool:
     return row.get("sums_sha256") is not None  # nor had its tables a column for it
 
 
-def ref_of(row: Row) -> ModelVersionRef:
-    """The version that a row is about."""
-    return ModelVersionRef(row["model_name"], row["model_version"])
-
-
 def base_of(row: Row) -> ModelVersionRef:
     """The version of the base that it needs."""
     return ModelVersionRef(row["base_name"], row["base_version"])

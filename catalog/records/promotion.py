@@ -21,7 +21,7 @@ from catalog.records.champions import (
     serving_by_target,
     wanted_aliases,
 )
-from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredModel
+from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredModel, ref_of
 from catalog.stores.stores import Stores
 from rpe_core.errors import InputError, UnknownName, shown_name
 from rpe_core.fingerprint import SHORT, fingerprint
@@ -139,7 +139,7 @@ def approve(
             where=target,
             remedy="run `rpe promote` again; the gate then compares with the present champion",
         )
-    require(stores, ModelVersionRef(pending["model_name"], pending["model_version"]))
+    require(stores, ref_of(pending))
     verdict = VerdictRecord(
         target_name=target,
         dataset_version_id=pending["dataset_version_id"],
@@ -186,7 +186,7 @@ def roll_back(
             else "a night promotes the first one",
         )
     present, previous = served[-1], served[-2]
-    require(stores, ModelVersionRef(previous["model_name"], previous["model_version"]))
+    require(stores, ref_of(previous))
     reason = f"Rolled back by {actor} from {present['ensemble_id']}."
     return _act(stores, previous, present, "rolled_back", (reason,), actor=actor, run=run)
 
@@ -241,9 +241,7 @@ def _act(
         reasons=reasons,
         actor=actor,
         follows=present["promotion_id"],
-        model=ModelVersionRef(serves["model_name"], serves["model_version"])
-        if serves["ensemble_id"]
-        else None,
+        model=ref_of(serves) if serves["ensemble_id"] else None,
     )
     return record_verdicts(stores, [(verdict, ())], run=run)[0]
 
@@ -368,7 +366,7 @@ def _models_of(stores: Stores, ensemble_ids: Sequence[str]) -> dict[str, ModelVe
         " WHERE kind = 'ensemble' AND list_contains(?, record_id) AND retracted_at IS NULL",
         [wanted],
     )
-    models = {r["record_id"]: ModelVersionRef(r["model_name"], r["model_version"]) for r in rows}
+    models = {r["record_id"]: ref_of(r) for r in rows}
     for ensemble_id in wanted:
         if ensemble_id not in models:
             raise RecordNotFound(

@@ -28,7 +28,12 @@ from catalog.records.ensemble_facts import facts_of
 from catalog.records.version_drafts import registered_base_of
 from catalog.stores.lake import chain
 from catalog.stores.lake.chain import head_of
-from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredBase, VersionDraft
+from catalog.stores.registry.model_versions import (
+    ModelVersionRef,
+    RegisteredBase,
+    VersionDraft,
+    ref_of,
+)
 from catalog.stores.registry.registry import require_target_name
 from catalog.stores.registry.sums import Sums
 from catalog.stores.stores import Stores
@@ -67,7 +72,7 @@ def register_base(
     """
     known = _find(stores, "bases", "base_id", base.base_id)
     if known:
-        return _ref(known)
+        return ref_of(known)
     if stores.artifacts.hash_files(files) != base.sha256:
         raise RecordConflict(
             "The files of the base model changed after it was identified.",
@@ -133,7 +138,7 @@ def register_adapter(
     known = _find(stores, "adapters", "adapter_id", card.adapter_id)
     if known:
         _require_weights(known, card.adapter_id, card.weights_sha256)
-        return _ref(known)
+        return ref_of(known)
     intents.intend(stores.lake, [card.adapter_id], run=run)
     artifact_sha256 = stores.artifacts.put_folder(folder)
     draft = version_drafts.adapter_draft(
@@ -203,7 +208,7 @@ def register_challengers(
     """
     ids = [challenger.ensemble_id for challenger in challengers]
     known = _find_all(stores, "model_versions", "record_id", ids)
-    refs = {ensemble_id: _ref(row) for ensemble_id, row in known.items()}
+    refs = {ensemble_id: ref_of(row) for ensemble_id, row in known.items()}
     new = [challenger for challenger in challengers if challenger.ensemble_id not in refs]
     new_ids = [challenger.ensemble_id for challenger in new]
     rows = _find_all(stores, "ensembles", "ensemble_id", new_ids)
@@ -319,7 +324,3 @@ def _find_all(stores: Stores, table: str, column: str, values: Sequence[str]) ->
         [list(values)],
     )
     return {row[column]: row for row in rows}
-
-
-def _ref(row: Row) -> ModelVersionRef:
-    return ModelVersionRef(row["model_name"], row["model_version"])

@@ -23,9 +23,9 @@ from catalog.stores.registry.base_code import base_input, write_base
 from catalog.stores.registry.model_code import ServedParts, write_served_model
 from catalog.stores.registry.model_versions import (
     DatasetRef,
-    ModelVersionRef,
     RegisteredBase,
     VersionDraft,
+    ref_of,
 )
 from catalog.stores.served_model import read_config, served_name, served_sha256, served_task
 from rpe_core.fingerprint import canonical_json
@@ -53,7 +53,7 @@ def adapter_name(source: str) -> str:
 def registered_base_of(row: Mapping[str, Any]) -> RegisteredBase:
     """What drafts are told of a row of core.bases; only a hub base has a revision there."""
     hub = HubName(row["model"], row["revision"]) if row["revision"] else None
-    return RegisteredBase(ModelVersionRef(row["model_name"], row["model_version"]), hub)
+    return RegisteredBase(ref_of(row), hub)
 
 
 def base_draft(base: BaseModel, files: Sequence[Path], *, model: str, is_hub: bool) -> VersionDraft:

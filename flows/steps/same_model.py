@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from catalog.queries import current
-from catalog.stores.registry.model_versions import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef, ref_of
 from catalog.stores.served_model import read_config, served_sha256, served_task
 from flows.steps.evaluate import Arm, EvaluateUnit
 from flows.workspace.workspace import Workspace
@@ -37,7 +37,7 @@ class ServedModels:
             is_asked = row["target_name"] == name and row["ensemble_id"] in ensemble_ids
             # weights first: most differ there, and nothing has to be read
             if is_asked and row["weights_sha256"] == weights:
-                ref = ModelVersionRef(row["model_name"], row["model_version"])
+                ref = ref_of(row)
                 known = row["served_sha256"] or self._read(ref, row)
                 if known == self._sha256(unit, challenger):
                     return ref

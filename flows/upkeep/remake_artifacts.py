@@ -16,7 +16,7 @@ from catalog.queries.records import read_record
 from catalog.queries.versions import is_data_standing, model_versions_of
 from catalog.records.imports import CONFIG, config_text
 from catalog.stores.artifacts.artifacts import Artifacts
-from catalog.stores.registry.model_versions import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef, ref_of
 from flows.steps import train
 from flows.steps.train import TrainUnit
 from flows.targets.replay import merge_again
@@ -73,7 +73,7 @@ def _ways(
     if ensembles:
         yield "merged again", partial(_merged, workspace, ensembles[0])
     for version in model_versions_of(workspace.stores.lake, ids):
-        ref = ModelVersionRef(version["model_name"], version["model_version"])
+        ref = ref_of(version)
         wanted = row["artifact_sha256"]
         yield f"copied from {ref.uri}", partial(_copied, workspace, ref, wanted)
     if not ensembles:

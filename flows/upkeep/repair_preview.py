@@ -13,13 +13,13 @@ from catalog.integrity.damage import BACKUP, GONE, REPAIR, UNREADABLE, Damage
 from catalog.integrity.lake_files import damage_of_lake
 from catalog.integrity.registry import damage_of_registry
 from catalog.integrity.vectors import damage_of_vectors
-from catalog.integrity.version_files import ref_of
 from catalog.lineage import source_of
 from catalog.queries.adapters import member_ids_of
 from catalog.queries.records import read_record
 from catalog.queries.versions import model_versions_of
 from catalog.records.champions import serving_by_target
 from catalog.stores.lake.lake import Lake
+from catalog.stores.registry.model_versions import ref_of
 from catalog.stores.vectors.vectors import Vectors
 from flows.upkeep import remake_artifacts, remake_vectors
 from flows.verification import restore_versions

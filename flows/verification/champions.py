@@ -16,12 +16,11 @@ from catalog.integrity.version_files import (
     Hashes,
     base_of,
     faults_of,
-    ref_of,
     versions_on_record,
 )
 from catalog.records import promotion
 from catalog.records.champions import Serving, serving_by_target
-from catalog.stores.registry.model_versions import ModelVersionRef
+from catalog.stores.registry.model_versions import ModelVersionRef, ref_of
 from catalog.stores.set_aside import Aside
 from flows.runs.ledger import Alert, Ledger, StepRecord
 from flows.verification import restore_versions

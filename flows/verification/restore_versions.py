@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catalog.integrity.version_files import ref_of, versions_on_record
+from catalog.integrity.version_files import versions_on_record
 from catalog.lineage import source_of
 from catalog.queries.ensemble_record import evidence_of
 from catalog.queries.records import find_base, find_record
@@ -18,7 +18,7 @@ from catalog.stores.lake.chain import head_at
 from catalog.stores.lake.lake import Lake
 from catalog.stores.registry.connection import let_go
 from catalog.stores.registry.database_file import fault_of_tables
-from catalog.stores.registry.model_versions import RegisteredBase, VersionDraft
+from catalog.stores.registry.model_versions import RegisteredBase, VersionDraft, ref_of
 from catalog.stores.sqlite_files import file_of
 from flows.verification.repair_parts import Mending, NotMended
 from flows.workspace.bases import files_of, is_hub

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from catalog.lineage import source_of
 from catalog.stores.outgoing import HubName
@@ -94,3 +95,8 @@ class VersionDraft:
     def served_sha256(self) -> str:
         """Hash over what the version answers by; '' for a base."""
         return self.tags.get("rpe.served_sha256", "")
+
+
+def ref_of(row: Mapping[str, Any]) -> ModelVersionRef:
+    """The version that a row of the lake is about."""
+    return ModelVersionRef(row["model_name"], row["model_version"])
