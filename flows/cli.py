@@ -110,7 +110,7 @@ def _system_fault(error: Exception) -> RpeError | None:
 
 def _code(error: RpeError) -> int:
     # the ledger knows the table of exit codes; it is not needed for `--help`
-    from flows.runs.ledger import exit_code_of
+    from flows.runs.exit_codes import exit_code_of
 
     return exit_code_of(error)
 

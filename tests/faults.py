@@ -138,7 +138,7 @@ def install(faults: Faults) -> None:
     from catalog.stores.registry.registry import Registry
     from catalog.stores.set_aside import Aside
     from catalog.tables import migrate
-    from flows.upkeep import backup, withdraw
+    from flows.upkeep import backup, retraction_steps
 
     _count_commits(faults, Lake)
     for name in ("forget_history", "expire_snapshots", "remove_replaced_files"):
@@ -153,7 +153,7 @@ def install(faults: Faults) -> None:
     for name in ("delete", "remove_leftovers"):
         faults.door(Artifacts, name, f"artifacts {name}", is_translated=False)
     for name in ("_remember", "_erase_files", "erase_prefect_records"):
-        faults.door(withdraw, name, f"files {name.strip('_')}", is_translated=False)
+        faults.door(retraction_steps, name, f"files {name.strip('_')}", is_translated=False)
     faults.door(Aside, "put", "aside put", is_translated=False)
     for name in ("copy_file", "publish"):
         faults.door(backup, name, f"backup {name}", is_translated=False)

@@ -14,11 +14,11 @@ from rpe_core.errors import InputError, shown_name
 from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import fingerprint
 from rpe_core.merging.base_names import read_base_name
-from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, AdapterFolder, read_json
+from rpe_core.merging.files.adapter_reader import CONFIG, WEIGHTS, AdapterFolder, read_json
 from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.merging.files.reading import TensorFile
-from rpe_core.merging.folders import AdapterFiles, read_base_tensors
 from rpe_core.merging.patterns import expressions, is_soon_found
+from rpe_core.merging.peft_folders import AdapterFiles, read_base_tensors
 from rpe_core.merging.placing import BaseShapes, Placement, misfit_of_whole, place
 from rpe_core.merging.prompts import holds_prompts
 from rpe_core.merging.rewriting import rewrite

@@ -30,7 +30,7 @@ from rpe_core.errors import DeclarationError, Fault, InputError, RpeError, Unkno
 from rpe_core.families.table import FAMILIES
 from rpe_core.fingerprint import SHORT, fingerprint, make_id
 from rpe_core.merging.files.hyperparameters import NARROWING, Hyperparameters
-from rpe_core.merging.folders import AdapterFiles, read_adapter
+from rpe_core.merging.peft_folders import AdapterFiles, read_adapter
 from rpe_core.merging.strength import require_bounded
 from rpe_core.records import BaseModel, Representation
 from rpe_core.regular_files import special_kind

@@ -20,7 +20,8 @@ from catalog.report.history import first_words, licences
 from catalog.report.queries import read_decisions, read_standing_verdicts, read_verdicts
 from flows.commands.history_screen import date
 from flows.commands.output import say, show_rows, write_json
-from flows.runs.ledger import BROKEN, REFUSED, Alert, is_told
+from flows.runs.exit_codes import BROKEN
+from flows.runs.ledger import REFUSED, Alert, is_told
 from flows.runs.run_record import NIGHT, Summary
 from flows.workspace.lake_reads import open_lake_to_read
 from flows.workspace.plan import Plan

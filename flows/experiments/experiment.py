@@ -24,8 +24,8 @@ from flows.experiments.method_protocol import MethodProtocol, method_plan_of, me
 from flows.experiments.method_tables import MethodComparison
 from flows.night.nightly import run_flow
 from flows.night.run_steps import do_steps
-from flows.runs.chunks import Step
 from flows.runs.run_record import Summary
+from flows.runs.step import Step
 from flows.steps.table import STEPS
 from flows.workspace.locking import hold_workspace
 from flows.workspace.plan import Plan

@@ -21,7 +21,7 @@ from rpe_core.evaluation.method_measures import (
 )
 from rpe_core.evaluation.method_statements import RULES, Compared, check_statements
 from rpe_core.evaluation.metrics import Items
-from rpe_core.merging.folders import read_adapter
+from rpe_core.merging.peft_folders import read_adapter
 
 ALL = ""  # in the place of a source
 RANKS = CacheSection[str, int]("sums of the ranks of adapters, by id")

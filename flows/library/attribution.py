@@ -13,7 +13,7 @@ from rpe_core.attribution import attribute
 from rpe_core.delta_gram import delta_gram, whole_gram
 from rpe_core.distance import Matrix
 from rpe_core.ensemble import EnsembleDraft
-from rpe_core.merging.folders import read_adapter, read_base_tensors
+from rpe_core.merging.peft_folders import read_adapter, read_base_tensors
 
 MAX_ADAPTERS = 32  # whose factors are held at once; of ensembles with more, nothing is attributed
 GRAMS = CacheSection[tuple[str, ...], Matrix]("inner products of adapters")

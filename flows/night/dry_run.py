@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 from catalog.intake import extracts
-from flows.runs.chunks import Outlook
 from flows.runs.ledger import Alert
 from flows.runs.run_record import open_run
+from flows.runs.step import Outlook
 from flows.steps.table import STEPS
 from flows.upkeep.alerts import refused_files
 from flows.workspace.lake_reads import require_lake

@@ -29,7 +29,7 @@ from catalog.stores.stores import Stores
 from flows.night.nightly import run_night
 from flows.runs.processes import this_process
 from flows.runs.run_record import Summary, open_run
-from flows.upkeep.withdraw import recover_and_open_stores, steps_of
+from flows.upkeep.retraction_steps import recover_and_open_stores, steps_of
 from flows.workspace.locking import hold_workspace
 from flows.workspace.stores import open_stores, open_to_look
 from flows.workspace.workspace import Declarations, load_declarations

@@ -20,13 +20,14 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from catalog.records import promotion
-from flows.runs.chunks import Step, StepFailed, chunks_of, own_error
+from flows.runs.chunks import StepFailed, chunks_of, own_error
 from flows.runs.ledger import Ledger, StepRecord
 from flows.runs.progress import announce, announce_step
 from flows.runs.run_record import Summary, close_run, markdown_of, open_run
+from flows.runs.step import Step
 from flows.runs.workers import Workers
 from flows.upkeep.alerts import watch
-from flows.upkeep.withdraw import certify, recover_and_open_stores
+from flows.upkeep.retraction_steps import certify, recover_and_open_stores
 from flows.verification.champions import verify
 from flows.workspace.plan import Plan
 from flows.workspace.workspace import Declarations, Workspace

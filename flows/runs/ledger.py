@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from catalog.errors import ContractViolated
+from flows.runs.exit_codes import BROKEN, exit_code_of
 from flows.runs.processes import usage_so_far
 from flows.runs.system_faults import system_fault
-from rpe_core.errors import InputError, RpeError
+from rpe_core.errors import RpeError
 
 REFUSED = "refused"  # kind of the alert that a refused file lies there
-BROKEN = 3  # exit code of what broke its contract
 
 ENDED = {  # kind of an alert -> how it ends, if not by a retraction or by leaving the plan
     "abstained": "an ensemble may serve it again",
@@ -179,13 +178,6 @@ class Ledger:
     def as_rows(self) -> list[Mapping[str, Any]]:
         """Steps as plain values."""
         return [asdict(step) for step in self.steps]
-
-
-def exit_code_of(error: BaseException) -> int:
-    """The exit code that this error alone would have: the same table for a night and a command."""
-    if isinstance(error, ContractViolated):
-        return BROKEN
-    return 2 if isinstance(error, InputError) else 1
 
 
 def safe_message(error: BaseException) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-from flows.runs.ledger import REFUSED, exit_code_of
+from flows.runs.exit_codes import exit_code_of
+from flows.runs.ledger import REFUSED
 from flows.runs.run_record import NIGHT, Summary
 from flows.workspace.settings import Settings
 

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from catalog.errors import StoreUnavailable
 from catalog.stores.disk import write_whole
-from flows.runs.chunks import RemoteWork, Step, StepFailed
+from flows.runs.chunks import StepFailed
 from flows.runs.processes import Usage, count, usage_so_far
+from flows.runs.step import RemoteWork, Step
 from flows.workspace.plan import Plan
 from flows.workspace.settings import Settings, ray_address
 from flows.workspace.stores import open_stores

@@ -15,7 +15,7 @@ from flows.library.answers import LabelledRows, predict_arm, score_items
 from flows.library.references import filter_of
 from flows.library.retrieval import TargetView, rows_of_target
 from flows.steps import ensemble
-from flows.steps.choosing import Choice, choose_arm
+from flows.steps.auto_choice import Choice, choose_arm
 from flows.steps.scoring import (
     AUTO_ARM,
     BASE_ARM,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flows.library.references import methods_apart
-from flows.runs.chunks import FollowingUnit, Outlook
+from flows.runs.step import FollowingUnit, Outlook
 from flows.workspace.plan import TargetSpec
 
 

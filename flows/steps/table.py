@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from operator import attrgetter
 
-from flows.runs.chunks import RemoteWork, Step
+from flows.runs.step import RemoteWork, Step
 from flows.steps import embed, ensemble, evaluate, followers, ingest, promote, train
 from flows.steps.registered_models import tell_consumers
 

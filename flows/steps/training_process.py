@@ -29,7 +29,7 @@ from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families.table import FAMILIES, load_family
 from rpe_core.merging.files.checkpoint import Checkpoint
-from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.merging.prompts import write_prompts
 from rpe_core.merging.strength import require_bounded_deltas
 from rpe_core.training.loop import TrainedAdapter, train

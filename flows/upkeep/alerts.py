@@ -18,10 +18,10 @@ from catalog.stores.lake.lake import Lake
 from flows.runs.ledger import REFUSED, Alert, Ledger
 from flows.runs.run_record import NIGHT
 from flows.steps import evaluate, ingest
-from flows.upkeep import score_changes
+from flows.upkeep import significant_changes
 from flows.upkeep.freshness import SILENT, silent_sources
 from flows.upkeep.machine_checks import CLOCK_SLACK_SECONDS
-from flows.upkeep.score_changes import BELOW, DRIFT, FALL, MOVED, WORSE
+from flows.upkeep.significant_changes import BELOW, DRIFT, FALL, MOVED, WORSE
 from flows.verification.champions import DAMAGED, verified_by
 from flows.workspace.plan import Plan
 from flows.workspace.workspace import Workspace
@@ -147,9 +147,9 @@ def refused_files(workspace: Workspace) -> list[Alert]:
 
 def _look_at_moves(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[str]:
     """Whether the newest version of a source is like the ones before."""
-    units = score_changes.encoded_units(workspace)
-    rows = score_changes.look_at_moves(workspace, n_places=len(units))
-    score_changes.keep(workspace, rows)
+    units = significant_changes.encoded_units(workspace)
+    rows = significant_changes.look_at_moves(workspace, n_places=len(units))
+    significant_changes.keep(workspace, rows)
     ids = [unit.representation_id for unit in units]
     moved: dict[str, Row] = {}
     for row in current.checks(workspace.stores.lake, DRIFT, ids):
@@ -158,14 +158,14 @@ def _look_at_moves(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[s
             moved[row["subject"]] = row
     sources = {unit.source for unit in units}
     seen.look(DRIFT, sources, [_drifted(workspace, row) for row in moved.values()])
-    return score_changes.subjects(rows)
+    return significant_changes.subjects(rows)
 
 
 def _look_at_targets(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[str]:
     """Whether what serves has fallen, and whether a target that was served abstains."""
     lake, standing = workspace.stores.lake, workspace.standing
-    rows = score_changes.look_at_champions(workspace, n_targets=len(plan.target_names))
-    score_changes.keep(workspace, rows)
+    rows = significant_changes.look_at_champions(workspace, n_targets=len(plan.target_names))
+    significant_changes.keep(workspace, rows)
     units = {
         str(unit): unit
         for unit in evaluate.units_of(workspace)
@@ -185,7 +185,7 @@ def _look_at_targets(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list
         if not units[row["target_name"]].candidates
     ]
     seen.look(ABSTAINED, units, [_abstained(workspace, row) for row in gone])
-    return score_changes.subjects(rows)
+    return significant_changes.subjects(rows)
 
 
 def _behind(workspace: Workspace) -> list[Alert]:

@@ -21,7 +21,7 @@ from catalog.stores.set_aside import Aside
 from flows.runs.run_record import open_run
 from flows.runs.webhook import tell_stop
 from flows.steps import input_statistics
-from flows.upkeep.withdraw import recover_and_open_stores
+from flows.upkeep.retraction_steps import recover_and_open_stores
 from flows.workspace.locking import hold_workspace
 from flows.workspace.stores import utc_now
 

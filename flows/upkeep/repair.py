@@ -32,6 +32,7 @@ from flows.runs.run_record import close_run, open_run
 from flows.steps.registered_models import tell_consumers
 from flows.upkeep import remake_artifacts, remake_vectors
 from flows.upkeep.alerts import watch
+from flows.upkeep.crash_recovery import settle
 from flows.upkeep.repair_preview import (
     ANEW,
     MOVED,
@@ -42,7 +43,6 @@ from flows.upkeep.repair_preview import (
     vector_damage,
     withdrawn_damage,
 )
-from flows.upkeep.settling import settle
 from flows.verification import restore_versions
 from flows.verification.champions import verify
 from flows.verification.repair_parts import Mending, NotMended

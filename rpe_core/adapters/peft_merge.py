@@ -22,8 +22,8 @@ from torch import Tensor
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, UnknownName
 from rpe_core.merging.files.configs import common_base, common_text
-from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.manifest import MergeReport, servable_rank
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 from rpe_core.merging.table import MergedDeltas, merge_deltas
 from rpe_core.merging.threads import map_in_order
 

@@ -12,7 +12,7 @@ from typing import Any
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, shown_name
 from rpe_core.merging.concat import Term
-from rpe_core.merging.files.adapter_folder import AdapterFolder
+from rpe_core.merging.files.adapter_reader import AdapterFolder
 from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.merging.files.configs import check_agreement
 from rpe_core.merging.files.layout import ModuleSpec

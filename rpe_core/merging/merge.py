@@ -11,7 +11,7 @@ from typing import Any
 
 from rpe_core.errors import InputError, UnknownName
 from rpe_core.merging.blueprint import Blueprint, draw_blueprint
-from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS
+from rpe_core.merging.files.adapter_reader import CONFIG, WEIGHTS
 from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.merging.files.configs import (
     any_targets,

@@ -14,7 +14,7 @@ import torch
 
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.merging.base_names import is_machine_path
-from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, not_finite, read_json
+from rpe_core.merging.files.adapter_reader import CONFIG, WEIGHTS, not_finite, read_json
 from rpe_core.merging.files.configs import check_agreement, common_base
 from rpe_core.merging.files.hyperparameters import DEEP_PROMPTS
 from rpe_core.merging.files.reading import TensorFile

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rpe_core.delta import PREFIX, peft_names
-from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, AdapterFolder
+from rpe_core.merging.files.adapter_reader import CONFIG, WEIGHTS, AdapterFolder
 from rpe_core.merging.files.hyperparameters import NARROWING, Hyperparameters, is_saved_whole
 from rpe_core.merging.files.writing import write_folder_whole, write_json, write_tensors
 from rpe_core.merging.placing import Placement

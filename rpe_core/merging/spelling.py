@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from rpe_core.errors import InputError, shown_name
-from rpe_core.merging.files.adapter_folder import AdapterFolder
+from rpe_core.merging.files.adapter_reader import AdapterFolder
 from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.merging.files.layout import AdapterLayout
 from rpe_core.merging.names import ends_in, plain

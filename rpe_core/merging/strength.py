@@ -15,7 +15,7 @@ import torch
 from rpe_core.delta import LowRankDelta, peft_names
 from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.concat import merge_concat
-from rpe_core.merging.files.adapter_folder import AdapterFolder
+from rpe_core.merging.files.adapter_reader import AdapterFolder
 from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.merging.files.reading import DTYPES
 from rpe_core.merging.prompts import PromptFolder, holds_prompts

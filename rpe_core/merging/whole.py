@@ -9,7 +9,7 @@ import torch
 
 from rpe_core.errors import InputError, shown_name
 from rpe_core.merging.blueprint import Blueprint
-from rpe_core.merging.files.adapter_folder import AdapterFolder
+from rpe_core.merging.files.adapter_reader import AdapterFolder
 from rpe_core.merging.files.checkpoint import Checkpoint
 
 _PIECE = 1 << 20  # numbers that are computed at a time

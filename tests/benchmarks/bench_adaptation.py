@@ -21,8 +21,8 @@ from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.ensemble import draft_ensemble
 from rpe_core.families import text_encoder
-from rpe_core.merging.folders import write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.records import Representation, StrategySpec
 from rpe_core.representation import MeanFeature, mean_feature
 from rpe_core.weighting.calibration import LibraryCalibration, calibrate_library

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from rpe_core.merging.blueprint import draw_blueprint
-from rpe_core.merging.files.adapter_folder import WEIGHTS as FILE
+from rpe_core.merging.files.adapter_reader import WEIGHTS as FILE
 from rpe_core.merging.files.writing import write_folder_whole
 from rpe_core.merging.fold import fold_into
 from rpe_core.merging.fold_plan import plan_folds

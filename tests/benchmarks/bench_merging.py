@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.merging.blueprint import draw_blueprint
-from rpe_core.merging.files.adapter_folder import WEIGHTS as FILE
+from rpe_core.merging.files.adapter_reader import WEIGHTS as FILE
 from rpe_core.merging.files.writing import write_folder_whole
 from rpe_core.merging.merge import merge
 from rpe_core.merging.stream import stream_adapter

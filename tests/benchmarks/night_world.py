@@ -17,7 +17,7 @@ from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.delta import LowRankDelta
 from rpe_core.fingerprint import fingerprint, make_id
-from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.records import Representation
 from rpe_core.representation import mean_feature
 from tests.pico import pico_encoder, pico_texts

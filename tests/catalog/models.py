@@ -9,7 +9,7 @@ from catalog.records.model_card import EnsembleFacts, MemberLine, ScoreLine
 from catalog.stores.artifacts.artifacts import Artifacts
 from rpe_core.delta import LowRankDelta
 from rpe_core.fingerprint import make_id
-from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.records import BaseModel, TaskSpec
 from tests.pico import LABELS, pico_encoder
 

@@ -15,7 +15,7 @@ from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredBa
 from catalog.stores.registry.registry import Registry
 from rpe_core.delta import LowRankDelta
 from rpe_core.families.table import FAMILIES, load_family
-from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.records import BaseModel, TaskSpec
 from tests.catalog.models import TASK, TEXTS, ensemble_facts
 from tests.pico import (

@@ -14,8 +14,8 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 from rpe_core.delta import LowRankDelta
-from rpe_core.merging.folders import write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import write_adapter
 from tests.pico import pico_llama
 
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from rpe_core.delta import LowRankDelta
-from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.merging.prompts import write_prompts
 from tests.image_files import (
     blob,

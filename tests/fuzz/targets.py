@@ -29,10 +29,10 @@ from flows.adapters.bundle_card import read_card
 from flows.adapters.samples import read_sample_representation
 from flows.workspace.plan_file import load_plan
 from rpe_core.errors import InputError, RpeError
-from rpe_core.merging.files.adapter_folder import read_json
+from rpe_core.merging.files.adapter_reader import read_json
 from rpe_core.merging.files.hyperparameters import check_config
 from rpe_core.merging.files.layout import read_layout
-from rpe_core.merging.folders import read_adapter
+from rpe_core.merging.peft_folders import read_adapter
 from rpe_core.merging.placing import LINEAR, BaseShapes, place
 from rpe_core.records import BaseModel, TaskSpec
 from tests.fuzz import seeds

@@ -9,8 +9,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import BertConfig, BertModel
 
-from rpe_core.merging.folders import read_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import read_adapter
 
 # PEFT 0.21 asks transformers 5 for an attribute that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rpe_core.errors import InputError, shown_name
-from rpe_core.merging.files.adapter_folder import read_json
+from rpe_core.merging.files.adapter_reader import read_json
 from rpe_core.merging.files.reading import DTYPES, TensorFile, TensorSpec
 from rpe_core.merging.names import find_all
 from rpe_core.merging.rounding import norm_of

@@ -24,7 +24,7 @@ from catalog.stores.registry.model_code import ServedParts, write_served_model
 from catalog.stores.registry.model_versions import ModelVersionRef, RegisteredBase
 from rpe_core.delta import LowRankDelta
 from rpe_core.families import attachment, clip
-from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.records import BaseModel, TaskSpec
 from tests.catalog.lakes import RUN, fresh_lake
 from tests.catalog.models import ensemble_facts

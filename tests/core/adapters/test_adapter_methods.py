@@ -13,8 +13,8 @@ from rpe_core.adapters.recipe import check_recipe
 from rpe_core.adapters.table import ADAPTER_METHODS, LEARNED_PROMPTS, UNMERGEABLE
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, clip
-from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 from rpe_core.merging.prompts import write_prompts
 from rpe_core.training.seeding import own_random_state
 from tests.method_places import (

@@ -13,8 +13,8 @@ from rpe_core.adapters import injection
 from rpe_core.adapters.table import ADAPTER_METHODS, LEARNED_PROMPTS
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, causal_lm
-from rpe_core.merging.folders import write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import write_adapter
 from tests.method_places import (
     Place,
     clip_place,

@@ -8,7 +8,7 @@ from torch import nn
 from rpe_core.adapters.peft_merge import PEFT_MERGES, merge_deltas_with_peft, merge_with_peft
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, UnknownName
-from rpe_core.merging.folders import read_adapter, write_adapter
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 
 D_IN, D_OUT = 10, 8
 

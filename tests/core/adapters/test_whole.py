@@ -11,9 +11,9 @@ from safetensors.torch import load, load_file, save, save_file
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, text_encoder
-from rpe_core.merging.files.adapter_folder import WEIGHTS
-from rpe_core.merging.folders import read_adapter, write_adapter
+from rpe_core.merging.files.adapter_reader import WEIGHTS
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 from rpe_core.training.loop import train
 from rpe_core.training.resume import from_tensors, to_tensors
 from tests.pico import LABELS, pico_encoder, pico_texts

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.delta import LowRankDelta
 from rpe_core.families import attachment, causal_lm
-from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 from rpe_core.training.loop import train
 from rpe_core.training.seeding import own_random_state
 from tests.pico import pico_llama, pico_texts

@@ -12,8 +12,8 @@ from transformers import SamConfig, SamModel
 
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.families import attachment, sam, shared
-from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 from rpe_core.training.loop import train
 from rpe_core.training.resume import from_tensors, to_tensors
 from rpe_core.training.seeding import own_random_state

@@ -13,7 +13,7 @@ from rpe_core.delta import LowRankDelta
 from rpe_core.errors import UnknownName
 from rpe_core.families import attachment, text_encoder
 from rpe_core.families.table import FAMILIES, Family, family_source, load_family
-from rpe_core.merging.folders import read_adapter, write_adapter
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 from rpe_core.training.seeding import own_random_state
 from tests.pico import LABELS, pico_encoder, pico_texts
 

@@ -19,8 +19,8 @@ from rpe_core.adapters.peft_merge import merge_with_peft
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import InputError, ShapeMismatch
 from rpe_core.families import attachment, clip
-from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 from rpe_core.merging.prompts import write_prompts
 from rpe_core.training.loop import train
 from rpe_core.training.resume import ResumeState, from_tensors, to_tensors

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError
 from rpe_core.merging.files.checkpoint import Checkpoint
-from rpe_core.merging.folders import write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.merging.prompts import write_prompts
 from rpe_core.merging.strength import (
     LARGEST_RATIO,

@@ -14,7 +14,7 @@ from rpe_core.adapters import injection
 from rpe_core.adapters.recipe import SCHEDULES, Recipe
 from rpe_core.errors import InputError
 from rpe_core.families import attachment, text_encoder
-from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.training.descent import learning_rate_at
 from rpe_core.training.loop import epoch_batches, train
 from rpe_core.training.resume import from_tensors, to_tensors

@@ -15,8 +15,8 @@ from catalog.readers.files import list_files
 from catalog.stores.stores import Stores
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
-from rpe_core.merging.folders import read_adapter, write_adapter
 from rpe_core.merging.merge import merge
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 from tests.pico import pico_texts
 from tests.pico_world import make_pico_workspace
 

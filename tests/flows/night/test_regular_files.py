@@ -41,7 +41,7 @@ from flows.workspace.workspace import load_declarations
 from rpe_core.errors import RpeError
 from rpe_core.families.attachment import _is_prompts
 from rpe_core.merging.beside import copy_beside
-from rpe_core.merging.files.adapter_folder import AdapterFolder
+from rpe_core.merging.files.adapter_reader import AdapterFolder
 from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.regular_files import NotRegularFile, open_regular, read_regular, special_kind
 

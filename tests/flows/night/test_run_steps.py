@@ -10,8 +10,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.night.nightly import run_flow
 from flows.night.run_steps import do_steps
-from flows.runs.chunks import RemoteWork, Step
 from flows.runs.run_record import Summary
+from flows.runs.step import RemoteWork, Step
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError

@@ -6,7 +6,8 @@ from typing import Any, cast
 import pytest
 
 from catalog.errors import StoreUnavailable
-from flows.runs.chunks import MAX_TASKS, TASK_UNITS, Chunk, Step, StepFailed, chunks_of
+from flows.runs.chunks import MAX_TASKS, TASK_UNITS, Chunk, StepFailed, chunks_of
+from flows.runs.step import Step
 from flows.workspace.workspace import Workspace
 from rpe_core.errors import InputError
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import ContractViolated, StoreUnavailable
-from flows.runs.ledger import Alert, Ledger, exit_code_of, safe_message
+from flows.runs.exit_codes import exit_code_of
+from flows.runs.ledger import Alert, Ledger, safe_message
 from flows.runs.processes import run_child
 from rpe_core.errors import DeclarationError, Fault, InputError, RpeError, UnknownName
 from tests import busy

@@ -15,14 +15,14 @@ from flows.night.nightly import run_night
 from flows.runs.run_record import open_run
 from flows.steps import embed, input_statistics, train
 from flows.upkeep.maintain import maintain
-from flows.upkeep.withdraw import recover_and_open_stores
+from flows.upkeep.retraction_steps import recover_and_open_stores
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.adapters.input_statistics import InputStatistics
 from rpe_core.errors import InputError
 from rpe_core.merging.files.hyperparameters import Hyperparameters
-from rpe_core.merging.folders import read_adapter
+from rpe_core.merging.peft_folders import read_adapter
 from tests.flows.conftest import enter_copy
 from tests.pico_world import ROWS, make_pico_workspace, write_rows
 

@@ -18,8 +18,8 @@ from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import connect
 from flows.runs.run_record import open_run
 from flows.upkeep import machine_checks
+from flows.upkeep.crash_recovery import settle
 from flows.upkeep.doctor import examine
-from flows.upkeep.settling import settle
 from flows.workspace.locking import hold_workspace
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores, open_vectors, utc_now

@@ -9,7 +9,7 @@ import torch
 
 from catalog.stores.served_model import read_config, served_name, served_sha256, served_task
 from rpe_core.delta import LowRankDelta
-from rpe_core.merging.folders import write_adapter
+from rpe_core.merging.peft_folders import write_adapter
 from rpe_core.records import BaseModel, TaskSpec
 
 BASE = BaseModel("pico", "text-encoder", "/models/pico", "main", "float32", 32, "b" * 64)

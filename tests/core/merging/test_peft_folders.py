@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, WriteFailed
-from rpe_core.merging.files.adapter_folder import WEIGHTS
-from rpe_core.merging.folders import read_adapter, write_adapter
+from rpe_core.merging.files.adapter_reader import WEIGHTS
+from rpe_core.merging.peft_folders import read_adapter, write_adapter
 from tests.adapter_folders import bytes_of, convolution, embedding, linear, write_folder
 
 MODULES = ("layer.0.query", "layer.0.value", "layer.1.query")

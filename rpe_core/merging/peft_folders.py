@@ -12,7 +12,7 @@ import torch
 from rpe_core.delta import PREFIX, LowRankDelta, peft_names, peft_shapes
 from rpe_core.errors import InputError
 from rpe_core.merging.base_names import is_machine_path
-from rpe_core.merging.files.adapter_folder import CONFIG, WEIGHTS, AdapterFolder
+from rpe_core.merging.files.adapter_reader import CONFIG, WEIGHTS, AdapterFolder
 from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.merging.files.configs import peft_config
 from rpe_core.merging.files.writing import write_folder_whole, write_json, write_tensors

@@ -29,7 +29,7 @@ from flows.runs.prefect_records import count_prefect_runs, erase_prefect_records
 from flows.runs.processes import this_process
 from flows.runs.run_record import open_run
 from flows.steps import input_statistics
-from flows.upkeep.settling import settle
+from flows.upkeep.crash_recovery import settle
 from flows.workspace.settings import Settings
 from flows.workspace.stores import close_on_error, open_stores
 from rpe_core.errors import InputError
