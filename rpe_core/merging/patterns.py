@@ -47,7 +47,10 @@ class Patterns:
             PatternError: the search does not end in time.
         """
         spelled = list(names)
-        last = min((self._full[name] for name in spelled if name in self._full), default=None)
+        bare = [
+            name.removesuffix("\n") for name in spelled
+        ]  # `$` stands before a last line end too
+        last = min((self._full[name] for name in bare if name in self._full), default=None)
         for number, expression in self._others:
             if last is not None and number > last:
                 break

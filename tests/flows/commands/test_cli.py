@@ -89,6 +89,10 @@ EXAMPLES = {
 }
 
 
+IN_CI = (pytest.mark.slow, pytest.mark.ci_slow)
+LONG = {"backup", "champion", "doctor", "embed", "evaluate", "ingest", "lineage", "replay", "train"}
+
+
 @pytest.fixture(scope="module")
 def copy(
     finished_night: Settings, prefect_api: str, tmp_path_factory: pytest.TempPathFactory
@@ -143,7 +147,9 @@ def test_help_says_what_it_does_and_ends_with_an_example(name: str) -> None:
         assert getattr(parameter, "help", ""), f"{name} {parameter.name}"
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=IN_CI if name in LONG else ()) for name in EXAMPLES]
+)
 def test_example(
     name: str,
     request: pytest.FixtureRequest,
