@@ -51,7 +51,9 @@ ADAPTERS = TableSpec(
         number("validation_score", "score on the validation split by the task's metric"),
         Column("threads", "BIGINT", "torch threads it was trained on", "threads"),
         number(
-            "train_seconds", "time of the process that trained it; null where it is not known", "s"
+            "train_seconds",
+            "time of the process that trained it; null where it is not known",
+            "seconds",
         ),
         Column(
             "peak_memory_bytes", "BIGINT", "most memory that its training's process held", "bytes"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.errors import StoreError
+from catalog.errors import RecordNotFound, StoreError
 from catalog.queries.records import has_standing_rows
 from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.lake.catalog_uri import Catalog, parse_catalog
@@ -73,9 +73,10 @@ class Others:
             StoreUnavailable: the server of the catalog does not answer.
         """
         catalog = parse_catalog(self.settings.lake)
-        if _has_bytes(catalog.path) if catalog.path else catalog.exists():
+        if _is_begun(catalog):
             return
-        if standing := self.standing() + _files(self.settings, is_young=False):
+        standing = self.standing() + _files(self.settings, is_young=False)
+        if standing and not _is_begun(catalog):  # others may have begun it, and written, meanwhile
             raise LakeLost(catalog, standing)
 
     def require_tables(self) -> None:
@@ -88,7 +89,8 @@ class Others:
         """Raise LakeLost where a lake holds no record at all and other stores stand."""
         if lake.snapshot_id > _YOUNG or lake.has_records:
             return
-        if standing := self.standing() + _files(self.settings, is_young=True):
+        standing = self.standing() + _files(self.settings, is_young=True)
+        if standing and not lake.has_records:  # others may have begun meanwhile
             lake.close()
             raise LakeLost(parse_catalog(self.settings.lake), standing)
 
@@ -142,10 +144,17 @@ class Others:
     def _n_versions(self) -> int:
         """Versions of registered models; a model without any says only what a target is."""
         file = file_of(self.settings.tracking)
-        if file is None:
+        if file:
+            return count_versions_in(file) if _has_bytes(file) else 0
+        try:
             registry = self.registry()
-            return sum(len(registry.versions(name)) for name in registry.models())
-        return count_versions_in(file) if _has_bytes(file) else 0
+        except RecordNotFound:  # nobody has made its tables
+            return 0
+        return sum(len(registry.versions(name)) for name in registry.models())
+
+
+def _is_begun(catalog: Catalog) -> bool:
+    return _has_bytes(catalog.path) if catalog.path else catalog.exists()
 
 
 def _has_bytes(path: Path) -> bool:

@@ -147,13 +147,13 @@ def test_vectors_are_found_and_leave_no_old_version(bucket: str, tmp_path: Path)
     here.put(gone, adapter_id="adapter:gone@1")
     here.put(stays, adapter_id="adapter:stays@1")
     allowed = {"adapter:gone@1", "adapter:stays@1"}
-    found = there.search(gone.z, encoder_id="encoder", k=2, allow=allowed)
-    assert [one.adapter_id for one in found] == ["adapter:gone@1", "adapter:stays@1"]
+    nearest = there.library("encoder", allow=allowed).search(gone.z, k=2)
+    assert [one.adapter_id for one in nearest] == ["adapter:gone@1", "adapter:stays@1"]
     assert there.representation(gone.representation_id).z == gone.z
     here.delete([gone.representation_id])
     assert there.keys() == {stays.representation_id}
-    found = there.search(gone.z, encoder_id="encoder", k=2, allow=allowed)
-    assert [one.adapter_id for one in found] == ["adapter:stays@1"]
+    nearest = there.library("encoder", allow=allowed).search(gone.z, k=2)
+    assert [one.adapter_id for one in nearest] == ["adapter:stays@1"]
     assert scan([f"{bucket}/vectors"], ["adapter:gone@1"]).found == ()
 
 

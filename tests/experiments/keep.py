@@ -4,7 +4,10 @@
 
 EXPERIMENT is a name of `protocols.py` whose run lies in a workspace: the newest of its kind there
 is kept, `*_leave_one_out` from mart.experiment_scores, `*_methods` from mart.experiment_methods and
-`*_night` from mart.leaderboard. The other experiments keep their rows themselves, by `--keep`.
+`*_night` from mart.leaderboard. It is refused where its sources, arms, methods or metric are not
+those of the protocol. Contracts, plan and versions are taken as they are now: keep a run by the
+commit and in the environment that made it. The other experiments keep their rows themselves, by
+`--keep`.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from flows.workspace.settings import Settings
@@ -48,6 +52,26 @@ LEADERBOARD = """
     SELECT target_name AS source, arm, value, ci_low AS low, ci_high AS high, n_items
     FROM mart.leaderboard WHERE metric IN ('accuracy', 'dice', 'rouge_l')
 """
+LEAVE_ONE_OUT, METHODS_RUN, NIGHT = KINDS = ("_leave_one_out", "_methods", "_night")
+RUNS = {  # what was measured by the run that is kept, and when
+    LEAVE_ONE_OUT: """
+        SELECT source, arm AS variant, metric, max(recorded_at) AS recorded_at
+        FROM mart.experiment_scores WHERE is_newest AND kind = 'leave_one_out' GROUP BY ALL
+    """,
+    METHODS_RUN: """
+        SELECT source, method AS variant, metric, max(recorded_at) AS recorded_at
+        FROM mart.experiment_methods WHERE is_newest GROUP BY ALL
+    """,
+    NIGHT: """
+        SELECT target_name AS source, arm AS variant, metric, max(recorded_at) AS recorded_at
+        FROM mart.leaderboard GROUP BY ALL
+    """,
+}
+COMMANDS = {  # of an experiment that has no result yet
+    LEAVE_ONE_OUT: "RPE_HOME=WORKSPACE rpe experiment leave-one-out --sources",
+    METHODS_RUN: "RPE_HOME=WORKSPACE rpe experiment methods --source",
+    NIGHT: "RPE_HOME=WORKSPACE rpe nightly --targets",
+}
 QUANTITIES = {
     "elsewhere": "elsewhere",
     "average": "ensemble `average`",
@@ -58,10 +82,14 @@ QUANTITIES = {
 
 
 def keep_and_write(
-    experiment: str, tables: Mapping[str, ResultTable], commands: Sequence[str]
+    experiment: str,
+    tables: Mapping[str, ResultTable],
+    commands: Sequence[str],
+    *,
+    measured_on: date | None = None,
 ) -> Path:
-    """Keep tables as they were measured now, and write the pages that show them."""
-    path = keep_result(experiment, tables, commands)
+    """Keep tables of a day, today if none is said, and write the pages that show them."""
+    path = keep_result(experiment, tables, commands, measured_on=measured_on)
     write_pages()
     return path
 
@@ -71,14 +99,15 @@ def keep_result(
     tables: Mapping[str, ResultTable],
     commands: Sequence[str],
     *,
+    measured_on: date | None = None,
     folder: Path = FOLDER,
 ) -> Path:
     """Keep tables in a folder; those that were not measured now stand if the protocol does."""
     path, protocol = folder / f"{experiment}.json", protocol_fingerprint(PROTOCOLS[experiment]())
     known = read_result(path) if path.is_file() else None
     stands = known.tables if known and known.protocol == protocol else {}
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
-    result = Result(experiment, protocol, today, tuple(commands), installed_versions(), tables)
+    day = f"{measured_on or datetime.now(UTC).date():%Y-%m-%d}"
+    result = Result(experiment, protocol, day, tuple(commands), installed_versions(), tables)
     return write_result(replace(result, tables={**stands, **tables}), folder=folder)
 
 
@@ -125,23 +154,76 @@ def _interval(row: Row | None) -> Cell:
 
 def tables_of(experiment: str, ask: Callable[[str], Iterable[Row]]) -> dict[str, ResultTable]:
     """The tables of an experiment, from the rows that a lake answers with."""
-    if experiment.endswith("_methods"):
+    protocol = PROTOCOLS[experiment]()
+    if experiment.endswith(METHODS_RUN):
         return {"methods": methods_table(ask(METHODS))}
-    rows = ask(LEADERBOARD if experiment.endswith("_night") else SCORES)
-    arms = PROTOCOLS[experiment]().get("arms", medquad.ARMS)
-    return {"scores": scores_table(rows, arms)}
+    if experiment.endswith(LEAVE_ONE_OUT):
+        return {"scores": scores_table(ask(SCORES), protocol["arms"])}
+    sources = asked_sources(protocol)
+    rows = [row for row in ask(LEADERBOARD) if row["source"] in sources]
+    return {"scores": with_mean(scores_table(rows, medquad.ARMS))}
+
+
+def with_mean(table: ResultTable) -> ResultTable:
+    """The table with the mean over its targets last, where every target has a score."""
+    scores = list(zip(*table.rows, strict=True))[2:]
+    means = [None if None in cells else fmean(cell["value"] for cell in cells) for cells in scores]
+    return replace(table, rows=(*table.rows, ("mean", None, *means)))
+
+
+def asked_sources(protocol: Mapping[str, Any]) -> set[str]:
+    """The sources whose contracts a protocol holds."""
+    contracts = protocol.get("contracts", protocol).values()
+    return {said["source"] for said in contracts if isinstance(said, Mapping) and "source" in said}
+
+
+def faults_of(experiment: str, measured: Sequence[Row]) -> list[str]:
+    """Why what a workspace measured is no run of this experiment; nothing where it is one."""
+    protocol = PROTOCOLS[experiment]()
+    asked = {
+        "source": asked_sources(protocol),
+        "variant": set(protocol.get("methods", protocol.get("arms", medquad.ARMS))),
+        "metric": set(protocol.get("metric", ())[:1]),
+    }
+    faults = []
+    for what, names in asked.items():
+        present = {row[what] for row in measured} - {""}
+        if absent := names - present:
+            faults.append(f"{what} not measured: {', '.join(sorted(absent))}")
+        if what == "source" and not experiment.endswith(NIGHT) and (other := present - names):
+            faults.append(f"{what} not of the protocol: {', '.join(sorted(other))}")
+    return faults
+
+
+def commands_of(experiment: str) -> tuple[str, ...]:
+    """The commands of the result that is kept already, or those that its kind takes."""
+    path = FOLDER / f"{experiment}.json"
+    if path.is_file():
+        return read_result(path).commands
+    sources = " ".join(sorted(asked_sources(PROTOCOLS[experiment]())))
+    (command,) = (said for kind, said in COMMANDS.items() if experiment.endswith(kind))
+    return (f"{command} {sources}",)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Keep what a workspace holds."""
-    if len(arguments) != 2 or not arguments[0].endswith(("_leave_one_out", "_methods", "_night")):
-        print(__doc__, file=sys.stderr)
+    kept_here = [name for name in PROTOCOLS if name.endswith(KINDS)]
+    if len(arguments) != 2 or arguments[0] not in kept_here:
+        print(__doc__, f"EXPERIMENT is one of {', '.join(kept_here)}.", sep="\n", file=sys.stderr)
         return 2
     experiment, home = arguments[0], Path(arguments[1]).absolute()
-    settings = Settings(home=home)
-    tables = tables_of(experiment, lambda sql: read_rows_of(settings, sql))
-    commands = read_result(FOLDER / f"{experiment}.json").commands
-    print(keep_and_write(experiment, tables, commands))
+
+    def ask(sql: str) -> list[dict[str, Any]]:
+        return read_rows_of(Settings(home=home), sql)
+
+    (statement,) = (said for kind, said in RUNS.items() if experiment.endswith(kind))
+    measured = ask(statement)
+    if faults := faults_of(experiment, measured):
+        print(f"No run of {experiment} is there:", *faults, sep="\n  ", file=sys.stderr)
+        return 1
+    measured_on = max(row["recorded_at"] for row in measured).date()
+    tables, commands = tables_of(experiment, ask), commands_of(experiment)
+    print(keep_and_write(experiment, tables, commands, measured_on=measured_on))
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from catalog.errors import RecordConflict, RecordNotFound, StoreError, StoreUnavailable
 from catalog.stores.disk import disk_errors
 from catalog.stores.object_store import object_store_errors
-from catalog.stores.postgres import require_no_password, vacuum_full
+from catalog.stores.postgres import has_table, require_no_password, vacuum_full
 from catalog.stores.sqlite_files import file_of, vacuum
 
 # of SQLite, and of PostgreSQL about tables that are not there
@@ -118,16 +118,18 @@ def connect_reading(tracking_uri: str) -> Any:
 
     Raises:
         InputError: the URI holds a password.
-        RecordNotFound: its file is not there.
+        RecordNotFound: its file is not there, or its server's database has no tables yet.
     """
-    file = file_of(tracking_uri)
-    if file and not file.is_file():
+    make_client = _client_class(tracking_uri)
+    file, place = file_of(tracking_uri), _postgres_of(tracking_uri)
+    # MLflow would make the tables at once, without a lock, while others do; this one comes last
+    if (file and not file.is_file()) or (place and not has_table(place, "alembic_version")):
         raise RecordNotFound(
             "There is no model registry here: it is gone, or was never made.",
-            where=str(file),
+            where=str(file or "the database of RPE_TRACKING_URI"),
             remedy="`rpe repair` makes it again from the lake, `rpe init` in a new workspace",
         )
-    return _client_class(tracking_uri)(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    return make_client(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
 
 def _client_class(tracking_uri: str) -> Any:
@@ -172,8 +174,13 @@ def vacuum_tracking(tracking_uri: str) -> None:
     Raises:
         StoreUnavailable: somebody uses it for too long, or the server does not answer.
     """
-    kind, _, rest = tracking_uri.partition("://")
     if file := file_of(tracking_uri):
         vacuum(file)
-    elif kind.partition("+")[0] == "postgresql":
-        vacuum_full(f"postgresql://{rest}")
+    elif place := _postgres_of(tracking_uri):
+        vacuum_full(place)
+
+
+def _postgres_of(tracking_uri: str) -> str:
+    """The database on PostgreSQL as its own clients name it; '' where it is another."""
+    kind, _, rest = tracking_uri.partition("://")
+    return f"postgresql://{rest}" if kind.partition("+")[0] == "postgresql" else ""

@@ -328,7 +328,7 @@ class Vectors:
         new = []
         for representation, adapter_id in filed:
             key = representation.representation_id
-            filed_as = replace(representation, n_groups=None)  # the lake alone holds that
+            filed_as = replace(representation, n_groups=None, shares=())  # the lake holds these
             there, adapters = known.setdefault(key, (filed_as, set()))
             if there != filed_as:
                 raise RecordConflict(

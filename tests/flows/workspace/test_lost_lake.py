@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from catalog.stores.artifacts.artifacts import Artifacts
 from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.lake.session import connect
 from flows.workspace.lost_lake import LakeLost
 from flows.workspace.settings import Settings
-from flows.workspace.stores import open_lake, open_registry
+from flows.workspace.stores import open_artifacts, open_lake, open_registry, others_of
+from tests.catalog.lakes import EDGE
 from tests.flows.conftest import TARGET
 from tests.flows.damages import LOST, MENDED
 from tests.flows.upkeep.test_repair import bytes_of, copy, served
@@ -90,6 +93,38 @@ def test_a_workspace_that_was_cut_off_at_its_first_moment_goes_on(tmp_path: Path
         with open_lake(settings) as lake:
             lake.migrate()
             assert lake.rows("SELECT count(*) AS n FROM core.runs") == [{"n": 0}]
+
+
+def test_a_lake_that_another_run_begins_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    stray = Path(settings.artifacts) / ("0" * 64)
+    stray.mkdir(parents=True)
+
+    def opened_after_another_began() -> Artifacts:
+        with open_lake(settings, may_be_lost=True) as lake:
+            lake.migrate()
+        return open_artifacts(settings, read_only=True)
+
+    others = others_of(settings)
+    with pytest.raises(LakeLost):
+        others.require_catalog()
+    replace(others, artifacts=opened_after_another_began).require_catalog()
+
+
+def test_a_record_that_another_run_makes_meanwhile_is_one(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    (Path(settings.artifacts) / ("0" * 64)).mkdir(parents=True)
+    with open_lake(settings, may_be_lost=True) as lake:
+        lake.migrate()
+
+        def opened_after_another_recorded() -> Artifacts:
+            with lake.transaction(message="write", run=None) as commit:
+                commit.insert_new("lineage", [EDGE])
+            return open_artifacts(settings, read_only=True)
+
+        others = replace(others_of(settings), artifacts=opened_after_another_recorded)
+        others.require_records(lake)
+        assert lake.has_records
 
 
 @pytest.mark.slow

@@ -67,7 +67,8 @@ def test_putting_twice_is_putting_once(store: Vectors, tmp_path: Path) -> None:
     assert store.put(filed("a", 1, 2), adapter_id="a")
     before = sorted(p.as_posix() for p in (tmp_path / "vectors").rglob("*"))
     assert not store.put(filed("a", 1, 2), adapter_id="a")
-    assert not store.put(replace(filed("a", 1, 2), n_groups=5), adapter_id="a")
+    told_elsewhere = {"n_groups": 5, "shares": (0.9, 0.1)}  # the lake alone holds these
+    assert not store.put(replace(filed("a", 1, 2), **told_elsewhere), adapter_id="a")
     assert sorted(p.as_posix() for p in (tmp_path / "vectors").rglob("*")) == before
     assert found(store, 0, 0) == ["a"]
 
