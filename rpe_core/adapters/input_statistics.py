@@ -6,22 +6,23 @@ Nothing here needs PEFT: the numbers are kept and read by whoever trains.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import Tensor
 
 from rpe_core.adapters.recipe import Recipe
-from rpe_core.adapters.table import ADAPTER_METHODS, COMPONENTS
+from rpe_core.adapters.table import ADAPTER_METHODS, COMPONENTS, GRAMS
 from rpe_core.errors import InputError
+from rpe_core.input_gram import InputGram
 
 _ENDS = (".components", ".explained_variance_ratio", ".second_moment")
 
 
 class InputAsk(NamedTuple):
-    """What a recipe asks for: recipes of one base that ask for the same share what is gathered."""
+    """What is asked for: those who ask for the same of one base share what is gathered."""
 
-    kind: str  # components, or second moments
+    kind: str  # components, second moments, or Gram matrices
     target_modules: tuple[str, ...]
     n_components: int = 0
     tau: float = 0.0
@@ -29,17 +30,20 @@ class InputAsk(NamedTuple):
 
 @dataclass(frozen=True)
 class InputStatistics:
-    """Principal components or second moments of the inputs of modules, by their names in the base.
+    """Principal components, second moments or Gram matrices of the inputs of modules, by name.
 
     `components[m]` is (k, d_in), float32, orthonormal rows, the largest variance first; `ratios[m]`
     is (k,), float64: the share of the inputs' total variance that lies along each. k is d_in where
     a module is narrower than what was asked for, and 0 where it has no part in a feature, as SAM's
-    decoder. `moments[m]` is E[x x^T], (d_in, d_in), float64, or (0, 0) of such a module.
+    decoder. `moments[m]` is E[x x^T], (d_in, d_in), float64, or (0, 0) of such a module. `grams[m]`
+    are exact sums of x x^T, one object for modules that are fed the same; of no row of such a one.
+    They have a file of their own (rpe_core/merging/files/gram_file.py).
     """
 
     components: Mapping[str, Tensor]
     ratios: Mapping[str, Tensor]
     moments: Mapping[str, Tensor]
+    grams: Mapping[str, InputGram] = field(default_factory=dict)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Flat names to tensors that share no memory, as safetensors wants them."""
@@ -53,15 +57,15 @@ class InputStatistics:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> InputStatistics:
         """What `to_tensors` gave."""
-        parts = [
+        components, ratios, moments = (
             {
                 name.removesuffix(end): tensor
                 for name, tensor in tensors.items()
                 if name.endswith(end)
             }
             for end in _ENDS
-        ]
-        return cls(*parts)
+        )
+        return cls(components, ratios, moments)
 
 
 def asked_by(recipe: Recipe) -> InputAsk | None:
@@ -73,6 +77,11 @@ def asked_by(recipe: Recipe) -> InputAsk | None:
         return InputAsk(kind, recipe.target_modules)
     n_components = round(options["rho"] * recipe.r)
     return InputAsk(kind, recipe.target_modules, n_components, float(options["tau"]))
+
+
+def gram_ask(target_modules: tuple[str, ...]) -> InputAsk:
+    """What a merge by RegMean asks of a member's modules."""
+    return InputAsk(GRAMS, target_modules)
 
 
 def require_statistics(

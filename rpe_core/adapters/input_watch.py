@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -14,12 +16,13 @@ from transformers import PreTrainedModel
 from rpe_core.adapters.conv1d import seen_as_linear
 from rpe_core.adapters.injection import put_back
 from rpe_core.adapters.input_covariance import InputCovariance
+from rpe_core.adapters.input_gram_sums import InputGramSums
 from rpe_core.adapters.input_pca import InputPca
-from rpe_core.adapters.input_statistics import InputStatistics, asked_by
+from rpe_core.adapters.input_statistics import InputAsk, InputStatistics, asked_by
 from rpe_core.adapters.method import layers_of
 from rpe_core.adapters.methods.lora import Lora
 from rpe_core.adapters.recipe import Recipe
-from rpe_core.adapters.table import COMPONENTS
+from rpe_core.adapters.table import COMPONENTS, GRAMS
 from rpe_core.errors import InputError
 
 Batch = TypeVar("Batch", bound=tuple[Any, Any])
@@ -27,8 +30,17 @@ Batch = TypeVar("Batch", bound=tuple[Any, Any])
 WINDOW = 4096  # items that a family sorts by length: before, a module has not seen all kinds
 
 
+@dataclass
+class Forward(threading.local):
+    """The forward that a thread is in: its mask, how deep it is, and what its modules were fed."""
+
+    mask: Tensor | None = None
+    depth: int = 0
+    inputs: dict[int, tuple[Tensor, str]] = field(default_factory=dict)
+
+
 class InputWatch:
-    """What a recipe asks to know of the inputs of each target module: a PCA, or second moments.
+    """What is asked of the inputs of each target module: a PCA, second moments or Gram matrices.
 
     Modules that are fed the very same tensor (query, key and value) share one. A token counts where
     the attention mask, shape (b, t), of the model that runs says so, and everywhere without one. A
@@ -36,35 +48,46 @@ class InputWatch:
     least tau, and `stop_after` items came out: families encode short texts first.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, *, stop_after: int = WINDOW) -> None:
-        """Find the modules; the model comes back as it was.
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        *,
+        asked: InputAsk | None = None,
+        stop_after: int = WINDOW,
+    ) -> None:
+        """Find the modules that a recipe adapts; the model comes back as it was.
+
+        Args:
+            model: the base.
+            recipe: of the adapter whose modules are watched.
+            asked: what to know of their inputs; by default what the recipe's method asks for.
+            stop_after: items before which no module has seen enough.
 
         Raises:
-            InputError: the recipe asks for no inputs, or its targets are no linear layers of the
-                model.
+            InputError: nothing is asked of the inputs, or the recipe's targets are no linear layers
+                of the model.
         """
-        asked = asked_by(recipe)
+        asked = asked or asked_by(recipe)
         if asked is None:
             raise InputError("The recipe asks for no inputs.", where=f"method {recipe.method}")
         self._model, self._stop_after = model, stop_after
-        self._fed: dict[str, InputPca | InputCovariance] = {
-            name: InputPca(width, min(asked.n_components, width), asked.tau)
-            if asked.kind == COMPONENTS
-            else InputCovariance(width)
-            for name, width in _target_widths(model, recipe).items()
+        self._is_order_free = asked.kind == GRAMS
+        self._fed: dict[str, InputPca | InputCovariance | InputGramSums] = {
+            name: _sums(asked, width) for name, width in _target_widths(model, recipe).items()
         }
-        self._leaders: dict[str, str] = {}  # of each module that ran: whose PCA it shares
-        self._now: dict[int, tuple[Tensor, str]] = {}  # inputs of this forward, to know them again
-        self._mask: Tensor | None = None
-        self._depth = self._n_items = 0
+        self._leaders: dict[str, str] = {}  # of each module that ran: whose sums it shares
+        self._forward = Forward()
+        self._n_items = 0
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches of a family's `encode`, (indices, features), as they are; watched meanwhile.
 
-        One thread computes, because what is gathered depends on the order; features do not.
+        One thread computes where what is gathered depends on the order; features do not.
         """
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)
+        if not self._is_order_free:
+            torch.set_num_threads(1)
         handles = self._hooks()
         try:
             for batch in batches:
@@ -73,7 +96,8 @@ class InputWatch:
         finally:
             for handle in handles:
                 handle.remove()
-            torch.set_num_threads(threads)
+            if not self._is_order_free:
+                torch.set_num_threads(threads)
 
     @torch.no_grad()
     def result(self) -> InputStatistics:
@@ -92,14 +116,16 @@ class InputWatch:
         for name in dict.fromkeys(self._leaders.values()):
             self._fed[name].finish(name)
         fed_by_name = {name: self._fed[self._leaders.get(name, name)] for name in self._fed}
-        components, ratios, moments = {}, {}, {}
+        components, ratios, moments, grams = {}, {}, {}, {}
         for name, fed in fed_by_name.items():
             if isinstance(fed, InputPca):
                 components[name] = fed.components.float().cpu()
                 ratios[name] = fed.ratios.double().cpu()
-            else:
+            elif isinstance(fed, InputCovariance):
                 moments[name] = fed.moment
-        return InputStatistics(components, ratios, moments)
+            else:
+                grams[name] = fed.gram
+        return InputStatistics(components, ratios, moments, grams)
 
     def _hooks(self) -> list[RemovableHandle]:
         models = [m for m in self._model.modules() if isinstance(m, PreTrainedModel)]
@@ -115,14 +141,14 @@ class InputWatch:
     def _enter(self, model: nn.Module, args: Any, named: dict[str, Any]) -> None:
         mask = named.get("attention_mask")
         if isinstance(mask, Tensor) and mask.ndim == 2:
-            self._mask = mask.bool()
-        self._depth += 1
+            self._forward.mask = mask.bool()
+        self._forward.depth += 1
 
     def _leave(self, model: nn.Module, args: Any, output: Any) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self._mask = None
-            self._now.clear()
+        self._forward.depth -= 1
+        if self._forward.depth == 0:
+            self._forward.mask = None
+            self._forward.inputs.clear()
 
     def _taking(self, name: str) -> Callable[[nn.Module, Any], None]:
         def take(module: nn.Module, args: Any) -> None:
@@ -136,16 +162,22 @@ class InputWatch:
         return take
 
     def _leader(self, name: str, value: Tensor) -> str:
-        if self._depth == 0:  # nobody tells when this forward ends
+        if self._forward.depth == 0:  # nobody tells when this forward ends
             return name
-        return self._now.setdefault(id(value), (value, name))[1]
+        return self._forward.inputs.setdefault(id(value), (value, name))[1]
 
     def _counting(self, value: Tensor) -> Tensor:
         """The rows (n, d) of an input (..., d) that are no padding; a copy."""
-        mask = self._mask
+        mask = self._forward.mask
         if mask is not None and mask.shape == value.shape[:-1]:
             return value[mask].float()
         return value.reshape(-1, value.shape[-1]).to(torch.float32, copy=True)
+
+
+def _sums(asked: InputAsk, width: int) -> InputPca | InputCovariance | InputGramSums:
+    if asked.kind == COMPONENTS:
+        return InputPca(width, min(asked.n_components, width), asked.tau)
+    return InputGramSums(width) if asked.kind == GRAMS else InputCovariance(width)
 
 
 def _target_widths(model: nn.Module, recipe: Recipe) -> dict[str, int]:

@@ -13,6 +13,7 @@ from rpe_core.declared_values import Option, ValueRule
 from rpe_core.errors import UnknownName
 
 COMPONENTS, MOMENTS = "components", "moments"  # what a method may ask of its modules' inputs
+GRAMS = "grams"  # what a merge may ask of them
 LORA, PROMPTS = "lora", "prompts"  # forms of what is filed; a library holds one of them
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpe_core.merging.blueprint import Blueprint
+from rpe_core.merging.files.gram_file import GramFile
 from rpe_core.merging.fold_plan import FoldPlan
+from rpe_core.merging.regmean import OFF_DIAGONAL, RIDGE
 from rpe_core.merging.rounding import DTYPES, Rounding
 from rpe_core.merging.stream import MergeStatistics
 from rpe_core.merging.table import MergeOptions, Norms, overall_ratio
@@ -102,6 +104,22 @@ def adapter_manifest(
         "rounding_ratio": report.rounding_ratio,
         "modules": _errors(account.ranks, account.norms),
         "weights_sha256": report.weights_sha256,
+    }
+
+
+def regmean_manifest(account: MergeStatistics, grams: Sequence[GramFile | None]) -> dict[str, Any]:
+    """What rpe_merge.json says beside that of a RegMean: the matrices by hash, and the options.
+
+    `gram_sha256` has the members' order; `n_plain` counts modules that were summed as they are.
+    """
+    return {
+        "regmean": {
+            "gram_sha256": [file.sha256() if file else None for file in grams],
+            "off_diagonal": OFF_DIAGONAL,
+            "ridge": RIDGE,
+            "n_modules": account.n_regmean,
+            "n_plain": len(account.ranks) - account.n_regmean,
+        }
     }
 
 

@@ -20,6 +20,7 @@ from rpe_core.merging.files.configs import (
     common_text,
     peft_config,
 )
+from rpe_core.merging.files.gram_file import GramFile
 from rpe_core.merging.files.reading import TensorFile
 from rpe_core.merging.files.writing import write_folder_whole, write_json
 from rpe_core.merging.fold import fold_into
@@ -31,12 +32,19 @@ from rpe_core.merging.manifest import (
     adapter_report,
     fold_manifest,
     fold_report,
+    regmean_manifest,
 )
 from rpe_core.merging.prompts import holds_prompts, merge_prompts
 from rpe_core.merging.rounding import DTYPES
 from rpe_core.merging.stream import MergeStatistics, stream_adapter
 from rpe_core.merging.strength import check_strength
-from rpe_core.merging.table import MERGE_METHODS, MergeMethod, MergeOptions, find_method
+from rpe_core.merging.table import (
+    MERGE_METHODS,
+    MergeMethod,
+    MergeOptions,
+    check_grams,
+    find_method,
+)
 from rpe_core.merging.threads import map_in_order
 
 FOLD = "fold"
@@ -62,6 +70,7 @@ def merge(
     dtype: str = "float32",
     threads: int | None = None,
     is_base_confirmed: bool = False,
+    grams: Sequence[Path | None] = (),
 ) -> MergeReport:
     """Merge PEFT LoRA folders by their weights: dW = sum_i w_i s_i B_i A_i, by streaming.
 
@@ -78,15 +87,18 @@ def merge(
         members: adapter folders (adapter_config.json, adapter_model.safetensors) with weights.
         out: the folder to make; must not exist, or be empty. Its parent must exist.
         method: `concat` (exact, ranks add), `svd` (the best adapter of a rank), `dense` (exact,
-            full rank), or `fold` (a new checkpoint: the base with the sum added to its weights).
-        rank: `svd` only: the largest rank; by default the largest of a member.
-        energy: `svd` only, instead of a rank: the share of each ||dW||_F^2 to keep, in ]0, 1].
+            full rank), `regmean` (weighed by what each member was fed), or `fold` (a new
+            checkpoint: the base with the sum added to its weights).
+        rank: the largest rank, `svd` and `regmean` only; by default the largest of a member for
+            `svd`, and all that there is for `regmean`.
+        energy: instead of a rank: the share of each ||dW||_F^2 to keep, in ]0, 1].
         base: the folder of the base's safetensors, whole or in shards.
         dtype: of the adapter: `float32`, or `bfloat16` with the rounding recorded. A fold keeps the
             dtype of every tensor of the base; its arithmetic is fp32.
         threads: by default as many as the process may use.
         is_base_confirmed: whether members are of one base though they name it differently. A path
             and a hub id that end alike name one.
+        grams: `regmean` only: for each member its file of Gram matrices, or None.
 
     Raises:
         UnknownName: the merge method or dtype is not known.
@@ -99,9 +111,10 @@ def merge(
     if method not in METHODS:
         raise UnknownName("merge method", method, METHODS)
     are_prompts = bool(members) and holds_prompts(members[0][0])
-    if (method == FOLD or are_prompts) and (rank, energy, dtype) != (None, None, "float32"):
+    is_asked = (rank, energy, dtype, *grams) != (None, None, "float32")
+    if (method == FOLD or are_prompts) and is_asked:
         raise InputError(
-            "A fold or a merge of prompts takes no rank, energy or dtype: it is exact."
+            "A fold or a merge of prompts is exact: it takes no rank, energy, dtype or Gram matrix."
         )
     confirmed = {"is_base_confirmed": is_base_confirmed}
     if method == FOLD:
@@ -109,18 +122,42 @@ def merge(
     if are_prompts:
         return merge_prompts(members, Path(out), method=method, **confirmed)
     entry = find_method(method, rank=rank, energy=energy)
+    check_grams(entry, grams, n_members=len(members))
     blueprint = _bounded_blueprint(members, base=base, threads=threads, **confirmed)
     form = _with_default_rank(MergeOptions(rank, energy, DTYPES[dtype]), entry, blueprint)
     with write_folder_whole(Path(out)) as part:
         weights = part / WEIGHTS
-        account = stream_adapter(blueprint, weights, method=entry, form=form, threads=threads)
+        fed = open_grams(blueprint, grams)
+        account = stream_adapter(
+            blueprint, weights, method=entry, form=form, grams=fed, threads=threads
+        )
         write_json(part / CONFIG, _config(blueprint, account))
         files = [member.tensors for member, _ in blueprint.members]
         files += [TensorFile(weights, what="The result")]
         *inputs, output = hash_files(files, threads=threads)
         report = adapter_report(blueprint, account, method=method, weights_sha256=output)
-        write_json(part / MANIFEST, adapter_manifest(blueprint, account, report, form, inputs))
+        of_grams = regmean_manifest(account, fed) if entry.weighs_inputs else {}
+        manifest = adapter_manifest(blueprint, account, report, form, inputs)
+        write_json(part / MANIFEST, {**manifest, **of_grams})
     return report
+
+
+def open_grams(blueprint: Blueprint, grams: Sequence[Path | None]) -> list[GramFile | None]:
+    """The files of Gram matrices of a blueprint's members.
+
+    Raises:
+        InputError: a file cannot be read, or holds no matrix of its member's modules.
+    """
+    files = [GramFile(Path(path)) if path else None for path in grams]
+    for number, file in enumerate(files):
+        layout = blueprint.members[number][0].layout
+        if file and layout.modules and not set(file.modules) & set(layout.modules):
+            raise InputError(
+                "A file of Gram matrices is of other modules than its member's.",
+                where=f"member {number + 1}",
+                expected="the matrices that were gathered for this adapter",
+            )
+    return files
 
 
 def hash_files(files: Sequence[TensorFile], *, threads: int | None = None) -> list[str]:
@@ -179,7 +216,7 @@ def _with_default_rank(
     form: MergeOptions, method: MergeMethod, blueprint: Blueprint
 ) -> MergeOptions:
     """Where nothing is asked for, `svd` gives the largest rank of a member."""
-    if not method.takes_rank or form.rank is not None or form.energy is not None:
+    if not method.has_default_rank or form.rank is not None or form.energy is not None:
         return form
     ranks = [max(blueprint.ranks(module)) for module in blueprint.modules]
     return replace(form, rank=max(ranks, default=1))

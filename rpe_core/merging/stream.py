@@ -15,7 +15,9 @@ from rpe_core.delta import PREFIX, peft_names, peft_shapes
 from rpe_core.errors import InputError
 from rpe_core.merging.blueprint import Blueprint
 from rpe_core.merging.concat import Term, do_share, join_factors
+from rpe_core.merging.files.gram_file import GramFile
 from rpe_core.merging.files.writing import TensorWriter
+from rpe_core.merging.regmean import reweigh_by_inputs
 from rpe_core.merging.rounding import Rounding, Workbench, cast
 from rpe_core.merging.table import (
     MergeMethod,
@@ -32,20 +34,25 @@ Shape = tuple[int, ...]
 
 
 class Made(NamedTuple):
-    """What became of a job: the rounding, and of a module how exact it is."""
+    """What became of a job: the rounding, and of a module how exact it is and how it was summed."""
 
     rounding: Rounding
     module: str = ""
     norms: Norms | None = None
+    is_regmean: bool = False
 
 
 @dataclass
 class MergeStatistics:
-    """What a merge did: rank and norms by module, and the rounding over everything."""
+    """What a merge did: rank and norms by module, and the rounding over everything.
+
+    `n_regmean` counts the modules whose members were weighed by their inputs.
+    """
 
     ranks: dict[str, int]
     norms: dict[str, Norms] = field(default_factory=dict)
     rounding: Rounding = field(default_factory=Rounding)
+    n_regmean: int = 0
 
     @property
     def relative_error(self) -> float:
@@ -60,8 +67,27 @@ class MergeStatistics:
     def add(self, made: Made) -> None:
         """Count what a job made."""
         self.rounding += made.rounding
+        self.n_regmean += made.is_regmean
         if made.norms is not None:
             self.norms[made.module] = made.norms
+
+
+@dataclass(frozen=True)
+class DonorInputs:
+    """What the members of a blueprint were fed; nothing where the merge does not ask for it."""
+
+    blueprint: Blueprint
+    grams: Sequence[GramFile | None] = ()
+
+    def reweigh(self, module: str, terms: Sequence[Term]) -> tuple[Sequence[Term], bool]:
+        """The terms of a module for RegMean's sum, and whether it is one."""
+        files = [self.grams[i] for i in self.blueprint.modules[module]] if self.grams else []
+        if not any(files):
+            return terms, False
+        made = reweigh_by_inputs(terms, [file.gram(module) if file else None for file in files])
+        for file in filter(None, files):
+            file.release(module)
+        return made.terms, made.is_regmean
 
 
 def stream_adapter(
@@ -70,9 +96,12 @@ def stream_adapter(
     *,
     method: MergeMethod,
     form: MergeOptions,
+    grams: Sequence[GramFile | None] = (),
     threads: int | None = None,
 ) -> MergeStatistics:
     """Write the merged safetensors file and tell what was done; the same bytes on any threads.
+
+    `grams` holds for each member of the blueprint what its modules were fed, where a method asks.
 
     Raises:
         InputError: a number is not finite, or what PEFT copied from the base is not the base's.
@@ -80,13 +109,14 @@ def stream_adapter(
     check_copies(blueprint)
     terms = {module: blueprint.terms(module) for module in blueprint.modules}
     form = replace(form, is_shared=do_share(fullest(terms)))
-    ranks = _ranks(blueprint, terms, method, form, threads=threads)
+    donors = DonorInputs(blueprint, grams)
+    ranks = _ranks(blueprint, terms, method, form, donors, threads=threads)
     account = MergeStatistics(ranks)
     writer = TensorWriter(path, _shapes(blueprint, ranks), dtype=form.dtype)
     bench = Workbench()
     jobs = [
         *(
-            partial(_write_module, blueprint, module, method, terms[module], rank, writer, bench)
+            partial(_write_module, donors, module, method, terms[module], rank, writer, bench)
             for module, rank in ranks.items()
         ),
         *(
@@ -109,6 +139,7 @@ def _ranks(
     terms: Mapping[str, Sequence[Term]],
     method: MergeMethod,
     form: MergeOptions,
+    donors: DonorInputs,
     *,
     threads: int | None,
 ) -> dict[str, int]:
@@ -118,7 +149,7 @@ def _ranks(
 
     def rank(module: str) -> int:
         with _blaming(blueprint, module):
-            return method.rank(terms[module], form)
+            return method.rank(donors.reweigh(module, terms[module])[0], form)
 
     return dict(zip(terms, map_in_order(rank, terms, threads=threads), strict=True))
 
@@ -133,7 +164,7 @@ def _shapes(blueprint: Blueprint, ranks: Mapping[str, int]) -> dict[str, Shape]:
 
 
 def _write_module(
-    blueprint: Blueprint,
+    donors: DonorInputs,
     module: str,
     method: MergeMethod,
     terms: Sequence[Term],
@@ -141,15 +172,17 @@ def _write_module(
     writer: TensorWriter,
     bench: Workbench,
 ) -> Made:
+    blueprint = donors.blueprint
     names = dict(zip("AB", peft_names(module, blueprint.spec(module).layout), strict=True))
 
     def write(factor: str, start: int, piece: torch.Tensor) -> None:
         writer.write(names[factor], start, piece)
 
     with _blaming(blueprint, module):
-        reduced = method.reduce(terms, rank)
+        summed, is_regmean = donors.reweigh(module, terms)
+        reduced = method.reduce(summed, rank)
         rounding = join_factors(reduced.terms, writer.dtype, write, bench)
-        return Made(rounding, module, reduced.norms(writer.dtype))
+        return Made(rounding, module, reduced.norms(writer.dtype), is_regmean)
 
 
 def _write_piece(

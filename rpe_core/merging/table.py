@@ -11,12 +11,15 @@ import torch
 
 from rpe_core.delta import LowRankDelta
 from rpe_core.errors import InputError, ShapeMismatch, UnknownName, shown_name
+from rpe_core.input_gram import InputGram
 from rpe_core.merging.concat import Term, do_share, merge_concat, rank_of_sum, share_factors
 from rpe_core.merging.dense import merge_dense
+from rpe_core.merging.regmean import reweigh_by_inputs
 from rpe_core.merging.svd import Truncation, merge_svd, rank_for_energy
 from rpe_core.merging.threads import map_in_order
 
 Adapter = Mapping[str, LowRankDelta]
+Grams = Mapping[str, InputGram]  # what a member's modules were fed, by module
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class MergeMethod:
     """How the terms of one module become one delta: `reduce(terms, rank)`, of `rank(terms, form)`.
 
     The rank follows from the shapes; only where a share of energy is asked for, from the numbers.
+    `has_default_rank`: without a rank it gives the largest of a member, not all that there is.
+    `weighs_inputs`: the terms are given another A first, by what each member's module was fed.
     """
 
     name: str
@@ -87,6 +92,8 @@ class MergeMethod:
     reduce: Callable[[Sequence[Term], int], Reduced]
     rank: Callable[[Sequence[Term], MergeOptions], int]
     takes_rank: bool = False
+    has_default_rank: bool = False
+    weighs_inputs: bool = False
 
 
 def find_method(name: str, *, rank: int | None, energy: float | None) -> MergeMethod:
@@ -136,6 +143,7 @@ def merge_deltas(
     *,
     rank: int | None = None,
     energy: float | None = None,
+    grams: Sequence[Grams | None] = (),
 ) -> MergedDeltas:
     """The adapter of sum_i w_i dW_i in memory; a module that a member lacks counts as zero.
 
@@ -148,6 +156,7 @@ def merge_deltas(
         members: deltas by module name, with their weights.
         rank: the largest rank allowed, `svd` only; by default the largest rank of a member.
         energy: instead of a rank, the share of each ||dW||_F^2 to keep, `svd` only.
+        grams: for `regmean`, what each member's modules were fed, by module, or None.
 
     Raises:
         UnknownName: the method is not known.
@@ -155,8 +164,9 @@ def merge_deltas(
         InputError: no weight, a weight that is not finite, a rank or energy where none is taken.
     """
     entry = find_method(method, rank=rank, energy=energy)
-    terms = _terms_by_module(members)
-    if rank is None and energy is None:
+    check_grams(entry, grams, n_members=len(members))
+    terms = _terms_by_module(members, grams if entry.weighs_inputs else ())
+    if entry.has_default_rank and rank is None and energy is None:
         ranks = [delta.rank for parts in terms.values() for delta, _ in parts]
         rank = max(ranks, default=1)
     form = MergeOptions(rank, energy, is_shared=do_share(fullest(terms)))
@@ -193,14 +203,33 @@ def check_same_shape(module: str, shapes: Sequence[object]) -> None:
         )
 
 
-def _terms_by_module(members: Sequence[tuple[Adapter, float]]) -> dict[str, list[Term]]:
+def check_grams(method: MergeMethod, grams: Sequence[object], *, n_members: int) -> None:
+    """Raise InputError where matrices are given to a method that takes none, or not one each."""
+    if method.weighs_inputs and len(grams) != n_members:
+        raise InputError(
+            "RegMean asks what each member's modules were fed.",
+            where=f"{n_members} members, {len(grams)} files of Gram matrices",
+            expected="one for each member; of one without data none",
+        )
+    if grams and not method.weighs_inputs:
+        raise InputError(f"Merge method {method.name} takes no Gram matrices.")
+
+
+def _terms_by_module(
+    members: Sequence[tuple[Adapter, float]], grams: Sequence[Grams | None]
+) -> dict[str, list[Term]]:
     check_weights([weight for _, weight in members])
     terms: dict[str, list[Term]] = {}
-    for deltas, weight in members:
+    fed: dict[str, list[InputGram | None]] = {}
+    for i, (deltas, weight) in enumerate(members):
+        known = (grams[i] if grams else None) or {}
         for module, delta in deltas.items() if weight else ():
             terms.setdefault(module, []).append((delta, float(weight)))
+            fed.setdefault(module, []).append(known.get(module))
     for module, parts in terms.items():
         check_same_shape(module, [delta.shape for delta, _ in parts])
+        if grams:
+            terms[module] = list(reweigh_by_inputs(parts, fed[module]).terms)
     return {module: terms[module] for module in sorted(terms)}
 
 
@@ -226,6 +255,11 @@ def _by_svd(terms: Sequence[Term], rank: int) -> Reduced:
     return Reduced([(truncation.delta, 1.0)], truncation)
 
 
+def _regmean(terms: Sequence[Term], rank: int) -> Reduced:
+    is_all = rank == sum(delta.rank for delta, _ in terms)
+    return Reduced(terms) if is_all else _by_svd(terms, rank)
+
+
 MERGE_METHODS: dict[str, MergeMethod] = {
     entry.name: entry
     for entry in (
@@ -243,12 +277,23 @@ MERGE_METHODS: dict[str, MergeMethod] = {
             _by_svd,
             _svd_rank,
             takes_rank=True,
+            has_default_rank=True,
         ),
         MergeMethod(
             "dense",
             "exact: the sum of products, as a full-rank adapter",
             lambda terms, _: Reduced([(merge_dense(terms), 1.0)]),
             lambda terms, _: min(terms[0][0].shape),
+        ),
+        MergeMethod(
+            "regmean",
+            "RegMean: the sum that answers each member's own training inputs most like that member"
+            " did, from the Gram matrices of what its modules were fed; ranks add up as with"
+            " `concat`, or a rank is given as with `svd`",
+            _regmean,
+            _svd_rank,
+            takes_rank=True,
+            weighs_inputs=True,
         ),
     )
 }
