@@ -42,6 +42,15 @@ def count_encoded_adapters(lake: Rows, adapter_ids: Collection[str], *, encoder_
     return int(rows[0]["n"])
 
 
+def same_bases(lake: Rows, base_sha256: str, *, but: str) -> list[Row]:
+    """base_id and base_name of the bases of the same files but one, by name."""
+    return lake.rows(
+        "SELECT base_id, base_name FROM core.bases WHERE base_sha256 = ? AND base_id <> ?"
+        " AND retracted_at IS NULL ORDER BY base_name, base_id",
+        [base_sha256, but],
+    )
+
+
 def representation_ids_of(lake: Rows, adapter_ids: Collection[str]) -> set[str]:
     """The representations that these adapters are filed under."""
     rows = lake.rows(

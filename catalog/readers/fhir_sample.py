@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from catalog.contracts.contract import ColumnRule
+from catalog.contracts.paths import flat_name
 from catalog.readers.cells import CellRefusedError, decoded_cell
 from catalog.readers.fhir import resources
 from catalog.readers.files import FileUnreadable
@@ -103,11 +104,13 @@ def _mapped(resource: str, values: Sequence[dict[str, Any]]) -> ColumnSample:
     said = {name: _said(path) for name, path in MAPPINGS[resource]}
     rules = {name: ColumnRule(type="string", **dict(keys)) for name, keys in said.items()}
     shape = Shape(rules)
+    at_top = {name: flat_name(name, rule) for name, rule in rules.items()}
     cells: dict[str, list[Any]] = {name: [] for name in said}
     for value in values:
         (made,) = shape.rows(value, {})
         for name, column in cells.items():
-            column.append(_decoded(made.get(name, value.get(name)), rules[name]))
+            cell = made[name] if name in made else value.get(str(at_top[name]))
+            column.append(_decoded(cell, rules[name]))
     held = [name for name, column in cells.items() if any(cell is not None for cell in column)]
     names = [
         DraftName(name, None, () if dict(said[name])["from"] == name else said[name])

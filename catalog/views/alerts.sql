@@ -1,5 +1,5 @@
 -- One row per alert, those that stand first: what no step of a night can mend, from the run that raised it to the last that held it
--- kind: below_promotion, fall, drift, abstained, damaged, silent, refused or clock
+-- kind: below_promotion, fall, drift, abstained, damaged, renamed_base, silent, refused or clock
 -- subject: target of the plan, source, or machine
 -- is_standing: whether it held when the newest run ended
 -- message: what was found, in words; as of the last run that held it

@@ -22,6 +22,7 @@ ENDED = {  # kind of an alert -> how it ends, if not by a retraction or by leavi
     "damaged": "the files of what serves it, and of its members, are intact again",
     "drift": "the newest version is like the ones before it",
     "fall": "the evaluation after it shows no further fall",
+    "renamed_base": "the library holds adapters for it again",
     "refused": "the file was replaced, accepted or removed",
     "silent": "the source has delivered again",
 }

@@ -21,6 +21,7 @@ from flows.steps import evaluate, ingest
 from flows.upkeep import significant_changes
 from flows.upkeep.freshness import SILENT, silent_sources
 from flows.upkeep.machine_checks import CLOCK_SLACK_SECONDS
+from flows.upkeep.renamed_bases import RENAMED, cut_off_targets
 from flows.upkeep.significant_changes import BELOW, DRIFT, FALL, MOVED, WORSE
 from flows.verification.champions import DAMAGED, verified_by
 from flows.workspace.plan import Plan
@@ -30,7 +31,7 @@ from rpe_core.fingerprint import SHORT, fingerprint
 ABSTAINED = "abstained"
 CLOCK, MACHINE = "clock", "machine"
 OF_SOURCES = (SILENT, REFUSED, DRIFT)
-OF_TARGETS = (BELOW, FALL, ABSTAINED, DAMAGED)
+OF_TARGETS = (BELOW, FALL, ABSTAINED, DAMAGED, RENAMED)
 Row = dict[str, Any]
 
 
@@ -57,6 +58,7 @@ def watch(workspace: Workspace, ledger: Ledger, steps: Collection[str], *, plan:
     lookers: dict[str, Callable[[Workspace, Plan, AlertsSeen], list[str]]] = {
         "ingest": _look_at_sources,
         "embed": _look_at_moves,
+        "ensemble": _look_at_libraries,
         "promote": _look_at_targets,
     }
     wanted = {"evaluate": "promote"}
@@ -159,6 +161,14 @@ def _look_at_moves(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[s
     sources = {unit.source for unit in units}
     seen.look(DRIFT, sources, [_drifted(workspace, row) for row in moved.values()])
     return significant_changes.subjects(rows)
+
+
+def _look_at_libraries(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[str]:
+    """Whether a renamed base cuts targets off from the adapters that were made for them."""
+    seen.look(
+        RENAMED, [target.name for target in workspace.plan.targets], cut_off_targets(workspace)
+    )
+    return []
 
 
 def _look_at_targets(workspace: Workspace, plan: Plan, seen: AlertsSeen) -> list[str]:

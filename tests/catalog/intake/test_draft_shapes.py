@@ -19,6 +19,7 @@ import pytest
 from catalog.contracts.load import parse_contract, parse_yaml
 from catalog.intake.drafting import check_sample, draft_contract
 from catalog.intake.landing import ingest
+from catalog.readers.fhir_sample import MAPPINGS
 from rpe_core.errors import InputError
 from tests.catalog.intake.test_drafting import signed
 from tests.catalog.lakes import RUN, fresh_lake
@@ -236,6 +237,35 @@ def test_fhir(tmp_path):
         }
         for one in found
     ]
+
+
+def observation(n):
+    coded = {"coding": [{"code": ["neg", "pos"][n % 2]}], "text": ["none", "some"][n % 2]}
+    return {
+        "resourceType": "Observation",
+        "id": f"ob{n:03}",
+        "status": "final",
+        "subject": {"reference": f"Patient/p{n // 2}"},
+        "code": {"coding": [{"code": "30746-2"}], "text": "Film"},
+        "category": [{"coding": [{"code": "imaging"}]}],
+        "effectiveDateTime": f"2024-05-{1 + n % 28:02}",
+        "issued": f"2024-05-{1 + n % 28:02}T10:00:00Z",
+        "valueString": text(n),
+        "valueCodeableConcept": coded,
+        "valueQuantity": {"value": n + 0.5, "unit": "mm"},
+        "interpretation": [coded],
+        "bodySite": coded,
+        "note": [{"text": text(n + 1)}],
+    }
+
+
+def test_a_draft_of_fhir_takes_all_of_the_mapping_that_it_finds(tmp_path):
+    path = delivered(tmp_path, "jsonl", [observation(n) for n in range(60)])
+    data = parse_yaml(signed(draft_contract(str(path))), file="a.yaml")
+    assert [*data["columns"]] == [name for name, _ in MAPPINGS["Observation"]]
+    assert data["columns"]["effective"] == {"type": "date", "from": "effectiveDateTime"}
+    assert data["columns"]["value_text"]["from"] == "valueString"
+    assert data["task"]["input"] == "value_text"
 
 
 def test_other_resources_are_drafted_by_their_fields(tmp_path):
