@@ -60,6 +60,10 @@ class GramFile:
         """The modules that it has a matrix of."""
         return tuple(sorted(self._shared))
 
+    def input_of(self, module: str) -> str:
+        """The name under which a module's input is stored, which others may share; or nothing."""
+        return self._shared.get(module, "")
+
     def sha256(self) -> str:
         """The hash of the whole file."""
         return self._file.sha256()
