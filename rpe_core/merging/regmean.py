@@ -25,7 +25,7 @@ RIDGE = 1e-4  # times the mean of the diagonal, added to every Gram matrix alike
 
 @dataclass(frozen=True, eq=False)
 class InputMean:
-    """The weighted mean G of donors' matrices, ready to be divided by; modules of one input share it.
+    """The weighted mean G of donors' matrices, ready to be divided by, for modules of one input.
 
     `multiply` and `divide` take rows (r, d) in fp64: times the matrix G_i of a donor, and times the
     inverse of G.
