@@ -241,6 +241,16 @@ def test_folders_and_files_give_the_same_bytes_on_any_threads(tmp_path: Path) ->
     assert {tuple(t.shape) for n, t in written.items() if "lora_A" in n} == {(6, 12)}
 
 
+def test_equal_matrices_make_equal_files(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    grams = {name: draw_gram(rng) for name in ("query", "value")}
+    files = set()
+    for number in range(20):
+        write_grams(tmp_path / f"{number}", grams)
+        files.add(GramFile(tmp_path / f"{number}").sha256())
+    assert len(files) == 1
+
+
 def test_one_member_without_data_takes_the_mean(tmp_path: Path) -> None:
     members, files = write_members(tmp_path)
     merge(members, tmp_path / "out", method="regmean", grams=[files[0], None])
