@@ -19,7 +19,7 @@ from torch import Tensor
 from rpe_core.errors import InputError, ShapeMismatch
 
 DENSE_WIDTH = 2048  # of inputs that keep the whole matrix: 32 MiB of sums
-N_SKETCHED = 64  # columns of the sketch of wider ones
+N_SKETCHED = 32  # columns of the sketch of wider ones
 _SCALE = float(1 << 20)
 _LARGEST = float(1 << 62)
 

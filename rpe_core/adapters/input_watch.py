@@ -32,11 +32,15 @@ WINDOW = 4096  # items that a family sorts by length: before, a module has not s
 
 @dataclass
 class Forward(threading.local):
-    """The forward that a thread is in: its mask, how deep it is, and what its modules were fed."""
+    """The forward that a thread is in: its mask, how deep it is, and what its modules were fed.
+
+    `leaders` are found by each thread in its first forward, whatever others have seen by then.
+    """
 
     mask: Tensor | None = None
     depth: int = 0
     inputs: dict[int, tuple[Tensor, str]] = field(default_factory=dict)
+    leaders: dict[str, str] = field(default_factory=dict)
 
 
 class InputWatch:
@@ -153,9 +157,10 @@ class InputWatch:
     def _taking(self, name: str) -> Callable[[nn.Module, Any], None]:
         def take(module: nn.Module, args: Any) -> None:
             value: Tensor = args[0]
-            if name not in self._leaders:
-                self._leaders[name] = self._leader(name, value)
-            if self._leaders[name] == name and not self._fed[name].is_settled:
+            leaders = self._forward.leaders
+            if name not in leaders:
+                self._leaders[name] = leaders[name] = self._leader(name, value)
+            if leaders[name] == name and not self._fed[name].is_settled:
                 may_settle = self._n_items >= self._stop_after
                 self._fed[name].take(self._counting(value), may_settle=may_settle)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpe_core.merging.blueprint import Blueprint
-from rpe_core.merging.files.gram_file import GramFile
+from rpe_core.merging.donor_inputs import DonorInputs
 from rpe_core.merging.fold_plan import FoldPlan
 from rpe_core.merging.regmean import OFF_DIAGONAL, RIDGE
 from rpe_core.merging.rounding import DTYPES, Rounding
@@ -107,14 +107,14 @@ def adapter_manifest(
     }
 
 
-def regmean_manifest(account: MergeStatistics, grams: Sequence[GramFile | None]) -> dict[str, Any]:
+def regmean_manifest(account: MergeStatistics, donors: DonorInputs) -> dict[str, Any]:
     """What rpe_merge.json says beside that of a RegMean: the matrices by hash, and the options.
 
     `gram_sha256` has the members' order; `n_plain` counts modules that were summed as they are.
     """
     return {
         "regmean": {
-            "gram_sha256": [file.sha256() if file else None for file in grams],
+            "gram_sha256": [file.sha256() if file else None for file in donors.grams],
             "off_diagonal": OFF_DIAGONAL,
             "ridge": RIDGE,
             "n_modules": account.n_regmean,

@@ -11,6 +11,7 @@ from typing import Any
 
 from rpe_core.errors import InputError, UnknownName
 from rpe_core.merging.blueprint import Blueprint, draw_blueprint
+from rpe_core.merging.donor_inputs import open_donor_inputs
 from rpe_core.merging.files.adapter_reader import CONFIG, WEIGHTS
 from rpe_core.merging.files.checkpoint import Checkpoint
 from rpe_core.merging.files.configs import (
@@ -20,7 +21,6 @@ from rpe_core.merging.files.configs import (
     common_text,
     peft_config,
 )
-from rpe_core.merging.files.gram_file import GramFile
 from rpe_core.merging.files.reading import TensorFile
 from rpe_core.merging.files.writing import write_folder_whole, write_json
 from rpe_core.merging.fold import fold_into
@@ -127,37 +127,19 @@ def merge(
     form = _with_default_rank(MergeOptions(rank, energy, DTYPES[dtype]), entry, blueprint)
     with write_folder_whole(Path(out)) as part:
         weights = part / WEIGHTS
-        fed = open_grams(blueprint, grams)
+        donors = open_donor_inputs(blueprint, grams)
         account = stream_adapter(
-            blueprint, weights, method=entry, form=form, grams=fed, threads=threads
+            blueprint, weights, method=entry, form=form, donors=donors, threads=threads
         )
         write_json(part / CONFIG, _config(blueprint, account))
         files = [member.tensors for member, _ in blueprint.members]
         files += [TensorFile(weights, what="The result")]
         *inputs, output = hash_files(files, threads=threads)
         report = adapter_report(blueprint, account, method=method, weights_sha256=output)
-        of_grams = regmean_manifest(account, fed) if entry.weighs_inputs else {}
+        of_grams = regmean_manifest(account, donors) if entry.weighs_inputs else {}
         manifest = adapter_manifest(blueprint, account, report, form, inputs)
         write_json(part / MANIFEST, {**manifest, **of_grams})
     return report
-
-
-def open_grams(blueprint: Blueprint, grams: Sequence[Path | None]) -> list[GramFile | None]:
-    """The files of Gram matrices of a blueprint's members.
-
-    Raises:
-        InputError: a file cannot be read, or holds no matrix of its member's modules.
-    """
-    files = [GramFile(Path(path)) if path else None for path in grams]
-    for number, file in enumerate(files):
-        layout = blueprint.members[number][0].layout
-        if file and layout.modules and not set(file.modules) & set(layout.modules):
-            raise InputError(
-                "A file of Gram matrices is of other modules than its member's.",
-                where=f"member {number + 1}",
-                expected="the matrices that were gathered for this adapter",
-            )
-    return files
 
 
 def hash_files(files: Sequence[TensorFile], *, threads: int | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from rpe_core.delta import PREFIX, peft_names, peft_shapes
 from rpe_core.errors import InputError
 from rpe_core.merging.blueprint import Blueprint
 from rpe_core.merging.concat import Term, do_share, join_factors
-from rpe_core.merging.files.gram_file import GramFile
+from rpe_core.merging.donor_inputs import DonorInputs
 from rpe_core.merging.files.writing import TensorWriter
 from rpe_core.merging.regmean import reweigh_by_inputs
 from rpe_core.merging.rounding import Rounding, Workbench, cast
@@ -23,6 +23,7 @@ from rpe_core.merging.table import (
     MergeMethod,
     MergeOptions,
     Norms,
+    Reduced,
     fullest,
     name_module_in_errors,
     overall_ratio,
@@ -72,36 +73,18 @@ class MergeStatistics:
             self.norms[made.module] = made.norms
 
 
-@dataclass(frozen=True)
-class DonorInputs:
-    """What the members of a blueprint were fed; nothing where the merge does not ask for it."""
-
-    blueprint: Blueprint
-    grams: Sequence[GramFile | None] = ()
-
-    def reweigh(self, module: str, terms: Sequence[Term]) -> tuple[Sequence[Term], bool]:
-        """The terms of a module for RegMean's sum, and whether it is one."""
-        files = [self.grams[i] for i in self.blueprint.modules[module]] if self.grams else []
-        if not any(files):
-            return terms, False
-        made = reweigh_by_inputs(terms, [file.gram(module) if file else None for file in files])
-        for file in filter(None, files):
-            file.release(module)
-        return made.terms, made.is_regmean
-
-
 def stream_adapter(
     blueprint: Blueprint,
     path: Path,
     *,
     method: MergeMethod,
     form: MergeOptions,
-    grams: Sequence[GramFile | None] = (),
+    donors: DonorInputs | None = None,
     threads: int | None = None,
 ) -> MergeStatistics:
     """Write the merged safetensors file and tell what was done; the same bytes on any threads.
 
-    `grams` holds for each member of the blueprint what its modules were fed, where a method asks.
+    `donors` is what the blueprint's members were fed, where the method asks for it.
 
     Raises:
         InputError: a number is not finite, or what PEFT copied from the base is not the base's.
@@ -109,15 +92,15 @@ def stream_adapter(
     check_copies(blueprint)
     terms = {module: blueprint.terms(module) for module in blueprint.modules}
     form = replace(form, is_shared=do_share(fullest(terms)))
-    donors = DonorInputs(blueprint, grams)
+    donors = donors or DonorInputs(blueprint)
     ranks = _ranks(blueprint, terms, method, form, donors, threads=threads)
     account = MergeStatistics(ranks)
     writer = TensorWriter(path, _shapes(blueprint, ranks), dtype=form.dtype)
     bench = Workbench()
     jobs = [
         *(
-            partial(_write_module, donors, module, method, terms[module], rank, writer, bench)
-            for module, rank in ranks.items()
+            partial(_write_modules, donors, group, method, terms, ranks, writer, bench)
+            for group in donors.groups(ranks)
         ),
         *(
             partial(_write_piece, blueprint, tensor, of, writer, bench)
@@ -126,8 +109,9 @@ def stream_adapter(
         ),
     ]
     try:
-        for made in map_in_order(lambda job: job(), jobs, threads=threads):
-            account.add(made)
+        for several in map_in_order(lambda job: job(), jobs, threads=threads):
+            for made in several:
+                account.add(made)
         writer.finish()
     finally:
         writer.close()
@@ -149,7 +133,7 @@ def _ranks(
 
     def rank(module: str) -> int:
         with _blaming(blueprint, module):
-            return method.rank(donors.reweigh(module, terms[module])[0], form)
+            return method.rank(reweigh_by_inputs(terms[module], donors.mean(module)), form)
 
     return dict(zip(terms, map_in_order(rank, terms, threads=threads), strict=True))
 
@@ -163,37 +147,48 @@ def _shapes(blueprint: Blueprint, ranks: Mapping[str, int]) -> dict[str, Shape]:
     return dict(sorted(shapes.items()))
 
 
-def _write_module(
+def _write_modules(
     donors: DonorInputs,
-    module: str,
+    group: Sequence[str],
     method: MergeMethod,
-    terms: Sequence[Term],
-    rank: int,
+    terms: Mapping[str, Sequence[Term]],
+    ranks: Mapping[str, int],
     writer: TensorWriter,
     bench: Workbench,
-) -> Made:
-    blueprint = donors.blueprint
+) -> list[Made]:
+    """Write the modules of one input, one after the other."""
+    with _blaming(donors.blueprint, group[0]):
+        mean = donors.mean(group[0])
+    made = []
+    for module in group:
+        with _blaming(donors.blueprint, module):
+            reduced = method.reduce(reweigh_by_inputs(terms[module], mean), ranks[module])
+            rounding = _write_module(donors.blueprint, module, reduced, writer, bench)
+            norms = reduced.norms(writer.dtype)
+            made.append(Made(rounding, module, norms, is_regmean=mean is not None))
+    return made
+
+
+def _write_module(
+    blueprint: Blueprint, module: str, reduced: Reduced, writer: TensorWriter, bench: Workbench
+) -> Rounding:
     names = dict(zip("AB", peft_names(module, blueprint.spec(module).layout), strict=True))
 
     def write(factor: str, start: int, piece: torch.Tensor) -> None:
         writer.write(names[factor], start, piece)
 
-    with _blaming(blueprint, module):
-        summed, is_regmean = donors.reweigh(module, terms)
-        reduced = method.reduce(summed, rank)
-        rounding = join_factors(reduced.terms, writer.dtype, write, bench)
-        return Made(rounding, module, reduced.norms(writer.dtype), is_regmean)
+    return join_factors(reduced.terms, writer.dtype, write, bench)
 
 
 def _write_piece(
     blueprint: Blueprint, tensor: str, of: Range, writer: TensorWriter, bench: Workbench
-) -> Made:
+) -> list[Made]:
     start, change = sum_whole(blueprint, tensor, of)
     with name_module_in_errors(tensor):
         made, rounding = cast((start + change).float(), writer.dtype, bench)
     writer.write(PREFIX + tensor, of[0], made)
     release_whole(blueprint, tensor, of)
-    return Made(rounding)
+    return [Made(rounding)]
 
 
 @contextmanager

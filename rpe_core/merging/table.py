@@ -14,7 +14,7 @@ from rpe_core.errors import InputError, ShapeMismatch, UnknownName, shown_name
 from rpe_core.input_gram import InputGram
 from rpe_core.merging.concat import Term, do_share, merge_concat, rank_of_sum, share_factors
 from rpe_core.merging.dense import merge_dense
-from rpe_core.merging.regmean import reweigh_by_inputs
+from rpe_core.merging.regmean import mean_of_inputs, require_width, reweigh_by_inputs
 from rpe_core.merging.svd import Truncation, merge_svd, rank_for_energy
 from rpe_core.merging.threads import map_in_order
 
@@ -229,7 +229,9 @@ def _terms_by_module(
     for module, parts in terms.items():
         check_same_shape(module, [delta.shape for delta, _ in parts])
         if grams:
-            terms[module] = list(reweigh_by_inputs(parts, fed[module]).terms)
+            require_width(fed[module], parts[0][0].shape[1])
+            mean = mean_of_inputs(fed[module], [weight for _, weight in parts])
+            terms[module] = list(reweigh_by_inputs(parts, mean))
     return {module: terms[module] for module in sorted(terms)}
 
 

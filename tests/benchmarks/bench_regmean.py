@@ -23,7 +23,7 @@ from rpe_core.families import text_encoder
 from rpe_core.input_gram import InputGram
 from rpe_core.merging.files.gram_file import write_grams
 from rpe_core.merging.merge import merge
-from rpe_core.merging.regmean import OFF_DIAGONAL, RIDGE, reweigh_by_inputs
+from rpe_core.merging.regmean import OFF_DIAGONAL, RIDGE, mean_of_inputs, reweigh_by_inputs
 from tests.benchmarks import merging_world as world
 from tests.benchmarks.measuring_merging import peak_memory, take_turns, timed
 from tests.benchmarks.texts import minilm, sentences
@@ -141,7 +141,8 @@ def _error(width: int) -> dict[str, float]:
     b = torch.ones(1, world.RANK)
     terms = [(LowRankDelta(a, b), w) for a, w in zip(factors, POSITIVE, strict=True)]
     began = time.perf_counter()
-    made = reweigh_by_inputs(terms, [InputGram.of_rows(x) for x in rows]).terms
+    grams = [InputGram.of_rows(x) for x in rows]
+    made = reweigh_by_inputs(terms, mean_of_inputs(grams, POSITIVE))
     seconds = time.perf_counter() - began
     dense = _dense(factors, rows)
     gaps = [torch.dist(delta.a, a) ** 2 for (delta, _), a in zip(made, dense, strict=True)]

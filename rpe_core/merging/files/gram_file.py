@@ -15,6 +15,7 @@ from rpe_core.input_gram import DENSE_WIDTH, N_SKETCHED, InputGram
 from rpe_core.merging.files.reading import TensorFile
 
 _PRODUCTS, _SQUARES, _SHARED, _ROWS = ".products", ".squares", "same_input_as", "n_rows"
+_TOLD = "grams"  # one key: safetensors writes several in any order, and a file is known by its hash
 
 
 def write_grams(path: Path, grams: Mapping[str, InputGram]) -> None:
@@ -26,8 +27,8 @@ def write_grams(path: Path, grams: Mapping[str, InputGram]) -> None:
         tensors[name + _PRODUCTS] = grams[name].products.contiguous()
         tensors[name + _SQUARES] = grams[name].squares.contiguous()
         n_rows[name] = grams[name].n_rows
-    told = {_SHARED: json.dumps(shared, sort_keys=True), _ROWS: json.dumps(n_rows, sort_keys=True)}
-    save_file(tensors, path, metadata=told)
+    told = json.dumps({_SHARED: shared, _ROWS: n_rows}, sort_keys=True)
+    save_file(tensors, path, metadata={_TOLD: told})
 
 
 class GramFile:
@@ -47,9 +48,9 @@ class GramFile:
         )
         try:
             with safe_open(path, framework="pt") as opened:
-                told = opened.metadata() or {}
-            self._shared: dict[str, str] = dict(json.loads(told[_SHARED]))
-            self._rows: dict[str, int] = dict(json.loads(told[_ROWS]))
+                told = json.loads((opened.metadata() or {})[_TOLD])
+            self._shared: dict[str, str] = dict(told[_SHARED])
+            self._rows: dict[str, int] = dict(told[_ROWS])
         except Exception:  # safetensors' own error is no subclass of anything, and names no fault
             raise self._fault from None
         for leader in self._shared.values():
@@ -59,6 +60,10 @@ class GramFile:
     def modules(self) -> tuple[str, ...]:
         """The modules that it has a matrix of."""
         return tuple(sorted(self._shared))
+
+    def input_of(self, module: str) -> str:
+        """The name under which a module's input is stored, which others may share; or nothing."""
+        return self._shared.get(module, "")
 
     def sha256(self) -> str:
         """The hash of the whole file."""

@@ -84,6 +84,18 @@ def test_no_bit_depends_on_the_threads_or_on_who_came_first(
     assert len(hashes) == 1
 
 
+def test_modules_of_one_input_share_their_sums_whichever_thread_comes_first(
+    base: text_encoder.Base, texts: list[str]
+) -> None:
+    leaders = set()
+    for turn in range(60):
+        with own_random_state(seed=0, threads=2 + turn % 3):
+            grams = gathered(text_encoder, base, texts[:60], *MODULES).grams
+        first: dict[int, str] = {}
+        leaders.add(tuple(first.setdefault(id(gram), name) for name, gram in grams.items()))
+    assert len(leaders) == 1
+
+
 def test_rows_of_two_deliveries_add_up_and_can_be_taken_away(
     base: text_encoder.Base, texts: list[str]
 ) -> None:

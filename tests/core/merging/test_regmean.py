@@ -19,7 +19,7 @@ from rpe_core.input_gram import InputGram
 from rpe_core.merging.files.gram_file import GramFile, write_grams
 from rpe_core.merging.merge import merge
 from rpe_core.merging.peft_folders import write_adapter
-from rpe_core.merging.regmean import OFF_DIAGONAL, RIDGE, reweigh_by_inputs
+from rpe_core.merging.regmean import OFF_DIAGONAL, RIDGE, mean_of_inputs
 from rpe_core.merging.table import merge_deltas
 
 SEEDS = st.integers(0, 10_000)
@@ -183,11 +183,10 @@ def test_where_weights_leave_no_best_sum_the_plain_one_is_taken(
     if wide:
         monkeypatch.setattr(input_gram, "DENSE_WIDTH", 8)
     deltas = [draw_delta(rng, d=40) for _ in range(2)]
-    rows = [draw_rows(rng, d=40), 10 * draw_rows(rng, d=40)]
-    terms = list(zip(deltas, [1.2, -0.2], strict=True))
-    made = reweigh_by_inputs(terms, [InputGram.of_rows(x) for x in rows])
-    assert not made.is_regmean
-    assert [id(delta) for delta, _ in made.terms] == [id(delta) for delta in deltas]
+    grams = [InputGram.of_rows(x) for x in (draw_rows(rng, d=40), 10 * draw_rows(rng, d=40))]
+    assert mean_of_inputs(grams, [1.2, -0.2]) is None
+    plain = plain_sum(deltas, [1.2, -0.2])
+    assert gap(merged(deltas, [1.2, -0.2], grams), plain) <= 1e-6
 
 
 def test_weights_of_another_sum_scale_the_outcome() -> None:
@@ -240,6 +239,16 @@ def test_folders_and_files_give_the_same_bytes_on_any_threads(tmp_path: Path) ->
     assert len(opened[0].modules) == 3
     written = load_file(tmp_path / "out1" / "adapter_model.safetensors")
     assert {tuple(t.shape) for n, t in written.items() if "lora_A" in n} == {(6, 12)}
+
+
+def test_equal_matrices_make_equal_files(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    grams = {name: draw_gram(rng) for name in ("query", "value")}
+    files = set()
+    for number in range(20):
+        write_grams(tmp_path / f"{number}", grams)
+        files.add(GramFile(tmp_path / f"{number}").sha256())
+    assert len(files) == 1
 
 
 def test_one_member_without_data_takes_the_mean(tmp_path: Path) -> None:
