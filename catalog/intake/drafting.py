@@ -39,11 +39,12 @@ _YAML_WORDS = frozenset({"true", "false", "null"})
 LINE_CHARS = 10**9  # YAML scalars are never folded
 
 
-def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
+def draft_contract(uri: str, *, source: str = "", sample_rows: int = 5000) -> str:
     """A commented YAML contract drafted from the first rows of the first file that `uri` names.
 
     What only a person can know stands as TO-FILL, and `load_contract` says so until it is filled.
-    No cell value is shown, but for the short values of the column that seems to be the label.
+    Without a `source` it is called after the files. No cell value is shown, but for the short
+    values of the column that seems to be the label.
 
     Raises:
         InputError: if no file matches, its ending tells no format, or it is an image.
@@ -63,7 +64,7 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
     roles = guess_roles(profiles)
     columns = [_settled(column, roles) for column in profiles]
     n_rows = max((column.n_rows for column in columns), default=0)
-    source = _source_name(uri)
+    source = source or source_name(uri)
     path = files.path if "://" in uri else str(Path(files.path).absolute())
     lines = [
         f"# Drafted from the first {n_rows} rows of {file_name(first)}. Check every line,",
@@ -86,10 +87,10 @@ def draft_contract(uri: str, *, sample_rows: int = 5000) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _source_name(uri: str) -> str:
+def source_name(uri: str) -> str:
     """A name from the file, or from its folder where the file's name is only a pattern.
 
-    >>> _source_name("/data/CT abdomen/2026-*.csv.gz"), _source_name("/data/site_a-*.csv")
+    >>> source_name("/data/CT abdomen/2026-*.csv.gz"), source_name("/data/site_a-*.csv")
     ('ct_abdomen', 'site_a')
     """
     parts = [part for part in re.split(r"[/\\]", uri) if part]

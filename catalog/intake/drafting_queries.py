@@ -21,7 +21,12 @@ _CURSOR = (
 
 
 def draft_query(
-    uri: str, query: str, credentials: Path | None = None, *, sample_rows: int = 5000
+    uri: str,
+    query: str,
+    credentials: Path | None = None,
+    *,
+    source: str = "",
+    sample_rows: int = 5000,
 ) -> str:
     """A commented YAML contract drafted from some rows that a query gives, as of files.
 
@@ -38,7 +43,7 @@ def draft_query(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{Path(urlsplit(uri).path).stem or 'source'}.parquet"
         write_rows(files, file, limit=sample_rows)
-        drafted = draft_contract(str(file), sample_rows=sample_rows)
+        drafted = draft_contract(str(file), source=source, sample_rows=sample_rows)
         drafted = drafted.replace(f"rows of {file.name}.", "rows that the query gave.", 1)
     line = ", ".join(
         f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()

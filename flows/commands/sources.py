@@ -32,18 +32,29 @@ def draft(
 ) -> None:
     """Write a contract from the data, so that nobody starts from an empty page.
 
+    The source is called after --out, or after the data.
+
     Example: rpe source draft data/reports.csv --out reports.yaml
     """
-    from catalog.intake.drafting import draft_contract  # pyarrow takes a second to import
+    from catalog.intake.drafting import (  # pyarrow takes a second to import
+        draft_contract,
+        source_name,
+    )
     from catalog.intake.drafting_queries import draft_query
     from flows.workspace.contracts import write_new
 
-    text = draft_query(path, query, credentials) if query else draft_contract(path)
+    source = source_name(out.name) if out else ""
+    if query:
+        text = draft_query(path, query, credentials, source=source)
+    else:
+        text = draft_contract(path, source=source)
     if out is None:
         typer.echo(text)
         return
     write_new(out, text)
-    say(f"{out}: fill in what is marked, then `rpe source add {out}`")
+    named = out.with_name(f"{source}.yaml")
+    step = "fill in what is marked" if named == out else f"fill in what is marked, call it {named}"
+    say(f"{out}: {step}, then `rpe source add {named}`")
 
 
 @app.command()

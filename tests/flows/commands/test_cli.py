@@ -198,6 +198,19 @@ def assert_one_shape(name: str, answer: Any) -> None:
     assert ("rows" in answer) + ("ids" in answer) + (answer["status"] == "error") == 1
 
 
+def test_a_source_is_called_after_the_file_that_its_draft_is_written_to(
+    workspace: Settings, desk: Path, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert rpe("source", "draft", "data/reports.csv", "--out", "films.yaml") == 0
+    assert "then `rpe source add films.yaml`" in capfd.readouterr().err
+    assert "\nsource: films\n" in (desk / "films.yaml").read_text()
+    assert rpe("source", "add", "films.yaml") == 2
+    assert "differs from the file's name" not in capfd.readouterr().err
+    assert rpe("source", "draft", "data/reports.csv", "--out", "My films.yml") == 0
+    assert "call it my_films.yaml, then `rpe source add my_films.yaml`" in capfd.readouterr().err
+    assert "\nsource: my_films\n" in (desk / "My films.yml").read_text()
+
+
 def test_a_draft_is_accepted_only_when_it_is_filled_in(
     workspace: Settings, desk: Path, rpe: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
