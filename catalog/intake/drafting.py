@@ -43,7 +43,8 @@ def draft_contract(uri: str, *, source: str = "", sample_rows: int = 5000) -> st
     """A commented YAML contract drafted from the first rows of the first file that `uri` names.
 
     What only a person can know stands as TO-FILL, and `load_contract` says so until it is filled.
-    Without a `source` it is called after the files. No cell value is shown, but for the short values of the column that seems to be the label.
+    Without a `source` it is called after the files. No cell value is shown, but for the short
+    values of the column that seems to be the label.
 
     Raises:
         InputError: if no file matches, its ending tells no format, or it is an image.

@@ -102,8 +102,10 @@ def refresh(
             return False
         if file_sha256(str(fresh)) in withdrawn:
             return False
-        fresh.rename(folder / f"{_number(lying) + 1:06d}.parquet")
-        _replaced(in_vain, [fresh.with_stem(f"{_number(lying) + 1:06d}")])
+        # counted over all queries of the source: what another one gave before came earlier
+        number = _number([*folder.parent.glob("*/[0-9]*.parquet"), *lying]) + 1
+        fresh.rename(folder / f"{number:06d}.parquet")
+        _replaced(in_vain, [fresh.with_stem(f"{number:06d}")])
     return True
 
 
@@ -154,9 +156,12 @@ def apart(contract: SourceContract, *, is_empty: bool = False) -> Iterator[Sourc
         folder = Path(other.files.path).parent
         folder.mkdir(parents=True)
         here = Path(contract.files.path).parent
-        held = [] if is_empty else [*here.glob("[0-9]*.parquet"), *here.glob(_WITHDRAWN)]
+        extracts = here.parent.glob("*/[0-9]*.parquet")  # of other queries too: they are counted
+        held = [] if is_empty else [*extracts, *here.glob(_WITHDRAWN)]
         for file in held:
-            (folder / file.name).symlink_to(file)
+            link = folder.parent / file.parent.name / file.name
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(file)
         yield other
 
 

@@ -28,6 +28,7 @@ from catalog.stores.lake.errors import lake_errors
 from catalog.stores.rows import Rows
 from catalog.validation.keys import KeyIndex
 from catalog.validation.outcome import BatchReport, Outcome, remedies
+from catalog.validation.row_rules import SHOWN_ROWS
 from rpe_core.errors import InputError
 
 Row = dict[str, Any]
@@ -106,13 +107,17 @@ def _row(file: Lying, name: str, report: BatchReport | None) -> Row:
 
 
 def _set_aside(outcome: Outcome) -> Iterator[Row]:
-    for (rule, column), n_rows in sorted(outcome.tally.failed.items()):
+    """Rows that ingest would quarantine: those that break a rule, then those with a wrong key."""
+    tally, failing = outcome.tally, outcome.keys.failing if outcome.keys else {}
+    marked = {(code, ""): (len(rows), rows[:SHOWN_ROWS]) for code, rows in failing.items() if rows}
+    cells = {check: (n, tally.examples[check]) for check, n in sorted(tally.failed.items())}
+    for (rule, column), (n_rows, first_rows) in (*cells.items(), *marked.items()):
         shown = f"{rule}({column})" if column else rule
         yield {
             "file": outcome.report.file_name,
             "rule": shown,
             "n_rows": n_rows,
-            "first_rows": outcome.tally.examples[rule, column],
+            "first_rows": first_rows,
             "meaning": reason_text(shown),
         }
 

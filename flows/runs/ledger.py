@@ -82,7 +82,9 @@ class Alert:
         """How it ended, in words."""
         how = ENDED.get(self.kind, "its cause has gone")
         since = f" since {self.since[:10]}" if self.since else ""
-        return f"{self.kind.replace('_', ' ')} of {self.subject}{since}: {how}"
+        # of several refused files of a source the batch tells which
+        batch = f", {self.cause}," if self.kind == REFUSED and self.cause else ""
+        return f"{self.kind.replace('_', ' ')} of {self.subject}{batch}{since}: {how}"
 
 
 def is_told(alert: Alert, faults: Iterable[StepFault]) -> bool:

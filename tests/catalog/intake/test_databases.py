@@ -137,6 +137,22 @@ def test_another_query_begins_anew(hospital: Hospital, tmp_path: Path) -> None:
     assert pq.read_metadata(held(narrow)[0]).num_rows == 5
 
 
+def test_what_another_query_gave_came_earlier_so_that_a_cursor_may_be_declared_later(
+    hospital: Hospital, lake: Lake, tmp_path: Path
+) -> None:
+    whole = contract_of(hospital.uri, tmp_path / "x")
+    land(lake, whole, tmp_path)
+    by_cursor = contract_of(hospital.uri, tmp_path / "x", cursor="report_id")
+    for contract, changed in ((by_cursor, 4), (whole, 6)):
+        hospital.do(f"UPDATE reports SET verdict = 'abnormal' WHERE report_id = {changed}")
+        with extracts.apart(contract) as other:
+            extracts.refresh(other)
+            assert [file.name for file in held(other)][-1] > held(whole)[-1].name
+        assert land(lake, contract, tmp_path)[changed]["verdict"] == "abnormal"
+    assert [file.name for file in held(by_cursor)] == ["000002.parquet"]
+    assert [file.name for file in held(whole)] == ["000001.parquet", "000003.parquet"]
+
+
 def test_neither_place_nor_order_of_extracts_is_part_of_the_contract(tmp_path: Path) -> None:
     one, other = (contract_of("sqlite:////a.db", tmp_path / name) for name in ("x", "y"))
     assert one.sha256 == other.sha256

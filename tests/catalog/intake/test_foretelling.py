@@ -88,6 +88,11 @@ def test_changed_duplicate_unchanged_and_unknown_are_told_against_what_stands(wo
     assert any("b.jsonl: changed_row: 1 row (1)" in text for text in told_faults)
     assert any("c.jsonl: duplicate_key: 2 rows (1, 5)" in text for text in told_faults)
     assert any("has a column 'scanner' that is not declared" in text for text in told_faults)
+    aside = [(r["file"], r["rule"], r["n_rows"], r["first_rows"]) for r in forecast.set_aside]
+    assert aside == [
+        ("b.jsonl", "changed_row", 1, [1]),
+        ("c.jsonl", "duplicate_key", 2, [1, 5]),
+    ], "the rows that `findings` shows afterwards"
     again = agree(world, contract)
     assert verdicts(again)["b.jsonl"] == "refused before"
     assert "changed_row" in next(row["reason"] for row in again.files if row["file"] == "b.jsonl")

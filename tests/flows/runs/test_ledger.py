@@ -176,3 +176,14 @@ def test_a_step_accounts_for_the_process_that_it_called(tmp_path: Path, status: 
         assert run_child("tests.busy", tmp_path, log=tmp_path / "log") == status
     assert step.cpu_seconds >= busy.CPU_SECONDS - 0.01
     assert step.peak_memory_bytes >= busy.MEMORY
+
+
+def test_the_ends_of_two_refused_files_are_told_apart() -> None:
+    ends = [
+        Alert(
+            "refused", "site_a", "what", "do", cause=f"batch:site_a@{n}", since="2026-12-01"
+        ).ending
+        for n in (1, 2)
+    ]
+    assert ends[0].startswith("refused of site_a, batch:site_a@1, since 2026-12-01: the file")
+    assert len({*ends}) == 2
