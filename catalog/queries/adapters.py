@@ -51,6 +51,21 @@ def same_bases(lake: Rows, base_sha256: str, *, but: str) -> list[Row]:
     )
 
 
+def trained_on_groups(lake: Rows, adapter_ids: Collection[str], *, at_least: int) -> list[str]:
+    """Those of these adapters that were trained here on this many groups or more, sorted.
+
+    Groups that were never counted are as many as rows at most.
+    """
+    rows = lake.rows(
+        "SELECT adapter_id FROM core.adapters AS a"
+        " JOIN core.representations AS r USING (representation_id)"
+        " WHERE list_contains(?, adapter_id) AND a.origin = 'trained'"
+        " AND coalesce(r.n_groups, r.n_items) >= ? ORDER BY adapter_id",
+        [sorted(adapter_ids), at_least],
+    )
+    return [row["adapter_id"] for row in rows]
+
+
 def representation_ids_of(lake: Rows, adapter_ids: Collection[str]) -> set[str]:
     """The representations that these adapters are filed under."""
     rows = lake.rows(

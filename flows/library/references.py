@@ -9,7 +9,7 @@ from catalog.queries import current
 from catalog.queries.adapters import count_encoded_adapters
 from catalog.queries.current import AdapterFilter
 from catalog.stores.vectors.library import Library
-from flows.workspace.plan import TargetSpec
+from flows.workspace.plan import REGMEAN, TargetSpec
 from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
 from rpe_core.adapters.table import LEARNED_PROMPTS, UNMERGEABLE
@@ -104,6 +104,7 @@ def methods_apart(recipe: object) -> tuple[str, ...]:
 def retrieval_options(workspace: Workspace, target: TargetSpec) -> dict[str, Any]:
     """What a target asks of the library and of the merge: what an ensemble must tell a replay."""
     wanted = filter_of(workspace, target)
+    fed = {"min_groups": workspace.plan.publishing.min_groups} if target.merge == REGMEAN else {}
     return {
         "source": target.source,
         "k": target.k,
@@ -113,4 +114,5 @@ def retrieval_options(workspace: Workspace, target: TargetSpec) -> dict[str, Any
         "sources": wanted.sources,
         "recipe_ids": wanted.recipe_ids,
         "calibration_items": workspace.plan.evaluation.calibration_items,
+        **fed,
     }

@@ -7,14 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from catalog.lineage import source_of
 from catalog.queries import current
-from catalog.readers.items import item_source
 from catalog.records import registration
-from flows.steps import input_statistics
-from flows.workspace.representations import EmbedUnit, embed_unit_of
+from flows.library import input_statistics
+from flows.workspace.representations import EmbedUnit, embed_unit_of, inputs_of, rows_of
 from flows.workspace.workspace import Workspace
 from rpe_core.distance import Matrix
 from rpe_core.records import Representation, Role
@@ -43,14 +41,15 @@ def pending(workspace: Workspace) -> list[EmbedUnit]:
 def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
     """The mean over the inputs: of a reference's training rows, of all rows of a target.
 
-    The same pass files what the plan's recipes must know of a reference's inputs.
+    The same pass files what the plan's recipes and merges must know of a reference's inputs.
     """
-    rows, wanted = _rows(workspace, unit), {}
+    rows, wanted = rows_of(workspace, unit), {}
+    n_groups = len(rows.column("_group_sha256").unique())
     if unit.role == "reference":
         wanted = input_statistics.missing_statistics(
-            workspace, unit.source, unit.dataset_version_id, unit.base_name
+            workspace, unit.source, unit.dataset_version_id, unit.base_name, n_groups=n_groups
         )
-    inputs = _inputs(workspace, unit, rows)
+    inputs = inputs_of(workspace, unit, rows)
     features = input_statistics.features(workspace, unit.base_name, inputs, wanted)
     sample = FeatureSample()
     mean = mean_feature(sample.watch(features))
@@ -62,14 +61,9 @@ def make(workspace: Workspace, unit: EmbedUnit) -> Representation:
         mean.n,
         tuple(mean.mean.tolist()),
         tuple(mean.variance.tolist()),
-        len(rows.column("_group_sha256").unique()),
+        n_groups,
         sample.shares,
     )
-
-
-def inputs_of(workspace: Workspace, unit: EmbedUnit) -> Sequence[Any]:
-    """What `make` encodes of a unit, item by item."""
-    return _inputs(workspace, unit, _rows(workspace, unit))
 
 
 def unpack(values: Mapping[str, Any]) -> Representation:
@@ -87,18 +81,6 @@ def features_of(workspace: Workspace, unit: EmbedUnit, *, limit: int) -> Matrix:
         for index, feature in zip(indices, features, strict=True)
     }
     return np.array([found[i] for i in range(len(inputs))], dtype=np.float64)
-
-
-def _rows(workspace: Workspace, unit: EmbedUnit) -> pa.Table:
-    return workspace.rows(
-        unit.dataset_version_id,
-        columns=item_source(workspace.contracts[unit.source]).input_columns,
-        split="train" if unit.role == "reference" else None,
-    )
-
-
-def _inputs(workspace: Workspace, unit: EmbedUnit, rows: pa.Table) -> Sequence[Any]:
-    return item_source(workspace.contracts[unit.source]).inputs(rows)
 
 
 def keep(workspace: Workspace, made: Sequence[Representation]) -> None:

@@ -17,13 +17,15 @@ from catalog.stores.vectors.library import Library
 from flows.library.answers import LabelledRows, score_draft
 from flows.library.attribution import MAX_ADAPTERS, attributions_of
 from flows.library.calibration import library_of
+from flows.library.donor_grams import donors_to_gather, facts_of_merge, file_of_donor
 from flows.library.merging import merge_members
 from flows.library.references import retrieval_options, visible_library
 from flows.library.retrieval import TargetView, retrieve
 from flows.library.tuning import is_tuned, recorded_tuning, tune, tuning_record
 from flows.library.weighing import draft_of_target, leave_out, without_source
+from flows.runs.progress import announce
 from flows.runs.versions import NUMERIC, versions_of
-from flows.workspace.plan import TargetSpec
+from flows.workspace.plan import REGMEAN, TargetSpec
 from flows.workspace.representations import embed_unit_of
 from flows.workspace.run_cache import CacheSection
 from flows.workspace.workspace import Workspace
@@ -76,7 +78,8 @@ def units_of(workspace: Workspace, target: TargetView) -> list[EnsembleUnit]:
     for strategy in target.spec.specs:
         is_open = is_tuned(strategy, target.spec.k)
         draft = None if is_open else draft_of_target(workspace, target, strategy, None)
-        sha256 = sha256_of(target, strategy, draft, calibration_items=items)
+        facts = facts_of_merge(workspace, target, target.library if is_open else target.candidates)
+        sha256 = sha256_of(target, strategy, draft, calibration_items=items, merge=facts)
         units.append(EnsembleUnit(target, strategy, draft, sha256))
     return units
 
@@ -87,14 +90,18 @@ def sha256_of(
     draft: EnsembleDraft | None,
     *,
     calibration_items: int,
+    merge: Sequence[Any],
 ) -> str:
-    """Hash over what makes an ensemble; `draft` is None where something is to be chosen first."""
+    """Hash over what makes an ensemble; `draft` is None where something is to be chosen first.
+
+    `merge` are the facts of the merge, of all that the target may see in the first case.
+    """
     made_of: dict[str, Any] = {
         "target": target.name,
         "dataset": target.version.sha256,
         "base": target.base.sha256,
         "strategy": strategy,
-        "merge": [target.spec.merge, target.spec.rank],
+        "merge": merge,
     }
     if draft is None:
         made_of["k"] = target.spec.k
@@ -145,11 +152,23 @@ def make(workspace: Workspace, unit: EnsembleUnit) -> MergedEnsemble:
     if draft is None:
         tuning = tuning_of(workspace, unit.target, unit.strategy)
         draft = draft_of_target(workspace, unit.target, unit.strategy, tuning)
+    _gather_inputs(workspace, target, draft)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "adapter"
         report = merge_members(workspace, target, draft, folder)
         artifact_sha256 = workspace.stores.artifacts.put_folder(folder)
     return MergedEnsemble(_card(workspace, unit, draft, report), artifact_sha256)
+
+
+def _gather_inputs(workspace: Workspace, target: TargetView, draft: EnsembleDraft) -> None:
+    """Gather what RegMean asks and no pass has filed, as where a plan asks for it later."""
+    if target.spec.merge != REGMEAN:
+        return
+    members = [member.adapter_id for member in draft.members if member.weight != 0.0]
+    missing = list(donors_to_gather(workspace, target.base.name, members))
+    for number, donor in enumerate(missing, start=1):
+        announce("inputs", donor.unit.source, number, len(missing))
+        file_of_donor(workspace, donor)
 
 
 def keep(workspace: Workspace, made: Sequence[MergedEnsemble]) -> None:

@@ -18,10 +18,10 @@ from catalog.readers.items import item_source
 from catalog.records import registration
 from catalog.records.registration import AdapterCard
 from catalog.stores.disk import write_whole
+from flows.library import input_statistics
 from flows.runs.processes import run_child
-from flows.steps import embed, input_statistics
 from flows.workspace.bases import base_folder, files_of, is_hub
-from flows.workspace.representations import EmbedUnit, embed_unit_of
+from flows.workspace.representations import EmbedUnit, embed_unit_of, inputs_of
 from flows.workspace.workspace import Workspace
 from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import RpeError
@@ -142,15 +142,16 @@ def _lay_statistics(workspace: Workspace, unit: TrainUnit, folder: Path) -> str 
 
     Returns the copy's name, or None where the recipe's method asks for nothing.
     """
-    version, base, recipe = unit.dataset_version_id, unit.base_name, unit.recipe
-    file, kept = input_statistics.file_of(workspace, version, base, recipe), folder / STATISTICS
-    if file is None:
+    version, base, kept = unit.dataset_version_id, unit.base_name, folder / STATISTICS
+    question = input_statistics.question_of(unit.recipe)
+    if question is None:
         return None
+    file = input_statistics.file_of(workspace, version, base, question.asked)
     if not kept.exists():  # a training that goes on began at what lies there
         if not file.exists():
             encoded = EmbedUnit(unit.source, base, "reference", version, unit.representation_id)
-            items = embed.inputs_of(workspace, encoded)
-            input_statistics.gather(workspace, base, items, file=file, recipe=recipe)
+            items = inputs_of(workspace, encoded)
+            input_statistics.gather(workspace, base, items, file=file, question=question)
         with write_whole(kept) as part:
             shutil.copyfile(file, part)
     return kept.name

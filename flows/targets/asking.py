@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from catalog.errors import RecordNotFound
@@ -41,9 +43,9 @@ def open_for_question(settings: Settings, *, as_of: datetime | None = None) -> I
     """The workspace for a question, about now or a moment: it may be one that is only read."""
     declared = load_declarations(settings)
     require_current_lake(settings)
-    with open_to_look(settings, keeps_parts=True) as stores:
-        run = open_run("ask")
-        yield Workspace(settings, declared.plan, declared.contracts, stores, run, as_of=as_of)
+    with open_to_look(settings, keeps_parts=True) as stores, TemporaryDirectory() as scratch:
+        plan, contracts, run = declared.plan, declared.contracts, open_run("ask")
+        yield Workspace(settings, plan, contracts, stores, run, as_of=as_of, scratch=Path(scratch))
 
 
 def nearest_adapters(settings: Settings, target: str, *, k: int) -> NotedRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +17,10 @@ from catalog.lineage import source_of
 from catalog.queries import current
 from catalog.queries.current import AdapterFilter
 from catalog.queries.ensemble_record import EnsembleRecord, MadeWith, made_with, read_ensemble
-from flows.library.merging import merge_stored
+from catalog.queries.versions import is_data_standing
+from catalog.stores.artifacts.artifacts import Artifacts
+from flows.library.donor_grams import donor_of, facts_of_merge, gather_donor
+from flows.library.merging import MergeAsk, merge_stored
 from flows.library.references import methods_apart
 from flows.library.retrieval import retrieve_from
 from flows.library.tuning import is_tuned, read_tuning
@@ -26,17 +30,17 @@ from flows.runs.versions import NUMERIC, versions_of
 from flows.steps import embed
 from flows.steps.ensemble import sha256_of
 from flows.targets.asking import open_for_question
-from flows.workspace.bases import base_folder
-from flows.workspace.plan import TargetSpec
+from flows.workspace.plan import REGMEAN, TargetSpec
 from flows.workspace.representations import EmbedUnit
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import Workspace
 from rpe_core.ensemble import EnsembleDraft
 from rpe_core.errors import RpeError
 from rpe_core.fingerprint import fingerprint, make_id
-from rpe_core.merging.manifest import MergeReport
+from rpe_core.merging.manifest import MANIFEST, MergeReport
 from rpe_core.records import BaseModel, DatasetVersion, Representation
 
+Recompute = Callable[[Workspace, EnsembleRecord], "ReplayedPart"]
 SAME, DIFFERS, NOT_RECOMPUTED = "same", "differs", "cannot be recomputed"
 
 
@@ -88,16 +92,16 @@ def replay(settings: Settings, ensemble_id: str) -> list[ReplayPart]:
     """
     with open_for_question(settings) as workspace:
         record = read_ensemble(workspace.stores.lake, ensemble_id)
-        parts = []
-        for number, (name, how) in enumerate(_PARTS.items(), start=1):
-            announce("replay", name, number, len(_PARTS))
+        parts, recomputed = [], _parts_of(record)
+        for number, (name, how) in enumerate(recomputed.items(), start=1):
+            announce("replay", name, number, len(recomputed))
             parts.append(_part(name, how, workspace, record))
         return parts
 
 
 def _part(
     name: str,
-    recompute: Callable[[Workspace, EnsembleRecord], ReplayedPart],
+    recompute: Recompute,
     workspace: Workspace,
     record: EnsembleRecord,
 ) -> ReplayPart:
@@ -176,11 +180,14 @@ def _weights(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
     draft = draft_of_target(
         workspace, target, record.strategy, read_tuning(record.row["parameters"])
     )
+    is_open = is_tuned(record.strategy, target.spec.k)
+    seen = target.library if is_open else target.candidates
     sha256 = sha256_of(
         target,
         record.strategy,
-        None if is_tuned(record.strategy, target.spec.k) else draft,
+        None if is_open else draft,
         calibration_items=asked["calibration_items"],
+        merge=facts_of_merge(workspace, target, seen, min_groups=asked.get("min_groups")),
     )
     then = record.weighing
     now = _weighing(draft, make_id("ensemble", target.name, sha256))
@@ -260,19 +267,52 @@ def merge_again(workspace: Workspace, record: EnsembleRecord, folder: Path) -> M
         workspace,
         record.weights,
         folder,
-        method=record.row["merge"],
-        rank=record.asked.get("rank"),
-        base=_base_of(workspace, record),
+        MergeAsk(
+            record.row["merge"],
+            record.asked.get("rank"),
+            _base_of(workspace, record),
+            record.asked.get("min_groups"),
+        ),
     )
 
 
-def _base_of(workspace: Workspace, record: EnsembleRecord) -> Path | None:
-    """The base's folder, which a merge of whole tensors reads; None where it is not at hand."""
-    name = record.base["base_name"]
+def _base_of(workspace: Workspace, record: EnsembleRecord) -> str | None:
+    """The base's name in the plan, which a merge may read; None where it is not at hand."""
+    name: str = record.base["base_name"]
     if name not in workspace.plan.bases:
         return None
-    is_same = workspace.bases[name].sha256 == record.base["base_sha256"]
-    return base_folder(workspace.plan.bases[name]) if is_same else None
+    return name if workspace.bases[name].sha256 == record.base["base_sha256"] else None
+
+
+def _inputs(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
+    """What every member of a RegMean was fed, once more from its rows."""
+    folder = workspace.stores.artifacts.folder(record.row["artifact_sha256"])
+    then = json.loads((folder / MANIFEST).read_text())["regmean"]["gram_sha256"]
+    base_name = _base_of(workspace, record)
+    if base_name is None:
+        raise NotRecomputed("The plan has no base that is the one of then.")
+    now: list[str | None] = []
+    for adapter_id, sha256 in zip(record.weights, then, strict=True):
+        now.append(_sha256_of_inputs(workspace, base_name, adapter_id) if sha256 else None)
+    sources = [
+        source_of(adapter_id)
+        for adapter_id, before, after in zip(record.weights, then, now, strict=True)
+        if before != after
+    ]
+    return ReplayedPart(fingerprint(then), fingerprint(now), f"of {', '.join(sources)}")
+
+
+def _sha256_of_inputs(workspace: Workspace, base_name: str, adapter_id: str) -> str:
+    """The hash of a member's Gram matrices, gathered in a scratch of their own."""
+    if not current.adapters(workspace.stores.lake, [adapter_id]):
+        raise NotRecomputed("Members are not on record any more.", where=adapter_id)
+    donor = donor_of(workspace, base_name, adapter_id)
+    if not is_data_standing(workspace.stores.lake, donor.unit.dataset_version_id):
+        raise NotRecomputed("The data of a member have been withdrawn.", where=adapter_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / donor.file.name
+        gather_donor(workspace, donor, file)
+        return Artifacts.hash_file(file)
 
 
 def _artifact(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
@@ -287,9 +327,13 @@ def as_row(part: ReplayPart) -> dict[str, Any]:
     return {**asdict(part), "changed": part.changed}
 
 
-_PARTS = {
-    "representation": _representation,
-    "weights": _weights,
-    "merge": _merge,
-    "artifact": _artifact,
-}
+def _parts_of(record: EnsembleRecord) -> dict[str, Recompute]:
+    """The parts of an ensemble, by name."""
+    inputs = {"inputs": _inputs} if record.row["merge"] == REGMEAN else {}
+    return {
+        "representation": _representation,
+        "weights": _weights,
+        **inputs,
+        "merge": _merge,
+        "artifact": _artifact,
+    }

@@ -18,9 +18,9 @@ from catalog.integrity.old_versions import file_versions
 from catalog.queries.current import read_standing
 from catalog.records import orphans, promotion
 from catalog.stores.set_aside import Aside
+from flows.library import input_statistics
 from flows.runs.run_record import open_run
 from flows.runs.webhook import tell_stop
-from flows.steps import input_statistics
 from flows.upkeep.retraction_steps import recover_and_open_stores
 from flows.workspace.locking import hold_workspace
 from flows.workspace.stores import utc_now

@@ -156,11 +156,7 @@ def _unit(workspace: Workspace, row: Row) -> TrainUnit:
         raise NotMended(f"the workspace has no contract of {row['source']}")
     if not is_data_standing(workspace.stores.lake, row["dataset_version_id"]):
         raise NotMended("its data are not there any more")
-    facts = json.loads(row["recipe_json"])
-    names = {
-        key: tuple(facts[key]) for key in ("target_modules", "modules_to_save") if key in facts
-    }
-    recipe = Recipe(**{**facts, **names})
+    recipe = Recipe.from_json(row["recipe_json"])
     sha256 = f"repair-{row['adapter_id'].rpartition('@')[2]}"
     return TrainUnit(
         row["source"],

@@ -24,11 +24,11 @@ from catalog.stores.lake.catalog_uri import parse_catalog
 from catalog.stores.registry.connection import vacuum_tracking
 from catalog.stores.set_aside import Aside
 from catalog.stores.stores import Stores
+from flows.library import input_statistics
 from flows.runs.ledger import StepFault
 from flows.runs.prefect_records import count_prefect_runs, erase_prefect_records, removal_text
 from flows.runs.processes import this_process
 from flows.runs.run_record import open_run
-from flows.steps import input_statistics
 from flows.upkeep.crash_recovery import settle
 from flows.workspace.settings import Settings
 from flows.workspace.stores import close_on_error, open_stores

@@ -30,6 +30,7 @@ AUTO_DOC = (
 BASELINE_MERGES: Mapping[str, str] = dict.fromkeys(
     ("ties", "dare_linear"), "through PEFT, as a baseline"
 )
+REGMEAN = "regmean"  # the merge that asks what references were fed
 SCORERS = (  # metric, key of the plan, family and kind of the model that scores
     ("bert_f1", "bert_score", "text-encoder", "text encoder"),
     ("judge", "judge", "causal-lm", "language model"),

@@ -65,6 +65,7 @@ class Workspace:
     stores: Stores
     run: RunRef
     as_of: datetime | None = None  # a moment to look at; what stands then is what stood
+    scratch: Path | None = None  # where that goes which only a question needs: it keeps nothing
     cache: RunCache = field(default_factory=RunCache)
 
     @cached_property

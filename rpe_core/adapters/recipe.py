@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,17 @@ class Recipe:
     gradient_checkpointing: bool = False
     threads: int = 1
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """The recipe that an adapter was filed with, its fields as JSON."""
+        fields = json.loads(text)
+        names = {
+            key: tuple(fields[key])
+            for key in ("target_modules", "modules_to_save")
+            if key in fields
+        }
+        return cls(**{**fields, **names})
 
     @property
     def sha256(self) -> str:

@@ -11,15 +11,17 @@ from safetensors.torch import load_file
 
 from catalog.retraction import retraction
 from catalog.retraction.influence import Subject, influence_of
+from flows.library import input_statistics
 from flows.night.nightly import run_night
 from flows.runs.run_record import open_run
-from flows.steps import embed, input_statistics, train
+from flows.steps import embed, train
 from flows.upkeep.maintain import maintain
 from flows.upkeep.retraction_steps import recover_and_open_stores
 from flows.workspace.settings import Settings
 from flows.workspace.stores import open_stores
 from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.adapters.input_statistics import InputStatistics
+from rpe_core.adapters.recipe import Recipe
 from rpe_core.errors import InputError
 from rpe_core.merging.files.hyperparameters import Hyperparameters
 from rpe_core.merging.peft_folders import read_adapter
@@ -174,12 +176,14 @@ def test_recipes_that_ask_for_the_same_share_a_file(embedded: Settings) -> None:
     version = "dataset:site_a@0123456789ab"
     with opened(embedded) as workspace:
         eva = workspace.plan.recipe("lora2")
-        file = input_statistics.file_of(workspace, version, "pico", eva)
-        assert file is not None
+
+        def file_of(recipe: Recipe) -> Path:
+            question = input_statistics.question_of(recipe)
+            assert question is not None
+            return input_statistics.file_of(workspace, version, "pico", question.asked)
+
+        file = file_of(eva)
         assert file.parent.name == "dataset-site_a-0123456789ab"
-        same = replace(eva, seed=7, learning_rate=1e-4)
-        other = replace(eva, r=4)
-        assert input_statistics.file_of(workspace, version, "pico", same) == file
-        assert input_statistics.file_of(workspace, version, "pico", other) != file
-        plain = replace(eva, method="lora", options={})
-        assert input_statistics.file_of(workspace, version, "pico", plain) is None
+        assert file_of(replace(eva, seed=7, learning_rate=1e-4)) == file
+        assert file_of(replace(eva, r=4)) != file
+        assert input_statistics.question_of(replace(eva, method="lora", options={})) is None
