@@ -125,3 +125,19 @@ def export(
     from flows.workspace.settings import Settings
 
     show_ids([str(export_adapter(Settings(), adapter, out))], as_json=as_json)
+
+
+@app.command("grams")
+def grams(
+    adapter: Annotated[str, typer.Argument(help="An adapter id.")],
+    out: Annotated[Path, typer.Option(help="The file to write; it must not exist.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write what an adapter's modules were fed, as sums, for `rpe merge --method regmean`.
+
+    Example: rpe adapters grams adapter:site_a@0123456789ab --out site_a.grams.safetensors
+    """
+    from flows.adapters.export_grams import export_grams  # the stores take seconds to import
+    from flows.workspace.settings import Settings
+
+    show_ids([str(export_grams(Settings(), adapter, out))], as_json=as_json)

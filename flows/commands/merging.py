@@ -23,12 +23,16 @@ def merge(
         list[str], typer.Option(help="FOLDER=WEIGHT, one or more; a weight may be negative.")
     ],
     out: Annotated[Path, typer.Option(help="The folder to make; it must not hold anything.")],
-    method: Annotated[str, typer.Option(help="concat, svd, dense or fold.")] = "concat",
+    method: Annotated[str, typer.Option(help="concat, svd, dense, regmean or fold.")] = "concat",
     rank: Annotated[
-        int | None, typer.Option(min=1, help="svd: the largest rank of a module.")
+        int | None, typer.Option(min=1, help="svd, regmean: the largest rank of a module.")
     ] = None,
     energy: Annotated[
-        float | None, typer.Option(help="svd: the share of squared norm to keep, up to 1.")
+        float | None, typer.Option(help="svd, regmean: the squared norm's share to keep, up to 1.")
+    ] = None,
+    grams: Annotated[
+        list[str] | None,
+        typer.Option(help="regmean: FOLDER=FILE of `rpe adapters grams`, one or more."),
     ] = None,
     base: Annotated[
         Path | None,
@@ -48,17 +52,38 @@ def merge(
 
     Example: rpe merge --members a=0.6 b=-0.1 --method svd --rank 16 --out merged
     """
-    weighted = [_member(text) for text in [*members, *context.args]]
+    # those that come after --grams are files as well, told apart by what stands behind the sign
+    others = [text for text in context.args if grams and not _has_weight(text)]
+    weighted = [_member(text) for text in [*members, *(t for t in context.args if t not in others)]]
     from flows.runs.progress import progress_on_stderr
     from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
 
     asked: dict[str, Any] = {"method": method, "rank": rank, "energy": energy, "base": base}
     with progress_on_stderr(f"merging {len(weighted)} folders"):
         asked |= {"dtype": dtype, "threads": threads, "is_base_confirmed": confirm_base}
+        asked["grams"] = _gram_files(weighted, [*(grams or ()), *others])
         report = merge_folders(weighted, out, **asked)
     row = {"folder": str(out), **asdict(report)}
     facts = [{"field": key, "value": value} for key, value in row.items()]
     show_rows([row] if as_json else facts, as_json=as_json, title="merged")
+
+
+def _gram_files(members: list[tuple[Path, float]], named: list[str]) -> list[Path | None]:
+    """For each member its file, or None; nothing at all where no file is named."""
+    if not named:
+        return []
+    files = {Path(folder): Path(file) for folder, _, file in (t.partition("=") for t in named)}
+    if unknown := [str(folder) for folder in files if folder not in dict(members)]:
+        raise typer.BadParameter(f"--grams names folders that are no members: {len(unknown)}.")
+    return [files.get(folder) for folder, _ in members]
+
+
+def _has_weight(text: str) -> bool:
+    try:
+        float(text.rpartition("=")[2])
+    except ValueError:
+        return False
+    return True
 
 
 def _member(text: str) -> tuple[Path, float]:

@@ -79,6 +79,7 @@ EXAMPLES = {
     "adapters list": Example(words=("adapter:site_a@",)),
     "adapters show": Example(words=("weights_sha256",)),
     "adapters export": Example(json_only=True, words=("bundles/site_a",)),
+    "adapters grams": Example(json_only=True, words=("site_a.grams.safetensors",)),
     "adapters import": Example(words=("0 new in the library",)),
     "merge": Example(json_only=True, words=('"method": "svd"', '"rank": 4')),
     "maintain": Example(words=("aliases repaired",)),
@@ -168,7 +169,7 @@ def test_example(
         monkeypatch.setenv("RPE_HOME", str(desk / ".rpe"))
     if name == "source draft":
         (desk / "reports.yaml").unlink()
-    if name in ("adapters show", "adapters export", "adapters import"):
+    if name in ("adapters show", "adapters export", "adapters grams", "adapters import"):
         assert rpe("adapters", "list", "--json") == 0
         adapter_id = json.loads(capfd.readouterr().out)["rows"][0]["adapter_id"]
         arguments = [adapter_id if "@0123456789ab" in word else word for word in arguments]

@@ -31,6 +31,7 @@ ASKED = {
     "adapters list": ((),),
     "adapters show": ((f"adapter:x@{ID}",),),
     "adapters export": ((f"adapter:x@{ID}", "--out", "out"),),
+    "adapters grams": ((f"adapter:x@{ID}", "--out", "out"),),
     "adapters import": (("x",), ("x", "--dry-run")),
     "backup": (("/nowhere/out",),),
     "doctor": ((), ("--deep",)),

@@ -93,12 +93,16 @@ def folder_of(call: str) -> str:
 
 
 def plan_with(settings: Settings, references: Collection[str]) -> None:
-    """Targets on two sources, of which one is a reference itself; k leaves one candidate out."""
+    """Targets on two sources, of which one is a reference itself; k leaves one candidate out.
+
+    One is merged by what its members were fed, of which nothing of a withdrawn one may stay.
+    """
     plan = settings.plan_file.read_text()
     plan = plan.replace("[site_a, site_b]", f"[{', '.join(references)}]")
     own = plan[plan.index("  - {name: site-c") : plan.index("gate:")]
+    fed = own.replace("site-c", "by-inputs").replace("k: 2", "k: 2, merge: regmean")
     own = own.replace("site-c", "site-a").replace("source: site_c", "source: site_a")
-    plan = plan.replace("gate:", own.replace("k: 2", "k: 1") + "gate:")
+    plan = plan.replace("gate:", own.replace("k: 2", "k: 1") + fed + "gate:")
     settings.plan_file.write_text(plan)
 
 

@@ -23,6 +23,9 @@ TARGETS = """\
   - {name: full, source: site_c, base: pico, k: 2, merge: dense, strategies: [similarity]}
   - {name: signs, source: site_c, base: pico, k: 2, merge: ties, strategies: [average]}
   - {name: drops, source: site_c, base: pico, k: 2, merge: dare_linear, strategies: [average]}
+  - {name: fed, source: site_c, base: pico, k: 2, merge: regmean, strategies: [average, linear]}
+  - {name: cut-fed, source: site_c, base: pico, k: 2, merge: regmean, rank: 2,
+     strategies: [average]}
   - {name: own, source: site_a, base: pico, k: 2, include_own: true, strategies: [linear_l1]}
   - {name: far, source: site_x, base: pico, k: 2, strategies: [nearest, linear]}
 """
@@ -122,9 +125,12 @@ def test_every_way_to_weigh_and_to_merge_is_replayed(pico_workspace: Settings) -
     plan.write_text(told.replace("[site_a, site_b]", "[site_a, site_b, site_c]"))
     steps = ("ingest", "embed", "train", "ensemble")
     assert run_night(pico_workspace, only=steps).faults == ()
-    found = outcomes(pico_workspace, threads=2)
-    assert found == dict.fromkeys(found, ALL_SAME)
-    assert len(found) == 14
+    by_ensemble = outcomes(pico_workspace, threads=2)
+    expected = {
+        name: ALL_SAME | ({"inputs": "same"} if "fed" in name else {}) for name in by_ensemble
+    }
+    assert by_ensemble == expected
+    assert len(by_ensemble) == 17
     far = read_rows_of(
         pico_workspace, "SELECT abstained FROM core.ensembles WHERE target_name = 'far'"
     )
