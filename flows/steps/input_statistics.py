@@ -50,7 +50,9 @@ def missing_statistics(
         for reference in workspace.plan.references
         if source in reference.sources and reference.base == base_name
     ]
-    files = [(file_of(workspace, dataset_version_id, base_name, one), one) for one in recipes]
+    files = [
+        (file_of(workspace, dataset_version_id, base_name, recipe), recipe) for recipe in recipes
+    ]
     return {file: recipe for file, recipe in files if file and not file.exists()}
 
 
@@ -61,12 +63,12 @@ def features(
 
     What cannot be gathered is left out: the training says why.
     """
-    found, watches = workspace.features(base_name, items), {}
+    pairs, watches = workspace.features(base_name, items), {}
     for file, recipe in wanted.items():
         with suppress(InputError):
             watches[file] = _watch(workspace, base_name, recipe)
-            found = watches[file].over(found)
-    yield from found
+            pairs = watches[file].over(pairs)
+    yield from pairs
     for file, watch in watches.items():
         with suppress(InputError):
             _write(file, watch.result())
@@ -94,7 +96,7 @@ def erase(settings: Settings, dataset_version_ids: Collection[str]) -> None:
 
 def erase_others(settings: Settings, dataset_version_ids: Collection[str]) -> int:
     """Remove the statistics of all other dataset versions; of how many there were."""
-    kept = {_folder(settings, one) for one in dataset_version_ids}
+    kept = {_folder(settings, version_id) for version_id in dataset_version_ids}
     old = [folder for folder in settings.statistics_folder.glob("*") if folder not in kept]
     for folder in old:
         shutil.rmtree(folder)
