@@ -183,7 +183,7 @@ def write_impression(
     if style.urgent_first:
         seen = sorted(seen, key=lambda finding: finding.said not in urgent)
     items = [style.item.format(**finding._asdict()) for finding in seen]
-    items += [style.normal.format(place=place) for place in clear if style.normal]
+    items += [style.normal.format(place=body_part) for body_part in clear if style.normal]
     numbers = [f"{i}. " if style.is_numbered else "" for i in range(1, len(items) + 1)]
     parts = [f"{number}{item}." for number, item in zip(numbers, items, strict=True)]
     if style.alarm and any(finding.said in urgent for finding in seen):

@@ -183,14 +183,14 @@ def adapters(lake: Lake, adapter_ids: Collection[str]) -> dict[str, Row]:
 
 def batches(lake: Lake, dataset_version_ids: Collection[str]) -> dict[str, list[str]]:
     """Dataset version -> ids of the batches that it is made of, as far as it is on record."""
-    found: dict[str, list[str]] = {}
+    by_version: dict[str, list[str]] = {}
     for row in lake.rows(
         "SELECT child_id, parent_id FROM core.lineage WHERE role = 'batch'"
         " AND list_contains(?, child_id) ORDER BY ALL",
         [sorted(dataset_version_ids)],
     ):
-        found.setdefault(row["child_id"], []).append(row["parent_id"])
-    return found
+        by_version.setdefault(row["child_id"], []).append(row["parent_id"])
+    return by_version
 
 
 def last_arrivals(lake: Lake) -> dict[str, datetime]:
@@ -211,14 +211,14 @@ def n_delivered(lake: Lake, sources: Collection[str], *, since: datetime) -> int
 
 def validation_scores(lake: Lake, evaluation_ids: Sequence[str]) -> dict[str, dict[str, Row]]:
     """Evaluation -> "arm metric" -> its row of scores over all items of the validation split."""
-    found: dict[str, dict[str, Row]] = {}
+    by_evaluation: dict[str, dict[str, Row]] = {}
     for row in lake.rows(
         "FROM core.scores WHERE split = 'validation' AND slice = ''"
         " AND list_contains(?, evaluation_id)",
         [list(evaluation_ids)],
     ):
-        found.setdefault(row["evaluation_id"], {})[f"{row['arm']} {row['metric']}"] = row
-    return found
+        by_evaluation.setdefault(row["evaluation_id"], {})[f"{row['arm']} {row['metric']}"] = row
+    return by_evaluation
 
 
 def choices(lake: Lake, evaluation_ids: Sequence[str]) -> dict[str, str]:
@@ -276,8 +276,8 @@ def last_alerts(lake: Lake, *, flow: str = "") -> list[dict[str, Any]]:
         " ORDER BY recorded_at DESC, run_id DESC LIMIT 1",
         [flow, flow],
     )
-    found: list[dict[str, Any]] = json.loads(rows[0]["alerts_json"]) if rows else []
-    return found
+    alerts: list[dict[str, Any]] = json.loads(rows[0]["alerts_json"]) if rows else []
+    return alerts
 
 
 def checks(lake: Lake, kind: str, record_ids: Collection[str]) -> list[Row]:
@@ -320,5 +320,5 @@ def _ids(lake: Lake, column: str, table: str, as_of: datetime | None) -> frozens
 
 def _first_at(lake: Lake, table: str, column: str, value: str) -> datetime | None:
     rows = lake.rows(f"SELECT min(recorded_at) AS at FROM core.{table} WHERE {column} = ?", [value])
-    found: datetime | None = rows[0]["at"]
-    return found
+    earliest: datetime | None = rows[0]["at"]
+    return earliest

@@ -67,13 +67,13 @@ def read_ensemble(lake: Lake, ensemble_id: str) -> EnsembleRecord:
     Raises:
         RecordNotFound: no ensemble has this id, or its base or representation is not on record.
     """
-    found = lake.rows("FROM core.ensembles WHERE ensemble_id = ?", [ensemble_id])
-    if not found:
+    ensembles = lake.rows("FROM core.ensembles WHERE ensemble_id = ?", [ensemble_id])
+    if not ensembles:
         raise RecordNotFound(
             "No ensemble has this id.",
             remedy='`rpe sql "SELECT ensemble_id, target_name, strategy FROM core.ensembles"`',
         )
-    row = found[0]
+    row = ensembles[0]
     members = lake.rows(
         "FROM core.ensemble_members WHERE ensemble_id = ? ORDER BY distance, adapter_id",
         [ensemble_id],

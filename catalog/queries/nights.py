@@ -18,8 +18,8 @@ def count_runs(lake: Rows) -> int:
 
 def last_run_at(lake: Rows) -> datetime | None:
     """When the newest run was recorded; None before the first."""
-    found: datetime | None = lake.rows("SELECT max(recorded_at) AS at FROM core.runs")[0]["at"]
-    return found
+    newest: datetime | None = lake.rows("SELECT max(recorded_at) AS at FROM core.runs")[0]["at"]
+    return newest
 
 
 def has_run_of(lake: Rows, flow: str) -> bool:

@@ -45,10 +45,10 @@ def champions_at(lake: Rows, moment: datetime) -> dict[str, str]:
 def standing_changes(lake: Rows) -> dict[str, list[Row]]:
     """Target -> each time that what serves it changed, the oldest first; nothing withdrawn."""
     rows = lake.rows(f"FROM {CHANGES} WHERE retracted_at IS NULL ORDER BY target_name, place")
-    found: dict[str, list[Row]] = {}
+    by_target: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row["target_name"], []).append(row)
-    return found
+        by_target.setdefault(row["target_name"], []).append(row)
+    return by_target
 
 
 def targets_ever_served(lake: Rows) -> frozenset[str]:

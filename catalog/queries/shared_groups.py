@@ -62,7 +62,7 @@ def shared_rows(lake: Lake, now: str, then: str, *, split: str = "") -> Shared:
 
 def places_of(lake: Lake, encoder_id: str, role: str, sources: list[str]) -> dict[str, list[Row]]:
     """Source -> its standing representations under an encoder, by the age of what they encode."""
-    found: dict[str, list[Row]] = {}
+    by_source: dict[str, list[Row]] = {}
     for row in lake.rows(
         "SELECT d.source, r.representation_id, r.dataset_version_id"
         " FROM core.representations AS r JOIN core.dataset_versions AS d USING (dataset_version_id)"
@@ -71,8 +71,8 @@ def places_of(lake: Lake, encoder_id: str, role: str, sources: list[str]) -> dic
         " ORDER BY d.recorded_at, r.recorded_at, r.representation_id",
         [encoder_id, role, sources],
     ):
-        found.setdefault(row["source"], []).append(row)
-    return found
+        by_source.setdefault(row["source"], []).append(row)
+    return by_source
 
 
 def shares_of(lake: Lake, representation_ids: list[str]) -> dict[str, tuple[float, ...]]:

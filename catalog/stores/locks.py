@@ -24,14 +24,14 @@ _POLL_SECONDS = 0.02
 class _SharedLock:
     """The lock of one place in this process; two stores of one workspace share it."""
 
-    def __init__(self, place: Path | str) -> None:
+    def __init__(self, location: Path | str) -> None:
         self.threads = threading.RLock()
         self.processes: FileLock | AdvisoryLock
-        if isinstance(place, Path):
+        if isinstance(location, Path):
             # thread_local off: the RLock above already keeps other threads out
-            self.processes = FileLock(place, thread_local=False)
+            self.processes = FileLock(location, thread_local=False)
         else:
-            self.processes = AdvisoryLock(place, "writer")
+            self.processes = AdvisoryLock(location, "writer")
         self.depth = 0
 
 
@@ -47,8 +47,8 @@ class WriterLock:
     a use case that writes to several stores holds it over all of them.
     """
 
-    def __init__(self, place: Path | str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self.place = place.absolute() if isinstance(place, Path) else place
+    def __init__(self, location: Path | str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self.place = location.absolute() if isinstance(location, Path) else location
         self._timeout_seconds = timeout_seconds
 
     @contextmanager
@@ -117,13 +117,13 @@ class WriterLock:
 
     def _shared(self) -> _SharedLock:
         with disk_errors("the writer lock", self._where), _LOCKS_GUARD:
-            place = self.place
-            if isinstance(place, Path):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place = place.parent.resolve() / place.name
-            if place not in _LOCKS:
-                _LOCKS[place] = _SharedLock(place)
-            return _LOCKS[place]
+            location = self.place
+            if isinstance(location, Path):
+                location.parent.mkdir(parents=True, exist_ok=True)
+                location = location.parent.resolve() / location.name
+            if location not in _LOCKS:
+                _LOCKS[location] = _SharedLock(location)
+            return _LOCKS[location]
 
     def _take(self, lock: _SharedLock, deadline: float) -> None:
         if lock.depth == 0:

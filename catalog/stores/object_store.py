@@ -98,10 +98,10 @@ def find_access() -> Access:
     with object_store_errors("find out who we are at the object store"):
         session = botocore.session.get_session()
         client = session.create_client("s3")
-        found = session.get_credentials()
-        if found is None:
+        credentials = session.get_credentials()
+        if credentials is None:
             raise client_error_of("no credentials", "use the object store", "")
-        keys = found.get_frozen_credentials()
+        keys = credentials.get_frozen_credentials()
         endpoint = str(client.meta.endpoint_url)
         return Access(
             "" if endpoint.endswith(_AMAZON) else endpoint,
@@ -197,20 +197,20 @@ def object_store_errors(doing: str, where: str = "") -> Iterator[None]:
 
 def client_error_of(text: str, doing: str, where: str) -> StoreError:
     """Our error for a client's text, which is read to classify it and then dropped."""
-    told = text.lower()
-    if any(sign in told for sign in _NO_BUCKET):
+    lowered = text.lower()
+    if any(sign in lowered for sign in _NO_BUCKET):
         return StoreError(
             f"Could not {doing}: there is no such bucket.",
             where=where,
             remedy="make it (we never do), or correct the URI",
         )
-    if any(sign in told for sign in _NO_CREDENTIALS):
+    if any(sign in lowered for sign in _NO_CREDENTIALS):
         return StoreError(
             f"Could not {doing}: no credentials were found.",
             where=where,
             remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
         )
-    if any(sign in told for sign in _REFUSED):
+    if any(sign in lowered for sign in _REFUSED):
         return StoreError(
             f"Could not {doing}: the object store refuses us.",
             where=where,

@@ -32,19 +32,19 @@ def outgoing_config(
     >>> outgoing_config({"peft_type": "LORA", "task_type": None}, family="sam")["auto_mapping"]
     {'base_model_class': 'SamModel', 'parent_library': 'transformers'}
     """
-    told: dict[str, Any] = {}
+    added: dict[str, Any] = {}
     if not config.get("task_type") and not config.get("auto_mapping"):
-        told["auto_mapping"] = FAMILIES[family].auto_mapping
+        added["auto_mapping"] = FAMILIES[family].auto_mapping
     if hub:
-        told.update(base_model_name_or_path=hub.model, revision=hub.revision)
-    return {**config, **told}
+        added.update(base_model_name_or_path=hub.model, revision=hub.revision)
+    return {**config, **added}
 
 
 def write_outgoing(folder: Path, *, family: str, hub: HubName | None = None) -> None:
     """Tell it in the configuration of a copied adapter; learned prompts are none of PEFT's."""
     config = read_config(folder)
     if config.get("peft_type") == "LORA":
-        told = outgoing_config(config, family=family, hub=hub)
+        outgoing = outgoing_config(config, family=family, hub=hub)
         # sorted but for what is inside: patterns keep their order
-        text = json.dumps(dict(sorted(told.items())), indent=2, ensure_ascii=False)
+        text = json.dumps(dict(sorted(outgoing.items())), indent=2, ensure_ascii=False)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")

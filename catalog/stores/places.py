@@ -67,63 +67,65 @@ def sha256_of(file: Readable) -> str:
     return digest.hexdigest()
 
 
-def files_below(place: str) -> Iterator[PlacedFile]:
+def files_below(location: str) -> Iterator[PlacedFile]:
     """Every plain file below a folder or a URI `s3://<bucket>/<prefix>`, by name.
 
     Raises:
         StoreError: the bucket cannot be listed.
     """
-    if not is_in_bucket(place):
-        root = Path(unquote(urlparse(place).path) if place.startswith("file:") else place)
-        for path in sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink()):
-            name, stat = path.relative_to(root).as_posix(), path.stat()
+    if not is_in_bucket(location):
+        folder = Path(
+            unquote(urlparse(location).path) if location.startswith("file:") else location
+        )
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink()):
+            name, stat = path.relative_to(folder).as_posix(), path.stat()
             stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
             yield PlacedFile(name, stat.st_size, path, None, "", stamp)
         return
     from pyarrow.fs import FileSelector  # like the file system itself
 
-    files, root_key = open_bucket(place, _WHERE)
-    with object_store_errors("list the objects", place):
-        found = files.get_file_info(FileSelector(root_key, recursive=True, allow_not_found=True))
-    for info in sorted((i for i in found if i.is_file), key=lambda i: i.path):
+    files, root_key = open_bucket(location, _WHERE)
+    with object_store_errors("list the objects", location):
+        infos = files.get_file_info(FileSelector(root_key, recursive=True, allow_not_found=True))
+    for info in sorted((i for i in infos if i.is_file), key=lambda i: i.path):
         name = info.path.removeprefix(f"{root_key}/")
         yield PlacedFile(name, info.size, None, files, info.path, (info.size, info.mtime_ns or 0))
 
 
-def files_named(place: str, names: Collection[str]) -> Iterator[PlacedFile]:
+def files_named(location: str, names: Collection[str]) -> Iterator[PlacedFile]:
     """Those of some files below a place that are there.
 
     Raises:
         StoreError: the bucket cannot be reached.
     """
-    if is_in_bucket(place):
+    if is_in_bucket(location):
         wanted = set(names)
-        yield from (file for file in files_below(place) if file.name in wanted)
+        yield from (file for file in files_below(location) if file.name in wanted)
         return
     for name in sorted(names):
-        path = Path(place) / name
+        path = Path(location) / name
         if path.is_file():
             yield PlacedFile(name, path.stat().st_size, path, None, "")
 
 
-def require_forgetting(place: str) -> None:
+def require_forgetting(location: str) -> None:
     """A place where what is deleted is gone: a folder, or a bucket that keeps no versions.
 
     Raises:
         StoreUnavailable: the store did not answer.
         StoreError: it keeps versions, there is no such bucket, or it refuses us.
     """
-    if not is_in_bucket(place):
+    if not is_in_bucket(location):
         return
     import botocore.session  # only object stores need it
 
-    _, path = open_bucket(place, _WHERE)
-    with object_store_errors("ask whether the bucket keeps versions", place):
+    _, path = open_bucket(location, _WHERE)
+    with object_store_errors("ask whether the bucket keeps versions", location):
         client = botocore.session.get_session().create_client("s3")
-        found = client.get_bucket_versioning(Bucket=path.partition("/")[0])
-    if found.get("Status") == "Enabled":
+        versioning = client.get_bucket_versioning(Bucket=path.partition("/")[0])
+    if versioning.get("Status") == "Enabled":
         raise StoreError(
             "The bucket keeps what is deleted from it: a retraction could not erase.",
-            where=place,
+            where=location,
             remedy="suspend its versioning and remove the noncurrent versions",
         )

@@ -33,18 +33,18 @@ def require_no_password(uri: str, where: str) -> None:
         )
 
 
-def has_table(place: str, table: str) -> bool:
+def has_table(database_uri: str, table: str) -> bool:
     """Whether a table is on the search path of the database at `postgres:<libpq keywords>`.
 
     Raises:
         StoreUnavailable: the server does not answer, or refuses us.
     """
-    with _errors(), closing(_connected(place)) as connection, connection.cursor() as cursor:
+    with _errors(), closing(_connected(database_uri)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [table])
         return bool(cursor.fetchone()[0])
 
 
-def vacuum_full(place: str) -> None:
+def vacuum_full(database_uri: str) -> None:
     """Write every table of a database anew, without the rows that were deleted from it.
 
     The statistics that the planner has drawn from them are drawn anew first: they quote values.
@@ -53,7 +53,7 @@ def vacuum_full(place: str) -> None:
     Raises:
         StoreUnavailable: the server does not answer, or the tables are somebody else's.
     """
-    with _errors(), closing(_connected(place)) as connection, connection.cursor() as cursor:
+    with _errors(), closing(_connected(database_uri)) as connection, connection.cursor() as cursor:
         cursor.execute("ANALYZE")
         cursor.execute("VACUUM FULL")
 
@@ -64,8 +64,8 @@ class AdvisoryLock:
     It looks like a `FileLock`, so that a writer's lock need not know which of them it holds.
     """
 
-    def __init__(self, place: str, name: str) -> None:
-        self._place = place
+    def __init__(self, database_uri: str, name: str) -> None:
+        self._place = database_uri
         digest = hashlib.sha256(f"rpe {name}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "big", signed=True)  # PostgreSQL's keys are bigint
         self._connection: Any = None
@@ -125,11 +125,11 @@ class AdvisoryLock:
         return None
 
 
-def _connected(place: str) -> Any:
+def _connected(database_uri: str) -> Any:
     import psycopg2  # only servers need it
 
     connection = psycopg2.connect(
-        place.removeprefix(PREFIX),
+        database_uri.removeprefix(PREFIX),
         connect_timeout=_CONNECT_SECONDS,
         application_name="rpe",
         keepalives_idle=30,

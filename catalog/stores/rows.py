@@ -22,11 +22,11 @@ class NothingYet:
         return []
 
 
-def named_in(told: str | None, key: str = "") -> dict[str, str]:
+def named_in(text: str | None, key: str = "") -> dict[str, str]:
     """Names and hashes in a text of JSON; none where somebody else wrote it."""
     try:
-        found = json.loads(told or "{}")
-        found = found[key] if key else found
-        return {str(name): str(sha256) for name, sha256 in found.items()}
+        content = json.loads(text or "{}")
+        content = content[key] if key else content
+        return {str(name): str(sha256) for name, sha256 in content.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -40,11 +40,11 @@ def served_sha256(
     Who made the weights, from what and by which strategy is no part of it; weights that are equal
     as numbers and not bit for bit are two models. `task` is that of `served_task`.
     """
-    told = {key: value for key, value in config.items() if key not in _TOLD}
-    ordered = {key: list((told.get(key) or {}).items()) for key in _ORDERED}
+    relevant = {key: value for key, value in config.items() if key not in _TOLD}
+    ordered = {key: list((relevant.get(key) or {}).items()) for key in _ORDERED}
     made_of = {
         "base": base_sha256,
-        "config": {**told, **ordered},
+        "config": {**relevant, **ordered},
         "task": json.loads(json.dumps(task)),  # as it is read again from a version
         "weights": weights_sha256,
     }
@@ -53,8 +53,8 @@ def served_sha256(
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration of a stored adapter, its patterns in their order."""
-    found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    return found
+    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return config
 
 
 def served_name(model_name: str, sha256: str) -> str:

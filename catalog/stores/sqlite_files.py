@@ -60,10 +60,10 @@ def _page_fault(path: Path) -> str:
     mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True)) as file:
-            found = file.execute("PRAGMA integrity_check(1)").fetchone()
+            answer = file.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.Error:
         return "is damaged: a page of it cannot be read"
-    return "" if found == ("ok",) else "is damaged: a page of it is not what was written"
+    return "" if answer == ("ok",) else "is damaged: a page of it is not what was written"
 
 
 def vacuum(path: Path) -> None:

@@ -80,15 +80,17 @@ class Experiment(ABC):
         """All its rows."""
         filed = {"experiment_id": self.experiment_id}
         tables = {"experiments": [self._own_row()], **self.tables()}
-        return Concluded({name: [{**filed, **r} for r in found] for name, found in tables.items()})
+        return Concluded(
+            {name: [{**filed, **r} for r in table_rows] for name, table_rows in tables.items()}
+        )
 
     def items(self, unit: EvaluateUnit) -> dict[str, Items]:
         """What each arm answered on the test rows of a target."""
-        found = self._items.get(unit.evaluation_id)
-        if found is None:
+        items = self._items.get(unit.evaluation_id)
+        if items is None:
             rows = current.item_scores(self.workspace.stores.lake, unit.evaluation_id, "test")
-            found = self._items[unit.evaluation_id] = items_by_arm(rows)
-        return found
+            items = self._items[unit.evaluation_id] = items_by_arm(rows)
+        return items
 
     def _own_row(self) -> Row:
         return {
@@ -139,24 +141,24 @@ class Conclusion:
     def keep(self, workspace: Workspace, made: Sequence[Concluded]) -> None:
         """Put them on record in one commit."""
         with workspace.stores.lake.transaction(message="conclude", run=workspace.run) as commit:
-            for one in made:
-                for table, rows in one.tables.items():
+            for experiment in made:
+                for table, rows in experiment.tables.items():
                     commit.insert_new(table, rows)
 
 
-def finding_row(found: ExpectationFinding, metric: str) -> Row:
+def finding_row(finding: ExpectationFinding, metric: str) -> Row:
     """A row of core.experiment_findings of a statement that a paired difference decides."""
     return {
-        "finding": found.name,
-        "statement": found.statement,
-        "verdict": found.verdict,
+        "finding": finding.name,
+        "statement": finding.statement,
+        "verdict": finding.verdict,
         "metric": metric,
         "quantity": "difference",
-        "value": found.difference,
-        "ci_low": found.low,
-        "ci_high": found.high,
+        "value": finding.difference,
+        "ci_low": finding.low,
+        "ci_high": finding.high,
         "p_value": None,
-        "n": found.n_items,
-        "n_clusters": found.n_groups,
-        "details": found.details,
+        "n": finding.n_items,
+        "n_clusters": finding.n_groups,
+        "details": finding.details,
     }

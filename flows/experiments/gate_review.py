@@ -97,19 +97,19 @@ def _reviewed(lake: Lake, plan: Plan) -> list[Reviewed]:
     trials = current.trials(lake, sorted({row["target_name"] for row in promotions}))
     behind = {row["promotion_id"]: _behind(row, trials) for row in promotions}
     asked = {c["comparison_id"] for rows in behind.values() for c in rows.values()}
-    found: dict[str, Again] = {}
+    again: dict[str, Again] = {}
     for lineage in _lineages(trials):
-        found |= _Replay(lake, plan, asked).run(lineage)
-    told = [
+        again |= _Replay(lake, plan, asked).run(lineage)
+    reviews = [
         replace(
-            _told(row, behind[row["promotion_id"]], found, plan),
+            _told(row, behind[row["promotion_id"]], again, plan),
             **_serving(row, serves.get(row["target_name"], [])),
         )
         for row in promotions
     ]
     return sorted(
-        [*told, *map(_gone, withdrawals(lake))],
-        key=lambda one: (str(one.decided_at or ""), one.target),
+        [*reviews, *map(_gone, withdrawals(lake))],
+        key=lambda review: (str(review.decided_at or ""), review.target),
     )
 
 
@@ -128,11 +128,11 @@ def _behind(promotion: Row, trials: Sequence[Row]) -> dict[str, Row]:
 
 def _lineages(trials: Sequence[Row]) -> Iterator[list[Row]]:
     """The trials of each target, source and kind of evidence, the oldest first."""
-    found: dict[tuple[str, ...], list[Row]] = {}
+    by_target: dict[tuple[str, ...], list[Row]] = {}
     for row in trials:
         key = (row["target_name"], row["evidence"], source_of(row["dataset_version_id"]))
-        found.setdefault(key, []).append(row)
-    yield from found.values()
+        by_target.setdefault(key, []).append(row)
+    yield from by_target.values()
 
 
 class _Replay:
@@ -146,13 +146,13 @@ class _Replay:
 
     def run(self, rows: Sequence[Row]) -> dict[str, Again]:
         """Comparison -> the same, made again."""
-        found: dict[str, Again] = {}
-        for _, one in groupby(rows, key=lambda row: (row["recorded_at"], row["ensemble_id"])):
-            question = list(one)
+        made_again: dict[str, Again] = {}
+        for _, trials in groupby(rows, key=lambda row: (row["recorded_at"], row["ensemble_id"])):
+            question = list(trials)
             tried = {row["comparison_id"]: self._again(row) for row in question}
-            found |= tried
+            made_again |= tried
             self._learn(question, tried)
-        return found
+        return made_again
 
     def _again(self, row: Row) -> Again:
         try:
@@ -163,8 +163,8 @@ class _Replay:
             # an interval takes a while, and of other trials only bets and groups are wanted
             compared = compared_by(policy, mine, theirs) if is_asked else _as_recorded(row)
             trial = put_to_test(policy, compared, mine, theirs, past)
-        except _NotReviewable as told:
-            return Again(None, str(told))
+        except _NotReviewable as refusal:
+            return Again(None, str(refusal))
         except InputError as error:  # the arms did not answer the same items
             return Again(None, error.what)
         return Again(trial, is_blind=self._is_blind)
@@ -262,11 +262,11 @@ def _as_recorded(row: Row) -> Comparison:
 def _told(
     promotion: Row,
     behind: Mapping[str, Row],
-    found: Mapping[str, Again],
+    made_again: Mapping[str, Again],
     plan: Plan,
 ) -> Reviewed:
     """What the gate says of a promotion now."""
-    one = Reviewed(
+    review = Reviewed(
         promotion["target_name"],
         promotion["model_version"] or "",
         promotion["recorded_at"],
@@ -276,30 +276,30 @@ def _told(
         promotion["ensemble_id"],
     )
     if promotion["retracted_at"] is not None:
-        return replace(one, reasons="Data behind it are being withdrawn.")
+        return replace(review, reasons="Data behind it are being withdrawn.")
     if "" not in behind:
-        return replace(one, reasons="No comparison of it with the base is on record.")
+        return replace(review, reasons="No comparison of it with the base is on record.")
     base = behind[""]
-    one = replace(one, evaluation_id=base["evaluation_id"] or "", metric=base["metric"])
-    tried = {baseline: found[row["comparison_id"]] for baseline, row in behind.items()}
+    review = replace(review, evaluation_id=base["evaluation_id"] or "", metric=base["metric"])
+    tried = {baseline: made_again[row["comparison_id"]] for baseline, row in behind.items()}
     if unseen := [again.why for again in tried.values() if again.trial is None]:
         outcome = FALLS if base["metric"] not in gated_metrics() else UNKNOWN
-        return replace(one, outcome=outcome, reasons="\n".join(dict.fromkeys(unseen)))
-    return _decided(one, tried, promotion["champion_ensemble_id"], policy_of(plan, base))
+        return replace(review, outcome=outcome, reasons="\n".join(dict.fromkeys(unseen)))
+    return _decided(review, tried, promotion["champion_ensemble_id"], policy_of(plan, base))
 
 
 def _decided(
-    one: Reviewed, tried: Mapping[str, Again], champion_id: str, policy: GatePolicy
+    review: Reviewed, tried: Mapping[str, Again], champion_id: str, policy: GatePolicy
 ) -> Reviewed:
     base, champion = tried[""], tried.get(champion_id) if champion_id else None
     against_base, against_champion = base.trial, champion.trial if champion else None
     if against_base is None:
-        return one
+        return review
     verdict = decide(policy, against_base, against_champion)
     reasons = [UNSCORED if champion_id and r == NO_CHAMPION else r for r in verdict.reasons]
     reasons += [BLIND] if any(again.is_blind for again in tried.values()) else []
     return replace(
-        one,
+        review,
         outcome=STANDS if verdict.is_promoted else FALLS,
         reasons="\n".join(reasons),
         against_base=_shown(against_base),
@@ -309,8 +309,8 @@ def _decided(
 
 def _shown(trial: Trial) -> Row:
     """A trial as plain values."""
-    told = asdict(trial)
-    return {**told.pop("comparison"), **{k: v for k, v in told.items() if k != "log_gains"}}
+    columns = asdict(trial)
+    return {**columns.pop("comparison"), **{k: v for k, v in columns.items() if k != "log_gains"}}
 
 
 def _serving(promotion: Row, served: Sequence[Row]) -> dict[str, Any]:
@@ -321,6 +321,6 @@ def _serving(promotion: Row, served: Sequence[Row]) -> dict[str, Any]:
     return {"is_serving": True, "former_version": former["model_version"] if former else ""}
 
 
-def _gone(one: Withdrawn) -> Reviewed:
+def _gone(withdrawal: Withdrawn) -> Reviewed:
     what = "What was decided about ensembles of the target until then was erased with them."
-    return Reviewed(one.target, "", one.at, "withdrawn", UNKNOWN, what)
+    return Reviewed(withdrawal.target, "", withdrawal.at, "withdrawn", UNKNOWN, what)

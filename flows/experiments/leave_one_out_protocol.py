@@ -72,14 +72,14 @@ def protocol_of(
     known = sorted({*YARDSTICKS, *STRATEGIES, OWN_ENSEMBLE_ARM})
     faults += unknown_names("--arms", "arm", arms, known)
     faults += unknown_names("--distance", "distance", distances, DATASET_DISTANCES)
-    found, more = base_and_recipe(declared.plan, wanted, base, recipe)
+    pair, more = base_and_recipe(declared.plan, wanted, base, recipe)
     if not faults:
-        faults = more or task_faults(declared, wanted, found[0])
+        faults = more or task_faults(declared, wanted, pair[0])
     if faults:
         raise DeclarationError("the experiment", faults)
     others = sorted(set(arms or ARMS) - set(YARDSTICKS))
     kinds = tuple(sorted(set(distances or DATASET_DISTANCES)))
-    return Protocol(tuple(wanted), *found, (*YARDSTICKS, *others), kinds)
+    return Protocol(tuple(wanted), *pair, (*YARDSTICKS, *others), kinds)
 
 
 def plan_of(plan: Plan, protocol: Protocol) -> Plan:
@@ -164,10 +164,10 @@ def base_and_recipe(
     if len(covering) == 1:
         return covering[0], []
     if covering:
-        told = "; ".join(f"--base {b} --recipe {r}" for b, r in covering)
-        return ("", ""), [Fault("--base", "several of the plan's references cover them", told)]
-    told = "references of the plan with all of them, or --base and --recipe"
-    return ("", ""), [Fault("--sources", "no base and recipe of the plan covers them", told)]
+        options = "; ".join(f"--base {b} --recipe {r}" for b, r in covering)
+        return ("", ""), [Fault("--base", "several of the plan's references cover them", options)]
+    options = "references of the plan with all of them, or --base and --recipe"
+    return ("", ""), [Fault("--sources", "no base and recipe of the plan covers them", options)]
 
 
 def _merge_faults(plan: Plan, recipe: str) -> list[Fault]:

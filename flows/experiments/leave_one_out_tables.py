@@ -83,7 +83,7 @@ class LeaveOneOut(Experiment):
 
     def _pooled(self, arms: Mapping[str, Mapping[str, Items]]) -> Iterator[Row]:
         """Rows of scores over the items of all targets, of the arms that every target has."""
-        everywhere = set.intersection(*(set(found) for found in arms.values()))
+        everywhere = set.intersection(*(set(by_arm) for by_arm in arms.values()))
         pooled = {arm: pool_arm(arms, arm) for arm in sorted(everywhere)}
         for arm, items in pooled.items():
             for metric in sorted(METRICS):
@@ -109,8 +109,8 @@ class LeaveOneOut(Experiment):
                         }
 
     def _expected(self, arms: Mapping[str, Mapping[str, Items]]) -> Iterator[Row]:
-        for found in check_expectations(arms, self.metric, confidence=CONFIDENCE):
-            yield finding_row(found, self.metric)
+        for finding in check_expectations(arms, self.metric, confidence=CONFIDENCE):
+            yield finding_row(finding, self.metric)
 
     def _correlated(
         self, far: Mapping[str, Matrix], scores: Mapping[str, Sequence[Row]]
@@ -129,32 +129,37 @@ class LeaveOneOut(Experiment):
              for a in sources]
         )  # fmt: skip
         for kind, matrix in far.items():
-            found = correlate_pairs(matrix, transfer, confidence=CONFIDENCE)
-            yield {**_correlation_row(kind, found), "metric": self.metric}
+            correlation = correlate_pairs(matrix, transfer, confidence=CONFIDENCE)
+            yield {**_correlation_row(kind, correlation), "metric": self.metric}
 
 
 def _verdicts(arms: Mapping[str, Items], arm: str, metric: str) -> Row:
     row: Row = {}
     for baseline in (BASE_ARM, "average"):
-        found = compare(arms[arm], arms[baseline], metric, confidence=CONFIDENCE, mean_over="items")
-        row[f"{baseline}_difference"] = found.difference
-        row[f"{baseline}_ci_low"], row[f"{baseline}_ci_high"] = found.ci_low, found.ci_high
-        row[f"{baseline}_result"] = found.result
+        comparison = compare(
+            arms[arm], arms[baseline], metric, confidence=CONFIDENCE, mean_over="items"
+        )
+        row[f"{baseline}_difference"] = comparison.difference
+        row[f"{baseline}_ci_low"], row[f"{baseline}_ci_high"] = (
+            comparison.ci_low,
+            comparison.ci_high,
+        )
+        row[f"{baseline}_result"] = comparison.result
     return row
 
 
-def _correlation_row(kind: str, found: Correlation) -> Row:
+def _correlation_row(kind: str, correlation: Correlation) -> Row:
     return {
         "finding": f"nearer_is_better:{kind}",
         "statement": f"References that are nearer by the {kind} distance score better",
-        "verdict": found.falls(significance=SIGNIFICANCE),
+        "verdict": correlation.falls(significance=SIGNIFICANCE),
         "quantity": "rho",
-        "value": found.rho,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "p_value": found.p_value,
-        "n": found.n_pairs,
-        "n_clusters": found.n_targets,
+        "value": correlation.rho,
+        "ci_low": correlation.low,
+        "ci_high": correlation.high,
+        "p_value": correlation.p_value,
+        "n": correlation.n_pairs,
+        "n_clusters": correlation.n_targets,
         "details": "Spearman's rho of distance and score (higher is better) over ordered pairs;"
         " interval by bootstrap over targets, p by permutation of the datasets;"
         f" holds if the interval lies below zero and p <= {SIGNIFICANCE}",

@@ -63,9 +63,9 @@ class MethodComparison(Experiment):
         parts = []
         for seed in seeds:
             for other in self.protocol.sources:
-                found = self._answers(method, seed, other)
+                answers = self._answers(method, seed, other)
                 references = [f"{REFERENCE_ARM}{s}" for s in self._of(source) if s != other]
-                parts += [MeasuredItems(found[name], found[BASE_ARM]) for name in references]
+                parts += [MeasuredItems(answers[name], answers[BASE_ARM]) for name in references]
         return join_measured(parts)
 
     def _arm(self, arm: str, baseline: str | None = None) -> Measured:
@@ -118,20 +118,22 @@ class MethodComparison(Experiment):
         if method == yardstick:
             return NOT_COMPARED
         other = measured(yardstick, source, self.protocol.seeds)
-        found = compare(
+        comparison = compare(
             mine.items, other.items, self.metric, confidence=CONFIDENCE, mean_over="items"
         )
         return {
-            "difference": found.difference,
-            "difference_ci_low": found.ci_low,
-            "difference_ci_high": found.ci_high,
-            "result": found.result,
+            "difference": comparison.difference,
+            "difference_ci_low": comparison.ci_low,
+            "difference_ci_high": comparison.ci_high,
+            "result": comparison.result,
         }
 
     def _cost(self, method: str, source: str) -> Iterator[Row]:
         rows = [self._adapters(method, seed, source) for seed in self.protocol.seeds]
         for quantity in ("n_parameters", "rank", "train_seconds", "peak_memory_bytes"):
-            by_seed = means_by_seed([[row[quantity] for row in found] for found in rows])
+            by_seed = means_by_seed(
+                [[row[quantity] for row in adapter_rows] for adapter_rows in rows]
+            )
             yield {
                 "quantity": quantity,
                 "value": mean_or_none(by_seed),
@@ -159,7 +161,7 @@ class MethodComparison(Experiment):
     def _findings(self) -> Iterator[Row]:
         """What was stated before, and whether it holds."""
         seeds = self.protocol.seeds
-        found = {
+        compared = {
             method: Compared(
                 own=self._arm(OWN_ARM)(method, ALL, seeds).items,
                 elsewhere=self._elsewhere(method, ALL, seeds).items,
@@ -167,8 +169,8 @@ class MethodComparison(Experiment):
             )
             for method in self.protocol.recipes
         }
-        for one in check_statements(found, self.metric, confidence=CONFIDENCE):
-            yield finding_row(one, self.metric)
+        for finding in check_statements(compared, self.metric, confidence=CONFIDENCE):
+            yield finding_row(finding, self.metric)
 
     def _open_share(self, method: str) -> float | None:
         """The mean share of ranks that training left open; none where none can be closed."""

@@ -119,18 +119,18 @@ def _scored_by_models(
     workspace: Workspace, texts: Sequence[str], targets: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Scores of texts under the models that the plan names for it, each of shape (n,)."""
-    spec, found = workspace.plan.evaluation, {}
+    spec, scores = workspace.plan.evaluation, {}
     # torch, which a night that scores no text by a model need not load for this
     if bert := spec.bert_score:
         from rpe_core.evaluation.bert_score import bert_f1
 
         encoder = workspace.loaded(bert.base)
-        found["bert_f1"] = bert_f1(
+        scores["bert_f1"] = bert_f1(
             encoder, texts, targets, layer=bert.layer, baseline=bert.baseline
         )
     if judge := spec.judge:
         from rpe_core.evaluation.judge import judge_grades
 
         model = workspace.loaded(judge.base)
-        found["judge"] = judge_grades(model, texts, targets, prompt=judge.prompt)
-    return found
+        scores["judge"] = judge_grades(model, texts, targets, prompt=judge.prompt)
+    return scores

@@ -29,10 +29,10 @@ def attributions_of(
 ) -> list[dict[str, Any]]:
     """Rows of core.attributions: how weights and merged delta change without each source."""
     drafts = [draft, *without.values()]
-    ids = sorted({member.adapter_id for one in drafts for member in one.members})
+    ids = sorted({member.adapter_id for attribution in drafts for member in attribution.members})
     if len(ids) > MAX_ADAPTERS:
         return []
-    found = attribute(
+    attributions = attribute(
         weights_of(draft),
         {source: weights_of(other) for source, other in without.items()},
         sources=sources,
@@ -42,10 +42,10 @@ def attributions_of(
     return [
         {
             "ensemble_id": ensemble_id,
-            **asdict(one),
-            "abstained": without[one.source].abstained,
+            **asdict(attribution),
+            "abstained": without[attribution.source].abstained,
         }
-        for one in found
+        for attribution in attributions
     ]
 
 

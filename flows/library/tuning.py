@@ -47,11 +47,11 @@ def recorded_tuning(workspace: Workspace, ensemble_id: str) -> Tuning | None:
 
 def read_tuning(parameters: str) -> Tuning | None:
     """What was chosen, as core.ensembles.parameters tells it; None where nothing was open."""
-    found = json.loads(parameters).get("tuning")
-    if found is None:
+    tuning = json.loads(parameters).get("tuning")
+    if tuning is None:
         return None
-    tried = tuple(Alternative(**alternative) for alternative in found["alternatives"])
-    return Tuning(found["criterion"], found["chosen"], tried)
+    tried = tuple(Alternative(**alternative) for alternative in tuning["alternatives"])
+    return Tuning(tuning["criterion"], tuning["chosen"], tried)
 
 
 def tune(
@@ -73,22 +73,22 @@ def tune(
         return tune_by_reconstruction(library.matrix, library.sources, spec, k=k)
     return tune_by_scores(
         [
-            (setting, [score(one.reference, setting, one.labelled) for one in scored])
+            (setting, [score(entry.reference, setting, entry.labelled) for entry in scored])
             for setting in settings
         ]
     )
 
 
 def _labelled(workspace: Workspace, library: CalibrationSet) -> list[LabelledReference]:
-    found = []
+    labelled_references = []
     for reference in library.references:
         contract = workspace.contracts.get(reference.source)
         if contract is None:
             continue
         labelled = validation_rows(workspace, contract, reference.dataset_version_id)
         if len(labelled):
-            found.append(LabelledReference(reference, labelled))
-    return found[:: max(1, -(-len(found) // MAX_SCORED))]
+            labelled_references.append(LabelledReference(reference, labelled))
+    return labelled_references[:: max(1, -(-len(labelled_references) // MAX_SCORED))]
 
 
 def tuning_record(tuning: Tuning) -> dict[str, Any]:

@@ -35,14 +35,14 @@ class Choice:
     margin: MarginChoice
     left_out: Sequence[LeftOut]
 
-    def served(self, one: LeftOut) -> str:
+    def served(self, left_out_now: LeftOut) -> str:
         """The arm that the same rule would have served a reference with."""
-        values = one.criterion
+        values = left_out_now.criterion
         if self.criterion == "leave_one_out":
-            others = [other for other in self.left_out if other is not one]
-            values = _mean_scores(others, one.candidates)
-        found = {arm: values[arm] for arm in one.candidates}
-        return choose(found, margin=self.margin.margin) if found else BASE_ARM
+            others = [other for other in self.left_out if other is not left_out_now]
+            values = _mean_scores(others, left_out_now.candidates)
+        scores = {arm: values[arm] for arm in left_out_now.candidates}
+        return choose(scores, margin=self.margin.margin) if scores else BASE_ARM
 
 
 def choose_arm(
@@ -62,9 +62,9 @@ def choose_arm(
     if with_test or not is_closed or len(target.library) >= MIN_REFERENCES:
         left_out = leave_one_out(workspace, target, with_test=with_test)
     if is_closed:
-        tables = {one.adapter.adapter_id: one.table() for one in left_out}
+        tables = {reference.adapter.adapter_id: reference.table() for reference in left_out}
         margin = calibrate_margin({name: table for name, table in tables.items() if table})
-        values = {arm: mutual_information(found) for arm, found in answers.items()}
+        values = {arm: mutual_information(arm_answers) for arm, arm_answers in answers.items()}
     else:
         margin = MarginChoice(0.0, "leave_one_out", len(left_out))
         values = _mean_scores(left_out, answers)
@@ -75,5 +75,10 @@ def choose_arm(
 
 def _mean_scores(left_out: Sequence[LeftOut], arms: Collection[str]) -> dict[str, float]:
     """The mean score of each arm over the references that every arm served; 0 where none did."""
-    found = [one.scores for one in left_out if set(arms) <= set(one.scores)]
-    return {arm: math.fsum(scores[arm] for scores in found) / max(len(found), 1) for arm in arms}
+    scores_of_each = [
+        reference.scores for reference in left_out if set(arms) <= set(reference.scores)
+    ]
+    return {
+        arm: math.fsum(scores[arm] for scores in scores_of_each) / max(len(scores_of_each), 1)
+        for arm in arms
+    }

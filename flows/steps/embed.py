@@ -75,12 +75,12 @@ def unpack(values: Mapping[str, Any]) -> Representation:
 def features_of(workspace: Workspace, unit: EmbedUnit, *, limit: int) -> Matrix:
     """The features of the first rows of a unit, by item, shape (n, d): always the same rows."""
     inputs = inputs_of(workspace, unit)[:limit]
-    found = {
+    by_item = {
         int(index): feature
         for indices, features in workspace.features(unit.base_name, inputs)
         for index, feature in zip(indices, features, strict=True)
     }
-    return np.array([found[i] for i in range(len(inputs))], dtype=np.float64)
+    return np.array([by_item[i] for i in range(len(inputs))], dtype=np.float64)
 
 
 def keep(workspace: Workspace, made: Sequence[Representation]) -> None:
@@ -93,15 +93,26 @@ def _drifts(workspace: Workspace, made: Sequence[Representation]) -> list[dict[s
     """Rows of core.drifts of those that have one of an earlier version to be compared with."""
     stores = workspace.stores
     newest = current.newest_representations(stores.lake)
-    places = [(source_of(one.dataset_version_id), one.encoder_id, one.role) for one in made]
-    pairs = [(newest[p], one) for p, one in zip(places, made, strict=True) if p in newest]
+    places = [
+        (
+            source_of(representation.dataset_version_id),
+            representation.encoder_id,
+            representation.role,
+        )
+        for representation in made
+    ]
+    pairs = [
+        (newest[p], representation)
+        for p, representation in zip(places, made, strict=True)
+        if p in newest
+    ]
     known = stores.vectors.representations([former for former, _ in pairs]) if pairs else {}
     return [
         {
-            "representation_id": one.representation_id,
+            "representation_id": representation.representation_id,
             "former_id": former,
-            **asdict(drift_between(known[former], one)),
+            **asdict(drift_between(known[former], representation)),
         }
-        for former, one in pairs
-        if former in known and former != one.representation_id
+        for former, representation in pairs
+        if former in known and former != representation.representation_id
     ]

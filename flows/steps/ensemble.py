@@ -122,9 +122,9 @@ def ensemble_units_of(workspace: Workspace, target: TargetSpec) -> list[Ensemble
     seen = (asked.representation_id, library)
     known = workspace.cache.known(DRAFTED)
     if target.name not in known or known[target.name].seen != seen:
-        found = [retrieve(workspace, variant) for variant in target.variants]
-        units = [unit for one in found if one for unit in units_of(workspace, one)]
-        known[target.name] = Drafted(seen, units if found[0] else [])
+        views = [retrieve(workspace, variant) for variant in target.variants]
+        units = [unit for view in views if view for unit in units_of(workspace, view)]
+        known[target.name] = Drafted(seen, units if views[0] else [])
     return known[target.name].units
 
 

@@ -305,7 +305,7 @@ def _own_adapters(workspace: Workspace) -> dict[str, Arm]:
     asked: dict[tuple[str, str | None], list[TargetSpec]] = {}
     for target in workspace.plan.targets:  # in as few questions as a thousand targets allow
         asked.setdefault((target.base, target.library.recipe), []).append(target)
-    found = {}
+    arms = {}
     for targets in asked.values():
         allowed = filter_of(workspace, targets[0])
         sources = {target.source for target in targets}
@@ -314,8 +314,8 @@ def _own_adapters(workspace: Workspace) -> dict[str, Arm]:
         own = {row["source"]: row for row in reversed(rows)}
         for target in targets:
             if row := own.get(target.source):
-                found[target.name] = _served(OWN_ARM, row["adapter_id"], row["artifact_sha256"])
-    return found
+                arms[target.name] = _served(OWN_ARM, row["adapter_id"], row["artifact_sha256"])
+    return arms
 
 
 def _champion_arm(

@@ -24,7 +24,7 @@ def pending(workspace: Workspace) -> list[str]:
     lying = lying_files(workspace.stores.lake, contracts)
     # hashed once a run: what is refused is looked for there too
     workspace.cache.known(LYING).update(lying)
-    new = {source for source in known if any(one.is_pending for one in lying[source])}
+    new = {source for source in known if any(file.is_pending for file in lying[source])}
     return [source for source in known if source in unread | new]
 
 

@@ -104,7 +104,7 @@ def pending(workspace: Workspace) -> list[GateCase]:
             questions.append(question)
     questions = _recognised(workspace, questions)
     tried = trials_of(workspace, [question.unit for question in questions])
-    return [replace(q, trials=found) for q, found in zip(questions, tried, strict=True)]
+    return [replace(q, trials=trials) for q, trials in zip(questions, tried, strict=True)]
 
 
 def _recognised(workspace: Workspace, questions: Sequence[GateCase]) -> list[GateCase]:
@@ -115,22 +115,24 @@ def _recognised(workspace: Workspace, questions: Sequence[GateCase]) -> list[Gat
     names = [str(question) for question in questions]
     served = ServedModels(workspace, names)
     waits = promotion.pending_verdicts(workspace.stores, names) if names else {}
-    found = []
+    cases = []
     for question in questions:
         unit, challenger, name = question.unit, question.challenger, str(question)
         row = waits.get(name)
         asked = {row["ensemble_id"]} if row and _is_standing(question, row) else set()
         if served.twin(unit, challenger, asked):
             continue
-        taken_back = {one for target, one in workspace.standing.rolled_back if target == name}
-        found.append(
+        taken_back = {
+            ensemble_id for target, ensemble_id in workspace.standing.rolled_back if target == name
+        }
+        cases.append(
             replace(
                 question,
                 same_as_champion=served.twin(unit, challenger, {question.champion_id}),
                 same_as_rolled_back=served.twin(unit, challenger, taken_back),
             )
         )
-    return found
+    return cases
 
 
 def _is_standing(question: GateCase, row: Row) -> bool:
@@ -153,7 +155,9 @@ def keep(workspace: Workspace, made: Sequence[GateResult]) -> None:
     refs = registration.register_challengers(workspace.stores, challengers, run=workspace.run)
     winning = {a.verdict.ensemble_id for a in made if a.verdict.action in ("promoted", "pending")}
     pairs = zip(challengers, refs, strict=True)
-    require_sound(workspace, [ref for one, ref in pairs if one.ensemble_id in winning])
+    require_sound(
+        workspace, [ref for challenger, ref in pairs if challenger.ensemble_id in winning]
+    )
     verdicts = [(answer.verdict, answer.comparisons) for answer in made]
     promotion.record_verdicts(workspace.stores, verdicts, run=workspace.run)
 

@@ -86,7 +86,9 @@ def items_of(rows: Sequence[Mapping[str, Any]]) -> Items:
         return make_items(
             [row["predicted"] for row in closed], [row["expected"] for row in closed], groups
         )
-    scores = {name: np.array([r["value"] for r in found]) for name, found in by_metric.items()}
+    scores = {
+        name: np.array([r["value"] for r in metric_rows]) for name, metric_rows in by_metric.items()
+    }
     return Items(scores, np.array(groups, dtype=str))
 
 

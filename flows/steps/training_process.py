@@ -114,6 +114,9 @@ def _statistics(folder: Path, name: str | None) -> InputStatistics | None:
     return InputStatistics.from_tensors(load_file(folder / name)) if name else None
 
 
-def _items(file: Path, told: dict[str, Any]) -> tuple[Sequence[Any], Sequence[Any]]:
-    rows, source = pq.read_table(file), ItemSource(**{**told, "values": tuple(told["values"])})
+def _items(file: Path, source_fields: dict[str, Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    rows, source = (
+        pq.read_table(file),
+        ItemSource(**{**source_fields, "values": tuple(source_fields["values"])}),
+    )
     return source.inputs(rows), source.targets(rows)

@@ -82,7 +82,7 @@ def trials_of(workspace: Workspace, units: Sequence[EvaluateUnit]) -> list[Trial
     lake = workspace.stores.lake
     names = [unit.target.name for unit in units]
     rows = current.trials(lake, names)
-    found = []
+    trials = []
     for unit in units:
         target, split = unit.target, unit.gate_split
         mine = [
@@ -93,8 +93,8 @@ def trials_of(workspace: Workspace, units: Sequence[EvaluateUnit]) -> list[Trial
         ]
         evaluations = sorted({row["evaluation_id"] for row in mine if row["evaluation_id"]})
         groups = current.groups_of(lake, evaluations, split) if evaluations else frozenset()
-        found.append(Trials(mine, groups))
-    return found
+        trials.append(Trials(mine, groups))
+    return trials
 
 
 def read_gains(row: Row) -> Floats:

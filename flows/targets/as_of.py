@@ -26,8 +26,8 @@ def moment_of(text: str) -> datetime:
         InputError: it is neither.
     """
     try:
-        told = datetime.fromisoformat(text.strip())
-        return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+        moment = datetime.fromisoformat(text.strip())
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise InputError(
             "This is no date or time of ISO 8601.",
@@ -38,7 +38,7 @@ def moment_of(text: str) -> datetime:
 
 def nearest_as_of(settings: Settings, target: str, *, k: int, moment: datetime) -> NotedRows:
     """The k adapters that would have been nearest at a moment, and a note; none is an answer."""
-    return _asked(settings, target, moment, lambda _, found: nearest_of(found, k=k))
+    return _asked(settings, target, moment, lambda _, view: nearest_of(view, k=k))
 
 
 def weighed_as_of(settings: Settings, target: str, *, moment: datetime) -> NotedRows:
@@ -47,8 +47,8 @@ def weighed_as_of(settings: Settings, target: str, *, moment: datetime) -> Noted
         settings,
         target,
         moment,
-        lambda workspace, found: [
-            row for unit in units_of(workspace, found) for row in _members(workspace, found, unit)
+        lambda workspace, view: [
+            row for unit in units_of(workspace, view) for row in _members(workspace, view, unit)
         ],
     )
 
@@ -62,12 +62,12 @@ def _asked(
     with open_for_question(settings, as_of=moment) as workspace:
         spec = workspace.plan.target(target)
         view = retrieve(workspace, spec)
-        told = f"as of {moment.isoformat()}, by the plan as it is now"
+        note = f"as of {moment.isoformat()}, by the plan as it is now"
         if view is None:
-            return NotedRows([], f"{told}: {_why_none(workspace, spec, moment)}")
+            return NotedRows([], f"{note}: {_why_none(workspace, spec, moment)}")
         n_gone = current.n_withdrawn(workspace.stores.lake, since=moment)
         gone = f"; {n_gone} withdrawals since then: what they took is not shown" if n_gone else ""
-        return NotedRows(answer(workspace, view), f"{told}: {view.domain.reason}{gone}")
+        return NotedRows(answer(workspace, view), f"{note}: {view.domain.reason}{gone}")
 
 
 def _members(workspace: Workspace, target: TargetView, unit: EnsembleUnit) -> Rows:

@@ -46,10 +46,10 @@ def _rows(
 ) -> list[dict[str, Any]]:
     tuning = ensemble.tuning_of(workspace, target, spec)
     whole = score(draft_of_target(workspace, target, spec, tuning))
-    found = []
+    rows = []
     for source in sorted({candidate.source for candidate in target.candidates}):
         without = score(without_source(workspace, target, spec, tuning, source))
-        found.append(
+        rows.append(
             {
                 "target_name": target.name,
                 "strategy": spec.name,
@@ -59,4 +59,4 @@ def _rows(
                 "score_change": without - whole,
             }
         )
-    return found
+    return rows

@@ -107,10 +107,10 @@ def _part(
 ) -> ReplayPart:
     recorded = sha256 = ""
     try:
-        found = recompute(workspace, record)
-        recorded, sha256 = found.recorded_sha256, found.sha256
+        replayed = recompute(workspace, record)
+        recorded, sha256 = replayed.recorded_sha256, replayed.sha256
         outcome = SAME if recorded == sha256 else DIFFERS
-        reason = found.difference if outcome == DIFFERS else ""
+        reason = replayed.difference if outcome == DIFFERS else ""
     except RecordConflict as error:  # what is stored is not what was kept
         outcome, reason = DIFFERS, _told(error)
     except RpeError as error:
@@ -153,8 +153,8 @@ def _representation(workspace: Workspace, record: EnsembleRecord) -> ReplayedPar
     return ReplayedPart(_sha256_of_z(kept), _sha256_of_z(made), difference)
 
 
-def _sha256_of_z(one: Representation) -> str:
-    return fingerprint([one.n_items, one.z, one.variance])
+def _sha256_of_z(representation: Representation) -> str:
+    return fingerprint([representation.n_items, representation.z, representation.variance])
 
 
 def _weights(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:

@@ -82,8 +82,8 @@ def recover_and_open_stores(settings: Settings) -> Stores:
     with close_on_error(stores):
         for retracted in pending:
             n_runs = _known(settings, retracted).get("n_prefect_runs")
-            told = prefect if n_runs is None else removal_text(n_runs)
-            content = {**retracted.content, "prefect": told}
+            removal = prefect if n_runs is None else removal_text(n_runs)
+            content = {**retracted.content, "prefect": removal}
             retraction.advance(stores.lake, retracted, ERASED, content, run=run)
     return stores
 

@@ -117,8 +117,8 @@ class Workspace:
     def features(self, base_name: str, items: Sequence[Any]) -> Features:
         """Indices and features of items under a base, some at a time, pooled as the plan says."""
         pooling, family = self.plan.bases[base_name].pooled_by, self.family(base_name)
-        found: Features = family.encode(self.loaded(base_name), items, pooling=pooling)
-        return found
+        features: Features = family.encode(self.loaded(base_name), items, pooling=pooling)
+        return features
 
     def loaded(self, base_name: str) -> Any:
         """The base model in memory, without any adapter."""

@@ -29,8 +29,10 @@ class MeasuredItems:
         """The value of `metric` with its bootstrap interval over groups; differences are paired."""
         if self.baseline is None:
             return score_interval(self.items, metric, confidence=confidence, seed=0)
-        found = compare(self.items, self.baseline, metric, confidence=confidence, mean_over="items")
-        return Interval(found.difference, found.ci_low, found.ci_high)
+        comparison = compare(
+            self.items, self.baseline, metric, confidence=confidence, mean_over="items"
+        )
+        return Interval(comparison.difference, comparison.ci_low, comparison.ci_high)
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ class PromptedPatches(Prompted):
 
     def forward(self, rows: Tensor) -> Tensor:
         """From (b, tokens, width) to (b, tokens + n, width)."""
-        found: Tensor = self.module(self.among(rows, rows.shape[1]))
-        return found
+        extended: Tensor = self.module(self.among(rows, rows.shape[1]))
+        return extended
 
 
 class PromptedTextLayer(Prompted):
@@ -128,12 +128,14 @@ def put_prompts(model: nn.Module, prompts: Mapping[str, Tensor]) -> dict[str, Pr
         ValueError: a name is that of no module that takes a prompt, or it takes one of another
             width; the model is then as it was.
     """
-    found = dict(model.named_modules())
+    modules = dict(model.named_modules())
     made = {
-        name: kind(found[name], prompt)
+        name: kind(modules[name], prompt)
         for name, prompt in prompts.items()
         for form, kind in PROMPTED.items()
-        if re.fullmatch(form, name) and name in found and _width(found[name]) == prompt.shape[1:]
+        if re.fullmatch(form, name)
+        and name in modules
+        and _width(modules[name]) == prompt.shape[1:]
     }
     if set(made) != set(prompts):
         raise ValueError("the base has no place for some of the prompts")
@@ -181,7 +183,7 @@ def _loaded(base: Any, folder: str) -> tuple[PeftModel, list[str], list[str]]:
         config.inference_mode = True
         kind = PeftModelForCausalLM if config.task_type == "CAUSAL_LM" else PeftModel
         adapter = kind(base.model, config, low_cpu_mem_usage=True)
-        found = adapter.load_adapter(
+        keys = adapter.load_adapter(
             folder,
             "default",
             torch_device=base.device,
@@ -192,7 +194,7 @@ def _loaded(base: Any, folder: str) -> tuple[PeftModel, list[str], list[str]]:
     empty = {name for name, weight in weights.items() if weight.is_meta and ".default" in name}
     if all(weight.is_meta for name, weight in weights.items() if ".default" not in name):
         empty = set()  # the base is a drawing, and PEFT moves an adapter to where its base is
-    return adapter, sorted(found.unexpected_keys), sorted({*found.missing_keys, *empty})
+    return adapter, sorted(keys.unexpected_keys), sorted({*keys.missing_keys, *empty})
 
 
 def _in_words(error: Exception) -> str:

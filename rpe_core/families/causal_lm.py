@@ -65,9 +65,9 @@ class Base:
     @property
     def ends(self) -> list[int]:
         """The tokens that end a text."""
-        told = self.model.generation_config.eos_token_id
-        found = told if isinstance(told, list) else [told, self.tokenizer.eos_token_id]
-        return sorted({int(token) for token in found if token is not None})
+        declared = self.model.generation_config.eos_token_id
+        tokens = declared if isinstance(declared, list) else [declared, self.tokenizer.eos_token_id]
+        return sorted({int(token) for token in tokens if token is not None})
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,9 @@ def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 1
     An input that is too long loses its end. An answer ends at the model's own end of text, before
     one of the task's stop texts, or after max_new_tokens.
     """
-    found = np.empty(len(items), dtype=object)
+    answers = np.empty(len(items), dtype=object)
     if not len(items):
-        return found
+        return answers
     prompts = _prompts(base, task, items)
     config = GenerationConfig(
         do_sample=False,
@@ -215,8 +215,8 @@ def predict(base: Base, task: Task, items: Sequence[str], *, batch_size: int = 1
             )
         texts = base.tokenizer.batch_decode(made[:, tokens.shape[1] :], skip_special_tokens=True)
         for index, text in zip(indices, texts, strict=True):
-            found[index] = _until(text, task.stop).strip()
-    return found
+            answers[index] = _until(text, task.stop).strip()
+    return answers
 
 
 def answers(task: Task, texts: Texts) -> dict[str, npt.NDArray[Any]]:
@@ -274,8 +274,8 @@ class _Stopped(StoppingCriteria):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
         """Of each row, (b,)."""
         texts = self.base.tokenizer.batch_decode(input_ids[:, self.first :])
-        found = [any(stop in text for stop in self.task.stop) for text in texts]
-        return torch.tensor(found, device=input_ids.device)
+        is_ended = [any(stop in text for stop in self.task.stop) for text in texts]
+        return torch.tensor(is_ended, device=input_ids.device)
 
 
 @contextmanager
@@ -324,14 +324,14 @@ def _room(base: Base, task: Task) -> int:
 
 def _tokenize(base: Base, texts: Sequence[str]) -> list[list[int]]:
     """Token ids without any that the tokenizer adds, at least one; a lone surrogate is a '?'."""
-    found = base.tokenizer(
+    encoded = base.tokenizer(
         cut_texts(texts, base.max_tokens),
         add_special_tokens=False,
         truncation=True,
         max_length=base.max_tokens,
         return_attention_mask=False,
     )
-    return [ids or [base.padding] for ids in found["input_ids"]]
+    return [ids or [base.padding] for ids in encoded["input_ids"]]
 
 
 def _batches(

@@ -236,16 +236,16 @@ def score(task: Task, probabilities: Doubles, targets: Sequence[str]) -> dict[st
 
 def _preprocessing(file: Path, side: int) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
     """The shorter side that an image is brought to, mean and deviation of each channel."""
-    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    sizes = [told.get(name, side) for name in ("size", "crop_size")]
+    declared = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    sizes = [declared.get(name, side) for name in ("size", "crop_size")]
     shorter, crop = (
-        one.get("shortest_edge", one.get("height")) if isinstance(one, dict) else one
-        for one in sizes
+        size.get("shortest_edge", size.get("height")) if isinstance(size, dict) else size
+        for size in sizes
     )
     is_square = isinstance(sizes[0], dict) and "height" in sizes[0]
     if is_square or crop != side or not isinstance(shorter, int) or shorter < side:
         raise ValueError(f"{PREPROCESSING} does not crop {side} pixels from the shorter side")
-    mean, deviation = told.get("image_mean", MEAN), told.get("image_std", DEVIATION)
+    mean, deviation = declared.get("image_mean", MEAN), declared.get("image_std", DEVIATION)
     return shorter, tuple(map(float, mean)), tuple(map(float, deviation))
 
 
@@ -261,8 +261,8 @@ def _pixels(base: Base, slices: Image, limits: tuple[float, float]) -> Tensor:
     size = [base.shorter * n // min(rows.shape[-2:]) for n in rows.shape[-2:]]
     fitted = functional.interpolate(values, size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
     mean, deviation = (torch.tensor(c)[:, None, None] for c in (base.mean, base.deviation))
-    found: Tensor = (_middle(fitted, base.side, base.side) - mean) / deviation
-    return found
+    normalised: Tensor = (_middle(fitted, base.side, base.side) - mean) / deviation
+    return normalised
 
 
 def _middle(rows: Any, height: int, width: int) -> Any:
@@ -295,8 +295,8 @@ def _slice_features(
 def _embedded(base: Base, pixels: Tensor) -> Tensor:
     """The projected embedding of images, (b, d), in float32."""
     seen = base.model.vision_model(pixel_values=pixels.to(base.device, base.dtype))
-    found: Tensor = base.model.visual_projection(seen.pooler_output).float()
-    return found
+    embedded: Tensor = base.model.visual_projection(seen.pooler_output).float()
+    return embedded
 
 
 def _texts(base: Base, texts: Sequence[str]) -> Tensor:
@@ -314,8 +314,8 @@ def _texts(base: Base, texts: Sequence[str]) -> Tensor:
 def _words_before(base: Base) -> list[int]:
     """The tokens that learned words begin at; none where the text encoder has no such words."""
     n = getattr(base.model.text_model.embeddings.token_embedding, "n_words", 0)
-    found = _tokens(base, [WORDS_BEFORE], base.max_tokens)[0][1:-1] if n else []
-    return [found[i % len(found)] for i in range(n)]
+    words = _tokens(base, [WORDS_BEFORE], base.max_tokens)[0][1:-1] if n else []
+    return [words[i % len(words)] for i in range(n)]
 
 
 def _require_short(base: Base, prompts: Sequence[str]) -> None:
@@ -328,8 +328,8 @@ def _require_short(base: Base, prompts: Sequence[str]) -> None:
 
 
 def _tokens(base: Base, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    found = base.tokenizer(list(texts), truncation=True, max_length=max_tokens)
-    rows: list[list[int]] = found["input_ids"]
+    encoded = base.tokenizer(list(texts), truncation=True, max_length=max_tokens)
+    rows: list[list[int]] = encoded["input_ids"]
     return rows
 
 
@@ -347,12 +347,12 @@ def _labels(base: Base, task: Task) -> Tensor:
 
 def _logits(base: Base, features: Tensor, labels: Tensor) -> Tensor:
     scale = base.model.logit_scale.float().exp()
-    found: Tensor = scale * functional.normalize(features, dim=-1) @ labels.T
-    return found
+    logits: Tensor = scale * functional.normalize(features, dim=-1) @ labels.T
+    return logits
 
 
 def _probabilities(base: Base, task: Task, features: Floats) -> Doubles:
     with torch.no_grad():
         logits = _logits(base, torch.from_numpy(features).to(base.device), _labels(base, task))
-        found: Doubles = torch.softmax(logits.double(), dim=-1).cpu().numpy()
-    return found
+        probabilities: Doubles = torch.softmax(logits.double(), dim=-1).cpu().numpy()
+    return probabilities

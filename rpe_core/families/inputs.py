@@ -24,7 +24,9 @@ def is_blank(item: Any) -> bool:
     >>> is_blank(" \n\u200b"), is_blank("0"), is_blank(b"")
     (True, False, False)
     """
-    return isinstance(item, str) and all(unicodedata.category(one) in UNPRINTED for one in item)
+    return isinstance(item, str) and all(
+        unicodedata.category(letter) in UNPRINTED for letter in item
+    )
 
 
 def require_items(items: Sequence[Any], kind: type) -> list[Any]:
@@ -41,15 +43,15 @@ def require_items(items: Sequence[Any], kind: type) -> list[Any]:
         for row, item in enumerate(items)
         if item is not None and not isinstance(item, wanted)
     }
-    told = []
+    refusals = []
     if missing:
         rows = f" ({_some(missing)})" if len(missing) > 1 else ""
-        told = [f"{len(missing)} inputs are missing, the first in row {missing[0]}{rows}."]
+        refusals = [f"{len(missing)} inputs are missing, the first in row {missing[0]}{rows}."]
     if wrong:
         what = "text" if kind is str else "bytes of a .npy file"
-        told.append(_refusal(wrong, len(items), what))
-    if told:
-        raise ValueError(f"{' '.join(told)} {_END_OF_REFUSAL}")
+        refusals.append(_refusal(wrong, len(items), what))
+    if refusals:
+        raise ValueError(f"{' '.join(refusals)} {_END_OF_REFUSAL}")
     return list(items)
 
 
@@ -68,8 +70,8 @@ def answer_each(predict: Callable[[Sequence[Any]], Any], items: Sequence[Any]) -
                 refused[row] = f"({error})" if is_own else "(it cannot be read)"
         if not refused:
             raise
-    told = _refusal(refused, len(items), "input that the model can read")
-    raise ValueError(f"{told} {_END_OF_REFUSAL}") from None
+    refusal = _refusal(refused, len(items), "input that the model can read")
+    raise ValueError(f"{refusal} {_END_OF_REFUSAL}") from None
 
 
 def spread(
@@ -82,13 +84,13 @@ def spread(
     """
     if len(rows) == n:
         return dict(answers)
-    found = {}
+    columns = {}
     for name, column in answers.items():
         is_number = column.dtype.kind == "f"
         whole = np.full(n, np.nan if is_number else None, dtype=float if is_number else object)
         whole[np.array(rows, dtype=np.int64)] = column
-        found[name] = whole
-    return found
+        columns[name] = whole
+    return columns
 
 
 _END_OF_REFUSAL = "Rows count from 0; nothing was answered."

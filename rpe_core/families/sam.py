@@ -124,14 +124,14 @@ def prepare(base: Base, task: Mapping[str, Any]) -> Task:
     Raises:
         ValueError: if it has not, or the task names transforms or a window that there are not.
     """
-    found = Task(*(tuple(task.get(name, ())) for name in ("classes", "window", "transforms")))
+    prepared = Task(*(tuple(task.get(name, ())) for name in ("classes", "window", "transforms")))
     most = int(base.model.config.mask_decoder_config.num_multimask_outputs)
-    if not 1 <= len(found.classes) <= most:
+    if not 1 <= len(prepared.classes) <= most:
         raise ValueError(f"the decoder has masks for 1 to {most} classes, beside the background")
-    if unknown := set(found.transforms) - set(TRANSFORMS):
+    if unknown := set(prepared.transforms) - set(TRANSFORMS):
         raise ValueError(f"{len(unknown)} transforms are none of {', '.join(TRANSFORMS)}")
-    require_window(found.window)
-    return found
+    require_window(prepared.window)
+    return prepared
 
 
 def sizes(base: Base, items: Sequence[Any]) -> Integers:
@@ -156,7 +156,10 @@ def forward(base: Base, task: Task, items: Sequence[Any], targets: Sequence[Targ
         truth.append(_truth(base, drawn[1]))
         shapes += [drawn[1].shape[1:]] * len(chosen)
     maps, seen = _maps(base, torch.cat(pixels)), torch.cat(truth).to(base.device)
-    means = [_pooled(base, *one, "mean") for one in zip(maps.float(), shapes, strict=True)]
+    means = [
+        _pooled(base, *map_and_shape, "mean")
+        for map_and_shape in zip(maps.float(), shapes, strict=True)
+    ]
     logits = _logits(base, task, maps)
     counted = logits.movedim(1, -1)[seen != IGNORED]
     return ForwardPass(_loss_of(_sums(logits, seen)), torch.stack(means), counted)
@@ -170,7 +173,7 @@ def validate(
     scores = []
     for i in range(len(items)):
         mask = targets[i][0]
-        found = np.empty_like(mask)
+        predicted = np.empty_like(mask)
         for places, pixels in _stacks(base, task.window, [items[i]], batch_size):
             chosen = [j for _, j, _ in places]
             truth = _truth(base, torch.from_numpy(mask[chosen])).to(base.device)
@@ -178,22 +181,22 @@ def validate(
                 logits = _logits(base, task, _maps(base, pixels))
             total += _sums(logits, truth).double().cpu()
             for j, row in zip(chosen, logits, strict=True):
-                found[j] = _mask(base, row, mask.shape[1:])
-        scores.append(np.mean([_dice(*pair) for pair in _pairs(task, found, mask)]))
+                predicted[j] = _mask(base, row, mask.shape[1:])
+        scores.append(np.mean([_dice(*pair) for pair in _pairs(task, predicted, mask)]))
     return {"loss": float(_loss_of(total)), "score": float(np.mean(scores))}
 
 
 def predict(base: Base, task: Task, items: Sequence[Any], *, batch_size: int = 16) -> Masks:
     """The likeliest class of each pixel, shape (n,) of uint8 masks (slices, height, width)."""
-    found = np.empty(len(items), dtype=object)
+    masks = np.empty(len(items), dtype=object)
     with torch.no_grad():
         for places, pixels in _stacks(base, task.window, items, batch_size):
             logits = _logits(base, task, _maps(base, pixels))
             for (i, j, shape), row in zip(places, logits, strict=True):
                 if j == 0:
-                    found[i] = np.zeros(shape, dtype=np.uint8)
-                found[i][j] = _mask(base, row, shape[1:])
-    return found
+                    masks[i] = np.zeros(shape, dtype=np.uint8)
+                masks[i][j] = _mask(base, row, shape[1:])
+    return masks
 
 
 def answers(task: Task, masks: Masks) -> dict[str, npt.NDArray[Any]]:
@@ -213,18 +216,18 @@ def score(task: Task, masks: Masks, targets: Sequence[Target]) -> dict[str, Doub
     larger of the two 95th percentiles of distances from one surface to the other: 0 where both are
     empty, the diagonal of the item where one is.
     """
-    found = {f"{name}.{one}": np.zeros(len(masks)) for name in ("dice", "hd95")
-             for one in task.classes}  # fmt: skip
+    scores = {f"{name}.{name_of_class}": np.zeros(len(masks)) for name in ("dice", "hd95")
+             for name_of_class in task.classes}  # fmt: skip
     for i, mask in enumerate(masks):
         truth, spacing = targets[i]
-        for one, pair in zip(task.classes, _pairs(task, mask, truth), strict=True):
-            found[f"dice.{one}"][i] = _dice(*pair)
-            found[f"hd95.{one}"][i] = _hd95(*pair, spacing)
+        for name_of_class, pair in zip(task.classes, _pairs(task, mask, truth), strict=True):
+            scores[f"dice.{name_of_class}"][i] = _dice(*pair)
+            scores[f"hd95.{name_of_class}"][i] = _hd95(*pair, spacing)
     means = {
-        name: np.mean([found[f"{name}.{one}"] for one in task.classes], axis=0)
+        name: np.mean([scores[f"{name}.{name_of_class}"] for name_of_class in task.classes], axis=0)
         for name in ("dice", "hd95")
     }
-    return {**means, **found}
+    return {**means, **scores}
 
 
 def _channels(
@@ -300,15 +303,18 @@ def _slice_features(
     places, pixels = stack
     with torch.no_grad():  # each thread has a switch of its own
         return [
-            (place, _pooled(base, one, place[2][1:], pooling).double().cpu().numpy())
-            for place, one in zip(places, _maps(base, pixels).float(), strict=True)
+            (
+                slice_place,
+                _pooled(base, feature_map, slice_place[2][1:], pooling).double().cpu().numpy(),
+            )
+            for slice_place, feature_map in zip(places, _maps(base, pixels).float(), strict=True)
         ]
 
 
 def _maps(base: Base, pixels: Tensor) -> Tensor:
     """The encoder's output, (b, channels, grid, grid)."""
-    found: Tensor = base.model.vision_encoder(pixels.to(base.device, base.dtype)).last_hidden_state
-    return found
+    maps: Tensor = base.model.vision_encoder(pixels.to(base.device, base.dtype)).last_hidden_state
+    return maps
 
 
 def _pooled(base: Base, features: Tensor, shape: Sequence[int], pooling: str) -> Tensor:
@@ -360,23 +366,23 @@ def _pairs(task: Task, mask: Image, truth: Image) -> Iterator[tuple[Image, Image
         yield mask == index, truth == index
 
 
-def _dice(one: Image, other: Image) -> float:
-    total = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / total if total else 1.0
+def _dice(mask: Image, other: Image) -> float:
+    total = int(mask.sum()) + int(other.sum())
+    return 2 * int((mask & other).sum()) / total if total else 1.0
 
 
-def _hd95(one: Image, other: Image, spacing: Sequence[float]) -> float:
+def _hd95(mask: Image, other: Image, spacing: Sequence[float]) -> float:
     """In mm, of volumes, or of flat images where there is a single slice."""
     # a consumer never scores, so what a version needs does not name it
     from scipy import ndimage
 
-    if not (one.any() and other.any()):
-        is_same = one.any() == other.any()
-        extent = (np.array(one.shape) - 1) * np.asarray(spacing)
+    if not (mask.any() and other.any()):
+        is_same = mask.any() == other.any()
+        extent = (np.array(mask.shape) - 1) * np.asarray(spacing)
         return 0.0 if is_same else float(np.linalg.norm(extent))
-    box = ndimage.find_objects((one | other).astype(np.uint8))[0]
-    masks, step = [one[box], other[box]], list(spacing)
-    if len(one) == 1:
+    box = ndimage.find_objects((mask | other).astype(np.uint8))[0]
+    masks, step = [mask[box], other[box]], list(spacing)
+    if len(mask) == 1:
         masks, step = [mask[0] for mask in masks], step[1:]
     edges = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
     away = [ndimage.distance_transform_edt(~edge, sampling=step) for edge in edges]

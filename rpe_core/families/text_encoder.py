@@ -202,10 +202,10 @@ def _features(base: Base, tokens: Sequence[list[int]], batch_size: int | None = 
     limit = CHUNK_TOKENS if base.device == "cpu" else None
     chunks = list(_chunks([tokens[i] for i in order], batch_size, limit))
     if torch.is_grad_enabled():
-        found = [_chunk_features(base, chunk) for chunk in chunks]
+        features = [_chunk_features(base, chunk) for chunk in chunks]
     else:  # a thread to a chunk: quicker than many threads to one
-        found = list(compute_in_turn(base, partial(_frozen_chunk, base), chunks))
-    return torch.cat(found)[torch.tensor(order, device=base.device).argsort()]
+        features = list(compute_in_turn(base, partial(_frozen_chunk, base), chunks))
+    return torch.cat(features)[torch.tensor(order, device=base.device).argsort()]
 
 
 def _frozen_chunk(base: Base, tokens: Sequence[list[int]]) -> Tensor:
@@ -252,7 +252,7 @@ def _windows(base: Base, items: Sequence[str]) -> Iterator[tuple[Integers, list[
 def _tokenize(base: Base, items: Sequence[str]) -> list[list[int]]:
     """Token ids per item, at least one each; a lone surrogate counts as a question mark."""
     texts = cut_texts(items, base.max_tokens)
-    found = base.tokenizer(
+    encoded = base.tokenizer(
         texts, truncation=True, max_length=base.max_tokens, return_attention_mask=False
     )
-    return [ids or [base.tokenizer.pad_token_id or 0] for ids in found["input_ids"]]
+    return [ids or [base.tokenizer.pad_token_id or 0] for ids in encoded["input_ids"]]

@@ -104,15 +104,15 @@ class Artifacts:
             RecordNotFound: there is none.
             RecordConflict: its content is no longer what the hash says.
         """
-        place = self._place(sha256)
-        if place.is_dir():
+        folder = self._place(sha256)
+        if folder.is_dir():
             if is_verified:
-                _require_hash(place, sha256)
-            return place
+                _require_hash(folder, sha256)
+            return folder
         with self.as_stored(sha256) as stored:
             _require_hash(stored, sha256)
             self._publish(stored, sha256)
-        return place
+        return folder
 
     def verify(self, sha256: str) -> None:
         """Hash what is stored again, wherever it is.
@@ -157,8 +157,8 @@ class Artifacts:
 
         What is no plain file is left out.
         """
-        place = str(self._place(sha256))
-        return files_below(self._bucket.place(sha256) if self._bucket else place)
+        folder = str(self._place(sha256))
+        return files_below(self._bucket.place(sha256) if self._bucket else folder)
 
     def n_bytes(self, sha256: str) -> int:
         """Bytes of a folder's files; 0 where there is none."""
@@ -170,14 +170,14 @@ class Artifacts:
 
     def delete(self, sha256: str) -> None:
         """Remove a folder from where it is kept; one that is gone already is fine."""
-        place = self._place(sha256)
+        folder = self._place(sha256)
         if self._bucket:
             self._bucket.delete(sha256)
         doomed = self._root / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
         with disk_errors(_STORE, self._root):
-            if place.exists():
+            if folder.exists():
                 # renamed first, so that no reader ever sees half a folder
-                place.rename(doomed)
+                folder.rename(doomed)
                 shutil.rmtree(doomed)
 
     def give_up(self, sha256: str, *, aside: Callable[[Path, str], None]) -> None:
@@ -185,14 +185,14 @@ class Artifacts:
 
         Of a bucket that is a copy of what lies there.
         """
-        place = self._place(sha256)
+        folder = self._place(sha256)
         if self._bucket and self._bucket.has(sha256):
             with self._incoming() as incoming:
                 self._bucket.fetch(sha256, incoming)
                 aside(incoming, f"artifacts/{sha256}")
             self.delete(sha256)
-        elif place.exists() or place.is_symlink():
-            aside(place, f"artifacts/{sha256}")
+        elif folder.exists() or folder.is_symlink():
+            aside(folder, f"artifacts/{sha256}")
 
     def remove_leftovers(self) -> int:
         """Remove half-written folders whose writer is dead; returns how many there were.
@@ -257,18 +257,18 @@ class Artifacts:
                 shutil.rmtree(incoming, ignore_errors=True)
 
     def _publish(self, incoming: Path, sha256: str) -> None:
-        place = self._place(sha256)
-        if place.is_dir():
+        target = self._place(sha256)
+        if target.is_dir():
             return
         for file in _plain_files(incoming).values():
             flush(file)
         for folder in [incoming, *(p for p in incoming.rglob("*") if p.is_dir())]:
             flush(folder)
         try:
-            incoming.replace(place)
+            incoming.replace(target)
         except OSError:
             # another process published the same content in between
-            if not place.is_dir():
+            if not target.is_dir():
                 raise
         flush(self._root)
 

@@ -83,8 +83,8 @@ class Bucket:
     def list(self) -> list[str]:
         """Hashes of all whole folders, sorted."""
         with self._errors("list the artifacts"):
-            found = self._files.get_file_info(_below(self._root, is_deep=False))
-        return sorted(i.base_name.removesuffix(_LIST) for i in found if i.path.endswith(_LIST))
+            infos = self._files.get_file_info(_below(self._root, is_deep=False))
+        return sorted(i.base_name.removesuffix(_LIST) for i in infos if i.path.endswith(_LIST))
 
     def n_bytes(self, sha256: str) -> int:
         """Bytes of a folder's files; 0 where there is none."""
@@ -106,8 +106,8 @@ class Bucket:
         """Remove files of folders without a list; nobody may be keeping one meanwhile."""
         whole = set(self.list())
         with self._errors("remove half-written artifacts"):
-            found = self._files.get_file_info(_below(self._root, is_deep=True))
-        paths = (PurePosixPath(i.path).relative_to(self._root) for i in found if i.is_file)
+            infos = self._files.get_file_info(_below(self._root, is_deep=True))
+        paths = (PurePosixPath(i.path).relative_to(self._root) for i in infos if i.is_file)
         dead = {path.parts[0] for path in paths if len(path.parts) > 1} - whole
         for sha256 in dead:
             self.delete(sha256)
@@ -116,8 +116,8 @@ class Bucket:
     def _found(self, sha256: str) -> dict[str, Any]:
         folder = f"{self._root}/{sha256}"
         with self._errors("read an artifact"):
-            found = self._files.get_file_info(_below(folder, is_deep=True))
-        return {i.path.removeprefix(f"{folder}/"): i for i in found if i.is_file}
+            infos = self._files.get_file_info(_below(folder, is_deep=True))
+        return {i.path.removeprefix(f"{folder}/"): i for i in infos if i.is_file}
 
     def _errors(self, doing: str) -> Any:
         return object_store_errors(doing, f"s3://{self._root}")

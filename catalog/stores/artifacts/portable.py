@@ -59,8 +59,8 @@ def write_bundle(
         raise InputError("The bundle's place is taken.", where=str(out), remedy="choose a new one")
     with disk_errors("the bundle", out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as place:
-            part = Path(place) / "part"
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+            part = Path(scratch) / "part"
             (part / ADAPTER).mkdir(parents=True)
             for name in _FILES:
                 shutil.copyfile(adapter / name, part / ADAPTER / name)
@@ -113,15 +113,15 @@ def _refuse(constant: str) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         text = read_regular(path, limit=MAX_JSON_BYTES + 1)
-        found = None
+        content = None
         if len(text) <= MAX_JSON_BYTES:
-            found = json.loads(text, parse_constant=_refuse)
+            content = json.loads(text, parse_constant=_refuse)
     except NotRegularFile as error:
         raise InputError(
             f"The bundle's {path.name} is {error.kind}.", expected="a regular file"
         ) from None
     except (OSError, ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         raise InputError(f"The bundle's {path.name} cannot be read.", expected="a JSON object")
-    return found
+    return content

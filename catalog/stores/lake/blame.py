@@ -77,8 +77,8 @@ def read_error_of(
     is_of_disk = isinstance(error, duckdb.IOException | duckdb.HTTPException)
     if match and (is_of_file or (is_of_disk and is_gone)):
         return LakeFileDamaged(doing, match[1], is_gone=is_gone and not is_of_file)
-    if (is_of_file or (is_of_disk and is_gone)) and (found := find()):
-        return LakeFileDamaged(doing, found[0], is_gone=found[1])
+    if (is_of_file or (is_of_disk and is_gone)) and (damage := find()):
+        return LakeFileDamaged(doing, damage[0], is_gone=damage[1])
     return store_error_of(error, doing=doing)
 
 

@@ -121,11 +121,11 @@ def seal(
             f" ?::TIMESTAMPTZ AS recorded_at FROM ({' UNION ALL '.join(groups)})",
             [run["run_id"], commit.recorded_at],
         )
-    told = canonical_json({**unsealed_hashes(commit, commit.data_uri), **files})
-    row = {**run, "files_json": told, "recorded_at": commit.recorded_at}
-    runs = [one["hash"] for one in _hashes(commit, RUNS, since)]
+    hashes = canonical_json({**unsealed_hashes(commit, commit.data_uri), **files})
+    row = {**run, "files_json": hashes, "recorded_at": commit.recorded_at}
+    runs = [row_hash["hash"] for row_hash in _hashes(commit, RUNS, since)]
     runs += commit.evaluate(RUNS, [row], row_hash_sql(RUNS))
-    links = [one["hash"] for one in _hashes(commit, LINKS, since)]
+    links = [row_hash["hash"] for row_hash in _hashes(commit, LINKS, since)]
     link = link_sha256(last["link_sha256"] if last else "", runs=runs, links=links)
     commit.insert_new(RUNS, [{**row, "link_sha256": link}])
 
@@ -186,18 +186,18 @@ def record_amendment(
     yield
     after, now = _sealed(commit, written, last["recorded_at"]), []
     for key in before:
-        was, found = before[key], after.get(key) or _nothing(key)
+        was, is_now = before[key], after.get(key) or _nothing(key)
         link = links.get(key)
-        if found["rows_sha256"] == was["rows_sha256"]:
+        if is_now["rows_sha256"] == was["rows_sha256"]:
             continue
         if key[0] == RUNS.name:
             # a run's own link is over its row as it was at first
             first = link["row_hashes"] if link else was["rows_sha256"]
-            now.append({**found, "row_hashes": first})
+            now.append({**is_now, "row_hashes": first})
         elif link and link["rows_sha256"] == was["rows_sha256"]:
-            now.append(found)
-    told = {"run_id": commit.run_id, "reason": reason, "recorded_at": commit.recorded_at}
-    commit.insert_new(LINKS, [{**row, **told} for row in now])
+            now.append(is_now)
+    common = {"run_id": commit.run_id, "reason": reason, "recorded_at": commit.recorded_at}
+    commit.insert_new(LINKS, [{**row, **common} for row in now])
 
 
 def _sealed(
@@ -205,7 +205,7 @@ def _sealed(
 ) -> dict[Moment, Row]:
     """What is sealed of these tables, as it is now; each run by itself."""
     condition = f"{{}} <= TIMESTAMPTZ '{until.isoformat()}'"
-    found = [
+    sealed = [
         row
         for spec in tables
         if events_of(spec)
@@ -213,8 +213,8 @@ def _sealed(
     ]
     for row in _hashes(commit, RUNS, condition) if RUNS in tables else ():
         key = (RUNS.name, "recorded", row["recorded_at"])
-        found.append({**_nothing(key), "n_rows": 1, "rows_sha256": row["hash"]})
-    return {_moment(row): row for row in found}
+        sealed.append({**_nothing(key), "n_rows": 1, "rows_sha256": row["hash"]})
+    return {_moment(row): row for row in sealed}
 
 
 def _moment(row: Mapping[str, Any]) -> Moment:

@@ -76,24 +76,24 @@ def files_there(data_uri: str) -> Iterator[PlacedFile]:
 
 def hash_files(paths: Iterable[str], *, known: Mapping[str, str]) -> dict[str, str]:
     """Name -> sha256 of files on this machine, those left out whose name is known."""
-    found = {}
+    hashes = {}
     for path in map(Path, paths):
         if path.name not in known:
             with disk_errors("the lake", path), path.open("rb") as file:
-                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def noted_hashes(lake: Rows) -> dict[str, str]:
     """Name -> sha256 as commits noted them when they wrote, of the snapshots that are kept."""
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     rows = lake.rows(
         f"SELECT commit_extra_info AS told FROM {ALIAS}.snapshots()"
         f" WHERE contains(commit_extra_info, '\"{FILES}\"')"
     )
     for row in rows:
-        found.update(named_in(row["told"], FILES))
-    return found
+        hashes.update(named_in(row["told"], FILES))
+    return hashes
 
 
 def sealed_hashes(lake: Rows) -> dict[str, str]:
@@ -101,11 +101,11 @@ def sealed_hashes(lake: Rows) -> dict[str, str]:
 
     Names of other stores' files have a path.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for row in lake.rows("SELECT * FROM core.runs"):
-        told = named_in(row.get("files_json"))
-        found.update({name: sha256 for name, sha256 in told.items() if "/" not in name})
-    return found
+        sealed = named_in(row.get("files_json"))
+        hashes.update({name: sha256 for name, sha256 in sealed.items() if "/" not in name})
+    return hashes
 
 
 def kept_hashes(lake: Rows) -> dict[str, str]:
@@ -127,9 +127,9 @@ def unsealed_hashes(lake: Rows, data_uri: str) -> dict[str, str]:
     """
     sealed, noted = sealed_hashes(lake), noted_hashes(lake)
     new = {file.path: file for file in named_files(lake) if file.name not in sealed}
-    found = {file.name: noted[file.name] for file in new.values() if file.name in noted}
+    hashes = {file.name: noted[file.name] for file in new.values() if file.name in noted}
     unread = [path for path, file in new.items() if file.name not in noted]
     for lying in files_named(data_uri, unread) if unread else ():
         if lying.n_bytes == new[lying.name].n_bytes:
-            found[new[lying.name].name] = sha256_of(lying)
-    return found
+            hashes[new[lying.name].name] = sha256_of(lying)
+    return hashes

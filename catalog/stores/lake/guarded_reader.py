@@ -73,11 +73,11 @@ class GuardedReader:
         try:
             tree = self._require_reading(sql)
             shows_tables = _without_places(tree) == _without_places(self._tree("SHOW TABLES"))
-            found = self._cursor.execute(SHOW_TABLES if shows_tables else sql)
-            if any(str(kind) == "UHUGEINT" for _, kind, *_ in found.description):
+            result = self._cursor.execute(SHOW_TABLES if shows_tables else sql)
+            if any(str(kind) == "UHUGEINT" for _, kind, *_ in result.description):
                 # measured on DuckDB 1.5.5: as Arrow the largest of these come out negative
                 raise InputError("UHUGEINT cannot be told exactly.", remedy="cast it to VARCHAR")
-            table = found.to_arrow_table()
+            table = result.to_arrow_table()
             return without_files(table) if is_explain(sql) else table
         except duckdb.CatalogException as error:
             raise self._unknown_name(str(error), tree) from None
@@ -175,7 +175,7 @@ def _without_places(tree: Any) -> Any:
     """A serialised statement without where in the text its parts stand."""
     if isinstance(tree, dict):
         return {k: _without_places(v) for k, v in tree.items() if k != "query_location"}
-    return [_without_places(one) for one in tree] if isinstance(tree, list) else tree
+    return [_without_places(node) for node in tree] if isinstance(tree, list) else tree
 
 
 def _unknown_column(text: str) -> InputError:

@@ -221,10 +221,10 @@ class Lake:
         """Remove the files that a merge replaced more than a day ago; how many they were."""
         before = self._clock() - _READ_WITHIN
         with self._lock.hold(), lake_errors("remove replaced files"):
-            found = self._cursor().execute(
+            removed = self._cursor().execute(
                 f"CALL ducklake_cleanup_old_files('{ALIAS}', older_than => ?)", [before]
             )
-            return len(found.fetchall())
+            return len(removed.fetchall())
 
     def expire_snapshots(self, *, before: datetime) -> int:
         """Let snapshots from before a moment go, but for the last one; how many they were.
@@ -233,10 +233,10 @@ class Lake:
         `remove_replaced_files`.
         """
         with self._lock.hold(), lake_errors("expire old snapshots"):
-            found = self._cursor().execute(
+            expired = self._cursor().execute(
                 f"CALL ducklake_expire_snapshots('{ALIAS}', older_than => ?)", [before]
             )
-            return len(found.fetchall())
+            return len(expired.fetchall())
 
     def forget_history(self) -> None:
         """Expire every snapshot but the last, and remove the files that no longer count.
@@ -353,8 +353,8 @@ def _tell(
     cursor: Any, *, message: str, run: RunRef | None, files: Mapping[str, str] | None = None
 ) -> None:
     """What DuckLake keeps of a commit: why, by which run, and the files that it wrote by hash."""
-    told: dict[str, object] = {"run_id": run.run_id, "flow": run.flow} if run else {}
-    extra = canonical_json({**told, FILES: files} if files else told)
+    run_facts: dict[str, object] = {"run_id": run.run_id, "flow": run.flow} if run else {}
+    extra = canonical_json({**run_facts, FILES: files} if files else run_facts)
     cursor.execute(
         f"CALL {ALIAS}.set_commit_message('rpe', {quote_text(message)},"
         f" extra_info => {quote_text(extra)})"

@@ -163,14 +163,14 @@ def _names_place(select: dict[str, Any]) -> bool:
     for node in nodes(select):
         names = [name for key in _COLUMN_KEYS for name in node.get(key) or []]
         if id(node) not in ordering and any(
-            isinstance(one, str) and one.lower() == PLACE_OF_FILE for one in names
+            isinstance(column, str) and column.lower() == PLACE_OF_FILE for column in names
         ):
             return True
     return False
 
 
 def _has_alias(select: dict[str, Any]) -> bool:
-    return any(str(one.get("alias")).lower() == PLACE_OF_FILE for one in select["select_list"])
+    return any(str(item.get("alias")).lower() == PLACE_OF_FILE for item in select["select_list"])
 
 
 def _bare_orders(select: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -32,12 +32,12 @@ def statement_of_explain(sql: str) -> str:
     tokens = duckdb.tokenize(sql)  # begin, and end somewhere before the next, in bytes
     words = [re.match(rb"\w+|.?", text[start:], re.DOTALL) for start, _ in tokens]
     names = [word[0].upper() if word else b"" for word in words]
-    place = 1
+    first = 1
     if names[1:2] == [b"("] and names[2:3] and names[2] in (*_ANALYZE, b"FORMAT"):
-        place = names.index(b")") + 1  # no option has brackets of its own
+        first = names.index(b")") + 1  # no option has brackets of its own
     elif names[1:2] and names[1] in _ANALYZE:
-        place = 2
-    return text[tokens[place][0] :].decode() if place < len(tokens) else ""
+        first = 2
+    return text[tokens[first][0] :].decode() if first < len(tokens) else ""
 
 
 def without_files(plans: pa.Table) -> pa.Table:
@@ -47,8 +47,8 @@ def without_files(plans: pa.Table) -> pa.Table:
         InputError: the plan lists files in another form, in which they are not found.
     """
     shown = [_shown(str(plan)) for plan in plans[_PLAN].to_pylist()]
-    place = plans.schema.get_field_index(_PLAN)
-    return plans.set_column(place, _PLAN, pa.array(shown, pa.string()))
+    column = plans.schema.get_field_index(_PLAN)
+    return plans.set_column(column, _PLAN, pa.array(shown, pa.string()))
 
 
 def _shown(plan: str) -> str:
@@ -67,7 +67,7 @@ def _shown(plan: str) -> str:
 def _dropped(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {name: _dropped(value) for name, value in tree.items() if name != _FILES}
-    return [_dropped(one) for one in tree] if isinstance(tree, list) else tree
+    return [_dropped(node) for node in tree] if isinstance(tree, list) else tree
 
 
 def _blanked(plan: str) -> str:

@@ -135,11 +135,11 @@ def confirm(tx: Transaction, source: str, said: Path) -> None:
 def says_validation(tx: Rows, source: str, column: str) -> tuple[bool, bool]:
     """Whether a split column ever said validation, and whether train rows were made validation."""
     said = quote_identifier(column)
-    found = tx.rows(
+    row = tx.rows(
         f"SELECT bool_or({said} = 'validation') AS is_said,"
         f" bool_or({said} = 'train' AND _split = 'validation') AS is_carved FROM {raw_name(source)}"
     )[0]
-    return bool(found["is_said"]), bool(found["is_carved"])
+    return bool(row["is_said"]), bool(row["is_carved"])
 
 
 def supersede(tx: Transaction, source: str, superseded: Path) -> None:

@@ -52,10 +52,12 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     'core.runs'
     """
     wanted, ordered = name.lower(), sorted(known, key=_rank)
-    same = [one for one in ordered if _bare(one) == _bare(wanted)]
+    same = [candidate for candidate in ordered if _bare(candidate) == _bare(wanted)]
     whole = difflib.get_close_matches(wanted, ordered, n=_NEAR) if "." in name else []
-    near = difflib.get_close_matches(_bare(wanted), {_bare(one): 0 for one in ordered}, n=_NEAR)
-    bare = [one for text in near for one in ordered if _bare(one) == text]
+    near = difflib.get_close_matches(
+        _bare(wanted), {_bare(candidate): 0 for candidate in ordered}, n=_NEAR
+    )
+    bare = [candidate for text in near for candidate in ordered if _bare(candidate) == text]
     return list(dict.fromkeys([*same, *whole, *bare]))[:_NEAR]
 
 

@@ -49,8 +49,8 @@ class Transaction:
     @property
     def next_snapshot_id(self) -> int:
         """Snapshot that the commit will make; certain, because the writer lock is held."""
-        found = self.rows(f"SELECT id FROM {ALIAS}.current_snapshot() AS t(id)")
-        return int(found[0]["id"]) + 1
+        snapshots = self.rows(f"SELECT id FROM {ALIAS}.current_snapshot() AS t(id)")
+        return int(snapshots[0]["id"]) + 1
 
     def insert_new(self, table: TableSpec | str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Add the rows whose key is new and return how many; equal rows already there are fine.

@@ -84,7 +84,7 @@ def model_source(family: str, *, is_base: bool = False) -> str:
     mine = "\nfrom types import SimpleNamespace\n\nfrom mlflow.models import set_model\n"
     wrapper = mine + _body(_source("catalog.stores.registry", "pyfunc_wrapper.py"))
     name, asked = _BASE if is_base else _SERVED
-    end = _END.format(name, ", ".join(f"{one}={one}" for one in asked))
+    end = _END.format(name, ", ".join(f"{parameter}={parameter}" for parameter in asked))
     return "\n".join([family_source(family).rstrip(), *map(_body, shared), wrapper, end])
 
 
@@ -219,7 +219,12 @@ def write_mlmodel(
         model_uuid=None,
         signature=ModelSignature(
             inputs=Schema([ColSpec(kind, column)]),
-            outputs=Schema([ColSpec(types.get(told, told), name) for name, told in outputs]),
+            outputs=Schema(
+                [
+                    ColSpec(types.get(output_kind, output_kind), name)
+                    for name, output_kind in outputs
+                ]
+            ),
         ),
         saved_input_example_info=dict(_EXAMPLE_FILES),
     )

@@ -87,13 +87,13 @@ class ServedBase(PythonModel):  # type: ignore[misc]
         """
         # the hash of the base is over the files of the model
         require_files(Path(context.artifacts["base"]).parent, but="model/")
-        told, options = Path(context.artifacts["base"]), context.model_config or {}
+        base_file, options = Path(context.artifacts["base"]), context.model_config or {}
         how = json.loads(Path(context.artifacts["encoder"]).read_text(encoding="utf-8"))
         self.input_name: str = how["input"]
         self.kind: type = bytes if how["is_binary"] else str
         self.batch_size = int(options.get("batch_size", 32))
         self.base = self.family.load(
-            str(verified_base(told.parent, how["sha256"])),
+            str(verified_base(base_file.parent, how["sha256"])),
             max_tokens=how["max_tokens"],
             dtype=how["dtype"],
             device=str(options.get("device", "cpu")),
@@ -108,21 +108,21 @@ class ServedBase(PythonModel):  # type: ignore[misc]
             ValueError: as a served model's.
         """
         items = self.inputs.require_items(column_of(model_input, self.input_name), self.kind)
-        found: list[list[float] | None] = [None] * len(items)
+        answers: list[list[float] | None] = [None] * len(items)
         rows = [row for row, item in enumerate(items) if not self.inputs.is_blank(item)]
         if rows:
             features = self.inputs.answer_each(self.encode, [items[row] for row in rows])
-            for place, feature in features:
-                found[rows[place]] = feature
-        column = pd.Series(found, index=model_input.index, dtype=object)
+            for index, feature in features:
+                answers[rows[index]] = feature
+        column = pd.Series(answers, index=model_input.index, dtype=object)
         return as_null(pd.DataFrame({"feature": column}))
 
     def encode(self, items: list[Any]) -> list[tuple[int, list[float]]]:
         """Places among the items with their features, un-normalised."""
         return [
-            (int(place), feature.astype(float).tolist())
+            (int(index), feature.astype(float).tolist())
             for places, features in self.family.encode(self.base, items, batch_size=self.batch_size)
-            for place, feature in zip(places, features, strict=True)
+            for index, feature in zip(places, features, strict=True)
         ]
 
 
@@ -155,8 +155,8 @@ def fetch_base(base: dict[str, str]) -> Path:
         return verified_base(folder, base["sha256"])
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         why = str(error) if isinstance(error, RuntimeError) else "One is gone or cannot be read."
-        told = f"The files of {version} are not those that this adapter was made for. {why}"
-        raise RuntimeError(f"{told} {REMEDY}") from None
+        refusal = f"The files of {version} are not those that this adapter was made for. {why}"
+        raise RuntimeError(f"{refusal} {REMEDY}") from None
 
 
 def require_files(folder: Path, *, but: str = "") -> None:
@@ -173,7 +173,7 @@ def require_files(folder: Path, *, but: str = "") -> None:
         sha256, name = line.lstrip("\\")[:64], line.lstrip("\\")[66:]
         if line.startswith("\\"):  # as coreutils writes odd names
             name = re.sub(
-                r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), name
+                r"\\(.)", lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), name
             )
         if not line or line.startswith("#") or (but and name.startswith(but)):
             continue

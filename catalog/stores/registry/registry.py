@@ -105,12 +105,12 @@ class Registry:
             StoreUnavailable: MLflow was busy or the disk is full.
         """
         with translate_mlflow_errors(draft.name), self._lock.hold():
-            found = self._find(draft.name, draft.id_tag, draft.record_id)
-            if found is not None:
-                told = {k: v for k, v in found.tags.items() if k not in SEALS}
-                if told == dict(draft.tags):
-                    return found.ref
-                self._delete(found)
+            version = self._find(draft.name, draft.id_tag, draft.record_id)
+            if version is not None:
+                recorded_tags = {k: v for k, v in version.tags.items() if k not in SEALS}
+                if recorded_tags == dict(draft.tags):
+                    return version.ref
+                self._delete(version)
             run = self._run_of(draft)
             seals = self._upload(run.info.run_id, draft, head)
             self._require_model(draft.name, draft.about)
@@ -143,13 +143,13 @@ class Registry:
             folder, root = Path(scratch) / FOLDER, self._artifacts_uri
             folder.mkdir()
             draft.write(folder)
-            found = self._under_its_number(ref, draft)
+            version = self._under_its_number(ref, draft)
             old: Mapping[str, VersionFile] = {}
-            if found is not None:
-                old = files_of(found.source, found.run_id, self._client, root=root)
+            if version is not None:
+                old = files_of(version.source, version.run_id, self._client, root=root)
             keep_sound(folder, old or files_left(root, sums_sha256), sums_sha256)
             tags = {**draft.tags, **seal(folder, head)}
-            if found is None:
+            if version is None:
                 run = self._run_of(draft)
                 self._client.log_artifacts(run.info.run_id, str(folder), FOLDER)
                 self._log_inputs(run.info.run_id, draft)
@@ -157,12 +157,12 @@ class Registry:
                 number = self._create(draft, run, tags)
                 renumber(self._client, ref.name, number, int(ref.version))
             else:
-                place = {"source": found.source, "run_id": found.run_id, "root": root}
-                lay_files(self._client, folder, **place, aside=aside)
-                for key in set(found.tags) - set(tags):
+                location = {"source": version.source, "run_id": version.run_id, "root": root}
+                lay_files(self._client, folder, **location, aside=aside)
+                for key in set(version.tags) - set(tags):
                     self._client.delete_model_version_tag(ref.name, ref.version, key)
                 for key, value in tags.items():
-                    if found.tags.get(key) != value:
+                    if version.tags.get(key) != value:
                         self._client.set_model_version_tag(ref.name, ref.version, key, value)
         return self.sums(ref)
 
@@ -170,10 +170,10 @@ class Registry:
         """Hand folders of runs that no entry tells of any more to `aside`; how many they were."""
         with translate_mlflow_errors("files of versions"), self._lock.hold():
             root = self._artifacts_uri
-            found = stray_folders(self._client, self._experiment_id, root=root)
-            for name in found:
+            strays = stray_folders(self._client, self._experiment_id, root=root)
+            for name in strays:
                 give_up_folder(root, name, aside=aside)
-        return len(found)
+        return len(strays)
 
     def _under_its_number(self, ref: ModelVersionRef, draft: VersionDraft) -> ModelVersion | None:
         """The version of a record as it stands, given its own number back; None if it is gone."""
@@ -188,8 +188,8 @@ class Registry:
         return there
 
     def _find_number(self, ref: ModelVersionRef) -> ModelVersion | None:
-        found = self._search(f"name = '{ref.name}'")
-        return next((_version(v) for v in found if str(v.version) == ref.version), None)
+        versions = self._search(f"name = '{ref.name}'")
+        return next((_version(v) for v in versions if str(v.version) == ref.version), None)
 
     def _create(self, draft: VersionDraft, run: Any, tags: Mapping[str, str]) -> int:
         """Make the entry of a version, by which it appears; the number that it got."""
@@ -219,10 +219,10 @@ class Registry:
             RecordNotFound: there is no such version.
             StoreError: it has no such file.
         """
-        found = self.files(self.version(ref)).get(file)
-        if found is None:
+        version_file = self.files(self.version(ref)).get(file)
+        if version_file is None:
             raise StoreError(f"The version has no file {file}.", where=ref.uri)
-        with translate_mlflow_errors(ref.uri), found.opened() as stream:
+        with translate_mlflow_errors(ref.uri), version_file.opened() as stream:
             content: bytes = stream.read()
             return content
 
@@ -251,15 +251,15 @@ class Registry:
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a registered model, the oldest first; none if it does not exist."""
         with translate_mlflow_errors(name):
-            found = [_version(v) for v in self._search(f"name = '{name}'")]
-        return sorted(found, key=lambda v: int(v.ref.version))
+            versions = [_version(v) for v in self._search(f"name = '{name}'")]
+        return sorted(versions, key=lambda v: int(v.ref.version))
 
     def put_files(self, version: ModelVersion, folder: Path, tags: Mapping[str, str]) -> None:
         """Write the files of a folder among those of a version, and set its tags."""
         with translate_mlflow_errors(version.ref.uri), self._lock.hold():
-            if place := self.folder(version):
+            if target := self.folder(version):
                 # MLflow's client would write where this process saw the run last
-                replace_files(place, folder)
+                replace_files(target, folder)
             else:
                 self._client.log_artifacts(version.run_id, str(folder), FOLDER)
             ref = version.ref
@@ -269,7 +269,7 @@ class Registry:
     def all_versions(self) -> list[ModelVersion]:
         """Every version of every registered model, in one question."""
         with translate_mlflow_errors("versions"):
-            return [_version(found) for found in self._search("")]
+            return [_version(entry) for entry in self._search("")]
 
     def aliases(self, name: str) -> dict[str, str]:
         """Alias -> version of one registered model; empty if it does not exist."""
@@ -357,8 +357,8 @@ class Registry:
         return pages(partial(self._client.search_model_versions, condition))
 
     def _find(self, name: str, tag: str, value: str) -> ModelVersion | None:
-        found = self._search(f"name = '{name}' and tags.`{tag}` = '{value}'")
-        return next((_version(v) for v in found), None)
+        versions = self._search(f"name = '{name}' and tags.`{tag}` = '{value}'")
+        return next((_version(v) for v in versions), None)
 
     def _run_of(self, draft: VersionDraft) -> Any:
         """The run that holds a draft's files and datasets: a killed attempt's, or a new one."""
@@ -421,13 +421,13 @@ def require_target_name(name: str) -> None:
         )
 
 
-def _version(found: Any) -> ModelVersion:
+def _version(entry: Any) -> ModelVersion:
     return ModelVersion(
-        ModelVersionRef(found.name, str(found.version)),
-        dict(found.tags),
-        found.description or "",
-        found.source,
-        found.run_id or "",
+        ModelVersionRef(entry.name, str(entry.version)),
+        dict(entry.tags),
+        entry.description or "",
+        entry.source,
+        entry.run_id or "",
     )
 
 

@@ -76,13 +76,13 @@ def followed_copy(tracking_uri: str, artifacts_uri: str, *, experiment: str) -> 
         yield f"sqlite:///{copy}"
 
 
-def _link(origin: str, place: str) -> None:
+def _link(origin: str, target: str) -> None:
     """A link to weights; a copy of what MLflow asks for by name, which it refuses as a link."""
     file = Path(origin)
     if file.stat().st_size > _COPIED_BYTES:
-        Path(place).symlink_to(file.absolute())
+        Path(target).symlink_to(file.absolute())
     else:
-        shutil.copyfile(file, place)
+        shutil.copyfile(file, target)
 
 
 def _beside(tracking_uri: str, artifacts_uri: str) -> Path | None:

@@ -93,17 +93,17 @@ def lay_files(
     over, and what does not belong to it is removed first.
     """
     if root and urlparse(root).scheme in ("", "file") and run_id:
-        place = Path(urlparse(root).path if root.startswith("file:") else root)
-        place = place / run_id / "artifacts" / FOLDER
-        part = place.with_name(f"{FOLDER}.part")
-        with disk_errors("a model version", place):
+        target = Path(urlparse(root).path if root.startswith("file:") else root)
+        target = target / run_id / "artifacts" / FOLDER
+        part = target.with_name(f"{FOLDER}.part")
+        with disk_errors("a model version", target):
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(folder, part)
             for file in part.rglob("*"):
                 flush(file)
-            aside(place, f"mlartifacts/{run_id}/{FOLDER}")
-            part.replace(place)
-            flush(place.parent)
+            aside(target, f"mlartifacts/{run_id}/{FOLDER}")
+            part.replace(target)
+            flush(target.parent)
         return
     there = files_of(source, run_id, client, root=root)
     if set(there) - {path.relative_to(folder).as_posix() for path in folder.rglob("*")}:
@@ -136,7 +136,7 @@ def renumber(client: Any, name: str, number: int, wanted: int) -> None:
 
     with store.ManagedSessionMaker(read_only=False) as session:
         taken = session.query(SqlModelVersion).filter_by(name=name, version=wanted)
-        if any(one.current_stage != STAGE_DELETED_INTERNAL for one in taken):
+        if any(version.current_stage != STAGE_DELETED_INTERNAL for version in taken):
             raise RecordConflict(
                 "The number of this version is another's.", where=f"models:/{name}/{wanted}"
             )
@@ -175,11 +175,11 @@ def give_up_folder(root: str, name: str, *, aside: Callable[[Path, str], None]) 
     # as in `lay_files`
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    place = f"{root.rstrip('/')}/{name}"
+    uri = f"{root.rstrip('/')}/{name}"
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / name
-        for file in files_below(place):
+        for file in files_below(uri):
             (copy / file.name).parent.mkdir(parents=True, exist_ok=True)
             _copy(file, copy / file.name)
         aside(copy, f"mlartifacts/{name}")
-    get_artifact_repository(place).delete_artifacts()
+    get_artifact_repository(uri).delete_artifacts()

@@ -46,8 +46,8 @@ def write_head(folder: Path, head: str) -> None:
 
 def head_text(head: str, sums_sha256: str) -> str:
     """The content of SHA256SUMS.head."""
-    told = {"link_sha256": head, "sums_sha256": sums_sha256}
-    return json.dumps(told, sort_keys=True, indent=1) + "\n"
+    content = {"link_sha256": head, "sums_sha256": sums_sha256}
+    return json.dumps(content, sort_keys=True, indent=1) + "\n"
 
 
 def seal(folder: Path, head: str) -> dict[str, str]:
@@ -76,7 +76,7 @@ def read_sums(content: bytes) -> dict[str, str]:
     Raises:
         InputError: it is none.
     """
-    found = {}
+    hashes = {}
     for line in content.decode("utf-8", errors="replace").splitlines():
         if not line or line.startswith("#"):
             continue
@@ -85,8 +85,10 @@ def read_sums(content: bytes) -> dict[str, str]:
             raise InputError(
                 f"{SUMS} is not what `sha256sum` writes.", expected="a hash and a name a line"
             )
-        found[_unescaped(match["name"]) if match["is_escaped"] else match["name"]] = match["sha256"]
-    return found
+        hashes[_unescaped(match["name"]) if match["is_escaped"] else match["name"]] = match[
+            "sha256"
+        ]
+    return hashes
 
 
 def sums_of(content: bytes, sizes: Mapping[str, int]) -> Sums:
@@ -113,7 +115,7 @@ def _line(name: str, sha256: str) -> str:
 
 def _unescaped(name: str) -> str:
     letters = {escape: letter for letter, escape in _ESCAPES.items()}
-    return re.sub(r"\\[\\nr]", lambda found: letters[found[0]], name)
+    return re.sub(r"\\[\\nr]", lambda escape: letters[escape[0]], name)
 
 
 def sha256_of(path: Path) -> str:

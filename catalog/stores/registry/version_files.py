@@ -47,8 +47,8 @@ class ServerFile:
     def opened(self) -> Iterator[Any]:
         """A stream of its bytes."""
         with tempfile.TemporaryDirectory() as scratch:
-            found = self._client.download_artifacts(self._run_id, self._path, scratch)
-            with Path(found).open("rb") as stream:
+            copy = self._client.download_artifacts(self._run_id, self._path, scratch)
+            with Path(copy).open("rb") as stream:
                 yield stream
 
 
@@ -64,8 +64,8 @@ def files_of(source: str, run_id: str, client: Any, *, root: str) -> dict[str, V
     """
     if is_in_bucket(source):
         return {file.name: file for file in files_below(source)}
-    if place := folder_of(source, run_id, root=root):
-        return {file.name: file for file in files_below(str(place))}
+    if folder := folder_of(source, run_id, root=root):
+        return {file.name: file for file in files_below(str(folder))}
     return dict(_listed(client, run_id, FOLDER))
 
 
@@ -77,10 +77,10 @@ def folder_of(source: str, run_id: str, *, root: str) -> Path | None:
     return _path(root) / run_id / "artifacts" / FOLDER if is_ours else _path(source)
 
 
-def replace_files(place: Path, folder: Path) -> None:
+def replace_files(target_folder: Path, folder: Path) -> None:
     """Let the files of a folder take the place of those of a version, each whole or not at all."""
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        target = place / file.relative_to(folder)
+        target = target_folder / file.relative_to(folder)
         with write_whole(target) as part:
             shutil.copyfile(file, part)
 

@@ -59,12 +59,12 @@ def tables_there(uri: str) -> dict[str, dict[str, PlacedFile]]:
     Raises:
         StoreError: the bucket cannot be listed.
     """
-    found: dict[str, dict[str, PlacedFile]] = defaultdict(dict)
+    tables: dict[str, dict[str, PlacedFile]] = defaultdict(dict)
     for file in files_below(uri):
         match = _TABLE.fullmatch(file.name)
         if match and match[2] != _HINT:
-            found[match[1]][match[2]] = file
-    return dict(found)
+            tables[match[1]][match[2]] = file
+    return dict(tables)
 
 
 def versions_of(names: Mapping[str, object]) -> list[int]:
@@ -74,17 +74,17 @@ def versions_of(names: Mapping[str, object]) -> list[int]:
 
 def kept_tables(lake: Rows) -> dict[str, KeptTable]:
     """What closes of runs put on record; nothing in a lake of an earlier release."""
-    found: dict[str, KeptTable] = {}
+    tables: dict[str, KeptTable] = {}
     for row in lake.rows("SELECT * FROM core.runs ORDER BY recorded_at"):
-        for table, told in _told_in(row.get("files_json")).items():
-            known = found.get(table)
-            if begun := told.pop("", ""):
+        for table, hashes in _told_in(row.get("files_json")).items():
+            known = tables.get(table)
+            if begun := hashes.pop("", ""):
                 token, first = begun.split(" ")
                 known = KeptTable(token, int(first), {})
             if known:
-                files = {name: _kept_file(text) for name, text in told.items()}
-                found[table] = KeptTable(known.token, known.first, {**known.files, **files})
-    return found
+                files = {name: _kept_file(text) for name, text in hashes.items()}
+                tables[table] = KeptTable(known.token, known.first, {**known.files, **files})
+    return tables
 
 
 def unsealed_files(lake: Rows, uri: str, tokens: Mapping[str, str]) -> dict[str, str]:
@@ -92,14 +92,14 @@ def unsealed_files(lake: Rows, uri: str, tokens: Mapping[str, str]) -> dict[str,
 
     `tokens` are those of the tables that can be opened; one that cannot was damaged before.
     """
-    found: dict[str, str] = {}
+    unsealed: dict[str, str] = {}
     kept = kept_tables(lake)
     for table, lying in tables_there(uri).items():
         if table in tokens and versions_of(lying):
             with suppress(StoreError):  # damaged, or cleaned meanwhile: the next close looks again
                 new = _unsealed(kept.get(table), tokens[table], lying)
-                found |= {_name(table, name): text for name, text in new.items()}
-    return found
+                unsealed |= {_name(table, name): text for name, text in new.items()}
+    return unsealed
 
 
 def _unsealed(
@@ -111,13 +111,13 @@ def _unsealed(
         return {}
     have = known.files if known and not is_new else {}
     is_begun = is_new or (known is not None and known.is_cleaned(first))
-    told = {"": f"{token} {first}"} if is_begun else {}
+    entries = {"": f"{token} {first}"} if is_begun else {}
     for name, file in lying.items():
         if name not in have:
-            told[name] = f"{sha256_of(file)} {file.n_bytes}"
+            entries[name] = f"{sha256_of(file)} {file.n_bytes}"
         elif is_begun:
-            told[name] = f"{have[name].sha256} {have[name].n_bytes}"
-    return told
+            entries[name] = f"{have[name].sha256} {have[name].n_bytes}"
+    return entries
 
 
 @contextmanager
@@ -157,13 +157,13 @@ def _name(table: str, name: str) -> str:
 
 def _told_in(text: str | None) -> dict[str, dict[str, str]]:
     """Table -> name -> what a run's row says of it."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    for name, told in named_in(text).items():
+    by_table: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, text_of_file in named_in(text).items():
         store, _, path = name.partition("/")
         if store == STORE:
             table, _, rest = path.partition(".lance")
-            found[table][rest.removeprefix("/")] = told
-    return found
+            by_table[table][rest.removeprefix("/")] = text_of_file
+    return by_table
 
 
 def _kept_file(text: str) -> KeptFile:

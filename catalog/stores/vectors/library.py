@@ -43,14 +43,14 @@ class LibrarySnapshot:
     def exact(self, rows: Rows) -> Matrix:
         """The z of rows in ascending order, shape (n, d)."""
         cuts = np.searchsorted(rows, self.starts)
-        found = [
+        exact_parts = [
             part.exact(rows[first:last] - start)
             for part, start, first, last in zip(
                 self.parts, self.starts, cuts, cuts[1:], strict=False
             )
             if last > first
         ]
-        return np.concatenate(found) if found else np.empty((0, self.dimension or 0))
+        return np.concatenate(exact_parts) if exact_parts else np.empty((0, self.dimension or 0))
 
     def column(self, name: str, rows: Rows) -> list[Any]:
         """Values of a key column for these rows."""
@@ -139,7 +139,7 @@ class Library:
     def _hidden_rows(self, excluded: frozenset[str]) -> list[list[Rows]]:
         if excluded not in self._hidden:
             mask = self._mask(excluded)
-            self._hidden[excluded] = [one.hidden(mask) for one in self._shelf.passes]
+            self._hidden[excluded] = [bound_pass.hidden(mask) for bound_pass in self._shelf.passes]
         return self._hidden[excluded]
 
     def _closest(self, target: Vector, rows: Rows, k: int) -> tuple[Rows, Vector]:
@@ -211,5 +211,5 @@ def visible_rows(shelf: LibrarySnapshot, allow: Allowed) -> Mask:
         return np.zeros(0, dtype=bool)
     is_arrow = isinstance(allow, pa.Array | pa.ChunkedArray)
     wanted = allow if is_arrow else pa.array(list(allow), pa.string())
-    found = pc.is_in(shelf.keys["adapter_id"], value_set=wanted)
-    return np.asarray(found, dtype=bool)
+    is_wanted = pc.is_in(shelf.keys["adapter_id"], value_set=wanted)
+    return np.asarray(is_wanted, dtype=bool)

@@ -83,24 +83,26 @@ def write_part(
 ) -> str:
     """Write a part in bounded memory and return its name; it appears whole or not at all."""
     name = f"part-{uuid.uuid4().hex}"
-    place = folder / f".{name}"
-    place.mkdir(parents=True)
+    scratch = folder / f".{name}"
+    scratch.mkdir(parents=True)
     try:
-        _fill(place, blocks, n_rows=n_rows, dimension=dimension)
-        place.replace(folder / name)
+        _fill(scratch, blocks, n_rows=n_rows, dimension=dimension)
+        scratch.replace(folder / name)
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         raise
     flush(folder)
     return name
 
 
 def _fill(
-    place: Path, blocks: Iterable[tuple[pa.Table, Matrix]], *, n_rows: int, dimension: int
+    part_folder: Path, blocks: Iterable[tuple[pa.Table, Matrix]], *, n_rows: int, dimension: int
 ) -> None:
     shape = (n_rows, dimension)
-    z = np.lib.format.open_memmap(place / "z.npy", mode="w+", dtype=np.float64, shape=shape)
-    codes = np.lib.format.open_memmap(place / "codes.npy", mode="w+", dtype=np.int8, shape=shape)
+    z = np.lib.format.open_memmap(part_folder / "z.npy", mode="w+", dtype=np.float64, shape=shape)
+    codes = np.lib.format.open_memmap(
+        part_folder / "codes.npy", mode="w+", dtype=np.int8, shape=shape
+    )
     facts = np.empty((3, n_rows), dtype=np.float32)
     checks = np.empty(n_rows, dtype=np.uint64)
     keys, start, frame = [], 0, None
@@ -117,16 +119,18 @@ def _fill(
         raise PartDamaged
     z.flush()
     codes.flush()
-    np.save(place / "facts.npy", facts)
-    np.save(place / "checks.npy", checks)
-    np.save(place / "frame.npy", np.append(frame.center, frame.unit))
-    with pa.OSFile(str(place / "keys.arrow"), "wb") as sink:
+    np.save(part_folder / "facts.npy", facts)
+    np.save(part_folder / "checks.npy", checks)
+    np.save(part_folder / "frame.npy", np.append(frame.center, frame.unit))
+    with pa.OSFile(str(part_folder / "keys.arrow"), "wb") as sink:
         table = pa.concat_tables(keys).combine_chunks()
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
-    sums = {file.name: _sum_of(file) for file in sorted(place.iterdir()) if file.name != "z.npy"}
-    (place / "sums.json").write_text(json.dumps(sums, sort_keys=True))
-    for file in place.iterdir():
+    sums = {
+        file.name: _sum_of(file) for file in sorted(part_folder.iterdir()) if file.name != "z.npy"
+    }
+    (part_folder / "sums.json").write_text(json.dumps(sums, sort_keys=True))
+    for file in part_folder.iterdir():
         flush(file)
 
 
@@ -136,17 +140,17 @@ def open_part(folder: Path, name: str) -> LibraryPart:
     Raises:
         PartDamaged: a file is missing or not what was written.
     """
-    place = folder / name
+    part_folder = folder / name
     try:
-        sums = json.loads((place / "sums.json").read_text())
-        if any(_sum_of(place / file) != value for file, value in sums.items()):
+        sums = json.loads((part_folder / "sums.json").read_text())
+        if any(_sum_of(part_folder / file) != value for file, value in sums.items()):
             raise PartDamaged
         # plain arrays over the mappings: memmap's own indexing costs more than what it reads
-        z = np.asarray(np.load(place / "z.npy", mmap_mode="r"))
-        codes = np.asarray(np.load(place / "codes.npy", mmap_mode="r"))
-        facts, checks = np.load(place / "facts.npy"), np.load(place / "checks.npy")
-        frame = np.load(place / "frame.npy")
-        with pa.memory_map(str(place / "keys.arrow")) as source:
+        z = np.asarray(np.load(part_folder / "z.npy", mmap_mode="r"))
+        codes = np.asarray(np.load(part_folder / "codes.npy", mmap_mode="r"))
+        facts, checks = np.load(part_folder / "facts.npy"), np.load(part_folder / "checks.npy")
+        frame = np.load(part_folder / "frame.npy")
+        with pa.memory_map(str(part_folder / "keys.arrow")) as source:
             keys = pa.ipc.open_file(source).read_all()
     except (OSError, ValueError, TypeError, AttributeError, pa.ArrowException):
         raise PartDamaged from None
@@ -169,11 +173,11 @@ def blocks_of(
 def read_current(folder: Path) -> dict[str, Any]:
     """What stands in a folder: table, version and names of the parts; empty where nothing does."""
     try:
-        found = json.loads((folder / CURRENT).read_text())
+        current = json.loads((folder / CURRENT).read_text())
     except (OSError, ValueError):
         return {}
-    is_known = isinstance(found, dict) and found.get("format") == FORMAT
-    return found if is_known else {}
+    is_known = isinstance(current, dict) and current.get("format") == FORMAT
+    return current if is_known else {}
 
 
 def write_current(folder: Path, *, table: str, version: int, parts: Sequence[str]) -> None:

@@ -42,12 +42,12 @@ def finish_rewrites(uri: str) -> None:
     if is_in_bucket(uri):
         return
     for new in sorted(Path(uri).glob(f"{_COMING}*.lance")):
-        place = new.with_name(new.name.removeprefix(_COMING))
-        if place.exists():
+        target = new.with_name(new.name.removeprefix(_COMING))
+        if target.exists():
             shutil.rmtree(new)  # whoever wrote it was killed while the old one stood
         else:
-            new.rename(place)
-            flush(place.parent)
+            new.rename(target)
+            flush(target.parent)
 
 
 def _batches(table: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -114,8 +114,8 @@ def _is_prefix(parts: Sequence[LibraryPart], keys: pa.Table) -> bool:
 
 def _scanned(table: Any) -> Blocks:
     """All adapters of a table in its order."""
-    found = table.search().where(_FILED).select([*KEYS, "z"]).to_batches(_TAKEN * 4)
-    for batch in found:
+    batches = table.search().where(_FILED).select([*KEYS, "z"]).to_batches(_TAKEN * 4)
+    for batch in batches:
         yield _split(pa.Table.from_batches([batch]))
 
 
@@ -128,10 +128,10 @@ def _taken(table: Any, keys: pa.Table) -> Blocks:
     for start in range(0, len(keys), _TAKEN):
         wanted = keys.slice(start, _TAKEN)
         ids = wanted["_rowid"].to_pylist()
-        found = table.take_row_ids(ids).select([*KEYS, "z"]).to_arrow()
-        if found["adapter_id"].to_pylist() != wanted["adapter_id"].to_pylist():
+        rows = table.take_row_ids(ids).select([*KEYS, "z"]).to_arrow()
+        if rows["adapter_id"].to_pylist() != wanted["adapter_id"].to_pylist():
             raise PartDamaged
-        yield _split(found)
+        yield _split(rows)
 
 
 def _split(rows: pa.Table) -> tuple[pa.Table, Matrix]:

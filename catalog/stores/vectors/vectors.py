@@ -148,23 +148,23 @@ class Vectors:
         Raises:
             RecordNotFound: one of them is not there.
         """
-        found: dict[str, Representation] = {}
+        by_id: dict[str, Representation] = {}
         if not representation_ids:
-            return found
+            return by_id
         with without_words(), vector_errors("read the vectors", self._uri):
             for table in self._tables():
                 rows = self._rows(
                     table, f"representation_id IN ({quote_texts(sorted(representation_ids))})"
                 )
-                found.update((row["representation_id"], as_representation(row)) for row in rows)
+                by_id.update((row["representation_id"], as_representation(row)) for row in rows)
         for representation_id in representation_ids:
-            if representation_id not in found:
+            if representation_id not in by_id:
                 raise RecordNotFound(
                     "No vector is filed under this representation.",
                     where=representation_id,
                     remedy="`rpe repair` files again what is on record, `rpe embed` what is new",
                 )
-        return found
+        return by_id
 
     def library(self, encoder_id: str, *, allow: Allowed) -> Library:
         """The allowed adapters of an encoder as they stand now, opened for many searches."""
@@ -190,8 +190,8 @@ class Vectors:
             table = self._find(encoder_id)
             if table is None:
                 return []
-            found = table.search().select(filed_columns(is_hashed=is_hashed)).to_batches(_READ)
-            return [row for batch in found for row in filed_rows(batch)]
+            batches = table.search().select(filed_columns(is_hashed=is_hashed)).to_batches(_READ)
+            return [row for batch in batches for row in filed_rows(batch)]
 
     def adapter_ids(self) -> set[str]:
         """Ids of all adapters that are filed."""
@@ -229,17 +229,17 @@ class Vectors:
         """
         with without_words(), vector_errors("look for the vectors", self._uri):
             names = list(self._names())
-        found = {}
+        tokens = {}
         for name in names:
             with suppress(StoreError), without_words(), vector_errors("read a table", self._uri):
-                found[name] = table_token(self._database.open_table(name))
-        return found
+                tokens[name] = table_token(self._database.open_table(name))
+        return tokens
 
     def unreadable(self) -> list[str]:
         """Names of tables of which not every row can be read."""
         with without_words(), vector_errors("look for the vectors", self._uri):
             names = list(self._names())
-        found = []
+        unreadable = []
         for name in names:
             try:
                 with without_words(), vector_errors("read the vectors", self._uri):
@@ -250,8 +250,8 @@ class Vectors:
             except StoreError:
                 is_whole = False
             if not is_whole:
-                found.append(name)
-        return found
+                unreadable.append(name)
+        return unreadable
 
     def give_up(self, name: str, *, aside: Callable[[Path, str], None]) -> None:
         """Take a table that cannot be read out of the store; its rows are filed again by others.
