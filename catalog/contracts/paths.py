@@ -33,7 +33,7 @@ class Name:
 class Item:
     """One element of a list, counted from 0, or from its end by -1, -2, ..."""
 
-    place: int
+    index: int
 
 
 @dataclass(frozen=True)

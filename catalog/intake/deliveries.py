@@ -31,7 +31,7 @@ class Lying:
     uri: str
     sha256: str  # '' of a file that cannot be read
     mark: str = ""  # equal bytes in other folders are other rows, where the folders hold columns
-    place: DeliveryPlace | None = None  # None: the order's pattern does not fit the name
+    order_key: DeliveryPlace | None = None  # None: the order's pattern does not fit the name
     modified: datetime | None = None
     arrival: int | None = None  # of bytes that were accepted before: the how manieth they were
     before: tuple[Row, ...] = field(default=(), repr=False)  # batches of them under this contract
@@ -204,9 +204,9 @@ def _found(contract: SourceContract) -> tuple[list[Lying], list[str]]:
 
 
 def _is_later(file: Lying, other: Lying) -> bool:
-    if file.place is None or other.place is None:
-        return file.place is not None
-    return file.place > other.place
+    if file.order_key is None or other.order_key is None:
+        return file.order_key is not None
+    return file.order_key > other.order_key
 
 
 def _under(contract: SourceContract, batches: Sequence[Row]) -> tuple[Row, ...]:
@@ -234,14 +234,14 @@ def _is_pending(
     accepted = [row for row in standing if row["outcome"] == "accepted"]
     here = standing
     if contract.files.order is not None:
-        here = [row for row in standing if place_of_batch(contract, row) == file.place]
+        here = [row for row in standing if place_of_batch(contract, row) == file.order_key]
     if here:
         is_beside_none = any(row["recorded_at"] in gone and disagrees(row) for row in here)
         return is_beside_none and not any(row in accepted for row in here)
     if not accepted:
         return True
     places = [place_of_batch(contract, row) for row in accepted]
-    is_later = all(file.place is not None and (p is None or p < file.place) for p in places)
+    is_later = all(file.order_key is not None and (p is None or p < file.order_key) for p in places)
     return contract.keeps_places and is_later
 
 
@@ -280,7 +280,7 @@ def _lone_moments(batches: Sequence[Row], lying: Collection[str]) -> frozenset[d
 def _landing_order(contract: SourceContract, file: Lying) -> tuple[Any, ...]:
     """By place; where no contract orders them, those that were here before come first, as then."""
     if contract.files.order is not None:
-        return (file.place is not None, file.place or (), file.uri)
+        return (file.order_key is not None, file.order_key or (), file.uri)
     is_new = file.arrival is None and file.is_pending
     position = place_of(contract.files, file.uri) if is_new else ()
     return (file.arrival is None, file.arrival or 0, position, file.uri)

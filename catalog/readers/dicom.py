@@ -49,7 +49,7 @@ class _Slice:
     pixels: Array = field(repr=False)
     header: Any = field(repr=False)
     series: tuple[str, ...] = field(repr=False)
-    place: _Place = field(repr=False)
+    position: _Place = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _numbers(value: Any, n: int) -> Array | None:
 
 def _stacked(slices: list[_Slice]) -> tuple[Array, Spacing, Array | None]:
     """The slices in the order of their positions along the normal, turned to the common axes."""
-    first = slices[0].place
+    first = slices[0].position
     axes, across = first.axes, first.across
     if len(slices) == 1 and (axes is None or first.position is None or across is None):
         row, column = (None, None) if across is None else map(float, across)
@@ -174,7 +174,7 @@ def _stacked(slices: list[_Slice]) -> tuple[Array, Spacing, Array | None]:
 def _positions(slices: list[_Slice], first: _Place) -> Array:
     """Where each slice begins; all of them have the axes and the spacing of the first one."""
     places = []
-    for cut in (cut.place for cut in slices):
+    for cut in (cut.position for cut in slices):
         if cut.position is None or cut.axes is None or cut.across is None:
             raise CellRefusedError("odd_geometry")
         if np.abs(cut.axes - first.axes).max() > SPACING_TOLERANCE:

@@ -124,7 +124,7 @@ def reach(start: Any, steps: Path) -> tuple[list[Any], bool]:
         elif isinstance(step, Item):
             is_picked = index > 0 and isinstance(steps[index - 1], Where)
             lists = [nodes] if is_picked else [node or [] for node in nodes if _is_list(node)]
-            nodes = [_at(elements, step.place) for elements in lists] or [None]
+            nodes = [_at(elements, step.index) for elements in lists] or [None]
         else:
             lists = [node for node in nodes if _is_list(node)]
             nodes = [element for elements in lists for element in elements]

@@ -72,7 +72,7 @@ class Merged(NamedTuple):
 class Sheet(NamedTuple):
     """A sheet of a workbook: its name may be somebody's data."""
 
-    place: int
+    number: int
     name: str
     part: str
     is_visible: bool

@@ -99,7 +99,7 @@ def chosen_sheet(book: Workbook, wanted: str | int | None, uri: str) -> Sheet:
         FileUnreadable: if there is none, or more than one and none is named.
     """
     if wanted is not None:
-        matching = [s for s in book.sheets if wanted in (s.place, s.name)]
+        matching = [s for s in book.sheets if wanted in (s.number, s.name)]
         if matching:
             return matching[0]
         reason = "it has no sheet of the name or place that files.excel.sheet says"
@@ -221,5 +221,5 @@ def _text_bytes(cells: Mapping[str, Any]) -> int:
 
 def _shown(sheets: Sequence[Sheet]) -> str:
     """The sheets by name where it may be shown, else by place."""
-    names = [repr(s.name) if may_be_shown(s.name) else str(s.place) for s in sheets]
+    names = [repr(s.name) if may_be_shown(s.name) else str(s.number) for s in sheets]
     return ", ".join(names[:MAX_NAMES_SHOWN])

@@ -47,7 +47,7 @@ def sample_xlsx(uri: str, *, rows: int) -> XlsxSample:
         first = [*islice(book.rows(sheet), MAX_HEADER_ROWS + 1)]
         header = _header(first)
         areas = book.merged(sheet)
-        named = sheet.place if looks_like_value(sheet.name) else sheet.name
+        named = sheet.number if looks_like_value(sheet.name) else sheet.name
         below = [area for area in areas if area.bottom > (header.number if header else 0)]
         inside = [area for area in below if area.top > (header.number if header else 0)]
         merged = None

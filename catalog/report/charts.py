@@ -27,7 +27,7 @@ class Track:
     low: float
     high: float
     value: str
-    told: str
+    description: str
     is_marked: bool = False
     ticks: Sequence[float] = ()  # further marks, such as the lowest and the highest seed
 
@@ -79,7 +79,7 @@ class Trend:
     promotions: str
     ends: tuple[str, str]
     dates: tuple[str, str]
-    told: str
+    description: str
 
 
 def arms_chart(rows: Sequence[Row], *, marked: str) -> Tracks:

@@ -38,7 +38,7 @@ class Fitted:
     """The folder to file, and in words what was done to the adapter for it."""
 
     folder: Path
-    told: str = ""
+    changes: str = ""
 
 
 def require_base_name(workspace: Workspace, name: str, adapter: AdapterFiles) -> None:

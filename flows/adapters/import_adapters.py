@@ -92,7 +92,7 @@ class _Checked:
     """An adapter to file, and in words what was done to it so that it fits the base."""
 
     filed: AdapterToImport
-    told: str = ""
+    changes: str = ""
 
 
 def _reported(adapter: _Checked) -> Row:
@@ -106,7 +106,7 @@ def _reported(adapter: _Checked) -> Row:
         "n_items": representation.n_items,
         "n_groups": representation.n_groups,
         "weights_sha256": card.weights_sha256,
-        "mapped": adapter.told,
+        "mapped": adapter.changes,
     }
 
 
@@ -234,7 +234,7 @@ def _from_peft(
     )
     config, recipe_ids = _named(adapter.config, base), _recipe_ids(recipe)
     new = AdapterToImport(card, representation, fitted.folder, config, recipe_ids=recipe_ids)
-    return _Checked(new, fitted.told)
+    return _Checked(new, fitted.changes)
 
 
 def _read_plain(workspace: Workspace, folder: Path, spec: ImportSpec) -> AdapterFiles:

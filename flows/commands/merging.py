@@ -55,6 +55,8 @@ def merge(
     # those that come after --grams are files as well, told apart by what stands behind the sign
     others = [text for text in context.args if grams and not _has_weight(text)]
     weighted = [_member(text) for text in [*members, *(t for t in context.args if t not in others)]]
+    if method == "regmean" and not grams:
+        raise typer.BadParameter("regmean asks what members were fed: --grams FOLDER=FILE.")
     from flows.runs.progress import progress_on_stderr
     from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
 

@@ -87,7 +87,7 @@ def backup(
 
     with progress_on_stderr("copying the workspace, then proving the copy"):
         done = back_up(Settings(), folder)
-    show_ids([str(done.place)], as_json=as_json)
+    show_ids([str(done.folder)], as_json=as_json)
     say(f"{done.n_files} files, {done.n_bytes:,} bytes, proved; head {done.head}")
 
 

@@ -86,8 +86,10 @@ def gram_files(
     """
     fed = set(_fed(workspace, adapter_ids, min_groups))
     return [
-        file_of_donor(workspace, donor_of(workspace, base_name, one)) if one in fed else None
-        for one in adapter_ids
+        file_of_donor(workspace, donor_of(workspace, base_name, adapter_id))
+        if adapter_id in fed
+        else None
+        for adapter_id in adapter_ids
     ]
 
 

@@ -85,12 +85,12 @@ def missing_statistics(
     merges = {target.merge for target in plan.targets if target.base == base_name}
     if REGMEAN in merges and n_groups >= plan.publishing.min_groups:
         questions += [gram_question(recipe) for recipe in recipes]
-    found = {
+    by_file = {
         file_of(workspace, dataset_version_id, base_name, question.asked): question
         for question in questions
         if question
     }
-    return {file: question for file, question in found.items() if not file.exists()}
+    return {file: question for file, question in by_file.items() if not file.exists()}
 
 
 def features(
@@ -152,7 +152,7 @@ def erase(settings: Settings, dataset_version_ids: Collection[str]) -> None:
 
 def erase_others(settings: Settings, dataset_version_ids: Collection[str]) -> int:
     """Remove the statistics of all other dataset versions; of how many there were."""
-    kept = {_folder(settings, one) for one in dataset_version_ids}
+    kept = {_folder(settings, version_id) for version_id in dataset_version_ids}
     old = [folder for folder in settings.statistics_folder.glob("*") if folder not in kept]
     for folder in old:
         shutil.rmtree(folder)

@@ -45,7 +45,7 @@ class Retracted:
     retraction_id: str
     certificate: Mapping[str, Any]  # empty while something is still to be built again
     summary: Summary | None  # None where it was certified before
-    place: Path
+    certificate_file: Path
 
     @property
     def is_clean(self) -> bool:
@@ -67,7 +67,7 @@ class Retracted:
         times = self.certificate.get("resumed", {}).get("times", 0)
         resumed = f", resumed {times} times" if times else ""
         return (
-            f"certificate: {self.place}{resumed}\n"
+            f"certificate: {self.certificate_file}{resumed}\n"
             f"scan: {scan['n_needles']} texts in {scan['n_files']} files: found in {files}"
         )
 

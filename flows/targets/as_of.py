@@ -6,10 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from catalog.queries import current
+from flows.library.asking import open_for_question
 from flows.library.retrieval import TargetView, retrieve
 from flows.library.weighing import draft_of_target
 from flows.steps.ensemble import EnsembleUnit, tuning_of, units_of
-from flows.targets.asking import NotedRows, Rows, nearest_of, open_for_question
+from flows.targets.asking import NotedRows, Rows, nearest_of
 from flows.workspace.plan import TargetSpec
 from flows.workspace.settings import Settings
 from flows.workspace.workspace import Workspace

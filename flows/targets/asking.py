@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from catalog.errors import RecordNotFound
@@ -15,16 +10,15 @@ from catalog.queries.versions import lineage_of_version
 from catalog.records.champions import CHAMPION
 from catalog.records.promotion import NO_CHAMPION
 from catalog.report.queries import read_members
+from flows.library.asking import open_for_question
 from flows.library.retrieval import TargetView, retrieve
-from flows.runs.run_record import open_run
 from flows.targets.contributions import score_changes
 from flows.workspace.lake_reads import (
     open_lake_to_read,
-    require_current_lake,
     require_lake,
 )
 from flows.workspace.settings import Settings
-from flows.workspace.stores import open_registry, open_to_look
+from flows.workspace.stores import open_registry
 from flows.workspace.workspace import Workspace, load_declarations
 from rpe_core.errors import InputError
 
@@ -36,16 +30,6 @@ class NotedRows(NamedTuple):
 
     rows: Rows
     note: str
-
-
-@contextmanager
-def open_for_question(settings: Settings, *, as_of: datetime | None = None) -> Iterator[Workspace]:
-    """The workspace for a question, about now or a moment: it may be one that is only read."""
-    declared = load_declarations(settings)
-    require_current_lake(settings)
-    with open_to_look(settings, keeps_parts=True) as stores, TemporaryDirectory() as scratch:
-        plan, contracts, run = declared.plan, declared.contracts, open_run("ask")
-        yield Workspace(settings, plan, contracts, stores, run, as_of=as_of, scratch=Path(scratch))
 
 
 def nearest_adapters(settings: Settings, target: str, *, k: int) -> NotedRows:

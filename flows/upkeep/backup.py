@@ -33,7 +33,7 @@ class BackupFailed(RpeError):
 class Backup:
     """A whole copy, and the head of the chain by which a restored one is known again."""
 
-    place: Path
+    folder: Path
     n_files: int
     n_bytes: int
     head: str

@@ -98,7 +98,8 @@ def merge(
         threads: by default as many as the process may use.
         is_base_confirmed: whether members are of one base though they name it differently. A path
             and a hub id that end alike name one.
-        grams: `regmean` only: for each member its file of Gram matrices, or None.
+        grams: `regmean` only: for each member its file of Gram matrices, or None; without any the
+            sum is the plain one.
 
     Raises:
         UnknownName: the merge method or dtype is not known.
@@ -114,7 +115,7 @@ def merge(
     is_asked = (rank, energy, dtype, *grams) != (None, None, "float32")
     if (method == FOLD or are_prompts) and is_asked:
         raise InputError(
-            "A fold or a merge of prompts is exact: it takes no rank, energy, dtype or Gram matrix."
+            "A fold or a merge of prompts takes no rank, energy, dtype or Gram matrix: it is exact."
         )
     confirmed = {"is_base_confirmed": is_base_confirmed}
     if method == FOLD:
@@ -125,19 +126,31 @@ def merge(
     check_grams(entry, grams, n_members=len(members))
     blueprint = _bounded_blueprint(members, base=base, threads=threads, **confirmed)
     form = _with_default_rank(MergeOptions(rank, energy, DTYPES[dtype]), entry, blueprint)
-    with write_folder_whole(Path(out)) as part:
+    return _merge_to_adapter(blueprint, Path(out), entry, form, grams, threads=threads)
+
+
+def _merge_to_adapter(
+    blueprint: Blueprint,
+    out: Path,
+    method: MergeMethod,
+    form: MergeOptions,
+    grams: Sequence[Path | None],
+    *,
+    threads: int | None,
+) -> MergeReport:
+    with write_folder_whole(out) as part:
         weights = part / WEIGHTS
         donors = open_donor_inputs(blueprint, grams)
         account = stream_adapter(
-            blueprint, weights, method=entry, form=form, donors=donors, threads=threads
+            blueprint, weights, method=method, form=form, donors=donors, threads=threads
         )
         write_json(part / CONFIG, _config(blueprint, account))
         files = [member.tensors for member, _ in blueprint.members]
         files += [TensorFile(weights, what="The result")]
         *inputs, output = hash_files(files, threads=threads)
-        report = adapter_report(blueprint, account, method=method, weights_sha256=output)
-        of_grams = regmean_manifest(account, donors) if entry.weighs_inputs else {}
+        report = adapter_report(blueprint, account, method=method.name, weights_sha256=output)
         manifest = adapter_manifest(blueprint, account, report, form, inputs)
+        of_grams = regmean_manifest(account, donors) if method.weighs_inputs else {}
         write_json(part / MANIFEST, {**manifest, **of_grams})
     return report
 

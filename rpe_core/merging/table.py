@@ -156,7 +156,8 @@ def merge_deltas(
         members: deltas by module name, with their weights.
         rank: the largest rank allowed, `svd` only; by default the largest rank of a member.
         energy: instead of a rank, the share of each ||dW||_F^2 to keep, `svd` only.
-        grams: for `regmean`, what each member's modules were fed, by module, or None.
+        grams: for `regmean`, what each member's modules were fed, by module, or None; without any
+            the sum is the plain one.
 
     Raises:
         UnknownName: the method is not known.
@@ -205,14 +206,14 @@ def check_same_shape(module: str, shapes: Sequence[object]) -> None:
 
 def check_grams(method: MergeMethod, grams: Sequence[object], *, n_members: int) -> None:
     """Raise InputError where matrices are given to a method that takes none, or not one each."""
-    if method.weighs_inputs and len(grams) != n_members:
-        raise InputError(
-            "RegMean asks what each member's modules were fed.",
-            where=f"{n_members} members, {len(grams)} files of Gram matrices",
-            expected="one for each member; of one without data none",
-        )
     if grams and not method.weighs_inputs:
         raise InputError(f"Merge method {method.name} takes no Gram matrices.")
+    if grams and len(grams) != n_members:
+        raise InputError(
+            "Each member needs to be told what its modules were fed, or that nobody knows.",
+            where=f"{n_members} members, {len(grams)} files of Gram matrices",
+            expected="one for each member; None of one without data",
+        )
 
 
 def _terms_by_module(

@@ -121,9 +121,9 @@ def connect_reading(tracking_uri: str) -> Any:
         RecordNotFound: its file is not there, or its server's database has no tables yet.
     """
     make_client = _client_class(tracking_uri)
-    file, place = file_of(tracking_uri), _postgres_of(tracking_uri)
+    file, server = file_of(tracking_uri), _postgres_of(tracking_uri)
     # MLflow would make the tables at once, without a lock, while others do; this one comes last
-    if (file and not file.is_file()) or (place and not has_table(place, "alembic_version")):
+    if (file and not file.is_file()) or (server and not has_table(server, "alembic_version")):
         raise RecordNotFound(
             "There is no model registry here: it is gone, or was never made.",
             where=str(file or "the database of RPE_TRACKING_URI"),
@@ -176,8 +176,8 @@ def vacuum_tracking(tracking_uri: str) -> None:
     """
     if file := file_of(tracking_uri):
         vacuum(file)
-    elif place := _postgres_of(tracking_uri):
-        vacuum_full(place)
+    elif server := _postgres_of(tracking_uri):
+        vacuum_full(server)
 
 
 def _postgres_of(tracking_uri: str) -> str:

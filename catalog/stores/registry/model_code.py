@@ -212,19 +212,14 @@ def write_mlmodel(
     from mlflow.types.schema import Array, ColSpec, DataType, Schema
 
     types = {"[double]": Array(DataType.double)}
-
+    columns = [ColSpec(types.get(output_kind, output_kind), name) for name, output_kind in outputs]
     model = Model(
         # a version's time stands in the registry; in its files it would change their hash
         utc_time_created="1970-01-01 00:00:00",
         model_uuid=None,
         signature=ModelSignature(
             inputs=Schema([ColSpec(kind, column)]),
-            outputs=Schema(
-                [
-                    ColSpec(types.get(output_kind, output_kind), name)
-                    for name, output_kind in outputs
-                ]
-            ),
+            outputs=Schema(columns),
         ),
         saved_input_example_info=dict(_EXAMPLE_FILES),
     )

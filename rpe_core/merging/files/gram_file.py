@@ -15,7 +15,9 @@ from rpe_core.input_gram import DENSE_WIDTH, N_SKETCHED, InputGram
 from rpe_core.merging.files.reading import TensorFile
 
 _PRODUCTS, _SQUARES, _SHARED, _ROWS = ".products", ".squares", "same_input_as", "n_rows"
-_TOLD = "grams"  # one key: safetensors writes several in any order, and a file is known by its hash
+_FACTS = (
+    "grams"  # one key: safetensors writes several in any order, and a file is known by its hash
+)
 
 
 def write_grams(path: Path, grams: Mapping[str, InputGram]) -> None:
@@ -27,8 +29,8 @@ def write_grams(path: Path, grams: Mapping[str, InputGram]) -> None:
         tensors[name + _PRODUCTS] = grams[name].products.contiguous()
         tensors[name + _SQUARES] = grams[name].squares.contiguous()
         n_rows[name] = grams[name].n_rows
-    told = json.dumps({_SHARED: shared, _ROWS: n_rows}, sort_keys=True)
-    save_file(tensors, path, metadata={_TOLD: told})
+    facts = json.dumps({_SHARED: shared, _ROWS: n_rows}, sort_keys=True)
+    save_file(tensors, path, metadata={_FACTS: facts})
 
 
 class GramFile:
@@ -43,14 +45,14 @@ class GramFile:
         self._fault = InputError(
             "The file of Gram matrices is not whole.",
             where=str(path.parent),
-            expected="a file that `rpe adapters export` or a night wrote",
-            remedy="export or gather it again",
+            expected="a file that `rpe adapters grams` or a night wrote",
+            remedy="write it again",
         )
         try:
             with safe_open(path, framework="pt") as opened:
-                told = json.loads((opened.metadata() or {})[_TOLD])
-            self._shared: dict[str, str] = dict(told[_SHARED])
-            self._rows: dict[str, int] = dict(told[_ROWS])
+                facts = json.loads((opened.metadata() or {})[_FACTS])
+            self._shared: dict[str, str] = dict(facts[_SHARED])
+            self._rows: dict[str, int] = dict(facts[_ROWS])
         except Exception:  # safetensors' own error is no subclass of anything, and names no fault
             raise self._fault from None
         for leader in self._shared.values():

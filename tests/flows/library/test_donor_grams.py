@@ -128,7 +128,7 @@ def test_the_files_are_written_for_rpe_merge(
     told = json.loads(capfd.readouterr().out)["rows"][0]
     assert told["weights_sha256"] == row["weights_sha256"]
     assert rpe("merge", "--members", *weights, *out[:2], "--out", str(tmp_path / "x")) == 2
-    assert "what each member's modules were fed" in capfd.readouterr().err
+    assert "regmean asks what members were fed" in capfd.readouterr().err
 
 
 def test_an_adapter_without_data_has_no_file_to_write(

@@ -42,14 +42,14 @@ def test_names_of_scratch_and_links_of_stores_are_copied(
     models.rename(elsewhere)
     models.symlink_to(elsewhere)
     done = back_up(night_copy, tmp_path / "backup")
-    with open_lake(Settings(home=done.place), read_only=True) as lake:
+    with open_lake(Settings(home=done.folder), read_only=True) as lake:
         for name in ("cache", "tmp", "prefect"):
             assert lake.rows(f"FROM raw.{name}") == [{"n": 1}]
-    copied = done.place / "mlartifacts"
+    copied = done.folder / "mlartifacts"
     assert not copied.is_symlink()
     assert sorted(p.name for p in copied.iterdir()) == sorted(p.name for p in elsewhere.iterdir())
-    assert not [p.name for p in done.place.rglob("*.lock")]
-    assert done.place.stat().st_mode & 0o777 == 0o700
+    assert not [p.name for p in done.folder.rglob("*.lock")]
+    assert done.folder.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_a_restored_workspace_goes_on_where_it_was(
 ) -> None:
     done = back_up(night_copy, tmp_path / "backup")
     shutil.rmtree(night_copy.root)
-    shutil.copytree(done.place, night_copy.root)
+    shutil.copytree(done.folder, night_copy.root)
     assert rpe("doctor", "--deep") == 0
     assert run_night(night_copy).outcome == "unchanged"
     assert back_up(night_copy, tmp_path / "later").head != done.head
