@@ -7,8 +7,8 @@ from pathlib import Path
 
 from catalog.errors import RecordNotFound
 from catalog.queries import current
-from flows.library.asking import open_for_question
 from flows.library.donor_grams import gram_files
+from flows.runs.questions import open_for_question
 from flows.workspace.settings import Settings
 from rpe_core.errors import InputError
 

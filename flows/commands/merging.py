@@ -10,6 +10,14 @@ import typer
 
 from flows.commands.output import AsJson, show_rows
 
+Grams = Annotated[
+    list[str] | None,
+    typer.Option(help="regmean: FOLDER=FILE of `rpe adapters grams`, one or more."),
+]
+ConfirmBase = Annotated[
+    bool, typer.Option("--confirm-base", help="Members are of one base, whatever they call it.")
+]
+
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to `rpe`."""
@@ -30,18 +38,12 @@ def merge(
     energy: Annotated[
         float | None, typer.Option(help="svd, regmean: the squared norm's share to keep, up to 1.")
     ] = None,
-    grams: Annotated[
-        list[str] | None,
-        typer.Option(help="regmean: FOLDER=FILE of `rpe adapters grams`, one or more."),
-    ] = None,
+    grams: Grams = None,
     base: Annotated[
         Path | None,
         typer.Option(help="Folder of the base: for fold, modules_to_save, and to check names."),
     ] = None,
-    confirm_base: Annotated[
-        bool,
-        typer.Option("--confirm-base", help="Members are of one base, whatever they call it."),
-    ] = False,
+    confirm_base: ConfirmBase = False,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; the bytes do not depend on it.")

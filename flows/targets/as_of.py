@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from catalog.queries import current
-from flows.library.asking import open_for_question
 from flows.library.retrieval import TargetView, retrieve
 from flows.library.weighing import draft_of_target
+from flows.runs.questions import open_for_question
 from flows.steps.ensemble import EnsembleUnit, tuning_of, units_of
 from flows.targets.asking import NotedRows, Rows, nearest_of
 from flows.workspace.plan import TargetSpec

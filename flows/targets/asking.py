@@ -10,8 +10,8 @@ from catalog.queries.versions import lineage_of_version
 from catalog.records.champions import CHAMPION
 from catalog.records.promotion import NO_CHAMPION
 from catalog.report.queries import read_members
-from flows.library.asking import open_for_question
 from flows.library.retrieval import TargetView, retrieve
+from flows.runs.questions import open_for_question
 from flows.targets.contributions import score_changes
 from flows.workspace.lake_reads import (
     open_lake_to_read,

@@ -12,7 +12,7 @@ import numpy as np
 from catalog.readers.items import read_item
 from catalog.stores.registry.model_code import input_of
 from flows.library.answers import predict_arm
-from flows.library.asking import open_for_question
+from flows.runs.questions import open_for_question
 from flows.targets.asking import NotedRows, Rows, why_none
 from flows.verification.sound_version import no_kept_bytecode, sound_champion
 from flows.workspace.settings import Settings

@@ -19,7 +19,6 @@ from catalog.queries.current import AdapterFilter
 from catalog.queries.ensemble_record import EnsembleRecord, MadeWith, made_with, read_ensemble
 from catalog.queries.versions import is_data_standing
 from catalog.stores.artifacts.artifacts import Artifacts
-from flows.library.asking import open_for_question
 from flows.library.donor_grams import donor_of, facts_of_merge, gather_donor
 from flows.library.merging import MergeAsk, merge_stored
 from flows.library.references import methods_apart
@@ -27,6 +26,7 @@ from flows.library.retrieval import retrieve_from
 from flows.library.tuning import is_tuned, read_tuning
 from flows.library.weighing import draft_of_target
 from flows.runs.progress import announce
+from flows.runs.questions import open_for_question
 from flows.runs.versions import NUMERIC, versions_of
 from flows.steps import embed
 from flows.steps.ensemble import sha256_of

@@ -115,7 +115,8 @@ def merge(
     is_asked = (rank, energy, dtype, *grams) != (None, None, "float32")
     if (method == FOLD or are_prompts) and is_asked:
         raise InputError(
-            "A fold or a merge of prompts takes no rank, energy, dtype or Gram matrix: it is exact."
+            "A fold or a merge of prompts takes no rank, energy or dtype, and no Gram matrix:"
+            " it is exact."
         )
     confirmed = {"is_base_confirmed": is_base_confirmed}
     if method == FOLD:
