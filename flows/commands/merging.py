@@ -54,10 +54,8 @@ def merge(
 
     Example: rpe merge --members a=0.6 b=-0.1 --method svd --rank 16 --out merged
     """
-    # those that come after --grams are files as well, told apart by what stands behind the sign
-    others = [text for text in context.args if grams and not _has_weight(text)]
-    weighted = [_member(text) for text in [*members, *(t for t in context.args if t not in others)]]
-    if method == "regmean" and not grams:
+    weighted, files = _members_and_files([*members, *context.args], grams or [])
+    if method == "regmean" and not files:
         raise typer.BadParameter("regmean asks what members were fed: --grams FOLDER=FILE.")
     from flows.runs.progress import progress_on_stderr
     from rpe_core.merging.merge import merge as merge_folders  # torch takes a second to import
@@ -65,21 +63,27 @@ def merge(
     asked: dict[str, Any] = {"method": method, "rank": rank, "energy": energy, "base": base}
     with progress_on_stderr(f"merging {len(weighted)} folders"):
         asked |= {"dtype": dtype, "threads": threads, "is_base_confirmed": confirm_base}
-        asked["grams"] = _gram_files(weighted, [*(grams or ()), *others])
+        asked["grams"] = files
         report = merge_folders(weighted, out, **asked)
     row = {"folder": str(out), **asdict(report)}
     facts = [{"field": key, "value": value} for key, value in row.items()]
     show_rows([row] if as_json else facts, as_json=as_json, title="merged")
 
 
-def _gram_files(members: list[tuple[Path, float]], named: list[str]) -> list[Path | None]:
-    """For each member its file, or None; nothing at all where no file is named."""
-    if not named:
-        return []
-    files = {Path(folder): Path(file) for folder, _, file in (t.partition("=") for t in named)}
-    if unknown := [str(folder) for folder in files if folder not in dict(members)]:
+def _members_and_files(
+    words: list[str], grams: list[str]
+) -> tuple[list[tuple[Path, float]], list[Path | None]]:
+    """The members, and for each its file of Gram matrices or None; no file where none is named.
+
+    A word after the first of --grams comes among the members, and has no weight behind its sign.
+    """
+    others = [word for word in words if grams and not _has_weight(word)]
+    members = [_member(word) for word in words if word not in others]
+    named = (word.rpartition("=") for word in [*grams, *others])
+    files = {Path(folder): Path(file) for folder, _, file in named}
+    if unknown := [folder for folder in files if folder not in dict(members)]:
         raise typer.BadParameter(f"--grams names folders that are no members: {len(unknown)}.")
-    return [files.get(folder) for folder, _ in members]
+    return members, [files.get(folder) for folder, _ in members] if files else []
 
 
 def _has_weight(text: str) -> bool:
