@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any, ClassVar
 
 import numpy as np
+import openpyxl
 import pytest
 import torch
+import typer
+from openpyxl.worksheet._reader import FORMULA_TAG, ROW_TAG, VALUE_TAG, WorkSheetParser
 from prefect._internal.concurrency.services import QueueService
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
@@ -21,7 +25,9 @@ from prefect.logging.handlers import APILogWorker
 from catalog.contracts.regex_parts import RegexPart, parse_pattern
 from catalog.stores.registry.purge import mlflow_inside
 from catalog.stores.registry.registry import Registry
+from flows.cli import USAGE_ERROR
 from flows.runs.prefect_drain import drain_or_drop
+from flows.workspace.cron import _EXPECTED, cron_fault
 from rpe_core.retrieval.compact_rows import packed_product, plain_product
 
 MANY = 1000  # a repeat without an end is more than this
@@ -126,3 +132,36 @@ def test_torch_packs_bytes_as_the_first_pass_expects() -> None:
     assert np.array_equal(found, plain_product(codes)(digits)), (
         "torch quantises in another way: mend packed_product in rpe_core/retrieval/compact_rows.py"
     )
+
+
+def test_prefect_brings_the_parser_that_cron_lines_are_held_against() -> None:
+    from prefect._vendor.croniter import CroniterBadDateError, croniter
+
+    began = datetime(2024, 1, 1, tzinfo=UTC)
+    assert croniter("30 1 * * *", began).get_next(datetime) == began.replace(hour=1, minute=30)
+    with pytest.raises(CroniterBadDateError):
+        croniter("0 2 31 2 *", began).get_next()
+    assert cron_fault("0 2 31 2 *") == ("is a cron line of a day that never comes", _EXPECTED)
+
+
+def test_openpyxl_reads_rows_as_the_workbook_reader_takes_them_up(tmp_path: Path) -> None:
+    """Tags of the stream, a parser that a row can be handed to, cells with row and value."""
+    book = openpyxl.Workbook()
+    book.active.append(["a", 2])
+    book.save(tmp_path / "book.xlsx")
+    read = openpyxl.load_workbook(tmp_path / "book.xlsx", read_only=True)
+    worksheet = read.worksheets[0]
+    with worksheet._get_source() as source:
+        parser = WorkSheetParser(source, worksheet._shared_strings, data_only=True)
+        ((number, cells),) = list(parser.parse())
+    assert number == 1
+    assert [(cell["column"], cell["value"]) for cell in cells] == [(1, "a"), (2, 2)]
+    assert all(tag.startswith("{") for tag in (ROW_TAG, VALUE_TAG, FORMULA_TAG))
+
+
+def test_typer_raises_misuse_by_a_click_of_its_own() -> None:
+    """What `rpe` catches as misuse is what typer raises for a word that it does not know."""
+    app = typer.Typer()
+    app.command()(lambda: None)
+    with pytest.raises(USAGE_ERROR):
+        app(["--no-such-option"], standalone_mode=False)
