@@ -72,10 +72,11 @@ def reweigh_by_inputs(terms: Sequence[Term], mean: InputMean | None) -> Sequence
     if mean is None:
         return terms
     changed = list(terms)
-    for i, multiply in mean.multiply.items():
+    rows = [multiply(terms[i][0].a.double()) for i, multiply in mean.multiply.items()]
+    made = mean.divide(torch.cat(rows)).float().split([len(each) for each in rows])
+    for i, a in zip(mean.multiply, made, strict=True):
         delta, weight = terms[i]
-        made = mean.divide(multiply(delta.a.double()))
-        changed[i] = (replace(delta, a=made.float()), weight)
+        changed[i] = (replace(delta, a=a), weight)
     return changed
 
 
