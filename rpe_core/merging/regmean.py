@@ -73,7 +73,7 @@ def reweigh_by_inputs(terms: Sequence[Term], mean: InputMean | None) -> Sequence
         return terms
     changed = list(terms)
     rows = [multiply(terms[i][0].a.double()) for i, multiply in mean.multiply.items()]
-    made = mean.divide(torch.cat(rows)).float().split([len(each) for each in rows])
+    made = torch.split(mean.divide(torch.cat(rows)).float(), [len(each) for each in rows])
     for i, a in zip(mean.multiply, made, strict=True):
         delta, weight = terms[i]
         changed[i] = (replace(delta, a=a), weight)
