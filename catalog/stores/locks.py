@@ -48,7 +48,7 @@ class WriterLock:
     """
 
     def __init__(self, location: Path | str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self.place = location.absolute() if isinstance(location, Path) else location
+        self.location = location.absolute() if isinstance(location, Path) else location
         self._timeout_seconds = timeout_seconds
 
     @contextmanager
@@ -81,12 +81,12 @@ class WriterLock:
             StoreUnavailable: the lock is of a server, which tells only whoever takes it.
             StoreError: what has the lock's name is no file.
         """
-        if not isinstance(self.place, Path):
+        if not isinstance(self.location, Path):
             raise StoreUnavailable("A server's lock can only be tried.", where=self._where)
         self.require_file()
         with disk_errors("the writer lock", self._where):
             try:
-                with self.place.open("rb") as file:
+                with self.location.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except FileNotFoundError:
                 return True
@@ -99,7 +99,7 @@ class WriterLock:
 
         Nobody could hold it, and whoever opens a FIFO waits for ever.
         """
-        if isinstance(self.place, Path) and (kind := special_kind(self.place)):
+        if isinstance(self.location, Path) and (kind := special_kind(self.location)):
             raise StoreError(
                 f"The lock is {kind}: nobody can hold it.",
                 where=self._where,
@@ -109,15 +109,15 @@ class WriterLock:
 
     def holder_pid(self) -> int | None:
         """Process id of the holder, as the last one wrote it down or the server knows; or None."""
-        if not isinstance(self.place, Path):
-            return AdvisoryLock(self.place, "writer").holder_pid()
+        if not isinstance(self.location, Path):
+            return AdvisoryLock(self.location, "writer").holder_pid()
         with suppress(OSError, ValueError):
-            return int(self.place.read_text())
+            return int(self.location.read_text())
         return None
 
     def _shared(self) -> _SharedLock:
         with disk_errors("the writer lock", self._where), _LOCKS_GUARD:
-            location = self.place
+            location = self.location
             if isinstance(location, Path):
                 location.parent.mkdir(parents=True, exist_ok=True)
                 location = location.parent.resolve() / location.name
@@ -133,10 +133,10 @@ class WriterLock:
                     lock.processes.acquire(timeout=remaining, poll_interval=_POLL_SECONDS)
                 except Timeout:
                     raise self._busy(f"process {self.holder_pid() or 'of unknown id'}") from None
-            if isinstance(self.place, Path):
+            if isinstance(self.location, Path):
                 # a courtesy to whoever waits: a full disk must not stop the holder
                 with suppress(OSError):
-                    self.place.write_text(f"{os.getpid()}\n")
+                    self.location.write_text(f"{os.getpid()}\n")
         lock.depth += 1
 
     def _give(self, lock: _SharedLock) -> None:
@@ -146,7 +146,9 @@ class WriterLock:
 
     @property
     def _where(self) -> str:
-        return str(self.place) if isinstance(self.place, Path) else "the server of RPE_LAKE_URI"
+        return (
+            str(self.location) if isinstance(self.location, Path) else "the server of RPE_LAKE_URI"
+        )
 
     def _busy(self, holder: str) -> StoreUnavailable:
         return StoreUnavailable(

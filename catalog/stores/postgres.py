@@ -65,7 +65,7 @@ class AdvisoryLock:
     """
 
     def __init__(self, database_uri: str, name: str) -> None:
-        self._place = database_uri
+        self._database_uri = database_uri
         digest = hashlib.sha256(f"rpe {name}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "big", signed=True)  # PostgreSQL's keys are bigint
         self._connection: Any = None
@@ -80,7 +80,7 @@ class AdvisoryLock:
         import psycopg2.errors  # only servers need it
 
         with _errors():
-            connection = _connected(self._place)
+            connection = _connected(self._database_uri)
             try:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT set_config('lock_timeout', %s, false)",
@@ -112,7 +112,7 @@ class AdvisoryLock:
         with (
             suppress(StoreError),
             _errors(),
-            closing(_connected(self._place)) as connection,
+            closing(_connected(self._database_uri)) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute(

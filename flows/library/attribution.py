@@ -29,7 +29,7 @@ def attributions_of(
 ) -> list[dict[str, Any]]:
     """Rows of core.attributions: how weights and merged delta change without each source."""
     drafts = [draft, *without.values()]
-    ids = sorted({member.adapter_id for attribution in drafts for member in attribution.members})
+    ids = sorted({member.adapter_id for variant in drafts for member in variant.members})
     if len(ids) > MAX_ADAPTERS:
         return []
     attributions = attribute(

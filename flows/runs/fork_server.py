@@ -23,19 +23,19 @@ class Watch:
         self._parent = os.pidfd_open(parent_pid)
         if os.getppid() != parent_pid:  # it ended before, and its number may be another's
             os._exit(1)
-        self._told, self._telling = os.pipe()
+        self._end_reader, self._end_writer = os.pipe()
         self._thread = Thread(target=self._wait, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
         """Watch no longer; the thread is gone when this returns."""
-        os.write(self._telling, b"\0")
+        os.write(self._end_writer, b"\0")
         self._thread.join()
-        for number in (self._told, self._telling, self._parent):
+        for number in (self._end_reader, self._end_writer, self._parent):
             os.close(number)
 
     def _wait(self) -> None:
-        if self._parent in select.select([self._parent, self._told], [], [])[0]:
+        if self._parent in select.select([self._parent, self._end_reader], [], [])[0]:
             os._exit(1)
 
 

@@ -35,13 +35,13 @@ class Choice:
     margin: MarginChoice
     left_out: Sequence[LeftOut]
 
-    def served(self, left_out_now: LeftOut) -> str:
+    def served(self, reference: LeftOut) -> str:
         """The arm that the same rule would have served a reference with."""
-        values = left_out_now.criterion
+        values = reference.criterion
         if self.criterion == "leave_one_out":
-            others = [other for other in self.left_out if other is not left_out_now]
-            values = _mean_scores(others, left_out_now.candidates)
-        scores = {arm: values[arm] for arm in left_out_now.candidates}
+            others = [other for other in self.left_out if other is not reference]
+            values = _mean_scores(others, reference.candidates)
+        scores = {arm: values[arm] for arm in reference.candidates}
         return choose(scores, margin=self.margin.margin) if scores else BASE_ARM
 
 

@@ -366,23 +366,23 @@ def _pairs(task: Task, mask: Image, truth: Image) -> Iterator[tuple[Image, Image
         yield mask == index, truth == index
 
 
-def _dice(mask: Image, other: Image) -> float:
-    total = int(mask.sum()) + int(other.sum())
-    return 2 * int((mask & other).sum()) / total if total else 1.0
+def _dice(predicted: Image, truth: Image) -> float:
+    total = int(predicted.sum()) + int(truth.sum())
+    return 2 * int((predicted & truth).sum()) / total if total else 1.0
 
 
-def _hd95(mask: Image, other: Image, spacing: Sequence[float]) -> float:
+def _hd95(predicted: Image, truth: Image, spacing: Sequence[float]) -> float:
     """In mm, of volumes, or of flat images where there is a single slice."""
     # a consumer never scores, so what a version needs does not name it
     from scipy import ndimage
 
-    if not (mask.any() and other.any()):
-        is_same = mask.any() == other.any()
-        extent = (np.array(mask.shape) - 1) * np.asarray(spacing)
+    if not (predicted.any() and truth.any()):
+        is_same = predicted.any() == truth.any()
+        extent = (np.array(predicted.shape) - 1) * np.asarray(spacing)
         return 0.0 if is_same else float(np.linalg.norm(extent))
-    box = ndimage.find_objects((mask | other).astype(np.uint8))[0]
-    masks, step = [mask[box], other[box]], list(spacing)
-    if len(mask) == 1:
+    box = ndimage.find_objects((predicted | truth).astype(np.uint8))[0]
+    masks, step = [predicted[box], truth[box]], list(spacing)
+    if len(predicted) == 1:
         masks, step = [mask[0] for mask in masks], step[1:]
     edges = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
     away = [ndimage.distance_transform_edt(~edge, sampling=step) for edge in edges]

@@ -104,7 +104,7 @@ class Artifacts:
             RecordNotFound: there is none.
             RecordConflict: its content is no longer what the hash says.
         """
-        folder = self._place(sha256)
+        folder = self._path_of(sha256)
         if folder.is_dir():
             if is_verified:
                 _require_hash(folder, sha256)
@@ -135,8 +135,8 @@ class Artifacts:
             with self._incoming() as incoming:
                 self._bucket.fetch(sha256, incoming)
                 yield incoming
-        elif self._bucket is None and self._place(sha256).is_dir():
-            yield self._place(sha256)
+        elif self._bucket is None and self._path_of(sha256).is_dir():
+            yield self._path_of(sha256)
         else:
             raise RecordNotFound(
                 "No artifact has this hash.",
@@ -157,20 +157,20 @@ class Artifacts:
 
         What is no plain file is left out.
         """
-        folder = str(self._place(sha256))
-        return files_below(self._bucket.place(sha256) if self._bucket else folder)
+        folder = str(self._path_of(sha256))
+        return files_below(self._bucket.uri_of(sha256) if self._bucket else folder)
 
     def n_bytes(self, sha256: str) -> int:
         """Bytes of a folder's files; 0 where there is none."""
         if self._bucket:
             return self._bucket.n_bytes(sha256)
         with disk_errors(_STORE, self._root):
-            files = [p for p in self._place(sha256).rglob("*") if p.is_file()]
+            files = [p for p in self._path_of(sha256).rglob("*") if p.is_file()]
             return sum(file.stat().st_size for file in files)
 
     def delete(self, sha256: str) -> None:
         """Remove a folder from where it is kept; one that is gone already is fine."""
-        folder = self._place(sha256)
+        folder = self._path_of(sha256)
         if self._bucket:
             self._bucket.delete(sha256)
         doomed = self._root / f".incoming-{os.getpid()}-{uuid.uuid4().hex}"
@@ -185,7 +185,7 @@ class Artifacts:
 
         Of a bucket that is a copy of what lies there.
         """
-        folder = self._place(sha256)
+        folder = self._path_of(sha256)
         if self._bucket and self._bucket.has(sha256):
             with self._incoming() as incoming:
                 self._bucket.fetch(sha256, incoming)
@@ -203,7 +203,7 @@ class Artifacts:
         if self._bucket:
             n_there = self._bucket.remove_leftovers()
             for sha256 in set(self._copies()) - set(self._bucket.list()):
-                shutil.rmtree(self._place(sha256), ignore_errors=True)
+                shutil.rmtree(self._path_of(sha256), ignore_errors=True)
         with disk_errors(_STORE, self._root):
             dead = [p for p in self._root.iterdir() if _is_left_over(p.name)]
             for path in dead:
@@ -240,7 +240,7 @@ class Artifacts:
         """The hash of `hash_files` from hashes that are known, by the names of the files."""
         return fingerprint_stream(f"{name} {hashes[name]}" for name in sorted(hashes))
 
-    def _place(self, sha256: str) -> Path:
+    def _path_of(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
             raise InputError("This is no hash of an artifact.", expected="64 hexadecimal digits")
         return self._root / sha256
@@ -257,7 +257,7 @@ class Artifacts:
                 shutil.rmtree(incoming, ignore_errors=True)
 
     def _publish(self, incoming: Path, sha256: str) -> None:
-        target = self._place(sha256)
+        target = self._path_of(sha256)
         if target.is_dir():
             return
         for file in _plain_files(incoming).values():

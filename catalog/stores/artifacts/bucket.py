@@ -66,7 +66,7 @@ class Bucket:
         """
         if not self.has(sha256):
             raise RecordNotFound("No artifact has this hash.", where=sha256)
-        for name, info in self._found(sha256).items():
+        for name, info in self._file_infos(sha256).items():
             target = folder / name
             if not target.resolve().is_relative_to(folder.resolve()):
                 raise RecordConflict("A stored artifact holds a path out of it.", where=sha256)
@@ -88,9 +88,9 @@ class Bucket:
 
     def n_bytes(self, sha256: str) -> int:
         """Bytes of a folder's files; 0 where there is none."""
-        return sum(info.size for info in self._found(sha256).values())
+        return sum(info.size for info in self._file_infos(sha256).values())
 
-    def place(self, sha256: str) -> str:
+    def uri_of(self, sha256: str) -> str:
         """The URI below which the files of a folder lie."""
         return f"{PREFIX}{self._root}/{sha256}"
 
@@ -113,7 +113,7 @@ class Bucket:
             self.delete(sha256)
         return len(dead)
 
-    def _found(self, sha256: str) -> dict[str, Any]:
+    def _file_infos(self, sha256: str) -> dict[str, Any]:
         folder = f"{self._root}/{sha256}"
         with self._errors("read an artifact"):
             infos = self._files.get_file_info(_below(folder, is_deep=True))
