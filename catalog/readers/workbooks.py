@@ -201,7 +201,7 @@ class _Strings(Sequence[str]):
     """The texts that cells share, in a file without a name, found by their places."""
 
     def __init__(self, reader: ExcelReader, file: Any) -> None:
-        self._place, self._ends = file, array("q", [0])
+        self._file, self._ends = file, array("q", [0])
         part = reader.package.find(SHARED_STRINGS)
         if part is None:
             return
@@ -222,8 +222,8 @@ class _Strings(Sequence[str]):
     def __getitem__(self, index: Any) -> Any:
         if not 0 <= index < len(self):
             raise IndexError
-        self._place.seek(self._ends[index])
-        return self._place.read(self._ends[index + 1] - self._ends[index]).decode("utf-8")
+        self._file.seek(self._ends[index])
+        return self._file.read(self._ends[index + 1] - self._ends[index]).decode("utf-8")
 
 
 class _Parser(WorkSheetParser):  # type: ignore[misc]
