@@ -29,6 +29,7 @@ from rpe_core.errors import InputError
 from rpe_core.fingerprint import SHORT, fingerprint
 from rpe_core.input_gram import DENSE_WIDTH, N_SKETCHED
 from rpe_core.merging.files.gram_file import write_grams
+from rpe_core.regular_files import read_regular
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def gather(
 def is_whole(file: Path) -> bool:
     """Whether a file of Gram matrices is there, and is what was written."""
     try:
-        return _hash_beside(file).read_text() == Artifacts.hash_file(file)
+        return read_regular(_hash_beside(file)).decode() == Artifacts.hash_file(file)
     except (OSError, ValueError, StoreError):
         return False
 

@@ -39,6 +39,7 @@ from rpe_core.errors import RpeError
 from rpe_core.fingerprint import fingerprint, make_id
 from rpe_core.merging.manifest import MANIFEST, MergeReport
 from rpe_core.records import BaseModel, DatasetVersion, Representation
+from rpe_core.regular_files import read_regular
 
 Recompute = Callable[[Workspace, EnsembleRecord], "ReplayedPart"]
 SAME, DIFFERS, NOT_RECOMPUTED = "same", "differs", "cannot be recomputed"
@@ -287,7 +288,10 @@ def _base_of(workspace: Workspace, record: EnsembleRecord) -> str | None:
 def _inputs(workspace: Workspace, record: EnsembleRecord) -> ReplayedPart:
     """What every member of a RegMean was fed, once more from its rows."""
     folder = workspace.stores.artifacts.folder(record.row["artifact_sha256"])
-    then = json.loads((folder / MANIFEST).read_text())["regmean"]["gram_sha256"]
+    try:
+        then = json.loads(read_regular(folder / MANIFEST))["regmean"]["gram_sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise NotRecomputed("The merged folder's manifest cannot be read.") from None
     base_name = _base_of(workspace, record)
     if base_name is None:
         raise NotRecomputed("The plan has no base that is the one of then.")

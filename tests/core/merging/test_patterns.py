@@ -84,7 +84,7 @@ def test_the_first_that_fits_counts_in_the_order_of_the_file(order):
     "expression",
     [
         "(a+)+b",
-        "(a|a)" * 60 + "b",
+        pytest.param("(a|a)" * 60 + "b", marks=(pytest.mark.slow, pytest.mark.ci_slow)),
         "((a*)*)*b",
         "(.*.*.*.*.*)*x",
         "(?:a?){60}a{60}b",

@@ -50,6 +50,8 @@ def fed(night_copy: Settings) -> Settings:
     return night_copy
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_plan_that_asks_later_has_it_gathered_and_replays_the_same(fed: Settings) -> None:
     files = gram_files_of(fed)
     assert {file.parent.name.split("-")[1] for file in files} == {"site_a", "site_b"}
@@ -70,6 +72,8 @@ def test_a_second_night_builds_nothing(fed: Settings) -> None:
     assert [file.stat().st_mtime_ns for file in gram_files_of(fed)] == before
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_a_damaged_file_is_not_used(fed: Settings) -> None:
     (row,) = ensembles(fed)
     file = gram_files_of(fed)[0]
@@ -94,6 +98,8 @@ def test_small_cohorts_count_as_donors_without_data(night_copy: Settings) -> Non
     assert row["weights_sha256"] == ensembles(night_copy, "site-d")[0]["weights_sha256"]
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_the_id_tells_who_has_data(night_copy: Settings) -> None:
     add_target(night_copy)
     assert run_night(night_copy, only=BUILD).faults == ()
