@@ -278,7 +278,7 @@ SLOW = (pytest.mark.slow, pytest.mark.ci_slow)
     [
         pytest.param(repeated_texts, marks=SLOW),
         pytest.param(shared_beginnings, marks=SLOW),
-        small_rows_then_large,
+        pytest.param(small_rows_then_large, marks=SLOW),
     ],
 )
 def test_memory_is_bounded_by_decoded_size(tmp_path, make):

@@ -120,6 +120,8 @@ def test_what_is_missing_is_gathered_again_to_the_byte(embedded: Settings) -> No
     assert made.z == known.z, "watched or not"
 
 
+@pytest.mark.slow
+@pytest.mark.ci_slow
 def test_what_cannot_be_gathered_fails_the_training_alone(embedded: Settings) -> None:
     set_plan(embedded, "query, value, intermediate.dense", "nothing")
     before = marks(embedded)
